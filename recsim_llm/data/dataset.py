@@ -1,0 +1,145 @@
+"""What a data set is once it is loaded: a catalogue, ratings and people, numbered 0..N-1 and 0..U-1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recsim_llm.types import Floats32, Ints, Item
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The items, by id.
+
+    Attributes:
+        items: `items[i].id == i`.
+        raw_ids: The source's own id of each item, for people who join other tables.
+    """
+
+    items: tuple[Item, ...]
+    raw_ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, item: int) -> Item:
+        return self.items[item]
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
+
+    @cached_property
+    def genres(self) -> tuple[str, ...]:
+        """All genres, sorted."""
+        return tuple(sorted({g for item in self.items for g in item.genres}))
+
+    @cached_property
+    def genre_matrix(self) -> NDArray[np.bool_]:
+        """(N, G) which item has which genre, columns in the order of `genres`."""
+        column = {g: j for j, g in enumerate(self.genres)}
+        matrix = np.zeros((len(self.items), len(column)), dtype=np.bool_)
+        for item in self.items:
+            matrix[item.id, [column[g] for g in item.genres]] = True
+        return matrix
+
+    @property
+    def has_titles(self) -> bool:
+        """False where the source had no titles and items are called by their ids."""
+        return any(item.title != raw for item, raw in zip(self.items, self.raw_ids, strict=True))
+
+
+@dataclass(frozen=True)
+class Person:
+    """A real person of the data set.
+
+    Attributes:
+        user: User id.
+        raw_id: The source's own id.
+        age: Years, or None.
+        gender: As in the source, or None.
+        occupation: As in the source, or None.
+    """
+
+    user: int
+    raw_id: str
+    age: int | None = None
+    gender: str | None = None
+    occupation: str | None = None
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """A log of ratings, one row each, in any order.
+
+    Attributes:
+        users, items: (M,) ids.
+        values: (M,) stars.
+        times: (M,) seconds since 1970, 0 where unknown.
+        num_users, num_items: Sizes of the id spaces (not all need occur).
+    """
+
+    users: Ints
+    items: Ints
+    values: Floats32
+    times: Ints
+    num_users: int
+    num_items: int
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Ratings:
+        """The given rows (indices or mask), same id spaces."""
+        return Ratings(
+            self.users[rows], self.items[rows], self.values[rows], self.times[rows], self.num_users, self.num_items
+        )
+
+    def matrix(self) -> sp.csr_array:
+        """(U, N) sparse matrix of stars."""
+        return sp.csr_array((self.values, (self.users, self.items)), shape=(self.num_users, self.num_items))
+
+    def by_user(self) -> Sequence[Ints]:
+        """Rows of each user, oldest first (ties by row): U arrays of row indices."""
+        order = np.lexsort((np.arange(len(self)), self.times, self.users))
+        ends = np.cumsum(np.bincount(self.users, minlength=self.num_users))
+        return np.split(order, ends[:-1])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A catalogue, ratings and people.
+
+    Attributes:
+        name: As asked for.
+        catalogue: The items.
+        ratings: All ratings.
+        people: `people[u].user == u`.
+        rating_levels: Stars that can be given, ascending, all positive: (1, 2, 3, 4, 5) for ML-100K.
+        checksum: sha256 over content, so that what was fitted on one version is not used with another.
+        licence: Terms in a sentence; the data stay the owner's.
+    """
+
+    name: str
+    catalogue: Catalogue
+    ratings: Ratings
+    people: tuple[Person, ...]
+    rating_levels: tuple[float, ...]
+    checksum: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """Two disjoint parts of one log.
+
+    Leakage rule: personas, user models and policies are fitted on `train` alone; `test` is read only by metrics.
+    """
+
+    train: Ratings
+    test: Ratings

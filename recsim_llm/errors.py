@@ -1,0 +1,55 @@
+"""Every error a user of the library can meet, each with a sentence that says what to do next."""
+
+from __future__ import annotations
+
+
+class RecsimError(Exception):
+    """The root: `except RecsimError` catches whatever this library raises on purpose."""
+
+
+class MissingExtraError(RecsimError, ImportError):
+    """A feature needs a package that is not installed.
+
+    Args:
+        package: Import name of the missing package.
+        extra: The extra of `recsim-llm` that brings it.
+        feature: What the user was trying to do.
+    """
+
+    def __init__(self, package: str, extra: str, feature: str) -> None:
+        super().__init__(
+            f"{feature} needs the package '{package}', which is not installed. "
+            f"Install it with: pip install 'recsim-llm[{extra}]'"
+        )
+
+
+class ConfigError(RecsimError, ValueError):
+    """An option or argument has a value that cannot work."""
+
+
+class DataError(RecsimError, ValueError):
+    """A data set breaks the format; the message names file, line or field, and the way out."""
+
+
+class DownloadError(RecsimError):
+    """A file could not be fetched, or is not the file that was expected."""
+
+
+class InvalidActionError(RecsimError, ValueError):
+    """A page holds an item outside the catalogue, or repeats one where that is forbidden."""
+
+
+class SessionEndedError(RecsimError, RuntimeError):
+    """`step` was called on a session that has ended, or before the first `reset`."""
+
+
+class LLMError(RecsimError):
+    """A backend could not answer; nothing is ever returned *as* an error."""
+
+
+class ModelNotFoundError(LLMError):
+    """The model is not on this machine; the message says how to get it."""
+
+
+class RecordingError(RecsimError):
+    """A run folder is missing, damaged, of another version, or differs from what is replayed."""

@@ -1,0 +1,46 @@
+"""The policy seam: what a recommender sees (an Observation of B users) and returns (B pages of K items).
+
+A policy knows nothing of agents and environments: it is fitted on the training ratings and sees observations.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from recsim_llm.data.dataset import Catalogue, Ratings
+from recsim_llm.types import Ints, Observation
+
+
+class Policy(Protocol):
+    """Chooses a page for each user.
+
+    Attributes:
+        name: The name it is registered under.
+        page_size: K, items a page.
+    """
+
+    name: str
+    page_size: int
+
+    def act(self, observation: Observation) -> Ints:
+        """Return (B, K) item ids, no item twice in a row."""
+        ...
+
+
+class FittedPolicy(Policy, Protocol):
+    """A policy that is fitted on logged ratings and lives in one file."""
+
+    @classmethod
+    def fit(cls, log: Ratings, catalogue: Catalogue, page_size: int, seed: int = 0, **options: Any) -> Self:
+        """Learn from the training ratings."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write everything it needs to act to one `.npz` file."""
+        ...
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        ...

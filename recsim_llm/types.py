@@ -1,0 +1,169 @@
+"""The data that crosses borders between the parts of the system. Nothing here does any work.
+
+Letters in array names: B users side by side, K page size, N catalogue size, R rating levels, H history length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Keys = NDArray[np.uint64]
+Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+State = dict[str, Any]
+"""A checkpoint: names to NumPy arrays or JSON values."""
+
+EMPTY = -1
+"""The item id of an empty slot of a page, and of padding in a history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that can be recommended.
+
+    Attributes:
+        id: Position in the catalogue, 0..N-1; the only name the environment knows it by.
+        title: Title as a person would read it.
+        year: Year of release, None where unknown.
+        genres: Genres, in the order of the source.
+        description: A sentence about it, "" where the data has none.
+    """
+
+    id: int
+    title: str
+    year: int | None = None
+    genres: tuple[str, ...] = ()
+    description: str = ""
+
+    @property
+    def label(self) -> str:
+        """Title with the year, as shown to people and models."""
+        return f"{self.title} ({self.year})" if self.year is not None else self.title
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """Who an agent is, derived from the real person's *training* ratings only.
+
+    Attributes:
+        user: User id, 0..U-1.
+        age, gender, occupation: Demographics, None where the data has none.
+        activity, conformity, diversity: Agent4Rec's trait levels 1..3 (see `agents.persona` for formulas).
+        likes, dislikes: Genres rated above / below the person's own mean, most telling first.
+        liked_items, disliked_items: Example item ids, best / worst rated first.
+        mean_rating: Mean of the person's ratings, in stars.
+    """
+
+    user: int
+    age: int | None
+    gender: str | None
+    occupation: str | None
+    activity: int
+    conformity: int
+    diversity: int
+    likes: tuple[str, ...]
+    dislikes: tuple[str, ...]
+    liked_items: tuple[int, ...]
+    disliked_items: tuple[int, ...]
+    mean_rating: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What users would do with their pages: probabilities, not decisions.
+
+    Attributes:
+        watch_BK: Probability of watching, [0, 1]; 0 in empty slots.
+        rating_BKR: Distribution over the R rating levels if watched; rows sum to 1.
+        thoughts: One text a user for people to read, or () where the model writes none. Never feeds a reward.
+    """
+
+    watch_BK: Floats
+    rating_BKR: Floats
+    thoughts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Responses:
+    """What users did: sampled by the environment from a Reaction.
+
+    Attributes:
+        watched_BK: True where the item was watched.
+        ratings_BK: Stars given, 0 where not watched (rating levels are positive).
+    """
+
+    watched_BK: Bools
+    ratings_BK: Floats
+
+
+class Observation(TypedDict):
+    """What a policy sees of B users: no more than a real platform would.
+
+    History rows are impressions of this session, preceded by the user's logged ratings; oldest first, newest at
+    the end, padded at the front.
+
+    Keys:
+        user: (B, 1) user ids.
+        page: (B, 1) pages already seen in this session.
+        history_items: (B, H) item ids, EMPTY where padded.
+        history_ratings: (B, H) stars, 0 where shown but not watched.
+        history_mask: (B, H) 1 where the entry is real.
+    """
+
+    user: Ints
+    page: Ints
+    history_items: Ints
+    history_ratings: Floats32
+    history_mask: NDArray[np.int8]
+
+
+class Prompt(NamedTuple):
+    """One question to a language model, laid out for prefix caching: what most prompts share comes first.
+
+    A named tuple, not a dataclass: a run builds millions of them, and a tuple is built four times as fast.
+
+    Attributes:
+        system: Instructions shared by all agents.
+        context: Who the agent is and what it remembers: shared by all questions to one agent at one moment.
+        question: The rest.
+        choices: If not empty, the answer is one of these, read as log-probabilities, without decoding.
+        schema: If not empty, a JSON schema (as text) that the answer must follow.
+        max_tokens: Longest text answer, in tokens; not used with choices.
+        temperature: Sampling temperature of text answers, 0 is greedy; not used with choices.
+        seed: Seed of a sampled text; also tells apart the same question asked twice on purpose.
+    """
+
+    system: str
+    context: str
+    question: str
+    choices: tuple[str, ...] = ()
+    schema: str = ""
+    max_tokens: int = 128
+    temperature: float = 0.0
+    seed: int = 0
+
+
+class Completion(NamedTuple):
+    """The answer to one Prompt.
+
+    Attributes:
+        text: The answer; with choices, the likeliest of them.
+        logprobs: With choices, the natural-log probability of each among *all* tokens, in the order of the
+            choices (so that exp and sum give the label mass); else ().
+        prompt_tokens, output_tokens: Tokens read and written, 0 where the backend does not say.
+    """
+
+    text: str
+    logprobs: tuple[float, ...] = ()
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+
+Info = Mapping[str, Any]
