@@ -1,0 +1,1 @@
+"""Simulated users: personas, and user models that turn a page into probabilities."""

@@ -1,0 +1,13 @@
+"""Gymnasium environments: users inside, policies outside. Registered when `recsim_llm` is imported."""
+
+from gymnasium.envs.registration import register
+
+
+def register_environments() -> None:
+    """Register all ids; the entry points are strings, so that specs can be stored and nothing heavy is imported."""
+    for name, module in (("Page", "page"), ("Item", "page")):
+        register(
+            id=f"recsim_llm/{name}-v0",
+            entry_point=f"recsim_llm.environments.{module}:{name}Env",
+            vector_entry_point=f"recsim_llm.environments.vector:{name}VectorEnv",
+        )

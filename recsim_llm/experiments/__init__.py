@@ -1,0 +1,1 @@
+"""Experiments: rollouts, recorded simulations, replays, metrics, and the command line."""

@@ -1,0 +1,49 @@
+# Everything a person needs, in one place: `make help` lists it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow check format bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## Make .venv and install the package with everything that demo and tests need
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	# torch first and pinned, so that no other package asks for a build with gigabytes of CUDA.
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: install ## Real MovieLens people, played by a small real LLM, meet three policies (minutes on a CPU)
+	$(BIN)/recsim-llm data get ml-100k
+	$(BIN)/recsim-llm models get smollm2-135m
+	$(BIN)/recsim-llm simulate --dataset ml-100k --user-model llm --llm transformers:smollm2-135m \
+		--policy random popularity ease --users 16 --pages 3 --page-size 4 --out runs/demo --resume
+
+test: install ## Run the default test suite
+	$(BIN)/pytest -q
+
+test-slow: install ## Run the slow checks: real model, real data, kill -9, training
+	$(BIN)/pytest -q -m slow
+
+check: install ## Lint, format check, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## Run the benchmarks; each prints a table
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove the environment and caches (not your runs, not the download cache)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,147 @@
+"""Personas from real ratings: Agent4Rec's three traits, tastes from genres, example titles. Knows nothing of models.
+
+Trait formulas and cuts are Agent4Rec's (Zhang et al., SIGIR 2024; released code), computed on the training ratings:
+
+- activity: number of ratings; levels cut at the 60th and 90th percentile of the population.
+- conformity: mean over rated items of (rating - item mean)^2; cuts at the 25th and 80th percentile. Level 1 follows
+  the crowd, level 3 is a maverick.
+- diversity: how many genres, taken in descending share of the person's ratings, fit into a cumulative share of 0.8;
+  cuts at the 33rd and 66th percentile.
+
+Deviation: cuts are percentiles of the data set at hand, not ML-1M's fixed numbers; a value equal to a cut belongs to
+the lower level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsim_llm.data.dataset import Catalogue, Dataset, Ratings
+from recsim_llm.errors import DataError
+from recsim_llm.types import Floats, Ints, Persona
+
+ACTIVITY_CUTS = (60.0, 90.0)
+CONFORMITY_CUTS = (25.0, 80.0)
+DIVERSITY_CUTS = (33.0, 66.0)
+DIVERSITY_SHARE = 0.8
+_GENRE_PRIOR = 5.0  # ratings a genre needs before its mean counts half: keeps one lucky film from being a taste
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """Trait levels 1..3 of U users.
+
+    Attributes:
+        activity, conformity, diversity: (U,) levels.
+    """
+
+    activity: Ints
+    conformity: Ints
+    diversity: Ints
+
+
+def levels(values: Floats, cuts: tuple[float, float]) -> Ints:
+    """Levels 1..3 of (U,) values, cut at two percentiles of the same values."""
+    low, high = np.percentile(values, cuts)
+    result: Ints = (1 + (values > low) + (values > high)).astype(np.int64)
+    return result
+
+
+def item_means(ratings: Ratings) -> Floats:
+    """(N,) mean stars of each item; the global mean for items without ratings."""
+    counts = np.bincount(ratings.items, minlength=ratings.num_items)
+    sums = np.bincount(ratings.items, weights=ratings.values, minlength=ratings.num_items)
+    overall = float(ratings.values.mean())
+    return np.where(counts > 0, sums / np.maximum(counts, 1), overall)
+
+
+def _genre_counts(ratings: Ratings, genre_matrix: NDArray[np.bool_]) -> Floats:
+    """(U, G) how many rated items of each user have each genre."""
+    rated = ratings.matrix().astype(bool).astype(np.float64)
+    return np.asarray(rated @ genre_matrix.astype(np.float64))
+
+
+def diversity_values(counts_UG: Floats) -> Floats:
+    """(U,) genres whose cumulative share, in descending order, stays at or below `DIVERSITY_SHARE`."""
+    shares = counts_UG / np.maximum(counts_UG.sum(axis=1, keepdims=True), 1.0)
+    cumulative = np.cumsum(-np.sort(-shares, axis=1), axis=1)
+    # 1e-9: shares such as 0.5 + 0.3 must not miss 0.8 by rounding.
+    count: Floats = (cumulative <= DIVERSITY_SHARE + 1e-9).sum(axis=1).astype(np.float64)
+    return count
+
+
+def traits(ratings: Ratings, catalogue: Catalogue) -> Traits:
+    """Trait levels of all users from their training ratings."""
+    counts = np.bincount(ratings.users, minlength=ratings.num_users).astype(np.float64)
+    gaps = (ratings.values - item_means(ratings)[ratings.items]) ** 2
+    conformity = np.bincount(ratings.users, weights=gaps, minlength=ratings.num_users) / np.maximum(counts, 1)
+    diversity = diversity_values(_genre_counts(ratings, catalogue.genre_matrix))
+    return Traits(levels(counts, ACTIVITY_CUTS), levels(conformity, CONFORMITY_CUTS), levels(diversity, DIVERSITY_CUTS))
+
+
+def _tastes(ratings: Ratings, catalogue: Catalogue, user_means: Floats) -> Floats:
+    """(U, G) shrunken mean of (rating - own mean) over each genre; 0 where a genre was never rated."""
+    centred = ratings.matrix().astype(np.float64)
+    centred.data -= np.repeat(user_means, np.diff(centred.indptr))
+    sums = np.asarray(centred @ catalogue.genre_matrix.astype(np.float64))
+    return sums / (_genre_counts(ratings, catalogue.genre_matrix) + _GENRE_PRIOR)
+
+
+def _examples(ratings: Ratings, rows: Ints, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Best and worst rated item ids among one user's rows; ties go to the latest."""
+    values = ratings.values[rows]
+    order = np.lexsort((-np.arange(len(rows)), -values))
+    half = min(count, len(rows) // 2 if len(rows) > 1 else 1)
+    best = tuple(int(i) for i in ratings.items[rows[order[:half]]])
+    worst = tuple(int(i) for i in ratings.items[rows[order[::-1][:half]]]) if len(rows) > 1 else ()
+    return best, worst
+
+
+def build_personas(dataset: Dataset, train: Ratings, num_genres: int = 4, num_examples: int = 4) -> tuple[Persona, ...]:
+    """One persona a user, from training ratings only.
+
+    Args:
+        dataset: Gives the catalogue and demographics; its ratings are not read.
+        train: Training ratings.
+        num_genres: Most genres named as liked, and as disliked.
+        num_examples: Most items named as liked, and as disliked.
+
+    Raises:
+        DataError: A user has no training rating, so nothing is known of the person.
+    """
+    counts = np.bincount(train.users, minlength=train.num_users)
+    if not counts.all():
+        raw = dataset.people[int(np.argmin(counts))].raw_id
+        raise DataError(
+            f"{dataset.name}: user {raw} has no training rating, so no persona can be made. "
+            "Drop people without ratings, or split with a smaller test share."
+        )
+    means = np.bincount(train.users, weights=train.values, minlength=train.num_users) / counts
+    trait = traits(train, dataset.catalogue)
+    tastes = _tastes(train, dataset.catalogue, means)
+    genres = dataset.catalogue.genres
+    personas = []
+    for person, rows in zip(dataset.people, train.by_user(), strict=True):
+        user = person.user
+        order = np.argsort(-tastes[user], kind="stable")
+        liked, disliked = _examples(train, rows, num_examples)
+        personas.append(
+            Persona(
+                user=user,
+                age=person.age,
+                gender=person.gender,
+                occupation=person.occupation,
+                activity=int(trait.activity[user]),
+                conformity=int(trait.conformity[user]),
+                diversity=int(trait.diversity[user]),
+                likes=tuple(genres[g] for g in order[:num_genres] if tastes[user, g] > 0),
+                dislikes=tuple(genres[g] for g in order[::-1][:num_genres] if tastes[user, g] < 0),
+                liked_items=liked,
+                disliked_items=disliked,
+                mean_rating=float(means[user]),
+            )
+        )
+    return tuple(personas)

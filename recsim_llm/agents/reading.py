@@ -1,0 +1,88 @@
+"""Label reads that survive misbehaving models: check, ask again with a reminder, then a declared, counted fallback."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from math import exp
+
+from recsim_llm.types import Completion, Prompt
+
+MAX_REASKS = 2
+MIN_LABEL_MASS = 0.01
+"""Below this total probability of all labels the model is not answering the question (a refusal, a digression)."""
+
+
+@dataclass(slots=True)
+class AnswerCounts:
+    """What came back, counted.
+
+    Attributes:
+        asked: Questions, re-asks not included.
+        malformed: Answers that could not be used, re-asks included.
+        reasked: Prompts sent again with a reminder.
+        fallbacks: Questions answered by the fallback: every choice equally likely.
+        label_mass: Sum over usable answers of the probability of all labels together (mean = label_mass / usable).
+        usable: Usable answers.
+    """
+
+    asked: int = 0
+    malformed: int = 0
+    reasked: int = 0
+    fallbacks: int = 0
+    label_mass: float = 0.0
+    usable: int = 0
+
+
+def label_probabilities(prompt: Prompt, completion: Completion, counts: AnswerCounts) -> list[float] | None:
+    """Probabilities over the choices, normalised; None if the answer cannot be used."""
+    if len(completion.logprobs) == len(prompt.choices):
+        try:
+            weights = [exp(x) for x in completion.logprobs]
+        except (OverflowError, TypeError):
+            weights = []
+        mass = sum(weights)
+        # A NaN fails both comparisons.
+        if MIN_LABEL_MASS <= mass <= 1.001:
+            counts.usable += 1
+            counts.label_mass += mass
+            return [w / mass for w in weights]
+    counts.malformed += 1
+    return None
+
+
+def ask(
+    prompts: Sequence[Prompt], remind: str, counts: AnswerCounts
+) -> Generator[Sequence[Prompt], Sequence[Completion], list[list[float]]]:
+    """Yield choice prompts until each has a usable answer; return their probabilities, in order.
+
+    Args:
+        prompts: Prompts with choices.
+        remind: Text added to a question that is asked again; "$choices" in it stands for the choices.
+        counts: Counters to add to.
+    """
+    counts.asked += len(prompts)
+    completions = yield prompts
+    answers = [label_probabilities(p, c, counts) for p, c in zip(prompts, completions, strict=True)]
+    for attempt in range(1, MAX_REASKS + 1):
+        open_ = [i for i, answer in enumerate(answers) if answer is None]
+        if not open_:
+            break
+        counts.reasked += len(open_)
+        again = [_reminded(prompts[i], remind, attempt) for i in open_]
+        completions = yield again
+        for i, prompt, completion in zip(open_, again, completions, strict=True):
+            answers[i] = label_probabilities(prompt, completion, counts)
+    return [_or_fallback(prompt, answer, counts) for prompt, answer in zip(prompts, answers, strict=True)]
+
+
+def _reminded(prompt: Prompt, remind: str, attempt: int) -> Prompt:
+    reminder = remind.replace("$choices", ", ".join(prompt.choices))
+    return prompt._replace(question=f"{prompt.question}\n{reminder}", seed=attempt)
+
+
+def _or_fallback(prompt: Prompt, answer: list[float] | None, counts: AnswerCounts) -> list[float]:
+    if answer is not None:
+        return answer
+    counts.fallbacks += 1
+    return [1.0 / len(prompt.choices)] * len(prompt.choices)

@@ -1,0 +1,132 @@
+"""From source tables to a Dataset: checks every rule, then numbers users and items.
+
+Users and items are numbered in the order of their raw ids (as numbers where all are whole numbers, else as text), and
+ratings are sorted by user, then time, then place in the file; so the numbering does not depend on the file's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recsim_llm.data import checks
+from recsim_llm.data.checksum import content_checksum
+from recsim_llm.data.dataset import Catalogue, Dataset, Person, Ratings
+from recsim_llm.data.tables import Table, numbers, text
+from recsim_llm.types import Item
+
+Levels = tuple[float, ...]
+
+
+def assemble(
+    name: str,
+    licence: str,
+    ratings: Table,
+    items: Table | None = None,
+    people: Table | None = None,
+    levels: Levels = (),
+) -> Dataset:
+    """Build a checked data set.
+
+    Args:
+        name: What to call it.
+        licence: Its terms in a sentence.
+        ratings: Columns user, item, rating, optional time (seconds since 1970, or timestamps in Parquet).
+        items: Columns item, title, optional year, genres (separated by "|"), description. Without the table, items
+            are those rated, called by their raw ids.
+        people: Columns user, optional age, gender, occupation. Without the table, users are those who rate.
+        levels: Rating levels; found from the ratings where not given (see `checks.find_levels`).
+
+    Raises:
+        DataError: A rule is broken; the message names file, line, field, value and the way out.
+    """
+    checks.require_columns(ratings, "user", "item", "rating")
+    catalogue = _catalogue(ratings, items)
+    persons = _people(ratings, people)
+    log, levels = _ratings(ratings, items, people, catalogue, persons, levels)
+    if people is not None:
+        raw = [person.raw_id for person in persons]
+        rows = checks.positions(ratings, "user", _strings(raw), text(people, "user").to_pylist(), people.source)
+        checks.check_everyone_rates(people, raw, rows, np.bincount(log.users, minlength=len(persons)))
+    checksum = content_checksum(catalogue, log, persons, levels)
+    return Dataset(name, catalogue, log, persons, levels, checksum, licence)
+
+
+def _strings(values: Sequence[str]) -> object:
+    import pyarrow as pa
+
+    return pa.array(values, pa.string())
+
+
+def _ratings(
+    table: Table,
+    items: Table | None,
+    people: Table | None,
+    catalogue: Catalogue,
+    persons: Sequence[Person],
+    levels: Levels,
+) -> tuple[Ratings, Levels]:
+    raw_users = [person.raw_id for person in persons]
+    user_ids, item_ids = checks.ids(table, "user"), checks.ids(table, "item")
+    users = checks.positions(table, "user", user_ids, raw_users, (people or table).source)
+    items_ = checks.positions(table, "item", item_ids, catalogue.raw_ids, (items or table).source)
+    values = numbers(table, "rating")
+    levels = levels or checks.find_levels(table, values)
+    checks.check_ratings(table, values, levels)
+    checks.check_no_repeat(table, users, items_, len(catalogue))
+    times = numbers(table, "time").astype(np.int64) if "time" in table else np.zeros(len(table), dtype=np.int64)
+    log = Ratings(users, items_, values.astype(np.float32), times, len(persons), len(catalogue))
+    return log.take(np.lexsort((times, users))), levels
+
+
+def _catalogue(ratings: Table, table: Table | None) -> Catalogue:
+    if table is None:
+        raw_ids = checks.number_ids(checks.ids(ratings, "item"))
+        return Catalogue(tuple(Item(i, raw) for i, raw in enumerate(raw_ids)), tuple(raw_ids))
+    checks.require_columns(table, "item", "title")
+    column = checks.unique_ids(table, "item")
+    raw_ids = checks.number_ids(column)
+    rows = {raw: row for row, raw in enumerate(column.to_pylist())}
+    titles, years = checks.ids(table, "title").to_pylist(), _whole(table, "year")
+    genres, descriptions = _texts(table, "genres"), _texts(table, "description")
+    items = tuple(
+        Item(i, titles[row], years[row], _genres(genres[row]), descriptions[row])
+        for i, row in enumerate(rows[raw] for raw in raw_ids)
+    )
+    return Catalogue(items, tuple(raw_ids))
+
+
+def _people(ratings: Table, table: Table | None) -> tuple[Person, ...]:
+    if table is None:
+        raw_ids = checks.number_ids(checks.ids(ratings, "user"))
+        return tuple(Person(u, raw) for u, raw in enumerate(raw_ids))
+    checks.require_columns(table, "user")
+    column = checks.unique_ids(table, "user")
+    rows = {raw: row for row, raw in enumerate(column.to_pylist())}
+    ages, genders, jobs = _whole(table, "age"), _texts(table, "gender"), _texts(table, "occupation")
+    return tuple(
+        Person(u, raw, ages[rows[raw]], genders[rows[raw]] or None, jobs[rows[raw]] or None)
+        for u, raw in enumerate(checks.number_ids(column))
+    )
+
+
+def _texts(table: Table, name: str) -> list[str]:
+    return list(text(table, name).to_pylist()) if name in table else [""] * len(table)
+
+
+def _whole(table: Table, name: str) -> list[int | None]:
+    """Optional whole numbers, such as years."""
+    if name not in table:
+        return [None] * len(table)
+    values = numbers(table, name, optional=True)
+    broken = ~np.isnan(values) & (values != np.rint(values))
+    if broken.any():
+        row = int(broken.argmax())
+        table.fail(row, name, float(values[row]), "is not a whole number", "Round it, or leave it empty.")
+    return [None if np.isnan(value) else int(value) for value in values]
+
+
+def _genres(joined: str) -> tuple[str, ...]:
+    parts = (part.strip() for part in joined.split("|"))
+    return tuple(dict.fromkeys(part for part in parts if part))

@@ -1,0 +1,119 @@
+"""From a name or a folder to a Dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsim_llm.data.dataset import Dataset
+from recsim_llm.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRow:
+    """What `list_datasets` says of a data set.
+
+    Attributes:
+        name: For `load_dataset`.
+        users, items, ratings: Sizes.
+        licence: Terms in a sentence.
+        present: Whether it loads without a network.
+    """
+
+    name: str
+    users: int
+    items: int
+    ratings: int
+    licence: str
+    present: bool
+
+
+def list_datasets(cache: Path | None = None) -> tuple[DatasetRow, ...]:
+    """All data sets that have a name."""
+    from recsim_llm.data.movielens import MOVIELENS
+    from recsim_llm.data.synthetic import LICENCE, make_world
+
+    world = make_world().dataset
+    sizes = (len(world.people), len(world.catalogue), len(world.ratings))
+    return (
+        DatasetRow("synthetic", *sizes, LICENCE, True),
+        *(DatasetRow(m.name, m.users, m.items, m.ratings, m.licence, m.is_present(cache)) for m in MOVIELENS.values()),
+    )
+
+
+def get_dataset_files(name: str, cache: Path | None = None) -> list[Path]:
+    """Download the files of a named data set, where they are not yet in the cache.
+
+    Args:
+        name: One of `list_datasets`.
+        cache: Folder to use in place of `fetch.cache_dir()`.
+
+    Returns:
+        The files; none for "synthetic".
+
+    Raises:
+        DataError: No such name.
+        DownloadError: The files cannot be had.
+    """
+    from recsim_llm.data.movielens import MOVIELENS
+
+    if name.partition(":")[0] == "synthetic":
+        return []
+    if name not in MOVIELENS:
+        raise DataError(f"There is no data set '{name}' to download; there are: {', '.join(MOVIELENS)}.")
+    return MOVIELENS[name].files(cache)
+
+
+def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset:
+    """Load a data set.
+
+    Args:
+        name_or_path: "synthetic" or "synthetic:SEED" (invented, no download), "ml-100k", "ml-1m", "ml-latest-small"
+            (downloaded once), or a folder in the plain format (`data.folder`) or of atomic files (`data.atomic`).
+        cache: Folder for downloads in place of `fetch.cache_dir()`.
+
+    Raises:
+        DataError: No such name or folder, or its files break a rule.
+        DownloadError: It has to be downloaded and cannot be had.
+    """
+    name = str(name_or_path)
+    kind, colon, seed = name.partition(":")
+    if kind == "synthetic":
+        return _synthetic(name, seed if colon else "0")
+    from recsim_llm.data.movielens import MOVIELENS
+
+    if name in MOVIELENS:
+        return MOVIELENS[name].load(cache)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _folder(folder)
+    raise DataError(
+        f"There is no data set or folder '{name}'. Names: synthetic, synthetic:SEED, {', '.join(MOVIELENS)}. {_FORMATS}"
+    )
+
+
+_FORMATS = (
+    "A folder holds ratings.csv and items.csv (or .parquet), or RecBole's NAME.inter and NAME.item; "
+    "docs/data.md has the formats."
+)
+
+
+def _synthetic(name: str, seed: str) -> Dataset:
+    import dataclasses
+
+    from recsim_llm.data.synthetic import make_world
+
+    if not (seed.isdecimal() and seed.isascii()):
+        raise DataError(f"'{name}': the seed '{seed}' is no whole number. Write synthetic:7, for example.")
+    return dataclasses.replace(make_world(seed=int(seed)).dataset, name=name)
+
+
+def _folder(folder: Path) -> Dataset:
+    from recsim_llm.data.atomic import find_atomic, load_atomic
+    from recsim_llm.data.folder import is_plain_folder, load_folder
+
+    if is_plain_folder(folder):
+        return load_folder(folder)
+    if find_atomic(folder):
+        return load_atomic(folder)
+    raise DataError(f"{folder} holds no data set. {_FORMATS}")

@@ -1,0 +1,248 @@
+"""The page environment (slates of K) and the item environment (K = 1), one user at a time. See `vector` for batches."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from recsim_llm.agents.population import make_population
+from recsim_llm.agents.user_model import UserModel
+from recsim_llm.environments.render import draw_page, page_text
+from recsim_llm.environments.rewards import RewardFunction
+from recsim_llm.environments.sessions import Outcome, PageRules, Sessions, draw_users, session_keys
+from recsim_llm.errors import ConfigError, SessionEndedError
+from recsim_llm.llm.protocol import LLM
+from recsim_llm.types import EMPTY, Bools, Ints, Observation
+
+Obs = dict[str, np.ndarray]
+_ONE = np.zeros(1, dtype=np.int64)
+
+
+def observation_space(num_users: int, num_items: int, history_length: int, top: float) -> spaces.Dict:
+    """The space of one session's `types.Observation`: all Boxes, so that no library one-hot encodes item ids."""
+    H = history_length
+    return spaces.Dict(
+        {
+            "user": spaces.Box(0, num_users - 1, (1,), np.int64),
+            "page": spaces.Box(0, np.iinfo(np.int32).max, (1,), np.int64),
+            "history_items": spaces.Box(EMPTY, num_items - 1, (H,), np.int64),
+            "history_ratings": spaces.Box(0.0, top, (H,), np.float32),
+            "history_mask": spaces.Box(0, 1, (H,), np.int8),
+        }
+    )
+
+
+def step_info(sessions: Sessions, outcome: Outcome | None) -> dict[str, np.ndarray]:
+    """The info of B sessions, the same keys after every reset and step; arrays with a leading B.
+
+    Keys: user; items (K, EMPTY where empty); watched (K); ratings (K, stars); watch_probability (K) and
+    leave_probability, the hidden state of the user, for audits only; left.
+    """
+    B, K = len(sessions.users), sessions.rules.page_size
+    info: dict[str, np.ndarray] = {
+        "user": sessions.users.copy(),
+        "items": np.full((B, K), EMPTY, dtype=np.int64),
+        "watched": np.zeros((B, K), dtype=np.bool_),
+        "ratings": np.zeros((B, K)),
+        "watch_probability": np.zeros((B, K)),
+        "leave_probability": np.zeros(B),
+        "left": np.zeros(B, dtype=np.bool_),
+    }
+    if outcome is not None:
+        rows = outcome.sessions
+        info["user"][rows] = outcome.users
+        info["items"][rows] = outcome.pages
+        info["watched"][rows] = outcome.responses.watched_BK
+        info["ratings"][rows] = outcome.responses.ratings_BK
+        info["watch_probability"][rows] = outcome.reaction.watch_BK
+        info["leave_probability"][rows] = outcome.leave
+        info["left"][rows] = outcome.left
+    return info
+
+
+class PageEnv(gym.Env[Obs, np.ndarray]):
+    """A person looks at pages of K recommended items, watches and rates some, and leaves or asks for the next page.
+
+    ## Description
+    One episode is one session of one user. The policy fills a page; the user model says with which probability the user
+    watches each item, how it would be rated, and with which probability the user leaves; the environment draws what
+    happens. The default is a synthetic world with invented titles, whose true tastes are known.
+
+    ## Action Space
+    `MultiDiscrete([N] * K)`: item ids. A repeated item is handled as `duplicates` says.
+
+    ## Observation Space
+    A Dict of arrays: `user` (1), `page` (1), `history_items` (H), `history_ratings` (H), `history_mask` (H); see
+    `recsim_llm.types.Observation`. The history starts with the user's latest logged ratings.
+
+    ## Starting State
+    A user drawn uniformly, or `options={"user": id}`.
+
+    ## Reward
+    `reward="rating"`: sum of the stars of watched items. `reward="watch"`: their number. Or a function of Responses.
+
+    ## Episode End
+    Terminated when the user leaves; truncated after `max_pages` pages.
+
+    ## Information
+    Fixed keys, see `step_info`. `action_masks()` tells which items were not watched yet in this session.
+
+    ## Arguments
+    `dataset`: name or folder. `user_model`: "statistical", "llm", or an object. `llm`: backend for LLM users.
+    `page_size`, `max_pages`, `history_length`, `duplicates`, `reward`: see `sessions.PageRules`.
+
+    ## References
+    RecSim (Ie et al. 2019) for the words; Agent4Rec (Zhang et al., SIGIR 2024) for page, watch, rate, exit.
+
+    ## Version History
+    v0: first release.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}
+
+    def __init__(
+        self,
+        dataset: str = "synthetic",
+        user_model: str | UserModel = "statistical",
+        llm: str | LLM | None = None,
+        page_size: int = 10,
+        max_pages: int = 10,
+        history_length: int = 50,
+        duplicates: str = "drop",
+        reward: str | RewardFunction = "rating",
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ConfigError(f"render_mode must be one of {self.metadata['render_modes']}, not '{render_mode}'.")
+        self.render_mode = render_mode
+        self.population = make_population(dataset, user_model, llm)
+        rules = PageRules(page_size, max_pages, history_length, duplicates, reward)
+        users = self.population.users
+        self.sessions = Sessions(1, users, rules, self.population.log)
+        self.observation_space = cast(
+            spaces.Space[Obs],
+            observation_space(users.num_users, users.num_items, history_length, float(users.rating_levels[-1])),
+        )
+        self.action_space = cast(spaces.Space[np.ndarray], self._action_space(users.num_items, page_size))
+        self._base: np.ndarray | None = None
+        self._episode = 0
+        self._last: Outcome | None = None
+
+    def _action_space(self, num_items: int, page_size: int) -> spaces.Space[Any]:
+        return spaces.MultiDiscrete([num_items] * page_size)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
+        """Begin a session.
+
+        Args:
+            seed: Starts the environment's sequence of sessions anew.
+            options: `{"user": id}` chooses who visits.
+
+        Raises:
+            ConfigError: An unknown option, or a user outside the population.
+        """
+        super().reset(seed=seed)
+        if seed is not None or self._base is None:
+            self._base, self._episode = np.array([draw_base_key(self.np_random)], dtype=np.uint64), 0
+        else:
+            self._episode += 1
+        episodes = np.array([self._episode])
+        users = chosen_users(options, 1, self.population.users.num_users)
+        if users is None:
+            users = draw_users(self._base, episodes, self.population.users.num_users)
+        self.sessions.begin(_ONE, users, session_keys(self._base, users, episodes))
+        self._last = None
+        return first_row(self.sessions.observation()), _first(step_info(self.sessions, None))
+
+    def step(self, action: np.ndarray) -> tuple[Obs, float, bool, bool, dict[str, Any]]:
+        """Show one page; see `gymnasium.Env.step`.
+
+        Raises:
+            SessionEndedError: The session has ended or not begun.
+            InvalidActionError: The page is not admissible.
+        """
+        if self.sessions.ended[0]:
+            raise SessionEndedError("This session has ended (or not begun): call reset() before step().")
+        outcome = self.sessions.step(_ONE, np.asarray(action).reshape(1, -1))
+        self._last = outcome
+        info = _first(step_info(self.sessions, outcome))
+        observation = first_row(self.sessions.observation())
+        return observation, float(outcome.rewards[0]), bool(outcome.left[0]), bool(outcome.truncated[0]), info
+
+    def action_masks(self) -> Bools:
+        """Admissible actions, flat: K times N booleans, False for items already watched in this session.
+
+        The format of SB3-contrib's maskable policies. It cannot forbid an item twice on one page: see `duplicates`.
+        """
+        return np.tile(self.sessions.action_mask()[0], self.sessions.rules.page_size)
+
+    def render(self) -> Any:
+        """The last page as the person saw it: text ("ansi") or an image, (height, width, 3) uint8 ("rgb_array")."""
+        if self.render_mode is None:
+            gym.logger.warn("render() needs a render_mode: gymnasium.make(id, render_mode='ansi')")
+            return None
+        catalogue = self.population.dataset.catalogue
+        user = self.population.dataset.people[int(self.sessions.users[0])]
+        if self.render_mode == "ansi":
+            return page_text(catalogue, user, self._last)
+        return draw_page(catalogue, user, self._last, self.sessions.rules.page_size)
+
+
+class ItemEnv(PageEnv):
+    """The page environment with one item a page, and `Discrete(N)` actions: for DQN and single-item baselines.
+
+    Everything else is as in `PageEnv`.
+    """
+
+    def __init__(
+        self,
+        dataset: str = "synthetic",
+        user_model: str | UserModel = "statistical",
+        llm: str | LLM | None = None,
+        max_pages: int = 50,
+        history_length: int = 50,
+        reward: str | RewardFunction = "rating",
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(dataset, user_model, llm, 1, max_pages, history_length, "allow", reward, render_mode)
+
+    def _action_space(self, num_items: int, page_size: int) -> spaces.Space[Any]:
+        return spaces.Discrete(num_items)
+
+
+def draw_base_key(rng: np.random.Generator) -> int:
+    """The key of an environment's whole sequence of sessions."""
+    return int(rng.integers(0, 2**64, dtype=np.uint64))
+
+
+def chosen_users(options: dict[str, Any] | None, count: int, num_users: int) -> Ints | None:
+    """The users that reset's options ask for, or None.
+
+    Raises:
+        ConfigError: An unknown option, a wrong number of users, or a user outside the population.
+    """
+    if not options:
+        return None
+    unknown = set(options) - {"user", "reset_mask"}
+    if unknown:
+        raise ConfigError(f"Unknown reset option {sorted(unknown)}; known: 'user' (and 'reset_mask' for vectors).")
+    if options.get("user") is None:
+        return None
+    users = np.atleast_1d(np.asarray(options["user"], dtype=np.int64))
+    if users.shape != (count,):
+        raise ConfigError(f"options['user'] must hold {count} user ids, not an array of shape {users.shape}.")
+    if users.min() < 0 or users.max() >= num_users:
+        raise ConfigError(f"options['user'] must be within 0..{num_users - 1}, got {users.min()}..{users.max()}.")
+    return users
+
+
+def first_row(observation: Observation) -> Obs:
+    """The observation of session 0 alone."""
+    return {key: cast(np.ndarray, value)[0] for key, value in observation.items()}
+
+
+def _first(info: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {key: value[0].item() if value.ndim == 1 else value[0] for key, value in info.items()}

@@ -1,0 +1,230 @@
+"""Sessions side by side: everything that the scalar and the vector environment share. Knows no Gymnasium.
+
+The scalar environment is one row of this, the vector environment B rows, so the two cannot differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsim_llm.agents.user_model import UserModel
+from recsim_llm.data.dataset import Ratings
+from recsim_llm.environments.rewards import RewardFunction, reward_function
+from recsim_llm.errors import ConfigError, InvalidActionError
+from recsim_llm.seeding import Stream, mix, uniforms
+from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Observation, Reaction, Responses
+
+DUPLICATES = ("drop", "raise", "allow")
+
+
+@dataclass(frozen=True, slots=True)
+class PageRules:
+    """The rules of a page environment.
+
+    Attributes:
+        page_size: K, items a page.
+        max_pages: Pages after which a session is truncated.
+        history_length: H, impressions that an observation holds.
+        duplicates: What happens to an item that stands twice on a page: "drop" leaves its later slots empty, "raise"
+            refuses the page, "allow" shows it twice.
+        reward: A name in `rewards.REWARDS`, or a function of Responses.
+    """
+
+    page_size: int = 10
+    max_pages: int = 10
+    history_length: int = 50
+    duplicates: str = "drop"
+    reward: str | RewardFunction = "rating"
+
+    def __post_init__(self) -> None:
+        for name in ("page_size", "max_pages", "history_length"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.duplicates not in DUPLICATES:
+            raise ConfigError(f"duplicates must be one of {', '.join(DUPLICATES)}, not '{self.duplicates}'.")
+        reward_function(self.reward)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one step of some sessions did.
+
+    Attributes:
+        sessions: (B,) handles of the sessions that stepped.
+        users: (B,) user ids.
+        page_numbers: (B,) which page of the session this was, from 0.
+        pages: (B, K) items as shown, EMPTY where a duplicate was dropped.
+        reaction: Probabilities the responses were sampled from.
+        responses: What users did.
+        leave: (B,) probability of leaving.
+        left, truncated: (B,) whether the session ended, and how; never both.
+        rewards: (B,).
+    """
+
+    sessions: Ints
+    users: Ints
+    page_numbers: Ints
+    pages: Ints
+    reaction: Reaction
+    responses: Responses
+    leave: Floats
+    left: Bools
+    truncated: Bools
+    rewards: Floats
+
+
+class Sessions:
+    """Up to B sessions that run side by side, as arrays.
+
+    Args:
+        num_sessions: B.
+        users: The population.
+        rules: The rules.
+        log: Ratings that a platform already holds; each session's history starts with its user's latest.
+    """
+
+    def __init__(self, num_sessions: int, users: UserModel, rules: PageRules, log: Ratings | None = None) -> None:
+        if rules.page_size > users.num_items:
+            raise ConfigError(f"page_size {rules.page_size} is larger than the catalogue ({users.num_items} items).")
+        self.rules, self.user_model = rules, users
+        self._reward = reward_function(rules.reward)
+        self._logged = _logged_histories(log, rules.history_length) if log is not None else None
+        B, H = num_sessions, rules.history_length
+        self.users = np.zeros(B, dtype=np.int64)
+        self.keys = np.zeros(B, dtype=np.uint64)
+        self.pages_seen = np.zeros(B, dtype=np.int64)
+        self.ended = np.ones(B, dtype=np.bool_)
+        self._items = np.full((B, H), EMPTY, dtype=np.int64)
+        self._ratings = np.zeros((B, H), dtype=np.float32)
+        self._watched = np.full((B, rules.page_size * rules.max_pages), EMPTY, dtype=np.int32)
+
+    def begin(self, sessions: Ints, users: Ints, keys: Keys) -> None:
+        """Let users begin a session under these handles."""
+        self.users[sessions], self.keys[sessions] = users, keys
+        self.pages_seen[sessions] = 0
+        self.ended[sessions] = False
+        self._watched[sessions] = EMPTY
+        if self._logged is None:
+            self._items[sessions], self._ratings[sessions] = EMPTY, 0.0
+        else:
+            self._items[sessions], self._ratings[sessions] = self._logged[0][users], self._logged[1][users]
+        self.user_model.reset(sessions, users, keys)
+
+    def step(self, sessions: Ints, actions: NDArray[np.integer]) -> Outcome:
+        """Show pages to running sessions.
+
+        Args:
+            sessions: (B,) handles, none of an ended session.
+            actions: (B, K) item ids.
+
+        Raises:
+            InvalidActionError: An id outside the catalogue, or a duplicate where the rules forbid it.
+        """
+        pages = self._admit(actions)
+        keys, users, numbers = self.keys[sessions], self.users[sessions], self.pages_seen[sessions]
+        reaction = self.user_model.react(sessions, pages)
+        responses = sample_responses(reaction, pages, keys, self.user_model.rating_levels)
+        leave = self.user_model.observe(sessions, pages, responses)
+        left = uniforms(keys, Stream.LEAVE, numbers) < leave
+        truncated = ~left & (numbers + 1 >= self.rules.max_pages)
+        self._remember(sessions, pages, responses, numbers)
+        self.ended[sessions] = left | truncated
+        rewards = self._reward(responses)
+        return Outcome(sessions, users, numbers, pages, reaction, responses, leave, left, truncated, rewards)
+
+    def observation(self) -> Observation:
+        """What a policy may see of all B sessions (copies)."""
+        return {
+            "user": self.users[:, None].copy(),
+            "page": self.pages_seen[:, None].copy(),
+            "history_items": self._items.copy(),
+            "history_ratings": self._ratings.copy(),
+            "history_mask": (self._items != EMPTY).astype(np.int8),
+        }
+
+    def action_mask(self) -> Bools:
+        """(B, N) False for items already watched in the session."""
+        mask = np.ones((len(self.users), self.user_model.num_items + 1), dtype=np.bool_)
+        # Padding is -1: it falls into the last column, which is cut off.
+        mask[np.arange(len(mask))[:, None], self._watched] = False
+        return mask[:, :-1]
+
+    def _admit(self, actions: NDArray[np.integer]) -> Ints:
+        pages = np.asarray(actions, dtype=np.int64)
+        n, size = self.user_model.num_items, self.rules.page_size
+        if pages.ndim != 2 or pages.shape[1] != size:
+            raise InvalidActionError(f"A page holds {size} items; got an action of shape {pages.shape[1:]}.")
+        if pages.size and (pages.min() < 0 or pages.max() >= n):
+            wrong = int(pages[(pages < 0) | (pages >= n)][0])
+            raise InvalidActionError(f"Item {wrong} is not in the catalogue, whose ids are 0..{n - 1}.")
+        if self.rules.duplicates == "allow" or size == 1:
+            return pages
+        repeated = _repeated(pages)
+        if self.rules.duplicates == "raise" and repeated.any():
+            wrong = int(pages[repeated][0])
+            raise InvalidActionError(f"Item {wrong} stands twice on one page; with duplicates='drop' it is shown once.")
+        return np.where(repeated, EMPTY, pages)
+
+    def _remember(self, sessions: Ints, pages: Ints, responses: Responses, numbers: Ints) -> None:
+        K, H = self.rules.page_size, self.rules.history_length
+        columns = (numbers * K)[:, None] + np.arange(K)
+        self._watched[sessions[:, None], columns] = np.where(responses.watched_BK, pages, EMPTY)
+        self._items[sessions] = np.concatenate([self._items[sessions], pages], axis=1)[:, -H:]
+        self._ratings[sessions] = np.concatenate(
+            [self._ratings[sessions], responses.ratings_BK.astype(np.float32)], axis=1
+        )[:, -H:]
+        self.pages_seen[sessions] = numbers + 1
+
+
+def sample_responses(reaction: Reaction, pages: Ints, keys: Keys, rating_levels: Floats) -> Responses:
+    """Draw what users do. A draw depends on the session and the item alone, not on slot, page or batch.
+
+    So a person who declines an item at one page is not asked to toss again at the next, and two policies that show the
+    same item to the same person get the same answer (common random numbers).
+
+    Args:
+        reaction: Probabilities.
+        pages: (B, K) items, EMPTY slots are never watched.
+        keys: (B,) session keys.
+        rating_levels: (R,) stars.
+    """
+    watched = uniforms(keys[:, None], Stream.WATCH, pages) < reaction.watch_BK
+    watched &= pages != EMPTY
+    edges = np.cumsum(reaction.rating_BKR[..., :-1], axis=-1)
+    level = (uniforms(keys[:, None], Stream.RATING, pages)[..., None] >= edges).sum(axis=-1)
+    return Responses(watched, np.where(watched, rating_levels[level], 0.0))
+
+
+def session_keys(base: Keys, users: Ints, episodes: Ints) -> Keys:
+    """(B,) keys of sessions: the n-th session of a user under one base key, wherever in the batch it runs."""
+    return mix(base, Stream.SESSION, users, episodes)
+
+
+def draw_users(base: Keys, episodes: Ints, num_users: int) -> Ints:
+    """(B,) users who come next, each user equally likely."""
+    return (uniforms(base, Stream.USER, episodes) * num_users).astype(np.int64)
+
+
+def _repeated(pages: Ints) -> Bools:
+    """(B, K) True where the same item stands further left on the same page."""
+    order = np.argsort(pages, axis=1, kind="stable")
+    ranked = np.take_along_axis(pages, order, axis=1)
+    same = np.zeros(pages.shape, dtype=np.bool_)
+    same[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
+    repeated = np.zeros_like(same)
+    np.put_along_axis(repeated, order, same, axis=1)
+    return repeated
+
+
+def _logged_histories(log: Ratings, length: int) -> tuple[Ints, NDArray[np.float32]]:
+    """(U, H) latest items of each user and their stars, newest at the end."""
+    items = np.full((log.num_users, length), EMPTY, dtype=np.int64)
+    stars = np.zeros((log.num_users, length), dtype=np.float32)
+    for user, rows in enumerate(log.by_user()):
+        if len(rows):
+            latest = rows[-length:]
+            items[user, -len(latest) :], stars[user, -len(latest) :] = log.items[latest], log.values[latest]
+    return items, stars

@@ -1,0 +1,154 @@
+"""The command line `recsim-llm`: a thin layer over functions that can be called from Python as well."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
+
+from recsim_llm.errors import RecsimError
+from recsim_llm.experiments import commands
+from recsim_llm.experiments.simulate import DEFAULT_LLM, SimulationConfig
+
+
+@dataclass(frozen=True)
+class DataList:
+    """List the data sets that can be loaded by name."""
+
+
+@dataclass(frozen=True)
+class DataGet:
+    """Fetch a data set into the cache, with checksum."""
+
+    name: Positional[str]
+    """Name, as in 'recsim-llm data list'."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Data sets: list, get."""
+
+    command: Annotated[DataList, subcommand("list")] | Annotated[DataGet, subcommand("get")]
+
+
+@dataclass(frozen=True)
+class ModelsList:
+    """List the models that can be used by name."""
+
+
+@dataclass(frozen=True)
+class ModelsGet:
+    """Fetch a model into the cache, with checksum."""
+
+    name: Positional[str]
+    """Name, as in 'recsim-llm models list'."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """Local models: list, get."""
+
+    command: Annotated[ModelsList, subcommand("list")] | Annotated[ModelsGet, subcommand("get")]
+
+
+@dataclass(frozen=True)
+class Simulate:
+    """Let policies meet a population, page by page; record every step."""
+
+    config: OmitArgPrefixes[SimulationConfig] = field(default_factory=SimulationConfig)
+    out: Path | None = None
+    """Folder of the runs, one a policy; default runs/DATASET-USERMODEL-seedSEED."""
+    resume: bool = False
+    """Go on with the runs in the folder: finished steps are kept, nothing is asked twice."""
+    dry_run: bool = False
+    """Only print the most LLM calls and tokens that this could cost."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Run a recorded simulation again without a model and compare every step bit for bit."""
+
+    run: Positional[Path]
+    """A run folder, or a folder of runs."""
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Print one table over runs, with 95 % intervals over users and paired differences to the first run."""
+
+    runs: Positional[tuple[Path, ...]]
+    """Run folders, or folders of runs."""
+
+
+@dataclass(frozen=True)
+class Interview:
+    """Ask a recorded agent a question; it answers from its persona and its memory."""
+
+    run: Positional[Path]
+    """A run folder."""
+    question: Positional[str]
+    """What to ask."""
+    user: str
+    """The person, by the data set's own id."""
+    page: int | None = None
+    """Ask after this page of the session, from 1; default: after the last."""
+    llm: str = DEFAULT_LLM
+    """Backend that answers: transformers:NAME_OR_FOLDER or openai:MODEL."""
+
+
+Command = (
+    Annotated[Data, subcommand("data")]
+    | Annotated[Models, subcommand("models")]
+    | Annotated[Simulate, subcommand("simulate")]
+    | Annotated[Replay, subcommand("replay")]
+    | Annotated[Compare, subcommand("compare")]
+    | Annotated[Interview, subcommand("interview")]
+)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point of `recsim-llm`. Exit codes: 0 done, 1 a named error, 2 wrong usage, 130 interrupted."""
+    command = tyro.cli(
+        OmitSubcommandPrefixes[Command],  # type: ignore[valid-type]
+        prog="recsim-llm",
+        description="LLM-powered users inside a Gymnasium environment, for recommender policies to practise on.",
+        args=args,
+    )
+    try:
+        run(command)
+    except RecsimError as error:
+        print(f"recsim-llm: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("\nrecsim-llm: interrupted.", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`recsim-llm ... | head`); closing stdout again would raise once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def run(command: Command) -> None:
+    """Carry out one parsed command."""
+    match command:
+        case Data(DataList()):
+            commands.data_list()
+        case Data(DataGet(name)):
+            commands.data_get(name)
+        case Models(ModelsList()):
+            commands.models_list()
+        case Models(ModelsGet(name)):
+            commands.models_get(name)
+        case Simulate(config, out, resume, dry):
+            commands.estimate(config) if dry else commands.run_simulation(config, out, resume)
+        case Replay(folder):
+            commands.replay_runs(folder)
+        case Compare(folders):
+            commands.compare_runs(folders)
+        case Interview(folder, question, user, page, llm):
+            commands.interview_user(folder, user, question, page, llm)

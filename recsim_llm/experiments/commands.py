@@ -1,0 +1,128 @@
+"""What each command prints. Everything it prints comes from functions that Python callers use as well."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from recsim_llm.data import get_dataset_files, list_datasets
+from recsim_llm.errors import RecordingError
+from recsim_llm.experiments.interview import interview
+from recsim_llm.experiments.metrics import paired_difference, summarise, table
+from recsim_llm.experiments.people import load_people
+from recsim_llm.experiments.replay import replay
+from recsim_llm.experiments.simulate import SimulationConfig, dry_run, simulate
+from recsim_llm.llm import make_llm
+from recsim_llm.llm.models import get_model, list_models
+from recsim_llm.trajectories.store import Run, find_runs
+
+
+def data_list() -> None:
+    """Print the data sets."""
+    _print_rows([asdict(row) for row in list_datasets()])
+    print("\nAny other name is read as a folder: plain tables or RecBole atomic files (docs/data.md).")
+
+
+def data_get(name: str) -> None:
+    """Fetch a data set."""
+    print(f"{name} is in {get_dataset_files(name)}")
+
+
+def models_list() -> None:
+    """Print the models."""
+    _print_rows([asdict(row) for row in list_models()])
+    print("\nAny other name is read as a folder, or as a model of the hub that transformers knows.")
+
+
+def models_get(name: str) -> None:
+    """Fetch a model."""
+    print(f"{name} is in {get_model(name)}")
+
+
+def run_simulation(config: SimulationConfig, out: Path | None, resume: bool) -> None:
+    """Simulate, then print the table, where the runs are, and what to do next."""
+    folder = out or Path("runs") / f"{Path(config.dataset).name}-{config.user_model}-seed{config.seed}"
+    try:
+        runs = simulate(config, folder, resume, progress=sys.stderr.isatty())
+    except KeyboardInterrupt:
+        print(f"\nInterrupted; every finished page is kept in {folder}.")
+        print("Go on with the same command and --resume.")
+        raise
+    print(run_table(runs))
+    print(cost_table(runs))
+    print(f"\nRuns are in {folder}. Next:")
+    print(f"  recsim-llm compare {folder}")
+    print(f"  recsim-llm replay {folder}")
+    if config.user_model == "llm":
+        user = load_people(runs[0].folder)[1][0]
+        print(f'  recsim-llm interview {runs[0].folder} "What did you like?" --user {user} --llm {config.llm}')
+
+
+def estimate(config: SimulationConfig) -> None:
+    """Print the most that a simulation can cost."""
+    print("At most, if nobody leaves before the last page and nothing is in a cache:")
+    total_calls = total_tokens = 0
+    for policy, calls, tokens in dry_run(config):
+        print(f"  {policy:<16} {calls:>12,} LLM calls  {tokens:>15,} prompt tokens (characters / 4)")
+        total_calls, total_tokens = total_calls + calls, total_tokens + tokens
+    print(f"  {'all':<16} {total_calls:>12,} LLM calls  {total_tokens:>15,} prompt tokens; 1 output token a call")
+
+
+def replay_runs(path: Path) -> None:
+    """Replay every run of a folder."""
+    for run in find_runs(path):
+        done = replay(run)
+        print(f"{run.folder}: {done.steps:,} pages identical, bit for bit; {done.calls:,} recorded LLM answers used.")
+        print(f"  trajectory {done.trajectory_hash}")
+
+
+def compare_runs(paths: Sequence[Path]) -> None:
+    """Print a table over runs, and each run's paired difference to the first."""
+    runs = [run for path in paths for run in find_runs(path)]
+    print(run_table(runs))
+    first = runs[0]
+    for run in runs[1:]:
+        gap = paired_difference(first.step_batch(), run.step_batch(), "reward")
+        print(
+            f"{run.manifest.name} - {first.manifest.name}: reward a session "
+            f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], {gap.n} users in both"
+        )
+
+
+def interview_user(folder: Path, user: str, question: str, page: int | None, llm: str) -> None:
+    """Print an agent's answer."""
+    print(interview(Run(folder), user, question, make_llm(llm), page))
+
+
+def run_table(runs: Sequence[Run]) -> str:
+    """The main table: a row a run."""
+    if not runs:
+        raise RecordingError("There are no runs to show.")
+    return table([(run.manifest.name, summarise(run.step_batch())) for run in runs])
+
+
+def cost_table(runs: Sequence[Run]) -> str:
+    """What the language model cost, a line a run; empty for runs without one."""
+    lines = []
+    for run in runs:
+        llm, answers = run.manifest.summary.get("llm"), run.manifest.summary.get("answers")
+        if llm and answers:
+            mass = answers["label_mass"] / max(answers["usable"], 1)
+            lines.append(
+                f"{run.manifest.name}: {llm['calls']:,} LLM calls, {llm['prompt_tokens']:,} prompt tokens, "
+                f"{llm['cache_hits']:,} from the cache, {llm['duplicates']:,} asked once for several, "
+                f"{answers['malformed']} malformed, {answers['reasked']} asked again, "
+                f"{answers['fallbacks']} answered by the fallback, mean label mass {mass:.2f}, "
+                f"{run.manifest.summary['seconds']:.0f} s"
+            )
+    return "\n".join(lines)
+
+
+def _print_rows(rows: Sequence[dict[str, object]]) -> None:
+    columns = list(rows[0])
+    text = [[str(row[c]) for c in columns] for row in rows]
+    widths = [max(len(c), *(len(line[i]) for line in text)) for i, c in enumerate(columns)]
+    for line in [columns, *text]:
+        print("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip())

@@ -1,0 +1,206 @@
+"""A cache of answers on disk, keyed by the content of what was asked.
+
+One SQLite file in write-ahead mode: it survives a killed process, and several processes may share it. Answers are
+committed a chunk of prompts at a time, so that after a kill a chunk is either wholly there or wholly missing and a
+resumed run asks the model for exactly the batch that was lost.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from array import array
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+from recsim_llm.errors import LLMError
+from recsim_llm.llm.protocol import LLM, Usage
+from recsim_llm.types import Completion, Prompt
+
+_VERSION = 1
+_BUSY_S = 60.0
+_CREATE = """
+CREATE TABLE IF NOT EXISTS answers (
+    key BLOB PRIMARY KEY, text TEXT NOT NULL, logprobs BLOB NOT NULL, prompt_tokens INT NOT NULL,
+    output_tokens INT NOT NULL
+) WITHOUT ROWID
+"""
+_INSERT = "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)"
+
+_Row = tuple[bytes, str, bytes, int, int]
+
+
+class CachedLLM:
+    """Asks the wrapped model only what has never been asked before.
+
+    The key is a hash of the wrapped model's name and of every field of the prompt; a sampled text is cached too, since
+    its seed is part of the prompt. What is stored with choices is the distribution, so every agent still draws for
+    itself. Of two processes that ask the same thing at once, the first to commit wins and both return its answer.
+
+    Args:
+        llm: The model to ask.
+        path: The cache file, created where missing; its folder must exist.
+        chunk_size: Prompts a transaction. Chunks are cut by position, and moved back by up to three more chunk
+            sizes so as not to split a run of prompts that share system and context.
+
+    Raises:
+        LLMError: The file is damaged, or was written by another version.
+    """
+
+    def __init__(self, llm: LLM, path: str | Path, chunk_size: int = 512) -> None:
+        self._llm = llm
+        self._path = Path(path)
+        self._chunk_size = chunk_size
+        self._lock = threading.Lock()
+        with _explained(self._path):
+            self._db = _open(self._path)
+
+    @property
+    def name(self) -> str:
+        """The name of the wrapped model: a cache changes no answer."""
+        return self._llm.name
+
+    @property
+    def usage(self) -> Usage:
+        """Counters of the wrapped model, plus cache hits and duplicates."""
+        return self._llm.usage
+
+    def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        """Answer every prompt, from the file where possible.
+
+        Raises:
+            LLMError: The wrapped model failed, or the file cannot be read or written.
+        """
+        completions: list[Completion] = []
+        for chunk in _chunks(prompts, self._chunk_size):
+            with self._lock, _explained(self._path):
+                completions += self._answer(chunk)
+        return completions
+
+    def close(self) -> None:
+        """Close the file; what was answered is already in it."""
+        self._db.close()
+
+    def _answer(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        keys = _keys(self._llm.name, prompts)
+        distinct = dict(zip(keys, prompts, strict=True))
+        known = self._look_up(list(distinct))
+        self.usage.cache_hits += len(known)
+        self.usage.duplicates += len(keys) - len(distinct)
+        missing = [key for key in distinct if key not in known]
+        if missing:
+            answers = self._llm.generate([distinct[key] for key in missing])
+            known.update(self._store(missing, answers))
+        return [known[key] for key in keys]
+
+    def _look_up(self, keys: list[bytes]) -> dict[bytes, Completion]:
+        marks = ",".join("?" * len(keys))
+        rows = self._db.execute(f"SELECT * FROM answers WHERE key IN ({marks})", keys)
+        return {key: Completion(text, _floats(packed), read, wrote) for key, text, packed, read, wrote in rows}
+
+    def _store(self, keys: list[bytes], answers: Sequence[Completion]) -> dict[bytes, Completion]:
+        if len(answers) != len(keys):
+            raise LLMError(f"'{self.name}' was asked {len(keys)} prompts and returned {len(answers)} completions.")
+        rows = [_row(key, answer) for key, answer in zip(keys, answers, strict=True)]
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            written = self._db.executemany(_INSERT, rows).rowcount
+        # Fewer rows than asked for: another process was first, and its answers are the ones that count.
+        return self._look_up(keys) if written < len(rows) else dict(zip(keys, answers, strict=True))
+
+
+class _explained:  # noqa: N801 - reads as a statement
+    """Turns SQLite's errors into one sentence with a way out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.OperationalError):
+            raise LLMError(
+                f"The cache file {self._path} cannot be opened, read or written ({error}). Check that its folder "
+                "exists, is writable and has space left, and that no other program holds the file."
+            ) from error
+        if isinstance(error, sqlite3.Error):
+            raise LLMError(
+                f"The file {self._path} is not a usable answer cache ({error}). "
+                "Delete it (it is only a cache: answers will be asked again) or name another file."
+            ) from error
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    # Autocommit: transactions are begun by hand, so that one chunk is one transaction.
+    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        _use_write_ahead_log(db)
+        db.execute("PRAGMA synchronous=NORMAL")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version not in {0, _VERSION}:
+            raise LLMError(
+                f"The answer cache {path} has format {version}, this version reads format {_VERSION}. "
+                "Delete it (it is only a cache) or name another file."
+            )
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(_CREATE)
+        db.execute(f"PRAGMA user_version={_VERSION}")
+        db.execute("COMMIT")
+    except (sqlite3.Error, LLMError):
+        db.close()
+        raise
+    return db
+
+
+def _use_write_ahead_log(db: sqlite3.Connection) -> None:
+    # SQLite does not wait for this one lock, so two processes that create the file at once must take turns by hand.
+    for attempt in range(50):
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or attempt == 49:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _chunks(prompts: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:
+    start, total = 0, len(prompts)
+    while start < total:
+        end = min(start + size, total)
+        limit = min(start + 4 * size, total)
+        while end < limit and prompts[end][:2] == prompts[end - 1][:2]:
+            end += 1
+        yield prompts[start:end]
+        start = end
+
+
+def _keys(name: str, prompts: Sequence[Prompt]) -> list[bytes]:
+    """Hash name and prompts; lengths in front of every text make the encoding unambiguous."""
+    keys = []
+    shared: tuple[str, str] | None = None
+    stem = blake2b(digest_size=16)
+    for system, context, question, choices, schema, max_tokens, temperature, seed in prompts:
+        if shared != (system, context):
+            shared = (system, context)
+            lengths = f"{_VERSION} {len(name)} {len(system)} {len(context)} "
+            stem = blake2b((lengths + name + system + context).encode("utf-8", "surrogatepass"), digest_size=16)
+        lengths = f"{len(question)} {len(schema)} {max_tokens} {float(temperature)!r} {seed} "
+        sizes = " ".join([str(len(choice)) for choice in choices])
+        key = stem.copy()
+        key.update(f"{lengths}{sizes}|{question}{schema}{''.join(choices)}".encode("utf-8", "surrogatepass"))
+        keys.append(key.digest())
+    return keys
+
+
+def _row(key: bytes, answer: Completion) -> _Row:
+    packed = array("d", answer.logprobs).tobytes()
+    return key, answer.text, packed, answer.prompt_tokens, answer.output_tokens
+
+
+def _floats(packed: bytes) -> tuple[float, ...]:
+    return tuple(array("d", packed))

@@ -1,0 +1,96 @@
+"""One step through a causal language model on top of what it has already read.
+
+The past is the keys and values of each layer for R rows, and a mask that says which of them are real, so that rows of
+different lengths lie side by side with holes between prefix and suffix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What R rows have read.
+
+    Attributes:
+        layers: Keys and values of each layer, (R, heads, P, width).
+        mask: (R, P), True where a token is real.
+    """
+
+    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    mask: torch.Tensor
+
+    def select(self, rows: torch.Tensor) -> Past:
+        """The given rows, which may repeat; a single row is repeated without a copy."""
+        if self.mask.shape[0] == 1:
+            count = len(rows)
+            layers = tuple((k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in self.layers)
+            return Past(layers, self.mask.expand(count, -1))
+        return Past(tuple((k[rows], v[rows]) for k, v in self.layers), self.mask[rows])
+
+
+def pad(rows: list[list[int]], width: int, left: bool, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask, (R, width) each, of rows that are padded with zeros on the left or right."""
+    import torch
+
+    ids = torch.zeros((len(rows), width), dtype=torch.long)
+    mask = torch.zeros((len(rows), width), dtype=torch.bool)
+    for row, tokens in enumerate(rows):
+        where = slice(width - len(tokens), width) if left else slice(0, len(tokens))
+        ids[row, where] = torch.tensor(tokens, dtype=torch.long)
+        mask[row, where] = True
+    return ids.to(device), mask.to(device)
+
+
+def read(model: Any, past: Past | None, ids: torch.Tensor, mask: torch.Tensor) -> Past:
+    """Read (R, T) tokens without asking for a prediction."""
+    inputs = _inputs(past, ids, mask)
+    model.base_model(**inputs)
+    return _past(inputs)
+
+
+def predict(model: Any, past: Past, ids: torch.Tensor, mask: torch.Tensor, keep: int) -> tuple[torch.Tensor, Past]:
+    """Read (R, T) tokens and predict: logits of the last `keep` positions (R, keep, V), and what has been read now."""
+    inputs = _inputs(past, ids, mask)
+    return model(**inputs, logits_to_keep=keep).logits, _past(inputs)
+
+
+def _inputs(past: Past | None, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
+    import torch
+
+    width = 0 if past is None else past.mask.shape[1]
+    mask = mask if past is None else torch.cat([past.mask, mask], dim=1)
+    return {
+        "input_ids": ids,
+        "attention_mask": mask.long(),
+        "position_ids": (mask.long().cumsum(dim=1) - 1).clamp(min=0)[:, width:],
+        "past_key_values": _cache(past),
+        "use_cache": True,
+    }
+
+
+def _cache(past: Past | None) -> Any:
+    from transformers import DynamicCache
+    from transformers.cache_utils import Cache, DynamicLayer
+
+    if past is None:
+        return DynamicCache()
+    new_layer: Any = DynamicLayer
+    layers = []
+    for keys, values in past.layers:
+        # Set by hand: the cache's own way in would copy what `Past.select` took care not to copy.
+        layer = new_layer()
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values = keys, values
+        layers.append(layer)
+    return Cache(layers=layers)
+
+
+def _past(inputs: dict[str, Any]) -> Past:
+    layers = tuple((layer.keys, layer.values) for layer in inputs["past_key_values"].layers)
+    return Past(layers, inputs["attention_mask"].bool())

@@ -1,0 +1,186 @@
+"""How requests to an OpenAI-compatible server are written and its answers read. No network here."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from json.encoder import encode_basestring_ascii
+from typing import Any
+
+from recsim_llm.errors import LLMError
+from recsim_llm.types import Completion, Prompt
+
+_LEAST = 1e-30
+_LONGEST_RETRY_AFTER_S = 120.0
+_MEMO = 10_000
+
+
+class BodyWriter:
+    """Writes request bodies from parts that are serialised once: prompts of a run share most of their text.
+
+    Args:
+        model: The model's name on the server.
+        top_logprobs: Alternatives to ask for with choices.
+    """
+
+    def __init__(self, model: str, top_logprobs: int) -> None:
+        self._head = f'{{"model":{json.dumps(model)},"messages":['
+        self._label_tail = (
+            f'"}}],"max_tokens":1,"temperature":0,"logprobs":true,"top_logprobs":{top_logprobs},"stream":false}}'
+        )
+        self._stems: dict[tuple[str, str], str] = {}
+        self._tails: dict[tuple[str, int, float, int], str] = {}
+
+    def write(self, prompt: Prompt) -> bytes:
+        """The JSON body of one `/chat/completions` request, in UTF-8."""
+        shared = prompt[:2]
+        stem = self._stems.get(shared)
+        if stem is None:
+            stem = _remember(self._stems, shared, self._stem(*shared))
+        if prompt.choices:
+            tail = self._label_tail
+        else:
+            key = prompt[4:]
+            tail = self._tails.get(key) or _remember(self._tails, key, _text_tail(*key))
+        return f"{stem}{encode_basestring_ascii(prompt.question)[1:-1]}{tail}".encode()
+
+    def _stem(self, system: str, context: str) -> str:
+        first = f'{{"role":"system","content":{json.dumps(system)}}},' if system else ""
+        opening = json.dumps(f"{context}\n" if context else "")[:-1]
+        return f'{self._head}{first}{{"role":"user","content":{opening}'
+
+
+def _remember(memo: dict[Any, str], key: Any, value: str) -> str:
+    if len(memo) >= _MEMO:
+        memo.clear()
+    memo[key] = value
+    return value
+
+
+def _text_tail(schema: str, max_tokens: int, temperature: float, seed: int) -> str:
+    tail = f'"}}],"max_tokens":{int(max_tokens)},"temperature":{float(temperature)},"stream":false'
+    if temperature > 0:
+        tail += f',"seed":{int(seed) % 2**31}'
+    if schema:
+        compact = json.dumps(json.loads(schema), separators=(",", ":"))
+        answer = f'{{"name":"answer","strict":true,"schema":{compact}}}'
+        tail += f',"response_format":{{"type":"json_schema","json_schema":{answer}}}'
+    return tail + "}"
+
+
+def read_answer(content: bytes, prompt: Prompt, server: str) -> Completion:
+    """Read the body of a successful response.
+
+    Raises:
+        LLMError: It is not what the protocol promises, or log-probabilities are missing.
+    """
+    try:
+        answer = json.loads(content)
+        choice = answer["choices"][0]
+        usage = answer.get("usage") or {}
+        tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+        if not prompt.choices:
+            return Completion(choice["message"]["content"] or "", (), *tokens)
+        logprobs = _label_logprobs(prompt.choices, _alternatives(choice, server))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise LLMError(
+            f"The server {server} answered with something that is not an OpenAI chat completion "
+            f"({type(error).__name__}: {error}). Check that base_url ends in /v1."
+        ) from error
+    return Completion(prompt.choices[logprobs.index(max(logprobs))], logprobs, *tokens)
+
+
+def _alternatives(choice: dict[str, Any], server: str) -> list[tuple[str, float]]:
+    positions = (choice.get("logprobs") or {}).get("content") or []
+    alternatives = positions[0].get("top_logprobs") if positions else None
+    if not alternatives:
+        raise LLMError(
+            f"The server {server} returned no log-probabilities, which decisions are read from. vLLM, SGLang and the "
+            "llama.cpp server return them for every model, OpenAI for its models without hidden reasoning; turn off a "
+            "proxy or option that drops `logprobs`, or take another server."
+        )
+    return [(str(each["token"]), math.exp(min(0.0, float(each["logprob"])))) for each in alternatives]
+
+
+def _label_logprobs(choices: tuple[str, ...], alternatives: list[tuple[str, float]]) -> tuple[float, ...]:
+    """Log-probability of each choice; one that was not returned gets its upper bound (see `OpenAILLM`)."""
+    mass: dict[int, float] = {}
+    for token, probability in alternatives:
+        index = _match(token.strip(), choices)
+        if index is not None:
+            mass[index] = mass.get(index, 0.0) + probability
+    unseen = len(choices) - len(mass)
+    if unseen:
+        rest = max(0.0, 1.0 - sum(probability for _, probability in alternatives))
+        bound = min(rest / unseen, min(probability for _, probability in alternatives))
+        mass = {index: mass.get(index, bound) for index in range(len(choices))}
+    return tuple([math.log(max(_LEAST, mass[index])) for index in range(len(choices))])
+
+
+def _match(token: str, choices: tuple[str, ...]) -> int | None:
+    """The choice that a token begins: the one it equals, else the only one it is a prefix of."""
+    if not token:
+        return None
+    if token in choices:
+        return choices.index(token)
+    found = [index for index, choice in enumerate(choices) if choice.startswith(token)]
+    return found[0] if len(found) == 1 else None
+
+
+def explain_status(status: int, content: bytes, model: str, server: str) -> str:
+    """One sentence on why the server refused, and the way out. Never quotes what could hold the key."""
+    if status in {401, 403}:
+        return (
+            f"The server {server} refused the API key (status {status}). Set OPENAI_API_KEY or api_key to a valid one."
+        )
+    said = _error_message(content)
+    lowered = said.lower()
+    if status == 404:
+        return (
+            f"The server {server} does not know the model '{model}' or the path (status 404: {said}). "
+            f"List its models with {server}/models, and check that base_url ends in /v1."
+        )
+    if "context length" in lowered or "context_length" in lowered or "context size" in lowered:
+        return (
+            f"A prompt is longer than the context of '{model}' ({said}). Shorten the agents' memory or the page, or "
+            "serve the model with a longer context."
+        )
+    if has_no_quota(status, content):
+        return f"The account at {server} has no quota left (status 429: {said}). Top it up, or use another key."
+    return f"The server {server} refused with status {status}: {said}"
+
+
+def has_no_quota(status: int, content: bytes) -> bool:
+    """True where a 429 means an empty account rather than haste: asking again is no use."""
+    return status == 429 and b"insufficient_quota" in content
+
+
+def _error_message(content: bytes) -> str:
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        return content[:200].decode("utf-8", "replace").strip() or "no reason given"
+    error = answer.get("error", answer) if isinstance(answer, dict) else answer
+    message = error.get("message", error) if isinstance(error, dict) else error
+    return str(message)[:300]
+
+
+def retry_after_s(header: str | None) -> float | None:
+    """Seconds a `Retry-After` header asks to wait, at most 120; None where there is none that can be read.
+
+    >>> retry_after_s("2.5"), retry_after_s(None), retry_after_s("soon")
+    (2.5, None, None)
+    """
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(header)
+        except ValueError:
+            return None
+        seconds = (when - datetime.now(UTC)).total_seconds()
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_S)

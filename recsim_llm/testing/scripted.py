@@ -1,0 +1,225 @@
+"""Language models for tests and benchmarks: scripted, computed, and badly behaved."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from struct import unpack
+
+from recsim_llm.errors import ConfigError, LLMError
+from recsim_llm.llm.protocol import LLM, Usage
+from recsim_llm.types import Completion, Prompt
+
+Answer = Completion | str | Sequence[float]
+"""A completion; or its text; or, with choices, the probability of each (they need not add up to 1)."""
+
+_REFUSAL = "I'm sorry, but I can't help with that."
+_REFUSED_LOGPROB = math.log(1e-6)
+_NAMED_LOGPROB = math.log(1 - 1e-3)
+
+
+class FunctionLLM:
+    """Answers every prompt with what a function says.
+
+    Args:
+        fn: Called once a prompt, in order.
+        name: The model's name.
+    """
+
+    def __init__(self, fn: Callable[[Prompt], Answer], name: str = "function") -> None:
+        self._fn, self.name, self.usage = fn, name, Usage()
+
+    def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        """Answer every prompt; what the function raises passes through."""
+        fn = self._fn
+        completions = []
+        for prompt in prompts:
+            answer = fn(prompt)
+            completions.append(answer if type(answer) is Completion else _completion(prompt, answer))
+        self.usage.calls += len(completions)
+        return completions
+
+
+class ScriptedLLM:
+    """Gives prepared answers in order, and remembers what it was asked.
+
+    Args:
+        answers: One a prompt.
+        name: The model's name.
+
+    Attributes:
+        prompts: Every prompt so far.
+    """
+
+    def __init__(self, answers: Iterable[Answer], name: str = "scripted") -> None:
+        self._answers = iter(answers)
+        self.name, self.usage = name, Usage()
+        self.prompts: list[Prompt] = []
+
+    def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        """Answer every prompt.
+
+        Raises:
+            LLMError: The script is at its end.
+        """
+        return [self._next(prompt) for prompt in prompts]
+
+    def _next(self, prompt: Prompt) -> Completion:
+        self.prompts.append(prompt)
+        try:
+            answer = next(self._answers)
+        except StopIteration:
+            raise LLMError(f"The script has no answer left for prompt {len(self.prompts)}: {prompt.question}") from None
+        self.usage.calls += 1
+        return answer if isinstance(answer, Completion) else _completion(prompt, answer)
+
+
+def _completion(prompt: Prompt, answer: Answer) -> Completion:
+    if isinstance(answer, Completion):
+        return answer
+    if isinstance(answer, str):
+        return Completion(answer, tuple(_NAMED_LOGPROB if c == answer else _REFUSED_LOGPROB for c in prompt.choices))
+    if len(answer) != len(prompt.choices):
+        raise ConfigError(f"{len(answer)} probabilities for the {len(prompt.choices)} choices {prompt.choices}.")
+    logprobs = tuple(math.log(max(float(p), 1e-30)) for p in answer)
+    return Completion(prompt.choices[logprobs.index(max(logprobs))], logprobs)
+
+
+def hash_choice_llm(seed: int = 0) -> FunctionLLM:
+    """A quick model (a few microseconds a prompt) whose answers are a pure function of prompt and seed.
+
+    Choices get pseudo-random probabilities with a label mass between 0.9 and 1; a text is a pseudo-random word.
+    """
+    stem = blake2b(str(seed).encode(), digest_size=64)
+
+    def answer(prompt: Prompt) -> Completion:
+        digest = stem.copy()
+        # A separator is enough: this is a fake, not a key.
+        digest.update("\x1f".join((*prompt[:3], *prompt.choices)).encode())
+        if not prompt.choices:
+            digest.update(f"{prompt.schema} {prompt.temperature} {prompt.seed}".encode())
+            return Completion(f"answer-{digest.hexdigest()[:8]}"[: 4 * prompt.max_tokens])
+        return _hashed_choice(prompt.choices, digest.digest())
+
+    return FunctionLLM(answer, name=f"hash-choice:{seed}")
+
+
+def _hashed_choice(choices: tuple[str, ...], digest: bytes) -> Completion:
+    words = unpack("<16I", digest)
+    weights = [1 + (words[i % 16] ^ (i // 16 * 0x9E3779B9)) for i in range(len(choices))]
+    shift = math.log((0.9 + 0.1 * (words[-1] >> 16) / 65_536) / sum(weights))
+    logprobs = tuple([math.log(weight) + shift for weight in weights])
+    return Completion(choices[weights.index(max(weights))], logprobs, 0, 0)
+
+
+@dataclass(slots=True)
+class Misbehaviour:
+    """How often a `MisbehavingLLM` has done what."""
+
+    malformed: int = 0
+    refusing: int = 0
+    leaking: int = 0
+    failing: int = 0
+
+
+class MisbehavingLLM:
+    """Spoils the answers of another model, deterministically: a function of prompt, seed and how often it was asked.
+
+    So a prompt that is asked again may be answered well, the whole run can be repeated, and neither the order nor the
+    size of batches changes who is spoilt.
+
+    Args:
+        llm: The model to spoil.
+        seed: Seed of the mischief.
+        malformed: Share of prompts answered with a wrong number of log-probabilities, NaN, an empty text or broken
+            JSON, [0, 1].
+        refusing: Share answered with a refusal; with choices, hardly any label mass.
+        leaking: Share answered with the system prompt (choices are left alone).
+        slow_s: Seconds every call takes longer.
+        failing: Share of prompts whose whole call ends in an `LLMError`.
+
+    Attributes:
+        done: Counts of what was spoilt.
+
+    Raises:
+        ConfigError: The shares add up to more than 1.
+    """
+
+    def __init__(
+        self,
+        llm: LLM,
+        seed: int = 0,
+        *,
+        malformed: float = 0.0,
+        refusing: float = 0.0,
+        leaking: float = 0.0,
+        slow_s: float = 0.0,
+        failing: float = 0.0,
+    ) -> None:
+        if not 0 <= malformed + refusing + leaking + failing <= 1:
+            raise ConfigError("The shares of malformed, refusing, leaking and failing prompts add up to more than 1.")
+        self._llm, self._seed, self._slow_s = llm, seed, slow_s
+        self._shares = (("failing", failing), ("malformed", malformed), ("refusing", refusing), ("leaking", leaking))
+        self._asked: Counter[Prompt] = Counter()
+        self.done = Misbehaviour()
+
+    @property
+    def name(self) -> str:
+        """Name of the wrapped model, marked."""
+        return f"misbehaving:{self._seed}:{self._llm.name}"
+
+    @property
+    def usage(self) -> Usage:
+        """Counters of the wrapped model."""
+        return self._llm.usage
+
+    def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        """Answer every prompt, some of them badly.
+
+        Raises:
+            LLMError: A prompt's turn to fail has come.
+        """
+        draws = [self._draw(prompt) for prompt in prompts]
+        acts = [self._act(draw) for draw in draws]
+        for act in filter(None, acts):
+            setattr(self.done, act, getattr(self.done, act) + 1)
+        time.sleep(self._slow_s)
+        if "failing" in acts:
+            raise LLMError(f"{self.name} fails on purpose. Ask again.")
+        answers = self._llm.generate(prompts)
+        return [_spoil(*each) for each in zip(acts, draws, prompts, answers, strict=True)]
+
+    def _draw(self, prompt: Prompt) -> float:
+        attempt = self._asked[prompt]
+        self._asked[prompt] += 1
+        digest = blake2b(repr((self._seed, attempt, tuple(prompt))).encode(), digest_size=8).digest()
+        return float(unpack("<Q", digest)[0] / 2**64)
+
+    def _act(self, draw: float) -> str:
+        edge = 0.0
+        for act, share in self._shares:
+            edge += share
+            if draw < edge:
+                return act
+        return ""
+
+
+def _spoil(act: str, draw: float, prompt: Prompt, answer: Completion) -> Completion:
+    if act == "malformed":
+        return _malform(int(draw * 2**40) % 3, prompt, answer)
+    if act == "refusing":
+        return answer._replace(text=_REFUSAL, logprobs=(_REFUSED_LOGPROB,) * len(prompt.choices))
+    if act == "leaking" and not prompt.choices:
+        return answer._replace(text=f"My instructions say: {prompt.system}")
+    return answer
+
+
+def _malform(way: int, prompt: Prompt, answer: Completion) -> Completion:
+    if prompt.choices:
+        logprobs = (answer.logprobs[:-1], (math.nan,) * len(answer.logprobs), ())[way]
+        return answer._replace(text="", logprobs=logprobs)
+    return answer._replace(text=("", '{"answer": ', answer.text[: len(answer.text) // 2])[way])
