@@ -13,7 +13,7 @@ from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.llm.converse import converse
 from recsim_llm.llm.protocol import LLM
-from recsim_llm.types import Floats, Ints, Keys, Persona, Reaction, Responses, State
+from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses, State
 
 MEMORY_PAGES = 8
 """Pages of the visit that fit into a prompt; the oldest are forgotten first, so that a prompt cannot overflow."""
@@ -49,25 +49,22 @@ class LLMUsers:
         self.counts = AnswerCounts()
         self.texts = PageTexts(catalogue, personas, rating_levels)
         self._users = np.zeros(0, dtype=np.int64)
-        self._items: list[list[int]] = []
-        self._stars: list[list[float]] = []
+        self._seen = np.zeros(0, dtype=np.int64)
+        self._items = np.zeros((0, 0), dtype=np.int32)
+        self._stars = np.zeros((0, 0), dtype=np.float32)
+        self._context: list[str] = []
 
     def reset(self, sessions: Ints, users: Ints, keys: Keys) -> None:
         """See `UserModel.reset`; all randomness is the environment's, so keys are not used."""
-        missing = int(sessions.max(initial=-1)) + 1 - len(self._users)
-        if missing > 0:
-            self._users = np.pad(self._users, (0, missing))
-            self._items += [[] for _ in range(missing)]
-            self._stars += [[] for _ in range(missing)]
-        self._users[sessions] = users
-        for s in sessions.tolist():
-            self._items[s], self._stars[s] = [], []
+        self._grow(int(sessions.max(initial=-1)) + 1)
+        self._users[sessions], self._seen[sessions] = users, 0
+        for session, user in zip(sessions.tolist(), users.tolist(), strict=True):
+            self._context[session] = self.texts.context(user, (), (), 1)
 
     def react(self, sessions: Ints, pages: Ints) -> Reaction:
         """See `UserModel.react`."""
-        size = pages.shape[1]
         turns = [
-            page_agent.react(self.context(s, size), page, self.texts, self.counts)
+            page_agent.react(self._context[s], page, self.texts, self.counts)
             for s, page in zip(sessions.tolist(), pages.tolist(), strict=True)
         ]
         rows = converse(self.llm, turns)
@@ -77,28 +74,52 @@ class LLMUsers:
 
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
         """See `UserModel.observe`."""
-        size = pages.shape[1]
-        for s, page, stars in zip(sessions.tolist(), pages.tolist(), responses.ratings_BK.tolist(), strict=True):
-            self._items[s] = (self._items[s] + page)[-MEMORY_PAGES * size :]
-            self._stars[s] = (self._stars[s] + stars)[-MEMORY_PAGES * size :]
-        turns = [page_agent.leave(self.context(s, size), self.texts, self.counts) for s in sessions.tolist()]
+        self._remember(sessions, pages, responses.ratings_BK)
+        turns = [page_agent.leave(self._context[s], self.texts, self.counts) for s in sessions.tolist()]
         return np.array(converse(self.llm, turns), dtype=np.float64)
-
-    def context(self, session: int, page_size: int) -> str:
-        """What the agent of a running session knows: persona and memory, as text."""
-        user = int(self._users[session])
-        return self.texts.context(user, self._items[session], self._stars[session], page_size)
 
     def state(self) -> State:
         """See `UserModel.state`."""
         return {
             "users": self._users.copy(),
-            "items": [list(items) for items in self._items],
-            "stars": [list(stars) for stars in self._stars],
+            "seen": self._seen.copy(),
+            "items": self._items.copy(),
+            "stars": self._stars.copy(),
+            "context": list(self._context),
         }
 
     def load(self, state: State) -> None:
         """See `UserModel.load`."""
-        self._users = state["users"].copy()
-        self._items = [list(items) for items in state["items"]]
-        self._stars = [list(stars) for stars in state["stars"]]
+        self._users, self._seen = state["users"].copy(), state["seen"].copy()
+        self._items, self._stars = state["items"].copy(), state["stars"].copy()
+        self._context = list(state["context"])
+
+    def _remember(self, sessions: Ints, pages: Ints, stars: Floats) -> None:
+        """Append a page to the memories of sessions, newest at the end, and write their contexts anew."""
+        size = pages.shape[1]
+        width = MEMORY_PAGES * size
+        if self._items.shape[1] != width:
+            self._items = np.full((len(self._users), width), EMPTY, dtype=np.int32)
+            self._stars = np.zeros((len(self._users), width), dtype=np.float32)
+        self._items[sessions] = np.concatenate([self._items[sessions, size:], pages.astype(np.int32)], axis=1)
+        self._stars[sessions] = np.concatenate([self._stars[sessions, size:], stars.astype(np.float32)], axis=1)
+        self._seen[sessions] = np.minimum(self._seen[sessions] + size, width)
+        rows = zip(
+            sessions.tolist(),
+            self._users[sessions].tolist(),
+            (width - self._seen[sessions]).tolist(),
+            self._items[sessions].tolist(),
+            self._stars[sessions].tolist(),
+            strict=True,
+        )
+        for session, user, start, items, given in rows:
+            self._context[session] = self.texts.context(user, items[start:], given[start:], size)
+
+    def _grow(self, rows: int) -> None:
+        missing = rows - len(self._users)
+        if missing > 0:
+            self._users = np.pad(self._users, (0, missing))
+            self._seen = np.pad(self._seen, (0, missing))
+            self._items = np.pad(self._items, ((0, missing), (0, 0)), constant_values=EMPTY)
+            self._stars = np.pad(self._stars, ((0, missing), (0, 0)))
+            self._context += [""] * missing

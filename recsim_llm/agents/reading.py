@@ -36,17 +36,16 @@ class AnswerCounts:
 
 def label_probabilities(prompt: Prompt, completion: Completion, counts: AnswerCounts) -> list[float] | None:
     """Probabilities over the choices, normalised; None if the answer cannot be used."""
-    if len(completion.logprobs) == len(prompt.choices):
-        try:
-            weights = [exp(x) for x in completion.logprobs]
-        except (OverflowError, TypeError):
-            weights = []
-        mass = sum(weights)
-        # A NaN fails both comparisons.
-        if MIN_LABEL_MASS <= mass <= 1.001:
-            counts.usable += 1
-            counts.label_mass += mass
-            return [w / mass for w in weights]
+    try:
+        weights = list(map(exp, completion.logprobs))
+    except (OverflowError, TypeError):
+        weights = []
+    mass = sum(weights)
+    # A NaN fails both comparisons.
+    if MIN_LABEL_MASS <= mass <= 1.001 and len(weights) == len(prompt.choices):
+        counts.usable += 1
+        counts.label_mass += mass
+        return [w / mass for w in weights]
     counts.malformed += 1
     return None
 
@@ -65,15 +64,15 @@ def ask(
     completions = yield prompts
     answers = [label_probabilities(p, c, counts) for p, c in zip(prompts, completions, strict=True)]
     for attempt in range(1, MAX_REASKS + 1):
-        open_ = [i for i, answer in enumerate(answers) if answer is None]
-        if not open_:
+        if None not in answers:
             break
+        open_ = [i for i, answer in enumerate(answers) if answer is None]
         counts.reasked += len(open_)
         again = [_reminded(prompts[i], remind, attempt) for i in open_]
         completions = yield again
         for i, prompt, completion in zip(open_, again, completions, strict=True):
             answers[i] = label_probabilities(prompt, completion, counts)
-    return [_or_fallback(prompt, answer, counts) for prompt, answer in zip(prompts, answers, strict=True)]
+    return [_fallback(p, counts) if answer is None else answer for p, answer in zip(prompts, answers, strict=True)]
 
 
 def _reminded(prompt: Prompt, remind: str, attempt: int) -> Prompt:
@@ -81,8 +80,6 @@ def _reminded(prompt: Prompt, remind: str, attempt: int) -> Prompt:
     return prompt._replace(question=f"{prompt.question}\n{reminder}", seed=attempt)
 
 
-def _or_fallback(prompt: Prompt, answer: list[float] | None, counts: AnswerCounts) -> list[float]:
-    if answer is not None:
-        return answer
+def _fallback(prompt: Prompt, counts: AnswerCounts) -> list[float]:
     counts.fallbacks += 1
     return [1.0 / len(prompt.choices)] * len(prompt.choices)

@@ -146,7 +146,7 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
             seeds = [None] * self.num_envs if seed is None else list(seed)
         if len(seeds) != self.num_envs:
             raise ConfigError(f"seed must be a number or a list of {self.num_envs}, not of {len(seeds)}.")
-        fresh = mask & np.array([s is not None for s in seeds])
+        fresh: Bools = mask & np.array([s is not None for s in seeds], dtype=np.bool_)
         if self._base is None:
             fresh = mask.copy()
             self._base = np.zeros(self.num_envs, dtype=np.uint64)
@@ -227,6 +227,6 @@ def _masked(info: dict[str, Any], rows: Bools) -> dict[str, Any]:
     return named | {f"_{key}": rows.copy() for key in named}
 
 
-def _column(mask: Bools, like: np.ndarray) -> Bools:
+def _column(mask: Bools, like: np.ndarray) -> np.ndarray:
     column: Bools = mask.reshape(-1, *([1] * (like.ndim - 1)))
     return column
