@@ -1,8 +1,8 @@
 """The page agent: a generator that asks about one page by label reads. It does no I/O and holds no client.
 
 For each item it asks whether the person watches it (yes, no) and how the person would rate it (1..R); after the page,
-whether the person stays or leaves. Items are judged one at a time after a shared context, so that the model cannot show
-a preference for a slot of the page.
+whether the person leaves (yes, no). Items are judged one at a time after a shared context, so that the model cannot
+prefer a slot of the page.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from recsim_llm.agents.page_texts import PageTexts
 from recsim_llm.agents.reading import AnswerCounts, ask
 from recsim_llm.types import EMPTY, Completion, Prompt
 
-YES_NO = ("yes", "no")
-STAY_LEAVE = ("stay", "leave")
+YES_NO = ("Yes", "No")
+"""Capitalised, as chat models begin an answer: SmolLM2 gives these eight times the probability of yes and no."""
 
 PageRow = tuple[list[float], list[list[float]]]
 """Probability of watching each of K items, and R rating probabilities for each."""
@@ -49,5 +49,5 @@ def leave(
     context: str, texts: PageTexts, counts: AnswerCounts
 ) -> Generator[Sequence[Prompt], Sequence[Completion], float]:
     """Ask whether the person leaves now; the context already tells of the page just seen."""
-    answers = yield from ask([Prompt(texts.system, context, texts.leave, STAY_LEAVE)], texts.remind, counts)
-    return answers[0][1]
+    answers = yield from ask([Prompt(texts.system, context, texts.leave, YES_NO)], texts.remind, counts)
+    return answers[0][0]

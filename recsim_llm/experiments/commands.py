@@ -16,7 +16,7 @@ from recsim_llm.experiments.replay import replay
 from recsim_llm.experiments.simulate import SimulationConfig, dry_run, simulate
 from recsim_llm.llm import make_llm
 from recsim_llm.llm.models import get_model, list_models
-from recsim_llm.trajectories.store import Run, find_runs
+from recsim_llm.trajectories import Run, find_runs
 
 
 def data_list() -> None:
@@ -32,7 +32,7 @@ def data_get(name: str) -> None:
 
 def models_list() -> None:
     """Print the models."""
-    _print_rows([asdict(row) for row in list_models()])
+    _print_rows([row._asdict() for row in list_models()])
     print("\nAny other name is read as a folder, or as a model of the hub that transformers knows.")
 
 

@@ -10,7 +10,7 @@ from recsim_llm.data import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.people import load_people
 from recsim_llm.llm.protocol import LLM
-from recsim_llm.trajectories.store import Run, read_catalogue
+from recsim_llm.trajectories import Run, read_catalogue
 from recsim_llm.types import Prompt
 
 
@@ -42,8 +42,8 @@ def interview_prompt(run: Run, raw_id: str, question: str, after_page: int | Non
     texts = PageTexts(
         Catalogue(tuple(items), tuple(raw_items)), {p.user: p for p in personas}, run.manifest.rating_levels
     )
-    shown, stars = _memory(run, session, after_page)
-    context = texts.context(personas[session].user, shown, stars, run.manifest.page_size)
+    items_shown, stars = _memory(run, session, after_page)
+    context = texts.context(personas[session].user, items_shown, stars, run.manifest.page_size)
     return Prompt(texts.system_interview, context, template("page", "interview").substitute(question=question))
 
 

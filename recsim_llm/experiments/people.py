@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from recsim_llm.data import Person
 from recsim_llm.errors import RecordingError
@@ -32,9 +33,11 @@ def load_people(folder: Path) -> tuple[list[Persona], list[str]]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         names = {f.name for f in fields(Persona)}
-        personas = [
-            Persona(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k in names}) for row in rows
-        ]
+        personas = [Persona(**{k: _tuple(v) for k, v in row.items() if k in names}) for row in rows]
         return personas, [row["raw_id"] for row in rows]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RecordingError(f"{path} cannot be read ({error}). Simulate again into another folder.") from error
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

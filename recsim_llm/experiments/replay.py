@@ -9,9 +9,7 @@ from recsim_llm.errors import RecordingError
 from recsim_llm.experiments.rollout import choose_visitors, rollout
 from recsim_llm.experiments.simulate import config_of
 from recsim_llm.policies import load_policy
-from recsim_llm.trajectories.calls import ReplayLLM
-from recsim_llm.trajectories.steps import first_difference
-from recsim_llm.trajectories.store import Run
+from recsim_llm.trajectories import ReplayLLM, Run, first_difference
 
 
 @dataclass(frozen=True, slots=True)

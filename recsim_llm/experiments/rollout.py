@@ -13,7 +13,7 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.policies.feedback import Feedback, Learner
 from recsim_llm.policies.protocol import Policy
 from recsim_llm.seeding import Stream, uniforms
-from recsim_llm.trajectories.steps import StepBatch
+from recsim_llm.trajectories import StepBatch
 from recsim_llm.types import Ints, Observation
 
 

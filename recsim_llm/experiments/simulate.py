@@ -24,8 +24,7 @@ from recsim_llm.llm import make_llm
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.policies import POLICIES, load_policy, make_policy
 from recsim_llm.policies.protocol import FittedPolicy
-from recsim_llm.trajectories.calls import RecordingLLM
-from recsim_llm.trajectories.store import Manifest, Run, RunWriter, write_catalogue
+from recsim_llm.trajectories import Manifest, RecordingLLM, Run, RunWriter, write_catalogue
 from recsim_llm.types import Completion
 
 DEFAULT_LLM = "transformers:smollm2-135m"

@@ -12,11 +12,11 @@ import threading
 import time
 from array import array
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 from pathlib import Path
 
 from recsim_llm.errors import LLMError
 from recsim_llm.llm.protocol import LLM, Usage
+from recsim_llm.prompt_key import prompt_keys
 from recsim_llm.types import Completion, Prompt
 
 _VERSION = 1
@@ -84,7 +84,7 @@ class CachedLLM:
         self._db.close()
 
     def _answer(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        keys = _keys(self._llm.name, prompts)
+        keys = prompt_keys(self._llm.name, prompts)
         distinct = dict(zip(keys, prompts, strict=True))
         known = self._look_up(list(distinct))
         self.usage.cache_hits += len(known)
@@ -177,24 +177,6 @@ def _chunks(prompts: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:
             end += 1
         yield prompts[start:end]
         start = end
-
-
-def _keys(name: str, prompts: Sequence[Prompt]) -> list[bytes]:
-    """Hash name and prompts; lengths in front of every text make the encoding unambiguous."""
-    keys = []
-    shared: tuple[str, str] | None = None
-    stem = blake2b(digest_size=16)
-    for system, context, question, choices, schema, max_tokens, temperature, seed in prompts:
-        if shared != (system, context):
-            shared = (system, context)
-            lengths = f"{_VERSION} {len(name)} {len(system)} {len(context)} "
-            stem = blake2b((lengths + name + system + context).encode("utf-8", "surrogatepass"), digest_size=16)
-        lengths = f"{len(question)} {len(schema)} {max_tokens} {float(temperature)!r} {seed} "
-        sizes = " ".join([str(len(choice)) for choice in choices])
-        key = stem.copy()
-        key.update(f"{lengths}{sizes}|{question}{schema}{''.join(choices)}".encode("utf-8", "surrogatepass"))
-        keys.append(key.digest())
-    return keys
 
 
 def _row(key: bytes, answer: Completion) -> _Row:

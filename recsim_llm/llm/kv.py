@@ -6,6 +6,7 @@ different lengths lie side by side with holes between prefix and suffix.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,11 @@ class Past:
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     mask: torch.Tensor
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of keys and values."""
+        return sum(k.nbytes + v.nbytes for k, v in self.layers)
+
     def select(self, rows: torch.Tensor) -> Past:
         """The given rows, which may repeat; a single row is repeated without a copy."""
         if self.mask.shape[0] == 1:
@@ -32,6 +38,30 @@ class Past:
             layers = tuple((k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in self.layers)
             return Past(layers, self.mask.expand(count, -1))
         return Past(tuple((k[rows], v[rows]) for k, v in self.layers), self.mask[rows])
+
+
+class KeptPasts:
+    """Pasts by the tokens that were read, up to a number of bytes; the least lately used go first."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._pasts: dict[Hashable, Past] = {}
+        self._bytes = 0
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._pasts
+
+    def get(self, key: Hashable) -> Past:
+        """The past of a key that is in here."""
+        past = self._pasts[key] = self._pasts.pop(key)  # last used, last in the dictionary
+        return past
+
+    def put(self, key: Hashable, past: Past) -> None:
+        """Keep a past, and let go of others until the limit holds."""
+        self._pasts[key] = past
+        self._bytes += past.num_bytes
+        while self._bytes > self._most_bytes:
+            self._bytes -= self._pasts.pop(next(iter(self._pasts))).num_bytes
 
 
 def pad(rows: list[list[int]], width: int, left: bool, device: Any) -> tuple[torch.Tensor, torch.Tensor]:

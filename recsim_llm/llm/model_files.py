@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,16 @@ def quiet() -> Iterator[None]:
     import transformers
 
     logging: Any = transformers.utils.logging
+    hub = getLogger("huggingface_hub")  # tells of every retry; the error at the end says enough
+    hub_level = hub.level
+    hub.setLevel(ERROR)
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         yield
     finally:
+        hub.setLevel(hub_level)
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()

@@ -2,7 +2,8 @@
 
 Prompts are grouped by (system, context). The system text is read once, each context once on top of it, and then all
 questions of a group side by side on top of that. How prompts become tokens is in `chat_layout`, one step through the
-model in `kv`.
+model in `kv`. On CPU a context is read in blocks of 64 tokens, and what was read is kept, so that a context that has
+grown since the last call (an agent's memory) is read only where it is new.
 
 Batch independence. In CPU float32 an answer has the same bits whatever else is in the call. Matrix products give a
 row the same bits in every product of a multiple of 4 rows, but not in one of 1, 2 or 3; so questions are padded on the
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recsim_llm.errors import ConfigError, LLMError, MissingExtraError
 from recsim_llm.llm.chat_layout import VERSION, ChatLayout
-from recsim_llm.llm.kv import Past, pad, predict, read
+from recsim_llm.llm.kv import KeptPasts, Past, pad, predict, read
 from recsim_llm.llm.model_files import fingerprint, load_model
 from recsim_llm.llm.protocol import Usage
 from recsim_llm.llm.text_sampling import Decoder
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _BUCKET = 16
 _KEEP_CPU = 8
 _SYSTEMS_KEPT = 4
+_BLOCK = 64
 _DIGITS = 5
 _CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 8_192, 65_536
 
@@ -77,6 +79,7 @@ class TransformersLLM:
         dtype: "float32", "bfloat16", "float16"; "auto" is float32 on CPU and bfloat16 elsewhere.
         max_batch_tokens: Most tokens of prefix and question side by side, which bounds memory; None is 8,192 on CPU and
             65,536 on GPU.
+        kept_bytes: Most memory for contexts that are kept between calls, on CPU; the least lately used go first.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
@@ -85,14 +88,19 @@ class TransformersLLM:
     """
 
     def __init__(
-        self, model: str, device: str = "auto", dtype: str = "auto", max_batch_tokens: int | None = None
+        self,
+        model: str,
+        device: str = "auto",
+        dtype: str = "auto",
+        max_batch_tokens: int | None = None,
+        kept_bytes: int = 1 << 30,
     ) -> None:
         torch = _import_torch()
         self.usage = Usage()
         self._device = torch.device(_pick_device(device))
         on_cpu = self._device.type == "cpu"
         dtype = ("float32" if on_cpu else "bfloat16") if dtype == "auto" else dtype
-        if not isinstance(getattr(torch, dtype, None), torch.dtype):
+        if dtype not in {"float32", "bfloat16", "float16"}:
             raise ConfigError(f"dtype is '{dtype}'; use float32, bfloat16, float16 or auto.")
         self._model, tokenizer, folder = load_model(model, self._device, getattr(torch, dtype))
         self._layout = ChatLayout(tokenizer)
@@ -102,6 +110,7 @@ class TransformersLLM:
         self._max_batch_tokens = max_batch_tokens or (_CPU_BATCH_TOKENS if on_cpu else _GPU_BATCH_TOKENS)
         self._decoder = Decoder(self._model, self._device, _end_ids(self._model, tokenizer))
         self._systems: dict[tuple[int, ...], Past] = {}
+        self._contexts = KeptPasts(kept_bytes)
         self._lock = threading.Lock()
         self._name = f"transformers:{fingerprint(model, folder)}:{dtype}:{self._device.type}:layout{VERSION}"
 
@@ -215,12 +224,32 @@ class TransformersLLM:
         past = self._read_system(pack[0].system)
         if not any(group.context for group in pack):
             return past
+        if not self._pack_groups:
+            return self._read_blocks(past, pack[0])
         import torch
 
         past = past.select(torch.zeros(len(pack), dtype=torch.long, device=self._device))
         width = max(len(group.context) for group in pack)
         ids, mask = pad([group.context for group in pack], width, left=False, device=self._device)
         return read(self._model, past, ids, mask)
+
+    def _read_blocks(self, system: Past, group: _Group) -> Past:
+        """One context, on top of the longest part of it that is kept.
+
+        Blocks are always cut at the same places, so that the bits do not depend on what was kept.
+        """
+        ids = group.context
+        whole = len(ids) // _BLOCK * _BLOCK
+        done = next((n for n in range(whole, 0, -_BLOCK) if (group.system, *ids[:n]) in self._contexts), 0)
+        past = self._contexts.get((group.system, *ids[:done])) if done else system
+        for start in range(done, whole, _BLOCK):
+            past = self._read_on(past, ids[start : start + _BLOCK])
+        if whole > done:
+            self._contexts.put((group.system, *ids[:whole]), past)
+        return self._read_on(past, ids[whole:]) if whole < len(ids) else past
+
+    def _read_on(self, past: Past, ids: list[int]) -> Past:
+        return read(self._model, past, *pad([ids], len(ids), left=False, device=self._device))
 
     def _read_system(self, system: tuple[int, ...]) -> Past:
         past = self._systems.pop(system, None)

@@ -6,7 +6,7 @@ A policy knows nothing of agents and environments: it is fitted on the training 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.types import Ints, Observation
@@ -20,7 +20,7 @@ class Policy(Protocol):
         page_size: K, items a page.
     """
 
-    name: str
+    name: ClassVar[str]
     page_size: int
 
     def act(self, observation: Observation) -> Ints:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from recsim_llm.errors import LLMError
 from recsim_llm.llm import CachedLLM, UniformLLM
-from recsim_llm.llm.cache import _chunks, _keys
+from recsim_llm.llm.cache import _chunks
+from recsim_llm.prompt_key import prompt_keys as _keys
 from recsim_llm.testing.llm_contract import LLMContract
 from recsim_llm.testing.scripted import FunctionLLM, hash_choice_llm
 from recsim_llm.types import Completion, Prompt

@@ -1,0 +1,220 @@
+"""Measures of a run, each with an interval over users. Pure functions of recorded steps.
+
+A measure is first taken for each user (a mean or a ratio over all that this user saw), then averaged over users, so
+that those who stay long do not count for more. Intervals are 95 % percentile-bootstrap intervals over users (Efron and
+Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3): users, not pages, are the independent draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsim_llm.errors import ConfigError
+from recsim_llm.trajectories.steps import StepBatch
+from recsim_llm.types import EMPTY, Floats, Ints
+
+RESAMPLES = 2_000
+LEVEL = 0.95
+_CHUNK = 1 << 20
+_NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over users.
+
+    Attributes:
+        value: The mean; NaN where no user has a value.
+        low, high: Ends of its 95 % interval; NaN with fewer than two users.
+        n: Users it is taken over.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        if np.isnan(self.value):
+            return "-"
+        return f"{self.value:.3f}" if np.isnan(self.low) else f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True, slots=True)
+class _ByUser:
+    """Steps grouped by user: `row_user` and `session_user` point into `users`, which ascends."""
+
+    steps: StepBatch
+    users: Ints
+    row_user: Ints
+    session_user: Ints
+
+    def total(self, rows: Floats | Ints) -> Floats:
+        """(U,) sums of a number a step."""
+        sums: Floats = np.bincount(self.row_user, weights=rows, minlength=len(self.users)).astype(np.float64)
+        return sums
+
+    def per_session(self, rows: Floats | Ints) -> Floats:
+        """(U,) means over sessions of sums over steps."""
+        return self.total(rows) / np.bincount(self.session_user, minlength=len(self.users))
+
+
+def _by_user(steps: StepBatch) -> _ByUser:
+    # One order of rows, whatever order they came in: sums of floats must not depend on it.
+    steps = steps.take(np.lexsort((steps.page, steps.session, steps.user)))
+    users, row_user = np.unique(steps.user, return_inverse=True)
+    first = np.ones(len(steps), dtype=np.bool_)
+    first[1:] = (steps.session[1:] != steps.session[:-1]) | (steps.user[1:] != steps.user[:-1])
+    return _ByUser(steps, users, row_user, row_user[first])
+
+
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    """NaN where the denominator is 0: such a user has no value, rather than a value of 0."""
+    ratios: Floats = np.full(len(numerator), np.nan)
+    return np.divide(numerator, denominator, out=ratios, where=denominator > 0)
+
+
+def _watch_rate(by: _ByUser) -> Floats:
+    shown = by.steps.items != EMPTY
+    return _ratio(by.total((by.steps.watched & shown).sum(axis=1)), by.total(shown.sum(axis=1)))
+
+
+def _mean_rating(by: _ByUser) -> Floats:
+    stars = np.where(by.steps.watched, by.steps.ratings, 0.0).sum(axis=1)
+    return _ratio(by.total(stars), by.total(by.steps.watched.sum(axis=1)))
+
+
+def _session_length(by: _ByUser) -> Floats:
+    return by.per_session(np.ones(len(by.steps)))
+
+
+def _reward(by: _ByUser) -> Floats:
+    return by.per_session(by.steps.reward)
+
+
+METRICS: dict[str, Callable[[_ByUser], Floats]] = {
+    "watch_rate": _watch_rate,
+    "mean_rating": _mean_rating,
+    "session_length": _session_length,
+    "reward": _reward,
+}
+"""Name to (U,) values of users.
+
+watch_rate: share of the items shown to the user that were watched. mean_rating: mean stars of the items that the user
+watched; users who watched none have no value. session_length: pages a session. reward: sum of rewards a session.
+"""
+
+
+def per_user(steps: StepBatch, metric: str) -> tuple[Ints, Floats]:
+    """A measure of each user.
+
+    Args:
+        steps: Steps of one run, in any order.
+        metric: A name in `METRICS`.
+
+    Returns:
+        (U,) user ids, ascending, and (U,) values, NaN where the user has none.
+
+    Raises:
+        ConfigError: There is no such measure.
+    """
+    by = _by_user(steps)
+    return by.users, _metric(metric)(by)
+
+
+def summarise(steps: StepBatch, seed: int = 0) -> dict[str, Estimate]:
+    """Every measure of `METRICS`, and the counts "users", "sessions" and "pages" (exact: low = high = value).
+
+    Users who watched nothing are left out of mean_rating: the `n` of it is smaller than the number of users by as many.
+
+    Args:
+        steps: Steps of one run, in any order.
+        seed: Seed of the bootstrap.
+    """
+    by = _by_user(steps)
+    counts = {"users": len(by.users), "sessions": len(by.session_user), "pages": len(steps)}
+    estimates = {name: Estimate(count, count, count, len(by.users)) for name, count in counts.items()}
+    return estimates | {name: estimate(metric(by), seed) for name, metric in METRICS.items()}
+
+
+def paired_difference(a: StepBatch, b: StepBatch, metric: str, seed: int = 0) -> Estimate:
+    """How much larger a measure is in run b than in run a: mean over users of b's value minus a's.
+
+    Args:
+        a: The run to compare with.
+        b: The other run, over some of the same users.
+        metric: A name in `METRICS`.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        ConfigError: There is no such measure, or no user has a value in both runs.
+    """
+    users_a, values_a = per_user(a, metric)
+    users_b, values_b = per_user(b, metric)
+    _, in_a, in_b = np.intersect1d(users_a, users_b, assume_unique=True, return_indices=True)
+    result = estimate(values_b[in_b] - values_a[in_a], seed)
+    if result.n == 0:
+        raise ConfigError(f"No user has a {metric} in both runs, so the runs cannot be compared in pairs.")
+    return result
+
+
+def estimate(values: Floats, seed: int = 0) -> Estimate:
+    """Mean of the users' values with its percentile-bootstrap interval.
+
+    Args:
+        values: (U,) one value a user; NaN is left out.
+        seed: Seed of the resampling.
+    """
+    values = values[~np.isnan(values)]
+    n = len(values)
+    if n < 2:
+        return Estimate(float(values[0]) if n else _NAN, _NAN, _NAN, n)
+    tail = 50 * (1 - LEVEL)
+    low, high = np.percentile(_resampled_means(values, seed), [tail, 100 - tail])
+    return Estimate(float(values.mean()), float(low), float(high), n)
+
+
+def _resampled_means(values: Floats, seed: int) -> Floats:
+    """(RESAMPLES,) means of draws with replacement, a chunk of resamples at a time to bound the memory."""
+    rng, n = np.random.default_rng(seed), len(values)
+    size = max(_CHUNK // n, 1)
+    chunks = [min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size)]
+    return np.concatenate([values[rng.integers(0, n, (rows, n), dtype=np.int32)].mean(axis=1) for rows in chunks])
+
+
+def _metric(name: str) -> Callable[[_ByUser], Floats]:
+    if name not in METRICS:
+        raise ConfigError(f"There is no measure '{name}'. Measures: {', '.join(METRICS)}.")
+    return METRICS[name]
+
+
+def table(rows: Sequence[tuple[str, Mapping[str, Estimate]]]) -> str:
+    """A plain text table, a row a policy, with a note on users who watched nothing.
+
+    Args:
+        rows: (name, what `summarise` returned).
+    """
+    header = ["policy", "users", "sessions", "pages", *(name.replace("_", " ") for name in METRICS)]
+    lines = [header]
+    for name, summary in rows:
+        counts = [f"{summary[count].value:,.0f}" for count in ("users", "sessions", "pages")]
+        lines.append([name, *counts, *(str(summary[metric]) for metric in METRICS)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    ]
+    return "\n".join([*text, *_notes(rows)])
+
+
+def _notes(rows: Sequence[tuple[str, Mapping[str, Estimate]]]) -> list[str]:
+    left_out = [(name, s["users"].n - s["mean_rating"].n, s["users"].n) for name, s in rows]
+    notes = [
+        f"{name}: {missing:,} of {users:,} users watched nothing and are left out of its mean rating."
+        for name, missing, users in left_out
+        if missing
+    ]
+    return ["Means over users, with 95 % bootstrap intervals.", *notes]

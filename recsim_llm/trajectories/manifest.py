@@ -1,0 +1,135 @@
+"""What `run.json` says of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from recsim_llm.errors import RecordingError
+from recsim_llm.trajectories.files import write_durably
+
+FILE = "run.json"
+FORMAT_VERSION = 1
+STATUSES = ("running", "finished", "interrupted")
+# What may differ between a run and its resumption.
+_PROGRESS = {"created", "status", "summary", "stopped_by", "parts"}
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything that decides a run, and how far it came.
+
+    Attributes:
+        name: Name of the run.
+        config: The options it was made with, JSON values.
+        seed: Seed of all sampling.
+        versions: Versions that can change a trajectory, by package.
+        dataset: Name of the data set.
+        dataset_checksum: sha256 of its content.
+        policy: Name of the recommender.
+        user_model: Name of the user model.
+        llm: Name of the language model with everything that can change an answer; "" for none.
+        num_users: People who visit.
+        page_size: K, items a page.
+        rating_levels: (R,) stars, ascending, positive.
+        created: When the run began: UTC, ISO 8601.
+        status: "running" (or killed while it was), "finished" or "interrupted".
+        stopped_by: Why it was interrupted; "" otherwise.
+        parts: Number of parts of a finished run; 0 before.
+        summary: Cost of a finished run, JSON values.
+        format_version: Version of the run folder's format.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    seed: int
+    versions: Mapping[str, str]
+    dataset: str
+    dataset_checksum: str
+    policy: str
+    user_model: str
+    llm: str
+    num_users: int
+    page_size: int
+    rating_levels: tuple[float, ...]
+    created: str = ""
+    status: str = "running"
+    stopped_by: str = ""
+    parts: int = 0
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def write(self, folder: Path) -> None:
+        """Write `run.json`, atomically.
+
+        Raises:
+            RecordingError: It cannot be written, or config or summary holds what JSON cannot.
+        """
+        try:
+            text = json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
+            write_durably(folder / FILE, f"{text}\n".encode())
+        except (TypeError, ValueError) as error:
+            raise RecordingError(f"Config and summary of a run must be JSON values: {error}.") from error
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the `run.json` of a run folder.
+
+    Raises:
+        RecordingError: The folder is no run, or its `run.json` is damaged or of another version.
+    """
+    path = folder / FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        version = values.pop("format_version")
+    except (FileNotFoundError, NotADirectoryError):
+        raise RecordingError(_not_a_run(folder)) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordingError(f"{path} is damaged ({error!r}). Record the run again in another folder.") from error
+    if version != FORMAT_VERSION:
+        age = "a newer" if isinstance(version, int) and version > FORMAT_VERSION else "another"
+        raise RecordingError(
+            f"{path} has format {version}, written by {age} version of recsim_llm; this one reads format "
+            f"{FORMAT_VERSION}. Install that version to read it, or record the run again in another folder."
+        )
+    names = {f.name for f in fields(Manifest)} - {"format_version"}
+    if set(values) != names or values["status"] not in STATUSES:
+        wrong = ", ".join(sorted(set(values) ^ names)) or f"status {values['status']}"
+        raise RecordingError(f"{path} has missing or unknown entries: {wrong}. Record the run again in another folder.")
+    return Manifest(**{**values, "rating_levels": tuple(values["rating_levels"])})
+
+
+def _not_a_run(folder: Path) -> str:
+    if not folder.exists():
+        return f"{folder} does not exist. Record a run with: recsim-llm simulate --out {folder}"
+    return f"{folder} is not a run: it has no {FILE}. Name a folder that 'recsim-llm simulate --out' has made."
+
+
+def check_same(folder: Path, there: Manifest, now: Manifest) -> None:
+    """Refuse to go on with a run that was begun otherwise.
+
+    Raises:
+        RecordingError: Config, versions, data or models differ; the message names each difference.
+    """
+    # Through JSON, so that a tuple in a config equals the list it has become on disk.
+    a, b = (json.loads(json.dumps(asdict(m))) for m in (there, now))
+    found = list(_differences(a, b))
+    if found:
+        raise RecordingError(
+            f"{folder} was begun with other settings: {'; '.join(found)}. "
+            "Go on with the old ones, or choose another folder."
+        )
+
+
+def _differences(there: dict[str, Any], now: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name in dict.fromkeys([*there, *now]):
+        if not prefix and name in _PROGRESS:
+            continue
+        old, new = there.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name} was {old!r}, is {new!r}"

@@ -1,0 +1,220 @@
+"""Writing runs: one finished part after the other, which nothing that happens later can change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from recsim_llm.errors import RecordingError
+from recsim_llm.trajectories.calls import CallBatch
+from recsim_llm.trajectories.catalogue import read_catalogue, write_catalogue
+from recsim_llm.trajectories.files import TEMPORARY, Lock, make_folder, parquet_bytes, sync_folder, write_durably
+from recsim_llm.trajectories.manifest import FILE, Manifest, check_same, read_manifest
+from recsim_llm.trajectories.run import CALLS, STEPS, Run, find_runs, part_numbers, part_path, read_calls, read_steps
+from recsim_llm.trajectories.steps import StepBatch, first_difference
+
+__all__ = ["Manifest", "Run", "RunWriter", "find_runs", "read_catalogue", "repair", "write_catalogue"]
+
+
+class RunWriter:
+    """Writes a run. Made by `create` or `resume`; `finish` or `interrupt` ends it.
+
+    A part is first written under another name, brought to the disk, and then renamed: it is there wholly or not at all.
+    The calls of a round come before its steps, so that recorded steps can always be replayed.
+
+    Attributes:
+        folder: The run folder.
+        warnings: Sentences about damage that was set aside when resuming.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, lock: Lock, warnings: tuple[str, ...] = ()) -> None:
+        self.folder, self.warnings = folder, warnings
+        self._manifest, self._lock = manifest, lock
+        self._rounds = 0
+        manifest.write(folder)
+
+    @classmethod
+    def create(cls, folder: str | Path, manifest: Manifest) -> RunWriter:
+        """Begin a run.
+
+        Raises:
+            RecordingError: The folder holds a run already, has another writer, or cannot be written to.
+        """
+        folder = Path(folder)
+        make_folder(folder)
+        lock = Lock(folder)
+        if (folder / FILE).exists() or part_numbers(folder, STEPS) or part_numbers(folder, CALLS):
+            lock.release()
+            raise RecordingError(f"{folder} already holds a run. Go on with --resume, or choose another folder.")
+        for kind in (STEPS, CALLS):
+            make_folder(folder / kind)
+        created = manifest.created or datetime.now(UTC).isoformat(timespec="microseconds")
+        return cls(folder, replace(manifest, created=created, status="running"), lock)
+
+    @classmethod
+    def resume(cls, folder: str | Path, manifest: Manifest) -> RunWriter:
+        """Go on with a run: remove what a killed process left half-written, and set a damaged last part aside.
+
+        The caller executes the run again from the start; `write_round` compares what is recorded already.
+
+        Raises:
+            RecordingError: The folder is no run, was begun with other settings, or has another writer.
+        """
+        folder = Path(folder)
+        there = read_manifest(folder)
+        lock = Lock(folder)
+        try:
+            check_same(folder, there, manifest)
+            warnings = _repair(folder)
+        except RecordingError:
+            lock.release()
+            raise
+        return cls(folder, replace(manifest, created=there.created, status="running"), lock, warnings)
+
+    @property
+    def num_parts(self) -> int:
+        """How many parts of steps are recorded."""
+        return len(part_numbers(self.folder, STEPS))
+
+    def write_round(self, index: int, steps: StepBatch, calls: CallBatch | None = None) -> None:
+        """Record a round, or check it against the recording.
+
+        Args:
+            index: Number of the round, from 0, without gaps.
+            steps: What happened.
+            calls: What the model was newly asked; those already recorded may be missing.
+
+        Raises:
+            RecordingError: The round is recorded and differs, the disk is full, or the writer has ended.
+        """
+        self._check_open()
+        path = part_path(self.folder, STEPS, index)
+        if index > 0 and not part_path(self.folder, STEPS, index - 1).exists():
+            raise RecordingError(f"Part {index} of {self.folder} cannot be written before part {index - 1}.")
+        recorded = path.exists()
+        if recorded:
+            self._compare(path, steps)
+        if calls is not None:
+            self.write_calls(index, calls)
+        if not recorded:
+            write_durably(path, parquet_bytes(steps.to_table()))
+        self._rounds = max(self._rounds, index + 1)
+
+    def write_calls(self, index: int, calls: CallBatch) -> None:
+        """Record the calls of a round, finished or not, in addition to those it already has.
+
+        An interrupted round need not be paid for twice: after `write_calls(index, recorder.drain())`, resuming finds
+        its answers.
+
+        Raises:
+            RecordingError: The disk is full, or the writer has ended.
+        """
+        self._check_open()
+        path = part_path(self.folder, CALLS, index)
+        if not len(calls):
+            return
+        table = calls.to_table(index)
+        if path.exists():
+            table = pa.concat_tables([read_calls(path), table]).unify_dictionaries()
+        write_durably(path, parquet_bytes(table))
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Declare the run finished, and let others write.
+
+        Args:
+            summary: JSON values for `Manifest.summary`.
+
+        Raises:
+            RecordingError: The recording holds rounds that were not executed again, or the disk is full.
+        """
+        self._check_open()
+        if self.num_parts != self._rounds:
+            raise RecordingError(
+                f"{self.folder} holds {self.num_parts} parts, but the run executed again has {self._rounds}. "
+                "Choose another folder."
+            )
+        self._end(status="finished", summary=dict(summary), parts=self._rounds)
+
+    def interrupt(self, reason: str) -> None:
+        """Declare the run interrupted, and let others write. After `finish` this does nothing.
+
+        Raises:
+            RecordingError: The disk is full; the manifest then stays "running"; the run can be resumed all the same.
+        """
+        if self._lock.held:
+            self._end(status="interrupted", stopped_by=reason)
+
+    def _end(self, **progress: Any) -> None:
+        try:
+            replace(self._manifest, **progress).write(self.folder)
+        finally:
+            self._lock.release()
+
+    def _check_open(self) -> None:
+        if not self._lock.held:
+            raise RecordingError(f"The writer of {self.folder} has ended. Make another one with RunWriter.resume.")
+
+    def _compare(self, path: Path, steps: StepBatch) -> None:
+        difference = first_difference(read_steps(path), steps)
+        if difference is not None:
+            raise RecordingError(
+                f"{path}: executed again, the run differs from its recording: {difference}. The model or the code "
+                "answers differently than then; record the run again in another folder."
+            )
+
+
+def repair(folder: str | Path) -> tuple[str, ...]:
+    """Make an interrupted run readable: what `RunWriter.resume` does before it goes on.
+
+    Leftovers of half-written files are removed; a damaged last part is set aside in the run folder.
+
+    Returns:
+        A sentence about each part that was set aside.
+
+    Raises:
+        RecordingError: The folder is no run, or is being written to.
+    """
+    folder = Path(folder)
+    read_manifest(folder)
+    lock = Lock(folder)
+    try:
+        return _repair(folder)
+    finally:
+        lock.release()
+
+
+def _repair(folder: Path) -> tuple[str, ...]:
+    for place in (folder, folder / STEPS, folder / CALLS):
+        for leftover in place.glob(f".*{TEMPORARY}"):
+            leftover.unlink()
+    steps, calls = part_numbers(folder, STEPS), part_numbers(folder, CALLS)
+    last = steps[-1] if steps else -1
+    bad_calls = [i for i in calls if i >= last and _damaged(folder, CALLS, i)]
+    # Without their answers, steps of a model that is not deterministic could never be computed again.
+    bad_steps = [i for i in steps[-1:] if i in bad_calls or _damaged(folder, STEPS, i)]
+    parts = [(CALLS, i) for i in bad_calls] + [(STEPS, i) for i in bad_steps]
+    return tuple(_set_aside(folder, kind, index) for kind, index in parts)
+
+
+def _damaged(folder: Path, kind: str, index: int) -> bool:
+    path = part_path(folder, kind, index)
+    try:
+        read_steps(path) if kind == STEPS else read_calls(path)
+    except RecordingError:
+        return True
+    return False
+
+
+def _set_aside(folder: Path, kind: str, index: int) -> str:
+    path = part_path(folder, kind, index)
+    # Out of its folder, so that tools that read the whole folder do not stumble over it.
+    aside = folder / f"{kind}-{path.name}.corrupt"
+    os.replace(path, aside)
+    sync_folder(path.parent)
+    return f"{path} is damaged, or its calls are: it was set aside as {aside} and will be recorded again."
