@@ -24,7 +24,7 @@ demo: install ## Real MovieLens people, played by a small real LLM, meet three p
 	$(BIN)/recsim-llm data get ml-100k
 	$(BIN)/recsim-llm models get smollm2-135m
 	$(BIN)/recsim-llm simulate --dataset ml-100k --user-model llm --llm transformers:smollm2-135m \
-		--policy random popularity ease --users 16 --pages 3 --page-size 4 --out runs/demo --resume
+		--policy random popularity ease --users 24 --pages 3 --page-size 4 --out runs/demo --resume
 
 test: install ## Run the default test suite
 	$(BIN)/pytest -q

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +26,7 @@ def data_list() -> None:
 
 def data_get(name: str) -> None:
     """Fetch a data set."""
-    print(f"{name} is in {get_dataset_files(name)}")
+    print(f"{name} is in {get_dataset_files(name)[0].parent}")
 
 
 def models_list() -> None:
@@ -45,13 +44,15 @@ def run_simulation(config: SimulationConfig, out: Path | None, resume: bool) -> 
     """Simulate, then print the table, where the runs are, and what to do next."""
     folder = out or Path("runs") / f"{Path(config.dataset).name}-{config.user_model}-seed{config.seed}"
     try:
-        runs = simulate(config, folder, resume, progress=sys.stderr.isatty())
+        runs = simulate(config, folder, resume)
     except KeyboardInterrupt:
         print(f"\nInterrupted; every finished page is kept in {folder}.")
         print("Go on with the same command and --resume.")
         raise
     print(run_table(runs))
-    print(cost_table(runs))
+    if config.user_model == "llm":
+        print(cost_table(runs))
+        print("These LLM users are not calibrated: how a small model answers says little about real people (README).")
     print(f"\nRuns are in {folder}. Next:")
     print(f"  recsim-llm compare {folder}")
     print(f"  recsim-llm replay {folder}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -20,12 +21,13 @@ from recsim_llm.environments.sessions import PageRules
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.people import save_people
 from recsim_llm.experiments.rollout import choose_visitors, rollout
-from recsim_llm.llm import make_llm
+from recsim_llm.fetch import cache_dir
+from recsim_llm.llm import CachedLLM, OpenAILLM, make_llm
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.policies import POLICIES, load_policy, make_policy
 from recsim_llm.policies.protocol import FittedPolicy
-from recsim_llm.trajectories import Manifest, RecordingLLM, Run, RunWriter, write_catalogue
-from recsim_llm.types import Completion
+from recsim_llm.trajectories import Manifest, RecordingLLM, Run, RunWriter, repair, write_catalogue
+from recsim_llm.types import Completion, Ints
 
 DEFAULT_LLM = "transformers:smollm2-135m"
 
@@ -84,43 +86,59 @@ def simulate(config: SimulationConfig, out: Path, resume: bool = False, progress
         RecordingError: A run is already there and `resume` is False, or was made by another config.
         LLMError: The model cannot answer. What is recorded stays; the run can be resumed.
     """
-    backend = make_llm(config.llm) if config.user_model == "llm" else None
-    runs = []
-    for name in config.policies:
-        folder = out / name
-        run = Run(folder) if resume and (folder / "run.json").exists() else None
-        if run is None or run.manifest.status != "finished":
-            run = _record(replace(config, policies=(name,)), folder, backend, resume and run is not None, progress)
-        else:
-            _check_same(run, replace(config, policies=(name,)))
-        runs.append(run)
-    return runs
+    backend = _backend(config.llm) if config.user_model == "llm" else None
+    return [
+        _one_run(replace(config, policies=(name,)), out / name, backend, resume, progress) for name in config.policies
+    ]
+
+
+def _one_run(config: SimulationConfig, folder: Path, backend: LLM | None, resume: bool, progress: bool) -> Run:
+    there = resume and (folder / "run.json").exists()
+    if there and Run(folder).finished:
+        _check_same(Run(folder), config)
+        return Run(folder)
+    if there:
+        for sentence in repair(folder):
+            print(sentence, file=sys.stderr)
+    return _record(config, folder, backend, there, progress)
+
+
+def _backend(spec: str) -> LLM:
+    """The language model with the user's answer cache around it; a server is asked one small question first."""
+    if spec == "uniform":
+        return make_llm(spec)
+    llm = make_llm(spec)
+    if isinstance(llm, OpenAILLM):
+        llm.check()
+    folder = cache_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    return CachedLLM(llm, folder / "answers.sqlite")
 
 
 def _record(config: SimulationConfig, folder: Path, backend: LLM | None, resume: bool, progress: bool) -> Run:
     policy_name = config.policies[0]
     recorder = RecordingLLM(backend, Run(folder).recorded_completions() if resume else {}) if backend else None
     population = make_population(config.dataset, config.user_model, recorder)
+    visitors = choose_visitors(population.users.num_users, config.users, config.seed)
     manifest = make_manifest(config, population, backend.name if backend else "")
     writer = (RunWriter.resume if resume else RunWriter.create)(folder, manifest)
-    started = time.monotonic()
+    started, index = time.monotonic(), 0
     try:
         policy = _policy(config, population, folder)
-        _describe(population, config, folder)
+        _describe(population, config, visitors, folder)
         rounds = rollout(
-            config.dataset,
-            population.users,
-            policy,
-            choose_visitors(population.users.num_users, config.users, config.seed),
-            config.rules,
-            config.seed,
-            config.batch_size,
+            config.dataset, population.users, policy, visitors, config.rules, config.seed, config.batch_size
         )
-        with tqdm(total=config.users, unit="user", desc=policy_name, disable=not progress) as bar:
-            for index, steps in enumerate(rounds):
+        # In a log file, a line every ten seconds is enough.
+        interval = 0.1 if sys.stderr.isatty() else 10.0
+        with tqdm(total=config.users, unit="user", desc=policy_name, disable=not progress, mininterval=interval) as bar:
+            for steps in rounds:
                 writer.write_round(index, steps, recorder.drain() if recorder else None)
+                index += 1
                 bar.update(int((steps.left | steps.truncated).sum()))
     except BaseException as stopped:
+        if recorder:  # answers of the unfinished round are paid for: the resumed run finds them
+            writer.write_calls(index, recorder.drain())
         writer.interrupt(type(stopped).__name__)
         raise
     writer.finish(summary(population.users, recorder, time.monotonic() - started))
@@ -196,10 +214,9 @@ def _policy(config: SimulationConfig, population: Population, folder: Path) -> F
     return load_policy(path)
 
 
-def _describe(population: Population, config: SimulationConfig, folder: Path) -> None:
+def _describe(population: Population, config: SimulationConfig, visitors: Ints, folder: Path) -> None:
     """What readers of the run need besides steps: titles and people. Readers never load the data set."""
     write_catalogue(folder, population.dataset.catalogue.items, population.dataset.catalogue.raw_ids)
-    visitors = choose_visitors(population.users.num_users, config.users, config.seed)
     save_people(folder, [personas(config.dataset)[u] for u in visitors], population.dataset.people)
 
 

@@ -124,7 +124,8 @@ class RecordingLLM(Generic[UsageT_co]):
     """Answers from a record first, asks the model the rest, and keeps what is new for the store.
 
     A prompt that was answered once in a run is never asked again, so that a replay, which knows one answer a prompt,
-    gives the same run even where the model would have changed its mind. All answers stay in memory: about 350 bytes each.
+    gives the same run even where the model would have changed its mind. All answers stay in memory, about 350 bytes
+    each.
 
     Args:
         llm: The model.

@@ -9,7 +9,10 @@ from recsim_llm.prompt_key import prompt_keys
 from recsim_llm.trajectories.calls import CallBatch
 from recsim_llm.trajectories.manifest import Manifest
 from recsim_llm.trajectories.steps import StepBatch
+from recsim_llm.trajectories.store import RunWriter
 from recsim_llm.types import Completion, Prompt
+
+ROUNDS = 4
 
 # No deadline: the first example of a process pays for loading pyarrow.
 quick = settings(deadline=None, max_examples=60)
@@ -73,3 +76,10 @@ def write_rounds(writer, rounds, calls=True):
 
 def step_files(folder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / "steps").iterdir())}
+
+
+def resume_and_finish(folder):
+    writer = RunWriter.resume(folder, make_manifest())
+    write_rounds(writer, ROUNDS)
+    writer.finish({})
+    return writer

@@ -1,0 +1,228 @@
+"""Recorded simulations: resumed after kill -9 byte for byte, replayed without a model, the same whatever the batch."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsim_llm.errors import ConfigError, LLMError, RecordingError
+from recsim_llm.experiments import simulate as module
+from recsim_llm.experiments.interview import interview, interview_prompt
+from recsim_llm.experiments.replay import replay
+from recsim_llm.experiments.simulate import SimulationConfig, dry_run, simulate
+from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, ScriptedLLM, hash_choice_llm
+from recsim_llm.trajectories import Run
+
+SMALL = SimulationConfig(policies=("random", "ease"), users=12, pages=4, page_size=3, batch_size=5)
+AGENTS = replace(SMALL, user_model="llm", llm="hash", policies=("popularity",))
+
+
+@pytest.fixture(autouse=True)
+def _fake_backend(monkeypatch):
+    monkeypatch.setattr(module, "_backend", lambda spec: hash_choice_llm(0))
+
+
+def step_files(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted((folder / "steps").iterdir())}
+
+
+def story(run: Run) -> dict[tuple[int, int], tuple]:
+    steps = run.step_batch()
+    rows = zip(steps.user, steps.page, steps.items, steps.watched, steps.ratings, steps.watch, steps.left, strict=True)
+    return {(int(u), int(p)): (i.tolist(), w.tolist(), r.tolist(), q.tolist(), bool(e)) for u, p, i, w, r, q, e in rows}
+
+
+@pytest.mark.parametrize("config", [SMALL, AGENTS], ids=["statistical", "llm"])
+def test_same_config_same_run_whatever_the_batch(config, tmp_path):
+    first = simulate(config, tmp_path / "a", progress=False)
+    again = simulate(config, tmp_path / "b", progress=False)
+    other_batch = simulate(replace(config, batch_size=100), tmp_path / "c", progress=False)
+    other_seed = simulate(replace(config, seed=1), tmp_path / "d", progress=False)
+    for a, b, c, d in zip(first, again, other_batch, other_seed, strict=True):
+        assert a.trajectory_hash() == b.trajectory_hash()
+        assert story(a) == story(c)
+        assert a.trajectory_hash() != d.trajectory_hash()
+
+
+def test_policies_meet_the_same_people_with_the_same_luck(tmp_path):
+    random_run, ease = simulate(SMALL, tmp_path, progress=False)
+    assert random_run.step_batch().user[:5].tolist() == ease.step_batch().user[:5].tolist()
+
+
+@pytest.mark.parametrize("config", [SMALL, AGENTS], ids=["statistical", "llm"])
+def test_replay_is_bit_for_bit_without_a_model(config, tmp_path):
+    for run in simulate(config, tmp_path, progress=False):
+        done = replay(run)
+        assert done.steps == len(run.step_batch())
+        assert done.trajectory_hash == run.trajectory_hash()
+        assert (done.calls > 0) == (config is AGENTS)
+
+
+def test_replay_notices_a_changed_step(tmp_path):
+    (run,) = simulate(AGENTS, tmp_path, progress=False)
+    parts = sorted((run.folder / "steps").iterdir())
+    parts[0].write_bytes(parts[1].read_bytes())
+    with pytest.raises(RecordingError, match="differs"):
+        replay(Run(run.folder))
+
+
+def test_interrupted_run_goes_on_and_asks_nothing_twice(tmp_path):
+    asked: list[int] = []
+    inner = hash_choice_llm(0)
+
+    class Failing:
+        name, usage = inner.name, inner.usage
+
+        def __init__(self, calls):
+            self.calls = calls
+
+        def generate(self, prompts):
+            self.calls -= 1
+            if self.calls < 0:
+                raise LLMError("the server has gone")
+            asked.append(len(prompts))
+            return inner.generate(prompts)
+
+    whole = simulate(AGENTS, tmp_path / "whole", progress=False)[0]
+    needed = len(whole.calls())
+    module._backend = lambda spec: Failing(5)
+    with pytest.raises(LLMError, match="has gone"):
+        simulate(AGENTS, tmp_path / "broken", progress=False)
+    assert Run(tmp_path / "broken" / "popularity").manifest.status == "interrupted"
+    with pytest.raises(RecordingError, match="--resume"):
+        simulate(AGENTS, tmp_path / "broken", progress=False)
+    module._backend = lambda spec: Failing(10**6)
+    resumed = simulate(AGENTS, tmp_path / "broken", resume=True, progress=False)[0]
+    assert step_files(resumed.folder) == step_files(whole.folder)
+    assert sum(asked) == needed
+
+
+def test_resume_with_another_config_is_refused(tmp_path):
+    simulate(SMALL, tmp_path, progress=False)
+    with pytest.raises(RecordingError, match="pages"):
+        simulate(replace(SMALL, pages=2), tmp_path, resume=True, progress=False)
+
+
+def test_resume_of_a_finished_run_changes_nothing(tmp_path):
+    simulate(SMALL, tmp_path, progress=False)
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.rglob("*") if p.is_file()}
+    simulate(SMALL, tmp_path, resume=True, progress=False)
+    assert before == {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.rglob("*") if p.is_file()}
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from recsim_llm.experiments import simulate as module
+from recsim_llm.testing.scripted import hash_choice_llm
+from dataclasses import replace
+inner = hash_choice_llm(0)
+class Slow:
+    name, usage = inner.name, inner.usage
+    def generate(self, prompts):
+        time.sleep(0.01)
+        return inner.generate(prompts)
+module._backend = lambda spec: Slow()
+config = module.SimulationConfig(
+    policies=("popularity",), users=12, pages=4, page_size=3, batch_size=2, user_model="llm", llm="hash")
+print("ready", flush=True)
+module.simulate(config, Path(sys.argv[1]), resume=True, progress=False)
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_moments_then_resume_is_byte_identical(tmp_path):
+    config = replace(AGENTS, batch_size=2)
+    whole = simulate(config, tmp_path / "whole", progress=False)[0]
+    rng = random.Random(0)
+    kills = 0
+    for round_ in range(6):
+        folder = tmp_path / f"killed{round_}"
+        for _ in range(40):
+            child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder)], stdout=subprocess.PIPE, text=True)
+            assert child.stdout is not None
+            child.stdout.readline()
+            finished = len(list((folder / "popularity" / "steps").glob("*.parquet")))
+            try:
+                child.wait(timeout=rng.uniform(0.05, 0.6))
+            except subprocess.TimeoutExpired:
+                os.kill(child.pid, signal.SIGKILL)
+                child.wait()
+                kills += 1
+                now = len(list((folder / "popularity" / "steps").glob("*.parquet")))
+                assert now >= finished, "a finished part is never lost"
+                continue
+            break
+        run = Run(folder / "popularity")
+        assert run.manifest.status == "finished"
+        assert step_files(run.folder) == step_files(whole.folder)
+        assert replay(run).trajectory_hash == whole.trajectory_hash()
+    assert kills >= 5
+
+
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "recsim_llm", "simulate", "--users", "200", "--pages", "200", "--batch-size", "1"]
+    child = subprocess.Popen(
+        [*command, "--out", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("random/steps/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    assert "--resume" in out
+    assert "Traceback" not in err
+    assert Run(tmp_path / "random").manifest.status == "interrupted"
+
+
+def test_misbehaving_model_is_shown_in_the_summary(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_backend", lambda spec: MisbehavingLLM(hash_choice_llm(0), malformed=0.2))
+    (run,) = simulate(AGENTS, tmp_path, progress=False)
+    answers = run.manifest.summary["answers"]
+    assert answers["malformed"] > 0
+    assert answers["reasked"] > 0
+    assert replay(run).steps == len(run.step_batch())
+
+
+def test_dry_run_is_an_upper_bound(tmp_path):
+    (run,) = simulate(AGENTS, tmp_path, progress=False)
+    ((policy, calls, tokens),) = list(dry_run(AGENTS))
+    assert policy == "popularity"
+    assert len(run.calls()) <= calls <= 12 * 4 * 7
+    assert tokens > calls * 100
+    assert list(dry_run(SMALL)) == [("random", 0, 0), ("ease", 0, 0)]
+
+
+def test_interview_answers_from_the_memory_of_then(tmp_path):
+    (run,) = simulate(AGENTS, tmp_path, progress=False)
+    steps = run.step_batch()
+    session = int(steps.session[np.argmax(steps.page)])
+    pages = int((steps.session == session).sum())
+    raw = module.make_population("synthetic").dataset.people[int(run.session(session).user[0])].raw_id
+    start = interview_prompt(run, raw, "Why?", after_page=0)
+    end = interview_prompt(run, raw, "Why?")
+    assert "Nothing yet" in start.context
+    assert end.context.count("Page ") == pages
+    assert "Why?" in end.question
+    assert interview(run, raw, "Why?", FunctionLLM(lambda p: "Because.\n")) == "Because."
+    with pytest.raises(ConfigError, match="Users of this run"):
+        interview(run, "nobody", "Why?", ScriptedLLM([]))
+    with pytest.raises(ConfigError, match="--page"):
+        interview(run, raw, "Why?", ScriptedLLM([]), after_page=99)
+
+
+def test_bad_configs_are_named():
+    with pytest.raises(ConfigError, match="live-popularity"):
+        SimulationConfig(policies=("oracle",))
+    with pytest.raises(ConfigError, match="1..200"):
+        list(simulate(replace(SMALL, users=201), Path("never")))
