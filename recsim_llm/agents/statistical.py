@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,14 +76,15 @@ class StatisticalParameters:
             RecordingError: The file is no such file, or of another version.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here, because numpy leaves a file open that it cannot read.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 data = {name: file[name] for name in file.files}
             if int(data.pop("format")) != _FORMAT:
                 raise RecordingError(f"{path} was written by another version of recsim_llm; fit the users again.")
             leave = {k.removeprefix("leave_"): float(data.pop(k)) for k in list(data) if k.startswith("leave_")}
             scalars = {k: float(v) for k, v in data.items() if v.ndim == 0}
             return cls(**{**data, **scalars}, leave=LeaveParameters(**leave))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise RecordingError(f"{path} is not a file of statistical users ({error}); fit them again.") from error
 
 

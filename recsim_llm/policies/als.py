@@ -40,17 +40,19 @@ class ALS(RankingPolicy):
             alpha: Weight of an interaction is 1 + alpha.
             epochs: Alternating rounds.
         """
-        model = _model(embedding_size, reg, epochs, seed)
-        with threadpool_limits(1, "blas"):  # more threads than one only wait for each other at this size
+        library = _library()
+        with threadpool_limits(1, "blas"):  # implicit warns otherwise: its threads and BLAS's wait for each other
+            model = library(embedding_size, reg, iterations=epochs, random_state=seed, num_threads=1)
             model.fit(_weighted(known, alpha), show_progress=False)
         return {"item_factors": np.asarray(model.item_factors), "reg": np.array(reg), "alpha": np.array(alpha)}
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> NDArray[np.floating[Any]]:
         """(B, N) products."""
         items = self.fitted["item_factors"]
-        model = _model(items.shape[1], float(self.fitted["reg"]), 1, self.seed)
-        model.item_factors = items
+        library = _library()
         with threadpool_limits(1, "blas"):
+            model = library(items.shape[1], float(self.fitted["reg"]), num_threads=1)
+            model.item_factors = items
             users = model.recalculate_user(np.arange(taste.shape[0]), _weighted(taste, float(self.fitted["alpha"])))
         # Not a matrix product, whose bits depend on the number of rows.
         product: NDArray[np.float32] = np.einsum("bd,nd->bn", users, items)
@@ -61,11 +63,10 @@ def _weighted(rows: sp.csr_array, alpha: float) -> sp.csr_matrix:
     return sp.csr_matrix(rows * np.float32(1.0 + alpha))
 
 
-def _model(embedding_size: int, reg: float, epochs: int, seed: int) -> Any:
+def _library() -> Any:
+    # Imported before the limit on BLAS threads is set: a limit does not hold for libraries that are loaded later.
     try:
         from implicit.cpu.als import AlternatingLeastSquares
     except ImportError as error:
         raise MissingExtraError("implicit", "cf", "The policy 'als'") from error
-    return AlternatingLeastSquares(
-        factors=embedding_size, regularization=reg, iterations=epochs, random_state=seed, num_threads=1
-    )
+    return AlternatingLeastSquares

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
+from zipfile import BadZipFile
 
 import numpy as np
 import scipy.sparse as sp
@@ -120,14 +121,14 @@ def read_file(path: Path) -> dict[str, NDArray[Any]]:
         RecordingError: The file is damaged or of another version.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, because numpy leaves a file open that it cannot read.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             data = {name: file[name] for name in file.files}
         if int(data["meta_format"]) == _FORMAT:
             return data
         problem = f"format {data['meta_format']}, this version reads {_FORMAT}"
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         problem = str(error)
-    # zipfile.BadZipFile is no ValueError, but numpy only meets it behind a valid zip signature.
     raise RecordingError(f"{path} is not a policy file ({problem}). Fit the policy again.")
 
 

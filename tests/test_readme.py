@@ -1,0 +1,44 @@
+"""Every Python block of the README runs as it stands, and every command in it exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from recsim_llm.experiments import cli
+
+README = Path(__file__).parents[1] / "README.md"
+pytestmark = pytest.mark.skipif(not README.exists(), reason="tests run outside the repository")
+
+
+def blocks(language):
+    text = README.read_text(encoding="utf-8") if README.exists() else ""
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+@pytest.mark.filterwarnings("default")
+def test_python_blocks_run(code):
+    if "stable_baselines3" in code:
+        pytest.importorskip("stable_baselines3")
+    exec(compile(code, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize(
+    "line", [line for b in blocks("bash") for line in b.splitlines() if line.startswith("recsim-llm")]
+)
+def test_commands_parse(line, monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli, "run", seen.append)
+    cli.main(shlex.split(line, comments=True)[1:])
+    assert len(seen) == 1
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (README.parent / "Makefile").read_text(), flags=re.MULTILINE))
+    named = {word for b in blocks("bash") for word in re.findall(r"^make ([a-z-]+)", b, flags=re.MULTILINE)}
+    assert named
+    assert named <= targets
