@@ -77,7 +77,7 @@ class StatisticalParameters:
         """
         try:
             # Opened here, because numpy leaves a file open that it cannot read.
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 data = {name: file[name] for name in file.files}
             if int(data.pop("format")) != _FORMAT:
                 raise RecordingError(f"{path} was written by another version of recsim_llm; fit the users again.")
