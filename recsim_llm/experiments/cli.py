@@ -114,15 +114,8 @@ Command = (
 
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of `recsim-llm`. Exit codes: 0 done, 1 a named error, 2 wrong usage, 130 interrupted."""
-    command = tyro.cli(
-        Command,
-        config=(OmitSubcommandPrefixes, FlagCreatePairsOff),
-        prog="recsim-llm",
-        description="LLM-powered users inside a Gymnasium environment, for recommender policies to practise on.",
-        args=args,
-    )
     try:
-        run(command)
+        run(_parse(args))
     except RecsimError as error:
         print(f"recsim-llm: {error}", file=sys.stderr)
         raise SystemExit(1) from None
@@ -132,6 +125,16 @@ def main(args: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         # The reader of a pipe has gone (`recsim-llm ... | head`); closing stdout again would raise once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parse(args: Sequence[str] | None) -> Command:
+    return tyro.cli(
+        Command,
+        config=(OmitSubcommandPrefixes, FlagCreatePairsOff),
+        prog="recsim-llm",
+        description="LLM-powered users inside a Gymnasium environment, for recommender policies to practise on.",
+        args=args,
+    )
 
 
 def run(command: Command) -> None:

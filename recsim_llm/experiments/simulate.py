@@ -120,11 +120,12 @@ def _record(config: SimulationConfig, folder: Path, backend: LLM | None, resume:
     recorder = RecordingLLM(backend, Run(folder).recorded_completions() if resume else {}) if backend else None
     population = make_population(config.dataset, config.user_model, recorder)
     visitors = choose_visitors(population.users.num_users, config.users, config.seed)
+    fitted = None if (folder / "policy.npz").exists() else _fit(config, population)
     manifest = make_manifest(config, population, backend.name if backend else "")
     writer = (RunWriter.resume if resume else RunWriter.create)(folder, manifest)
     started, index = time.monotonic(), 0
     try:
-        policy = _policy(config, population, folder)
+        policy = _kept(fitted, folder / "policy.npz")
         _describe(population, config, visitors, folder)
         rounds = rollout(
             config.dataset, population.users, policy, visitors, config.rules, config.seed, config.batch_size
@@ -201,13 +202,14 @@ def summary(users: UserModel, recorder: LLM | None, seconds: float) -> dict[str,
     return out
 
 
-def _policy(config: SimulationConfig, population: Population, folder: Path) -> FittedPolicy:
-    """The run's fitted policy; fitted once, then always read from its file, so that a resumed run has the same one."""
-    path = folder / "policy.npz"
-    if not path.exists():
-        fitted = make_policy(
-            config.policies[0], population.log, population.dataset.catalogue, config.page_size, config.seed
-        )
+def _fit(config: SimulationConfig, population: Population) -> FittedPolicy:
+    catalogue = population.dataset.catalogue
+    return make_policy(config.policies[0], population.log, catalogue, config.page_size, config.seed)
+
+
+def _kept(fitted: FittedPolicy | None, path: Path) -> FittedPolicy:
+    """The run's policy, always read from its file, so that a resumed run has the very same one."""
+    if fitted is not None:
         partial = path.with_suffix(".tmp.npz")
         fitted.save(partial)
         partial.replace(path)
@@ -259,7 +261,7 @@ def dry_run(config: SimulationConfig) -> Iterator[tuple[str, int, int]]:
         recorder = RecordingLLM(make_llm("uniform"), dict[bytes, Completion]())
         population = make_population(config.dataset, config.user_model, recorder)
         visitors = choose_visitors(population.users.num_users, config.users, config.seed)
-        policy = make_policy(name, population.log, population.dataset.catalogue, config.page_size, config.seed)
+        policy = _fit(replace(config, policies=(name,)), population)
         users = NobodyLeaves(population.users)
         for _ in rollout(config.dataset, users, policy, visitors, config.rules, config.seed, config.batch_size):
             recorder.drain()
