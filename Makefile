@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format bench clean
+.PHONY: help install fetch demo test test-slow check format bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,16 +20,18 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
 
-demo: install ## Real MovieLens people, played by a small real LLM, meet three policies (minutes on a CPU)
+fetch: install ## Fetch what demo and slow checks use into the user's cache: MovieLens 100K and a small model
 	$(BIN)/recsim-llm data get ml-100k
 	$(BIN)/recsim-llm models get smollm2-135m
+
+demo: fetch ## Real MovieLens people, played by a small real LLM, meet three policies (minutes on a CPU)
 	$(BIN)/recsim-llm simulate --dataset ml-100k --user-model llm --llm transformers:smollm2-135m \
 		--policy random popularity ease --users 24 --pages 3 --page-size 4 --out runs/demo --resume
 
 test: install ## Run the default test suite
 	$(BIN)/pytest -q
 
-test-slow: install ## Run the slow checks: real model, real data, kill -9, training
+test-slow: fetch ## Run the slow checks: real model, real data, kill -9, training
 	$(BIN)/pytest -q -m slow
 
 check: install ## Lint, format check, types, import contracts

@@ -60,12 +60,20 @@ class SimulationConfig:
     seed: int = 0
     batch_size: int = 256
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse what cannot work.
+
+        Not on construction, where the command line's parser would wrap the sentence in its own.
+
+        Raises:
+            ConfigError: No such policy, or a number out of range.
+        """
         unknown = [name for name in self.policies if name not in POLICIES]
         if unknown or not self.policies:
             raise ConfigError(f"There is no policy {', '.join(unknown)!r}. Policies: {', '.join(POLICIES)}.")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}.")
+        _ = self.rules
 
     @property
     def rules(self) -> PageRules:
@@ -86,6 +94,7 @@ def simulate(config: SimulationConfig, out: Path, resume: bool = False, progress
         RecordingError: A run is already there and `resume` is False, or was made by another config.
         LLMError: The model cannot answer. What is recorded stays; the run can be resumed.
     """
+    config.check()
     backend = _backend(config.llm) if config.user_model == "llm" else None
     return [
         _one_run(replace(config, policies=(name,)), out / name, backend, resume, progress) for name in config.policies
@@ -254,6 +263,7 @@ def dry_run(config: SimulationConfig) -> Iterator[tuple[str, int, int]]:
     The simulation is run with a model that answers everything uniformly, and nobody leaves before the last page. Tokens
     are estimated as characters / 4. Identical prompts of one round count once; answers already in a cache count.
     """
+    config.check()
     if config.user_model != "llm":
         yield from ((name, 0, 0) for name in config.policies)
         return

@@ -223,6 +223,6 @@ def test_interview_answers_from_the_memory_of_then(tmp_path):
 
 def test_bad_configs_are_named():
     with pytest.raises(ConfigError, match="live-popularity"):
-        SimulationConfig(policies=("oracle",))
+        SimulationConfig(policies=("oracle",)).check()
     with pytest.raises(ConfigError, match="1..200"):
         list(simulate(replace(SMALL, users=201), Path("never")))

@@ -1,0 +1,74 @@
+"""The real small model plays real people: recorded, the same whatever the batch, replayed without the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from recsim_llm.data import list_datasets
+from recsim_llm.experiments import simulate as module
+from recsim_llm.experiments.interview import interview
+from recsim_llm.experiments.replay import replay
+from recsim_llm.experiments.simulate import SimulationConfig, simulate
+from recsim_llm.llm import list_models, make_llm
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.real_llm,
+    pytest.mark.skipif(
+        not any(m.name == "smollm2-135m" and m.present for m in list_models())
+        or not any(d.name == "ml-100k" and d.present for d in list_datasets()),
+        reason="make fetch",
+    ),
+]
+CONFIG = SimulationConfig(
+    dataset="ml-100k", user_model="llm", policies=("ease",), users=4, pages=2, page_size=3, batch_size=4
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_backend", make_llm)  # without the user's answer cache
+        return simulate(CONFIG, tmp_path_factory.mktemp("whole"), progress=False)[0]
+
+
+def test_answers_are_usable(run):
+    answers = run.manifest.summary["answers"]
+    assert answers["usable"] > 0
+    assert answers["fallbacks"] == 0
+    assert answers["label_mass"] / answers["usable"] > 0.05
+    steps = run.step_batch()
+    assert steps.watch.std() > 0, "the model tells items or people apart"
+    np.testing.assert_allclose(steps.rating_probs.sum(axis=-1), 1.0)
+
+
+def test_replay_needs_no_model(run):
+    assert replay(run).steps == len(run.step_batch())
+
+
+def test_batch_size_changes_nothing(run, tmp_path, monkeypatch):
+    """Bit for bit, with the real model: its answers do not depend on what else is asked."""
+    monkeypatch.setattr(module, "_backend", make_llm)
+    (other,) = simulate(replace(CONFIG, batch_size=1), tmp_path, progress=False)
+    mine, theirs = (r.step_batch().in_order() for r in (run, other))
+    for name in ("user", "items", "watch", "rating_probs", "watched", "ratings", "leave", "left"):
+        np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name), err_msg=name)
+
+
+def test_a_cached_run_is_the_same_and_asks_nothing(run, tmp_path, monkeypatch):
+    cache = tmp_path / "answers.sqlite"
+    for folder, fresh in (("first", True), ("second", False)):
+        llm = make_llm(CONFIG.llm, cache)
+        monkeypatch.setattr(module, "_backend", lambda spec, llm=llm: llm)
+        (again,) = simulate(CONFIG, tmp_path / folder, progress=False)
+        assert again.trajectory_hash() == run.trajectory_hash()
+        assert (llm.usage.calls > 0) == fresh
+
+
+def test_an_agent_can_be_interviewed(run):
+    raw = module.make_population("ml-100k").dataset.people[int(run.session(0).user[0])].raw_id
+    answer = interview(run, raw, "What did you think of the films you saw?", make_llm(CONFIG.llm))
+    assert len(answer.split()) > 3
