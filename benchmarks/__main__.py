@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...] [--quick]`: runs benchmarks, prints each row as it comes and one table at the end."""
+"""`python -m benchmarks [NAME ...] [--quick]`: prints each row as it comes and one table at the end."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def run(quick: bool) -> Iterator[Row]:
 
 
 def steps_per_second(env: VectorEnv, steps: int, repeats: int) -> float:
-    """User-steps a second, best of a few repeats. A step that only resets a user (NEXT_STEP) is paid for, not counted."""
+    """User-steps a second, best of a few repeats; steps that only reset a user are paid for, not counted."""
     pages = random_pages(env.num_envs, PAGE)
     env.reset(seed=0)
     running = np.ones(env.num_envs, dtype=np.bool_)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.table import Row, seconds
 from benchmarks.world import page_prompts
@@ -41,10 +42,11 @@ def full_reads_per_second(folder: Path | str, prompts: Sequence[Prompt]) -> floa
 
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.eval()
 
     def read(prompt: Prompt) -> list[float]:
-        ids = tokenizer.apply_chat_template(_messages(prompt), add_generation_prompt=True, return_tensors="pt")
+        ids: Any = tokenizer.apply_chat_template(_messages(prompt), add_generation_prompt=True, return_tensors="pt")
         logits = model(**ids, use_cache=False, logits_to_keep=1).logits[0, -1]
         logprobs = logits.float().log_softmax(dim=-1)
         return [float(logprobs[tokenizer.encode(c, add_special_tokens=False)[0]]) for c in prompt.choices]

@@ -12,9 +12,10 @@ from recsim_llm.environments.vector import PageVectorEnv
 from recsim_llm.errors import ConfigError
 from recsim_llm.policies.feedback import Feedback, Learner
 from recsim_llm.policies.protocol import Policy
+from recsim_llm.policies.rows import some_users
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.trajectories import StepBatch
-from recsim_llm.types import Ints, Observation
+from recsim_llm.types import Ints
 
 
 def choose_visitors(num_users: int, count: int, seed: int) -> Ints:
@@ -66,22 +67,12 @@ def _sessions(env: PageVectorEnv, policy: Policy, batch: Ints, seed: int, start:
     actions = np.zeros((len(batch), policy.page_size), dtype=np.int64)
     while not env.sessions.ended.all():
         running = np.flatnonzero(~env.sessions.ended)
-        actions[running] = policy.act(_rows(env.sessions.observation(), running))
+        actions[running] = policy.act(some_users(env.sessions.observation(), running))
         env.step(actions)
         assert env.last is not None
         if isinstance(policy, Learner):
             policy.learn(_feedback(env.last))
         yield step_batch(env.last, start)
-
-
-def _rows(observation: Observation, rows: Ints) -> Observation:
-    return {
-        "user": observation["user"][rows],
-        "page": observation["page"][rows],
-        "history_items": observation["history_items"][rows],
-        "history_ratings": observation["history_ratings"][rows],
-        "history_mask": observation["history_mask"][rows],
-    }
 
 
 def _feedback(outcome: Outcome) -> Feedback:

@@ -9,11 +9,11 @@ from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.policies.als import ALS
 from recsim_llm.policies.ease import EASE
+from recsim_llm.policies.files import read_file
 from recsim_llm.policies.item_knn import ItemKNN
 from recsim_llm.policies.popularity import LivePopularity, Popularity
 from recsim_llm.policies.protocol import FittedPolicy
 from recsim_llm.policies.random import RandomPolicy
-from recsim_llm.policies.ranking import read_file
 
 POLICIES: dict[str, type[FittedPolicy]] = {
     policy.name: policy for policy in (RandomPolicy, Popularity, LivePopularity, EASE, ItemKNN, ALS)
@@ -31,7 +31,7 @@ def make_policy(
         catalogue: The items.
         page_size: K.
         seed: Seed of fitting and of the policy's own randomness.
-        options: Those of the policy's `learn_from`.
+        options: Those of the policy's `learn_from`, and `min_rating` (see `docs/policies.md`).
 
     Raises:
         ConfigError: No such policy or option, or a page larger than the catalogue.
@@ -42,13 +42,22 @@ def make_policy(
     return POLICIES[name].fit(log, catalogue, page_size, seed, **options)
 
 
-def load_policy(path: Path) -> FittedPolicy:
+def load_policy(path: Path, catalogue: Catalogue | None = None) -> FittedPolicy:
     """Read a fitted policy, of whatever kind, from its file.
 
+    Args:
+        path: What `save` wrote.
+        catalogue: If given, the policy must have been fitted for as many items.
+
     Raises:
-        RecordingError: The file is damaged, or of a policy that is not registered.
+        RecordingError: The file is damaged, of a policy that is not registered, or for another catalogue.
     """
-    name = str(read_file(path)["meta_policy"])
+    data = read_file(path)
+    name, num_items = str(data["meta_policy"]), int(data["known_shape"][1])
     if name not in POLICIES:
         raise RecordingError(f"{path} holds a policy '{name}', which is not registered in POLICIES.")
+    if catalogue is not None and num_items != len(catalogue):
+        raise RecordingError(
+            f"{path} was fitted for a catalogue of {num_items} items; this one has {len(catalogue)}. Fit it again."
+        )
     return POLICIES[name].load(path)

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from recsim_llm.errors import MissingExtraError
-from recsim_llm.policies.ranking import RankingPolicy
+from recsim_llm.policies.ranking import RankingPolicy, check_option
+from recsim_llm.policies.rows import Scores, or_popular, sparse_times
+from recsim_llm.seeding import Stream, mix
 from recsim_llm.types import Observation
 
 
 class ALS(RankingPolicy):
-    """Scores are products of item factors with user factors that are solved anew for what the user watched so far."""
+    """Scores are products of item factors with user factors that are solved anew for what the user watched so far.
+
+    Minimises sum c_ui (p_ui - x_u y_i)^2 + reg (sum |x_u|^2 + sum |y_i|^2) over all users and items, where p_ui = 1 and
+    c_ui = 1 + alpha for interactions, and p_ui = 0 and c_ui = 1 for all other pairs. Deviations from the paper: the
+    log is binary, and fitting takes three steps of conjugate gradients where the paper solves exactly (the solver of
+    `implicit`); users are solved exactly when pages are made. Users without any taste are shown popular items.
+    """
 
     name = "als"
 
@@ -35,38 +43,73 @@ class ALS(RankingPolicy):
         Args:
             known: (U, N) interactions.
             seed: Seed of the starting factors.
-            embedding_size: D.
-            reg: Ridge penalty.
-            alpha: Weight of an interaction is 1 + alpha.
-            epochs: Alternating rounds.
+            embedding_size: D, at least 1.
+            reg: Ridge penalty, above 0.
+            alpha: Weight of an interaction is 1 + alpha, alpha at least 0.
+            epochs: Alternating rounds, at least 1.
+
+        Raises:
+            ConfigError: A value outside these ranges.
+            MissingExtraError: `implicit` is not installed.
         """
-        library = _library()
-        with threadpool_limits(1, "blas"):  # implicit warns otherwise: its threads and BLAS's wait for each other
-            model = library(embedding_size, reg, iterations=epochs, random_state=seed, num_threads=1)
+        check_option("embedding_size", embedding_size, 1)
+        check_option("reg", reg, 0, above=True)
+        check_option("alpha", alpha, 0)
+        check_option("epochs", epochs, 1)
+        model_class = _model_class()
+        with _one_blas_thread():
+            model = _model(model_class, embedding_size, reg, epochs, seed)
             model.fit(_weighted(known, alpha), show_progress=False)
         return {"item_factors": np.asarray(model.item_factors), "reg": np.array(reg), "alpha": np.array(alpha)}
 
-    def scores(self, observation: Observation, taste: sp.csr_array) -> NDArray[np.floating[Any]]:
-        """(B, N) products."""
+    def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
+        """(B, N) products.
+
+        Raises:
+            MissingExtraError: `implicit` is not installed.
+        """
         items = self.fitted["item_factors"]
-        library = _library()
-        with threadpool_limits(1, "blas"):
-            model = library(items.shape[1], float(self.fitted["reg"]), num_threads=1)
+        model_class = _model_class()
+        with _one_blas_thread():
+            model = _model(model_class, items.shape[1], float(self.fitted["reg"]), 1, self.seed)
             model.item_factors = items
             users = model.recalculate_user(np.arange(taste.shape[0]), _weighted(taste, float(self.fitted["alpha"])))
-        # Not a matrix product, whose bits depend on the number of rows.
-        product: NDArray[np.float32] = np.einsum("bd,nd->bn", users, items)
-        return product
+        return or_popular(sparse_times(sp.csr_array(users), items.T.copy()), taste, self.popularity)
 
 
 def _weighted(rows: sp.csr_array, alpha: float) -> sp.csr_matrix:
-    return sp.csr_matrix(rows * np.float32(1.0 + alpha))
+    # 32-bit indices: the compiled solver takes no others.
+    matrix = sp.csr_matrix(rows * np.float32(1.0 + alpha))
+    matrix.indices, matrix.indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
+    return matrix
 
 
-def _library() -> Any:
-    # Imported before the limit on BLAS threads is set: a limit does not hold for libraries that are loaded later.
+def _model_class() -> Any:
+    """The library's class; imported before BLAS is limited, because it brings a BLAS of its own."""
     try:
         from implicit.cpu.als import AlternatingLeastSquares
     except ImportError as error:
         raise MissingExtraError("implicit", "cf", "The policy 'als'") from error
     return AlternatingLeastSquares
+
+
+def _model(model_class: Any, embedding_size: int, reg: float, epochs: int, seed: int) -> Any:
+    return model_class(
+        factors=embedding_size,
+        regularization=reg,
+        iterations=epochs,
+        # Hashed: any integer is a seed here, but NumPy's generators refuse negative ones.
+        random_state=int(mix(seed, Stream.POLICY)),
+        # The order of sums, and with it the last bits, must not depend on the machine.
+        num_threads=1,
+    )
+
+
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    """BLAS on one thread while inside: more only wait for each other at this size, and `implicit` warns of them."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:  # comes with implicit
+        raise MissingExtraError("threadpoolctl", "cf", "The policy 'als'") from error
+    limits: AbstractContextManager[Any] = threadpool_limits(1, "blas")
+    return limits

@@ -9,14 +9,16 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recsim_llm.policies.ranking import RankingPolicy, sparse_times
+from recsim_llm.policies.ranking import RankingPolicy, check_option
+from recsim_llm.policies.rows import Scores, or_popular, sparse_times
 from recsim_llm.types import Observation
 
 
 class EASE(RankingPolicy):
     """Scores x B with B = I - P diag(P)^-1, P = (X'X + reg I)^-1, over who rated what (X is 0/1).
 
-    Fits in N^3 time and N^2 memory: seconds at 2,000 items, minutes at 20,000. Deviation from the paper: none.
+    Fits in N^3 time and N^2 memory: seconds at 2,000 items, minutes at 20,000. Deviation from the paper: none for users
+    with any taste; the others are shown popular items.
     """
 
     name = "ease"
@@ -28,8 +30,12 @@ class EASE(RankingPolicy):
         Args:
             known: (U, N) interactions.
             seed: Not used.
-            reg: Ridge penalty.
+            reg: Ridge penalty lambda, above 0.
+
+        Raises:
+            ConfigError: `reg` is not above 0.
         """
+        check_option("reg", reg, 0, above=True)
         gram = (known.T @ known).toarray().astype(np.float64)
         gram[np.diag_indices_from(gram)] += reg
         inverse = np.linalg.inv(gram)
@@ -37,6 +43,6 @@ class EASE(RankingPolicy):
         np.fill_diagonal(weights, 0.0)
         return {"weights": weights.astype(np.float32)}
 
-    def scores(self, observation: Observation, taste: sp.csr_array) -> NDArray[np.floating[Any]]:
+    def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
         """(B, N) sums of the weights of the items that the user rated or watched."""
-        return sparse_times(taste, self.fitted["weights"])
+        return or_popular(sparse_times(taste, self.fitted["weights"]), taste, self.popularity)

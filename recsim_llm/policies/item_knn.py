@@ -9,12 +9,17 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recsim_llm.policies.ranking import RankingPolicy, sparse_times
+from recsim_llm.policies.ranking import RankingPolicy, check_option
+from recsim_llm.policies.rows import Scores, or_popular, sparse_times
 from recsim_llm.types import Observation
 
 
 class ItemKNN(RankingPolicy):
-    """Scores x S, where S[i, j] = n_ij / (sqrt(n_i n_j) + shrinkage), kept for the k nearest i of each j."""
+    """Scores x S, where S[i, j] = n_ij / (sqrt(n_i n_j) + shrinkage), kept for the k nearest i of each j.
+
+    n_ij is how many people rated both. Items that tie with the k-th nearest are kept too. Memory: N^2. Users without
+    any taste are shown popular items.
+    """
 
     name = "item-knn"
 
@@ -28,17 +33,23 @@ class ItemKNN(RankingPolicy):
             known: (U, N) interactions.
             seed: Not used.
             neighbours: k, at least 1.
-            shrinkage: Weakens similarities that rest on few people.
+            shrinkage: Weakens similarities that rest on few people, at least 0.
+
+        Raises:
+            ConfigError: A value outside these ranges.
         """
+        check_option("neighbours", neighbours, 1)
+        check_option("shrinkage", shrinkage, 0)
         together = (known.T @ known).toarray().astype(np.float64)
         counts = np.diag(together).copy()
-        similarity = together / (np.sqrt(np.outer(counts, counts)) + shrinkage)
+        scale = np.sqrt(np.outer(counts, counts)) + shrinkage
+        similarity = np.divide(together, scale, out=np.zeros_like(together), where=scale > 0)
         np.fill_diagonal(similarity, 0.0)
-        k = min(max(neighbours, 1), len(counts))
+        k = min(neighbours, len(counts))
         least = -np.partition(-similarity, k - 1, axis=0)[k - 1]
         similarity[similarity < least] = 0.0
         return {"similarity": similarity.astype(np.float32)}
 
-    def scores(self, observation: Observation, taste: sp.csr_array) -> NDArray[np.floating[Any]]:
+    def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
         """(B, N) sums of the similarities to the items that the user rated or watched."""
-        return sparse_times(taste, self.fitted["similarity"])
+        return or_popular(sparse_times(taste, self.fitted["similarity"]), taste, self.popularity)

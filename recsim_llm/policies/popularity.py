@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from recsim_llm.policies.feedback import Feedback
 from recsim_llm.policies.ranking import RankingPolicy
-from recsim_llm.types import Observation
+from recsim_llm.policies.rows import Scores
+from recsim_llm.types import EMPTY, Floats, Observation
 
 
 class Popularity(RankingPolicy):
@@ -22,19 +23,40 @@ class Popularity(RankingPolicy):
     @classmethod
     def learn_from(cls, known: sp.csr_array, seed: int) -> Mapping[str, NDArray[Any]]:
         """(N,) how many users have rated each item."""
-        return {"counts": np.asarray(known.sum(axis=0), dtype=np.float64).ravel()}
+        return {"counts": _counts(known)}
 
-    def scores(self, observation: Observation, taste: sp.csr_array) -> NDArray[np.floating[Any]]:
+    def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
         """(B, N) counts."""
-        return np.broadcast_to(self.fitted["counts"], (len(observation["user"]), self.known.shape[1]))
+        return np.broadcast_to(self.fitted["counts"], taste.shape)
 
 
-class LivePopularity(Popularity):
+class LivePopularity(RankingPolicy):
     """Popularity that grows as simulated users watch: rich items get richer. Depends on who came before."""
 
     name = "live-popularity"
 
+    @classmethod
+    def learn_from(cls, known: sp.csr_array, seed: int) -> Mapping[str, NDArray[Any]]:
+        """(N,) how many users have rated each item."""
+        return {"counts": _counts(known)}
+
+    def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
+        """(B, N) counts so far."""
+        return np.broadcast_to(self.fitted["counts"], taste.shape)
+
     def learn(self, batch: Feedback) -> dict[str, float]:
-        """Add one to the count of each item for each time it was watched in this round."""
-        self.fitted["counts"] += np.bincount(batch.pages[batch.watched], minlength=self.known.shape[1])
-        return {"watched": float(batch.watched.sum())}
+        """Add one to the count of each item for each time it was watched in this round.
+
+        Watches that were rated below `min_rating` do not count.
+
+        Returns:
+            `watched`: How many were counted.
+        """
+        counted = batch.watched & (batch.pages != EMPTY) & (batch.ratings >= self.min_rating)
+        growth = np.bincount(batch.pages[counted], minlength=self.known.shape[1])
+        self.fitted["counts"] = self.fitted["counts"] + growth
+        return {"watched": float(counted.sum())}
+
+
+def _counts(known: sp.csr_array) -> Floats:
+    return np.bincount(known.indices, minlength=known.shape[1]).astype(np.float64)

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsim_llm.policies.ranking import RankingPolicy
+from recsim_llm.policies.rows import Scores
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Observation
 
@@ -27,7 +28,7 @@ class RandomPolicy(RankingPolicy):
         """Nothing."""
         return {}
 
-    def scores(self, observation: Observation, taste: sp.csr_array) -> NDArray[np.floating[Any]]:
+    def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
         """(B, N) uniform numbers."""
         items = np.arange(self.known.shape[1])
         return uniforms(self.seed, Stream.POLICY, observation["user"], observation["page"], items)

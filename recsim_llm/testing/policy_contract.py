@@ -148,3 +148,34 @@ class PolicyContract:
             (tmp_path / "broken.npz").write_bytes(damaged)
             with pytest.raises(RecordingError, match="not a policy file"):
                 load_policy(tmp_path / "broken.npz")
+
+    def test_the_order_of_the_log_means_nothing(self) -> None:
+        """Its rows come in any order."""
+        log = two_tastes_log()
+        backwards = log.take(np.arange(len(log))[::-1])
+        policy = make_policy(self.name, backwards, catalogue(), self.page_size, **self.options)
+        np.testing.assert_array_equal(policy.act(observe(np.arange(USERS))), self.make().act(observe(np.arange(USERS))))
+
+    def test_a_negative_seed_is_a_seed(self) -> None:
+        """Any integer is."""
+        first, second = (self.make(seed=-3).act(observe(np.arange(USERS))) for _ in range(2))
+        np.testing.assert_array_equal(first, second)
+
+    def test_an_empty_log_and_an_empty_batch_are_served(self) -> None:
+        """A platform starts with no ratings, and sometimes nobody asks."""
+        nothing = two_tastes_log().take(np.zeros(0, dtype=np.int64))
+        policy = make_policy(self.name, nothing, catalogue(), self.page_size, **self.options)
+        assert policy.act(observe(np.arange(3))).shape == (3, self.page_size)
+        assert policy.act(observe(np.zeros(0, dtype=np.int64))).shape == (0, self.page_size)
+
+    def test_another_catalogue_is_refused(self, tmp_path: Path) -> None:
+        """Ids would mean other items: for a log, for a file, and for a history."""
+        smaller = Catalogue(catalogue().items[:-1], catalogue().raw_ids[:-1])
+        with pytest.raises(ConfigError, match=f"{ITEMS} items"):
+            make_policy(self.name, two_tastes_log(), smaller, self.page_size)
+        policy = self.make()
+        policy.save(tmp_path / "policy.npz")
+        with pytest.raises(RecordingError, match=f"{ITEMS} items"):
+            load_policy(tmp_path / "policy.npz", smaller)
+        with pytest.raises(ConfigError, match="outside"):
+            policy.act(observe(np.array([0]), np.array([[ITEMS]]), np.array([[4]])))

@@ -24,7 +24,7 @@ pytestmark = [
     ),
 ]
 CONFIG = SimulationConfig(
-    dataset="ml-100k", user_model="llm", policies=("ease",), users=4, pages=2, page_size=3, batch_size=4
+    dataset="ml-100k", user_model="llm", policies=("ease",), users=3, pages=2, page_size=2, batch_size=3
 )
 
 

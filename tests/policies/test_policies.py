@@ -44,7 +44,8 @@ def make(name, **options):
 
 
 def test_every_policy_has_a_contract():
-    assert {cls.name for cls in PolicyContract.__subclasses__()} == set(POLICIES)
+    here = {cls.name for cls in PolicyContract.__subclasses__() if cls.__module__ == __name__}
+    assert here == set(POLICIES)
 
 
 @settings(max_examples=60, deadline=None)
