@@ -14,6 +14,9 @@ from recsim_llm.trajectories import Run, read_catalogue
 from recsim_llm.types import Prompt
 
 
+_MAX_TOKENS, _TEMPERATURE = 120, 0.7
+
+
 def interview(run: Run, raw_id: str, question: str, llm: LLM, after_page: int | None = None) -> str:
     """The agent's answer, as free text.
 
@@ -44,7 +47,9 @@ def interview_prompt(run: Run, raw_id: str, question: str, after_page: int | Non
     )
     items_shown, stars = _memory(run, session, after_page)
     context = texts.context(personas[session].user, items_shown, stars, run.manifest.page_size)
-    return Prompt(texts.system_interview, context, template("page", "interview").substitute(question=question))
+    question = template("page", "interview").substitute(question=question)
+    # Drawn, not greedy: small models repeat themselves without end when greedy. The seed is part of the prompt.
+    return Prompt(texts.system_interview, context, question, max_tokens=_MAX_TOKENS, temperature=_TEMPERATURE)
 
 
 def _memory(run: Run, session: int, after_page: int | None) -> tuple[list[int], list[float]]:
