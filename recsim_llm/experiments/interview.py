@@ -13,7 +13,6 @@ from recsim_llm.llm.protocol import LLM
 from recsim_llm.trajectories import Run, read_catalogue
 from recsim_llm.types import Prompt
 
-
 _MAX_TOKENS, _TEMPERATURE = 120, 0.7
 
 
