@@ -10,6 +10,7 @@ from gymnasium.utils.env_checker import check_env
 import recsim_llm
 from recsim_llm.environments.page import PageEnv
 from recsim_llm.environments.vector import PageVectorEnv
+from recsim_llm.environments.wrappers import ActionMaskObservation
 from recsim_llm.errors import ConfigError, InvalidActionError, RecsimError, SessionEndedError
 
 IDS = sorted(id_ for id_ in gym.registry if id_.startswith("recsim_llm/"))
@@ -71,6 +72,21 @@ def test_action_masks_forbid_what_was_watched():
     masks = tuple(row.astype(np.int8) for row in mask)
     env.action_space.seed(0)
     assert not watched & set(env.action_space.sample(mask=masks).tolist())
+
+
+def test_masks_in_the_observation():
+    env = ActionMaskObservation(gym.make("recsim_llm/Item-v0", max_pages=30))
+    obs, _ = env.reset(seed=0)
+    assert env.observation_space.contains(obs)
+    assert obs["action_mask"].all()
+    seen = set()
+    for item in range(20):
+        obs, _, left, cut, info = env.step(item)
+        seen |= set(info["items"][info["watched"]].tolist())
+        np.testing.assert_array_equal(np.flatnonzero(obs["action_mask"] == 0), sorted(seen))
+        if left or cut:
+            break
+    assert seen
 
 
 def test_duplicates():
