@@ -135,7 +135,8 @@ def _install(gguf: Path, folder: Path) -> None:
 
 def _dequantise(gguf: Path, folder: Path) -> None:
     try:
-        import gguf as _gguf  # noqa: F401 - transformers needs it and would say so less clearly
+        import accelerate  # noqa: F401 - transformers needs it and gguf, and would say so less clearly
+        import gguf as _gguf  # noqa: F401
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     except ImportError as error:
