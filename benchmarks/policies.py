@@ -26,7 +26,7 @@ def run(quick: bool) -> Iterator[Row | str]:
         try:
             policy = make_policy(name, env.population.log, env.population.dataset.catalogue, PAGE)
         except MissingExtraError as missing:
-            yield f"policy {name} is left out: {missing}"
+            yield f"policy {name}: {missing}"
             continue
         best = best_seconds(lambda: policy.act(observation), 2 if quick else 5)  # noqa: B023 - called at once
         yield Row(f"policy.act of '{name}' for {USERS:,} users, K={PAGE}", 1e3 * best, "ms")

@@ -11,7 +11,7 @@ from recsim_llm.agents.page_texts import PageTexts
 from recsim_llm.agents.reading import AnswerCounts
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
-from recsim_llm.llm.converse import converse
+from recsim_llm.llm.converse import converse, garbage_collection_paused
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses, State
 
@@ -63,19 +63,22 @@ class LLMUsers:
 
     def react(self, sessions: Ints, pages: Ints) -> Reaction:
         """See `UserModel.react`."""
-        turns = [
-            page_agent.react(self._context[s], page, self.texts, self.counts)
-            for s, page in zip(sessions.tolist(), pages.tolist(), strict=True)
-        ]
+        with garbage_collection_paused():
+            turns = [
+                page_agent.react(self._context[s], page, self.texts, self.counts)
+                for s, page in zip(sessions.tolist(), pages.tolist(), strict=True)
+            ]
         rows = converse(self.llm, turns)
-        watch = np.array([row[0] for row in rows], dtype=np.float64).reshape(pages.shape)
-        rating = np.array([row[1] for row in rows], dtype=np.float64)
+        with garbage_collection_paused():
+            watch = np.array([row[0] for row in rows], dtype=np.float64).reshape(pages.shape)
+            rating = np.array([row[1] for row in rows], dtype=np.float64)
         return Reaction(watch, rating.reshape(*pages.shape, len(self.rating_levels)))
 
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
         """See `UserModel.observe`."""
-        self._remember(sessions, pages, responses.ratings_BK)
-        turns = [page_agent.leave(self._context[s], self.texts, self.counts) for s in sessions.tolist()]
+        with garbage_collection_paused():
+            self._remember(sessions, pages, responses.ratings_BK)
+            turns = [page_agent.leave(self._context[s], self.texts, self.counts) for s in sessions.tolist()]
         return np.array(converse(self.llm, turns), dtype=np.float64)
 
     def state(self) -> State:

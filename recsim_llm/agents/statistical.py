@@ -202,8 +202,12 @@ class StatisticalUsers:
     def _met(self, log: NDArray[np.int32], sessions: Ints, pages: Ints) -> Bools:
         """(B, K) whether each item stands in the sessions' rows of a log (`_shown` or `_watched`)."""
         width = int(self._filled[sessions].max(initial=0))
-        found: Bools = (pages.astype(np.int32)[:, :, None] == log[sessions, None, :width]).any(axis=2)
-        return found
+        # Column by column of transposed arrays: a comparison with three axes and `any` takes up to five times as long.
+        columns, slots = log[sessions, :width].T.copy(), pages.astype(np.int32).T.copy()
+        found = np.zeros(slots.shape, dtype=np.bool_)
+        for column in columns:
+            found |= slots == column
+        return found.T
 
     def _remember(self, sessions: Ints, pages: Ints, watched: Bools) -> None:
         start, size = self._filled[sessions], pages.shape[1]
@@ -215,7 +219,7 @@ class StatisticalUsers:
         self._pages[sessions] += 1
 
     def _grow(self, rows: int, columns: int) -> None:
-        """Make room for handles below `rows` and `columns` impressions a session (doubling, so amortised)."""
+        """Make room for handles below `rows` and `columns` impressions a session; more than asked for, so amortised."""
         old_rows, old_columns = self._shown.shape
         if rows > old_rows:
             extra = max(rows, min(2 * old_rows, rows + 1024)) - old_rows
@@ -226,7 +230,7 @@ class StatisticalUsers:
             self._shown = np.pad(self._shown, ((0, extra), (0, 0)), constant_values=EMPTY)
             self._watched = np.pad(self._watched, ((0, extra), (0, 0)), constant_values=EMPTY)
         if columns > old_columns:
-            extra = max(columns, 2 * old_columns) - old_columns
+            extra = max(columns, old_columns * 5 // 4) - old_columns
             self._shown = np.pad(self._shown, ((0, 0), (0, extra)), constant_values=EMPTY)
             self._watched = np.pad(self._watched, ((0, 0), (0, extra)), constant_values=EMPTY)
 

@@ -42,7 +42,7 @@ def converse(llm: LLM, turns: Iterable[Turn[T]]) -> list[T]:
         flat: list[Prompt] = []
         still: list[tuple[int, Turn[T]]] = []
         ends: list[int] = []
-        with _garbage_collection_paused():
+        with garbage_collection_paused():
             for position, (index, turn) in enumerate(live):
                 try:
                     flat += next(turn) if first else turn.send(answers[position])
@@ -57,7 +57,7 @@ def converse(llm: LLM, turns: Iterable[Turn[T]]) -> list[T]:
 
 
 @contextmanager
-def _garbage_collection_paused() -> Iterator[None]:
+def garbage_collection_paused() -> Iterator[None]:
     """A hundred thousand new prompts set off dozens of full collections that find nothing: a third of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
