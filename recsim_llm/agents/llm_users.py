@@ -15,8 +15,10 @@ from recsim_llm.llm.converse import converse, garbage_collection_paused
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses, State
 
-MEMORY_PAGES = 8
-"""Pages of the visit that fit into a prompt; the oldest are forgotten first, so that a prompt cannot overflow."""
+MEMORY_IMPRESSIONS = 40
+"""Shown items that an agent remembers of a visit, in whole pages, at least one: about 500 tokens of a prompt.
+
+The oldest pages are forgotten first, so that a prompt cannot overflow."""
 
 
 class LLMUsers:
@@ -100,7 +102,7 @@ class LLMUsers:
     def _remember(self, sessions: Ints, pages: Ints, stars: Floats) -> None:
         """Append a page to the memories of sessions, newest at the end, and write their contexts anew."""
         size = pages.shape[1]
-        width = MEMORY_PAGES * size
+        width = max(MEMORY_IMPRESSIONS // size, 1) * size
         if self._items.shape[1] != width:
             self._items = np.full((len(self._users), width), EMPTY, dtype=np.int32)
             self._stars = np.zeros((len(self._users), width), dtype=np.float32)

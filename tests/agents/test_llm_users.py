@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsim_llm.agents import page_agent
-from recsim_llm.agents.llm_users import MEMORY_PAGES, LLMUsers
+from recsim_llm.agents.llm_users import MEMORY_IMPRESSIONS, LLMUsers
 from recsim_llm.agents.page_texts import PageTexts
 from recsim_llm.agents.population import make_population, personas
 from recsim_llm.agents.reading import AnswerCounts
@@ -88,10 +88,10 @@ def test_memory_is_bounded_by_construction():
     users = begun(hash_choice_llm(0))
     nothing = Responses(np.zeros((3, 3), dtype=bool), np.zeros((3, 3)))
     lengths = []
-    for number in range(3 * MEMORY_PAGES):
+    for number in range(MEMORY_IMPRESSIONS):
         users.observe(HANDLES, (PAGES + 3 * number) % 500, nothing)
         lengths.append(users._context[0].count("- "))
-    assert max(lengths) == lengths[-1] == MEMORY_PAGES * 3
+    assert max(lengths) == lengths[-1] == MEMORY_IMPRESSIONS // 3 * 3
 
 
 def test_batch_of_one_equals_batch_of_many():
