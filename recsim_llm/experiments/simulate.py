@@ -133,6 +133,7 @@ def _record(config: SimulationConfig, folder: Path, backend: LLM | None, resume:
     manifest = make_manifest(config, population, backend.name if backend else "")
     writer = (RunWriter.resume if resume else RunWriter.create)(folder, manifest)
     started, index = time.monotonic(), 0
+    before = asdict(recorder.usage) if recorder else {}  # the backend counts on from run to run
     try:
         policy = _kept(fitted, folder / "policy.npz")
         _describe(population, config, visitors, folder)
@@ -151,7 +152,8 @@ def _record(config: SimulationConfig, folder: Path, backend: LLM | None, resume:
             writer.write_calls(index, recorder.drain())
         writer.interrupt(type(stopped).__name__)
         raise
-    writer.finish(summary(population.users, recorder, time.monotonic() - started))
+    spent = {k: v - before[k] for k, v in asdict(recorder.usage).items()} if recorder else {}
+    writer.finish(summary(population.users, spent, time.monotonic() - started))
     return Run(folder)
 
 
@@ -201,11 +203,11 @@ def versions() -> dict[str, str]:
     }
 
 
-def summary(users: UserModel, recorder: LLM | None, seconds: float) -> dict[str, Any]:
+def summary(users: UserModel, spent: Mapping[str, float], seconds: float) -> dict[str, Any]:
     """Cost of a run: seconds, calls, tokens, and how answers came out."""
     out: dict[str, Any] = {"seconds": round(seconds, 3)}
-    if recorder is not None:
-        out["llm"] = asdict(recorder.usage)
+    if spent:
+        out["llm"] = dict(spent)
     if isinstance(users, LLMUsers):
         out["answers"] = asdict(users.counts)
     return out

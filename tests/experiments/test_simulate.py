@@ -75,7 +75,7 @@ def test_replay_notices_a_changed_step(tmp_path):
         replay(Run(run.folder))
 
 
-def test_interrupted_run_goes_on_and_asks_nothing_twice(tmp_path):
+def test_interrupted_run_goes_on_and_asks_nothing_twice(tmp_path, monkeypatch):
     asked: list[int] = []
     inner = hash_choice_llm(0)
 
@@ -94,13 +94,13 @@ def test_interrupted_run_goes_on_and_asks_nothing_twice(tmp_path):
 
     whole = simulate(AGENTS, tmp_path / "whole", progress=False)[0]
     needed = len(whole.calls())
-    module._backend = lambda spec: Failing(5)
+    monkeypatch.setattr(module, "_backend", lambda spec: Failing(5))
     with pytest.raises(LLMError, match="has gone"):
         simulate(AGENTS, tmp_path / "broken", progress=False)
     assert Run(tmp_path / "broken" / "popularity").manifest.status == "interrupted"
     with pytest.raises(RecordingError, match="--resume"):
         simulate(AGENTS, tmp_path / "broken", progress=False)
-    module._backend = lambda spec: Failing(10**6)
+    monkeypatch.setattr(module, "_backend", lambda spec: Failing(10**6))
     resumed = simulate(AGENTS, tmp_path / "broken", resume=True, progress=False)[0]
     assert step_files(resumed.folder) == step_files(whole.folder)
     assert sum(asked) == needed
@@ -199,6 +199,14 @@ def test_misbehaving_model_is_shown_in_the_summary(tmp_path, monkeypatch):
     assert answers["malformed"] > 0
     assert answers["reasked"] > 0
     assert replay(run).steps == len(run.step_batch())
+
+
+def test_costs_are_those_of_each_run(tmp_path, monkeypatch):
+    shared = hash_choice_llm(0)
+    monkeypatch.setattr(module, "_backend", lambda spec: shared)
+    runs = simulate(replace(AGENTS, policies=("random", "popularity")), tmp_path, progress=False)
+    for run in runs:
+        assert run.manifest.summary["llm"]["calls"] == len(run.calls())
 
 
 def test_dry_run_is_an_upper_bound(tmp_path):
