@@ -166,4 +166,26 @@ class Completion(NamedTuple):
     output_tokens: int = 0
 
 
+@dataclass(slots=True)
+class Usage:
+    """What a backend or wrapper has done so far; counters only grow.
+
+    Attributes:
+        calls: Prompts that reached the model.
+        prompt_tokens, output_tokens: Tokens of those calls.
+        cache_hits: Prompts answered from a cache.
+        duplicates: Prompts of one `generate` that equalled another one and were asked once.
+        retries: Calls sent again after a failure.
+        seconds: Wall time inside the model.
+    """
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    cache_hits: int = 0
+    duplicates: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+
+
 Info = Mapping[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow as pa
 from recsim_llm.errors import RecordingError
 from recsim_llm.prompt_key import KEY_BYTES, prompt_keys
 from recsim_llm.trajectories.steps import storable, text_array
-from recsim_llm.types import Completion, Prompt
+from recsim_llm.types import Completion, Prompt, Usage
 
 SCHEMA = pa.schema(
     [
@@ -38,15 +38,13 @@ SCHEMA = pa.schema(
 )
 ANSWER_COLUMNS = ("key", "text", "logprobs", "prompt_tokens", "output_tokens")
 
-UsageT_co = TypeVar("UsageT_co", covariant=True)
 
-
-class _LLM(Protocol[UsageT_co]):
+class _LLM(Protocol):
     # The members of llm.protocol.LLM, which stands beside this package: neither may import the other.
     @property
     def name(self) -> str: ...
     @property
-    def usage(self) -> UsageT_co: ...
+    def usage(self) -> Usage: ...
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]: ...
 
 
@@ -120,7 +118,7 @@ def completions(table: pa.Table) -> dict[bytes, Completion]:
     return dict(zip(key, answers, strict=True))
 
 
-class RecordingLLM(Generic[UsageT_co]):
+class RecordingLLM:
     """Answers from a record first, asks the model the rest, and keeps what is new for the store.
 
     A prompt that was answered once in a run is never asked again, so that a replay, which knows one answer a prompt,
@@ -132,7 +130,7 @@ class RecordingLLM(Generic[UsageT_co]):
         recorded: Answers of the run so far, by key (`Run.recorded_completions`).
     """
 
-    def __init__(self, llm: _LLM[UsageT_co], recorded: Mapping[bytes, Completion]) -> None:
+    def __init__(self, llm: _LLM, recorded: Mapping[bytes, Completion]) -> None:
         self._llm = llm
         self._known = dict(recorded)
         self._new: list[tuple[bytes, Prompt, Completion]] = []
@@ -143,7 +141,7 @@ class RecordingLLM(Generic[UsageT_co]):
         return self._llm.name
 
     @property
-    def usage(self) -> UsageT_co:
+    def usage(self) -> Usage:
         """Counters of the wrapped model; answers from the record count as `cache_hits`."""
         return self._llm.usage
 
@@ -157,7 +155,7 @@ class RecordingLLM(Generic[UsageT_co]):
         keys = prompt_keys(self.name, prompts)
         distinct = dict(zip(keys, prompts, strict=True))
         missing = {key: prompt for key, prompt in distinct.items() if key not in self._known}
-        usage: Any = self.usage
+        usage = self.usage
         usage.cache_hits += len(distinct) - len(missing)
         usage.duplicates += len(keys) - len(distinct)
         if missing:
@@ -180,19 +178,6 @@ class RecordingLLM(Generic[UsageT_co]):
             self._new.append((key, prompt, kept))
 
 
-@dataclass(slots=True)
-class ReplayUsage:
-    """The counters of `llm.protocol.Usage`; a replay only ever counts `cache_hits` and `duplicates`."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    cache_hits: int = 0
-    duplicates: int = 0
-    retries: int = 0
-    seconds: float = 0.0
-
-
 class ReplayLLM:
     """Answers from a record and from nothing else.
 
@@ -204,8 +189,7 @@ class ReplayLLM:
     def __init__(self, name: str, recorded: Mapping[bytes, Completion]) -> None:
         self.name = name
         self._recorded = recorded
-        # Any, because the class that the LLM protocol names lives in a package beside this one.
-        self.usage: Any = ReplayUsage()
+        self.usage = Usage()
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Answer every prompt.
