@@ -26,7 +26,7 @@ fetch: install ## Fetch what demo and slow checks use into the user's cache: Mov
 
 demo: fetch ## Real MovieLens people, played by a small real LLM, meet three policies (minutes on a CPU)
 	$(BIN)/recsim-llm simulate --dataset ml-100k --user-model llm --llm transformers:smollm2-135m \
-		--policy random popularity ease --users 24 --pages 3 --page-size 4 --out runs/demo --resume
+		--policy random popularity ease --users 24 --pages 3 --page-size 4 --batch-size 8 --out runs/demo --resume
 
 test: install ## Run the default test suite
 	$(BIN)/pytest -q
