@@ -5,7 +5,6 @@ Letters in array names: B users side by side, K page size, N catalogue size, R r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypedDict
 
@@ -186,6 +185,3 @@ class Usage:
     duplicates: int = 0
     retries: int = 0
     seconds: float = 0.0
-
-
-Info = Mapping[str, Any]

@@ -99,12 +99,11 @@ def personas(dataset: str) -> tuple[Persona, ...]:
 @lru_cache(maxsize=8)
 def statistical_parameters(dataset: str) -> StatisticalParameters:
     """Parameters of statistical users: the truth for a synthetic world, else fitted to the training ratings."""
-    data, split = _load(dataset)
-    activity = traits(split.train, data.catalogue).activity
     world = synthetic_world(dataset)
     if world is not None:
         return true_parameters(world)
-    return fit_statistical(split.train, activity, data.rating_levels)
+    data, split = _load(dataset)
+    return fit_statistical(split.train, traits(split.train, data.catalogue).activity, data.rating_levels)
 
 
 def synthetic_world(dataset: str) -> SyntheticWorld | None:
