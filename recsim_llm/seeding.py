@@ -29,6 +29,11 @@ class Stream(IntEnum):
     LEAVE = 5
     POLICY = 6
     DATA = 7
+    LISTING = 8
+    MEMORY = 9
+    WAKE = 10
+    ACTION = 11
+    GRAPH = 12
 
 
 def _finalise(z: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -137,6 +137,8 @@ class Prompt(NamedTuple):
         max_tokens: Longest text answer, in tokens; not used with choices.
         temperature: Sampling temperature of text answers, 0 is greedy; not used with choices.
         seed: Seed of a sampled text; also tells apart the same question asked twice on purpose.
+        slots: With choices, how many of them the answer holds, on one line with a space between: one call for a whole
+            page. Each is read after the likeliest of those before it.
     """
 
     system: str
@@ -147,15 +149,16 @@ class Prompt(NamedTuple):
     max_tokens: int = 128
     temperature: float = 0.0
     seed: int = 0
+    slots: int = 1
 
 
 class Completion(NamedTuple):
     """The answer to one Prompt.
 
     Attributes:
-        text: The answer; with choices, the likeliest of them.
+        text: The answer; with choices, the likeliest of them (one a slot, with spaces between).
         logprobs: With choices, the natural-log probability of each among *all* tokens, in the order of the
-            choices (so that exp and sum give the label mass); else ().
+            choices (so that exp and sum give the label mass), slot after slot; else ().
         prompt_tokens, output_tokens: Tokens read and written, 0 where the backend does not say.
     """
 

@@ -22,7 +22,8 @@ class AnswerCounts:
         malformed: Answers that could not be used, re-asks included.
         reasked: Prompts sent again with a reminder.
         fallbacks: Questions answered by the fallback: every choice equally likely.
-        label_mass: Sum over usable answers of the probability of all labels together (mean = label_mass / usable).
+        label_mass: Sum over usable answers of the probability of all labels together, in the mean over the answer's slots
+            (mean = label_mass / usable).
         usable: Usable answers.
     """
 
@@ -35,17 +36,22 @@ class AnswerCounts:
 
 
 def label_probabilities(prompt: Prompt, completion: Completion, counts: AnswerCounts) -> list[float] | None:
-    """Probabilities over the choices, normalised; None if the answer cannot be used."""
+    """Probabilities over the choices, normalised slot by slot; None if any slot of the answer cannot be used.
+
+    Returns:
+        As many numbers as there are choices; for a prompt of several slots, those of one slot after the other.
+    """
     try:
         weights = list(map(exp, completion.logprobs))
     except (OverflowError, TypeError):
         weights = []
-    mass = sum(weights)
+    size, slots = len(prompt.choices), prompt.slots
+    masses = [sum(weights[i * size : (i + 1) * size]) for i in range(slots)]
     # A NaN fails both comparisons.
-    if MIN_LABEL_MASS <= mass <= 1.001 and len(weights) == len(prompt.choices):
+    if len(weights) == size * slots and all([MIN_LABEL_MASS <= mass <= 1.001 for mass in masses]):
         counts.usable += 1
-        counts.label_mass += mass
-        return [w / mass for w in weights]
+        counts.label_mass += sum(masses) / slots
+        return [w / masses[i // size] for i, w in enumerate(weights)]
     counts.malformed += 1
     return None
 
@@ -82,4 +88,4 @@ def _reminded(prompt: Prompt, remind: str, attempt: int) -> Prompt:
 
 def _fallback(prompt: Prompt, counts: AnswerCounts) -> list[float]:
     counts.fallbacks += 1
-    return [1.0 / len(prompt.choices)] * len(prompt.choices)
+    return [1.0 / len(prompt.choices)] * (len(prompt.choices) * prompt.slots)

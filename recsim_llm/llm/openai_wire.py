@@ -42,7 +42,7 @@ class BodyWriter:
         if prompt.choices:
             tail = self._label_tail
         else:
-            key = prompt[4:]
+            key = prompt[4:8]
             tail = self._tails.get(key) or _remember(self._tails, key, _text_tail(*key))
         return f"{stem}{encode_basestring_ascii(prompt.question)[1:-1]}{tail}".encode()
 

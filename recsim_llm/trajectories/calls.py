@@ -28,6 +28,7 @@ SCHEMA = pa.schema(
             ("max_tokens", pa.int64()),
             ("temperature", pa.float64()),
             ("seed", pa.int64()),
+            ("slots", pa.int64()),
             ("text", pa.string()),
             ("logprobs", pa.list_(pa.field("element", pa.float64(), nullable=False))),
             ("prompt_tokens", pa.int64()),
@@ -75,7 +76,7 @@ class CallBatch:
             RecordingError: A number does not fit into 64 bits.
         """
         columns = zip(*self.prompts, strict=True) if self.prompts else ((),) * len(Prompt._fields)
-        system, context, question, choices, schema, max_tokens, temperature, seed = columns
+        system, context, question, choices, schema, max_tokens, temperature, seed, slots = columns
         answers = zip(*self.completions, strict=True) if self.completions else ((),) * len(Completion._fields)
         text, logprobs, prompt_tokens, output_tokens = answers
         try:
@@ -89,6 +90,7 @@ class CallBatch:
                 pa.array(max_tokens, pa.int64()),
                 pa.array(temperature, pa.float64()),
                 pa.array(seed, pa.int64()),
+                pa.array(slots, pa.int64()),
                 text_array(text),
                 _lists(logprobs, lambda values: pa.array(values, pa.float64())),
                 pa.array(prompt_tokens, pa.int64()),
