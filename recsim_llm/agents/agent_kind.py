@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 from recsim_llm.agents.leaving import LeaveParameters
 from recsim_llm.agents.memory.protocol import Event, Memory
 from recsim_llm.agents.reading import AnswerCounts
-from recsim_llm.types import Completion, Floats, Prompt, State
+from recsim_llm.types import EMPTY, Completion, Floats, Persona, Prompt, State
 
 T = TypeVar("T")
 Turn: TypeAlias = Generator[Sequence[Prompt], Sequence[Completion], T]
@@ -31,6 +31,8 @@ class Agent:
         hour: Simulated hours since the run began.
         satisfaction: Running satisfaction of this visit, [0, 1].
         shown: Items shown in this visit.
+        topic, stars: The item watched last that it liked best, and what it gave it: what it talks about. EMPTY and 0
+            before anything was watched.
     """
 
     handle: int
@@ -40,6 +42,8 @@ class Agent:
     hour: float = 0.0
     satisfaction: float = 0.5
     shown: set[int] = field(default_factory=set)
+    topic: int = EMPTY
+    stars: float = 0.0
 
 
 class PageAnswer(NamedTuple):
@@ -67,6 +71,7 @@ class AgentKind(Protocol):
         memory: The memories of all agents.
         leaving: The declared hazard of leaving.
         counts: What models answered, counted.
+        slogans: Words shown with an item on every page, by item: adverts. Filled from outside.
     """
 
     name: str
@@ -76,6 +81,7 @@ class AgentKind(Protocol):
     memory: Memory
     leaving: LeaveParameters
     counts: AnswerCounts
+    slogans: dict[int, str]
 
     def begin(self, me: Agent) -> Turn[None]:
         """Whatever has to be asked before a person is met for the first time (a taste in words); often nothing."""
@@ -99,6 +105,10 @@ class AgentKind(Protocol):
 
     def context(self, me: Agent, recalled: Sequence[Event]) -> str:
         """Who the person is and what it remembers: the context of prompts outside pages (chat, interview, plans)."""
+        ...
+
+    def change(self, persona: Persona) -> None:
+        """This person (`persona.user`) is from now on as described; forget texts that were rendered of them."""
         ...
 
     def state(self) -> State:

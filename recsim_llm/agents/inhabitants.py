@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from recsim_llm.agents.user_model import UserModel
-from recsim_llm.types import EMPTY, Floats, Ints
+from recsim_llm.types import EMPTY, Floats, Ints, Persona
 
 
 class Action(IntEnum):
@@ -61,6 +61,14 @@ class Inhabitants(UserModel, Protocol):
 
     def post(self, agents: Ints, hours: Floats) -> list[Message]:
         """What each agent posts; at most one model call each."""
+        ...
+
+    def advertise(self, item: int, slogan: str) -> None:
+        """From now on, pages show these words with an item; "" ends it. Users who do not read take no notice."""
+        ...
+
+    def change(self, persona: Persona) -> None:
+        """This person (`persona.user`) is from now on as described."""
         ...
 
     def hear(self, agents: Ints, messages: Sequence[Message], hours: Floats) -> None:

@@ -104,11 +104,16 @@ def _stars(value: float) -> str:
     return f"{value:g}"
 
 
+def short(text: str) -> str:
+    """A description of at most 160 characters, cut between words."""
+    if len(text) <= _MAX_DESCRIPTION:
+        return text
+    return text[: _MAX_DESCRIPTION - 1].rsplit(" ", 1)[0] + "…"
+
+
 def _item_text(item: Item) -> str:
     genres = f", {', '.join(item.genres)}" if item.genres else ""
-    text = item.description
-    if len(text) > _MAX_DESCRIPTION:
-        text = text[: _MAX_DESCRIPTION - 1].rsplit(" ", 1)[0] + "…"
+    text = short(item.description)
     description = f". {text}" if text else ""
     return phrases(KIND)["item"].substitute(label=item.label, genres=genres, description=description)
 

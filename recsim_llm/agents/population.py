@@ -5,20 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
+from recsim_llm.agents.agent_kind import AgentKind
+from recsim_llm.agents.agent_users import AgentUsers
 from recsim_llm.agents.fitting import fit_statistical
+from recsim_llm.agents.inhabitants import Inhabitants
 from recsim_llm.agents.llm_users import LLMUsers
+from recsim_llm.agents.memory.encoder import TextEncoder, make_encoder
 from recsim_llm.agents.persona import build_personas, traits
+from recsim_llm.agents.search import CatalogueSearch
+from recsim_llm.agents.social_graph import SocialGraph, make_graph
+from recsim_llm.agents.social_turns import SocialTexts
 from recsim_llm.agents.statistical import StatisticalParameters, StatisticalUsers
+from recsim_llm.agents.statistical_inhabitants import StatisticalInhabitants
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.data import Dataset, Ratings, Split, load_dataset, split_ratings
-from recsim_llm.data.synthetic import SyntheticWorld, make_world
+from recsim_llm.data.synthetic import SyntheticWorld, named_world
 from recsim_llm.errors import ConfigError
 from recsim_llm.llm import make_llm
 from recsim_llm.llm.protocol import LLM
-from recsim_llm.types import Persona
+from recsim_llm.seeding import Stream, uniforms
+from recsim_llm.types import Ints, Persona
 
 TEST_SHARE = 0.2
 
@@ -38,26 +48,108 @@ class Population:
     users: UserModel
 
 
+@dataclass(frozen=True)
+class SocialPopulation:
+    """People who live in a society.
+
+    Attributes:
+        dataset, log: As in `Population`.
+        users: The user model; lives on between visits.
+        graph: Who knows whom.
+        search: The search box of the site; None where the data set has no titles.
+        personas: `personas[u].user == u`.
+    """
+
+    dataset: Dataset
+    log: Ratings
+    users: Inhabitants
+    graph: SocialGraph
+    search: CatalogueSearch | None
+    personas: tuple[Persona, ...]
+
+    @property
+    def activity(self) -> Ints:
+        """(U,) trait levels 1..3."""
+        return np.array([p.activity for p in self.personas], dtype=np.int64)
+
+    def members(self, count: int, seed: int = 0) -> Ints:
+        """(count,) different users, ascending, chosen by a hash of (seed, user): a larger count keeps a smaller one's.
+
+        Raises:
+            ConfigError: There are not that many people.
+        """
+        people = len(self.dataset.people)
+        if not 1 <= count <= people:
+            raise ConfigError(f"A society needs 1..{people} agents (the people of this data set), not {count}.")
+        return np.sort(np.argsort(uniforms(seed, Stream.USER, np.arange(people)), kind="stable")[:count])
+
+
 def make_population(
-    dataset: str = "synthetic", user_model: str | UserModel = "statistical", llm: str | LLM | None = None
+    dataset: str = "synthetic",
+    user_model: str | UserModel = "statistical",
+    llm: str | LLM | None = None,
+    encoder: str | TextEncoder = "hash",
 ) -> Population:
     """Build a population.
 
     Args:
         dataset: A name or folder for `data.load_dataset`.
-        user_model: "statistical", "llm", or a user model of your own for the same catalogue.
+        user_model: A name in `USER_MODELS` or `AGENT_KINDS`, with an option behind a colon ("agent4rec:text",
+            "agentcf:FOLDER"), or a user model of your own for the same catalogue.
         llm: For LLM users: a backend, or its name for `llm.make_llm` ("transformers:smollm2-135m").
+        encoder: For agents with memories: what makes vectors of texts (`agents.memory.encoder.make_encoder`).
 
     Raises:
-        ConfigError: No such user model, or an LLM is missing.
+        ConfigError: No such user model, an LLM is missing, or the data set lacks what the model needs.
     """
     data, split = _load(dataset)
     if not isinstance(user_model, str):
         _check_fits(user_model, data)
         return Population(data, split.train, user_model)
+    name, _, option = user_model.partition(":")
+    if name in AGENT_KINDS:
+        return Population(data, split.train, _agents(dataset, name, option, llm, encoder))
     if user_model not in USER_MODELS:
-        raise ConfigError(f"There is no user model '{user_model}'. User models: {', '.join(USER_MODELS)}.")
+        known = ", ".join([*USER_MODELS, *AGENT_KINDS])
+        raise ConfigError(f"There is no user model '{user_model}'. User models: {known}.")
     return Population(data, split.train, USER_MODELS[user_model](dataset, llm))
+
+
+def make_society(
+    dataset: str = "synthetic",
+    user_model: str | Inhabitants = "statistical",
+    llm: str | LLM | None = None,
+    graph: str | SocialGraph = "homophily",
+    encoder: str | TextEncoder = "hash",
+    seed: int = 0,
+) -> SocialPopulation:
+    """Build a population that lives in a society.
+
+    Args:
+        dataset: As in `make_population`.
+        user_model: "statistical", a name in `AGENT_KINDS`, or inhabitants of your own.
+        llm: As in `make_population`.
+        graph: A social graph, or what `agents.social_graph.make_graph` makes one of.
+        encoder: As in `make_population`.
+        seed: Seed of a generated graph.
+
+    Raises:
+        ConfigError: As in `make_population`; or users who do not live on between visits.
+        DataError: A graph file with unknown people.
+    """
+    data, split = _load(dataset)
+    if user_model == "statistical":
+        people = personas(dataset)
+        users: UserModel = StatisticalInhabitants(statistical_parameters(dataset), data.catalogue, people)
+    else:
+        users = make_population(dataset, user_model, llm, encoder).users
+    if not isinstance(users, Inhabitants):
+        known = ", ".join(["statistical", *AGENT_KINDS])
+        raise ConfigError(f"'{user_model}' users live for one visit only. User models of a society: {known}.")
+    if isinstance(graph, str):
+        graph = make_graph(graph, data.people, split.train, data.catalogue, seed)
+    search = CatalogueSearch(data.catalogue) if data.catalogue.has_titles else None
+    return SocialPopulation(data, split.train, users, graph, search, personas(dataset))
 
 
 def _check_fits(users: UserModel, data: Dataset) -> None:
@@ -83,6 +175,54 @@ def _llm(dataset: str, llm: str | LLM | None) -> UserModel:
 USER_MODELS: dict[str, Callable[[str, str | LLM | None], UserModel]] = {"statistical": _statistical, "llm": _llm}
 
 
+KindMaker = Callable[[Dataset, Ratings, tuple[Persona, ...], str, TextEncoder], AgentKind]
+
+
+def _agent4rec(
+    data: Dataset, log: Ratings, people: tuple[Persona, ...], option: str, encoder: TextEncoder
+) -> AgentKind:
+    from recsim_llm.agents.agent4rec import Agent4Rec, Agent4RecOptions
+
+    options = Agent4RecOptions(answers=option or "labels")
+    return Agent4Rec(data.catalogue, people, data.rating_levels, log, encoder, options)
+
+
+def _recagent(data: Dataset, log: Ratings, people: tuple[Persona, ...], option: str, encoder: TextEncoder) -> AgentKind:
+    from recsim_llm.agents.recagent import RecAgent
+
+    _no_option("recagent", option)
+    return RecAgent(data.catalogue, people, data.rating_levels, encoder)
+
+
+def _agentcf(data: Dataset, log: Ratings, people: tuple[Persona, ...], option: str, encoder: TextEncoder) -> AgentKind:
+    from recsim_llm.agents.agentcf import AgentCF
+    from recsim_llm.agents.agentcf_memories import AgentCFMemories
+
+    memories = AgentCFMemories.load(Path(option)) if option else None
+    return AgentCF(data.catalogue, people, data.rating_levels, memories, log, encoder)
+
+
+AGENT_KINDS: dict[str, KindMaker] = {"agent4rec": _agent4rec, "recagent": _recagent, "agentcf": _agentcf}
+
+
+def _agents(dataset: str, name: str, option: str, llm: str | LLM | None, encoder: str | TextEncoder) -> AgentUsers:
+    data, split = _load(dataset)
+    people = personas(dataset)
+    encoder = make_encoder(encoder) if isinstance(encoder, str) else encoder
+    # The kind first: what it lacks is said before a model is loaded.
+    kind = AGENT_KINDS[name](data, split.train, people, option, encoder)
+    if llm is None:
+        raise ConfigError(f"{name} users need a model: --llm transformers:smollm2-135m, for example (llm=...).")
+    backend = make_llm(llm) if isinstance(llm, str) else llm
+    social = SocialTexts(data.catalogue, people, float(data.rating_levels[-1]))
+    return AgentUsers(backend, kind, social, np.array([p.activity for p in people], dtype=np.int64))
+
+
+def _no_option(name: str, option: str) -> None:
+    if option:
+        raise ConfigError(f"The user model '{name}' has no option '{option}'.")
+
+
 @lru_cache(maxsize=8)
 def _load(dataset: str) -> tuple[Dataset, Split]:
     data = load_dataset(dataset)
@@ -99,17 +239,11 @@ def personas(dataset: str) -> tuple[Persona, ...]:
 @lru_cache(maxsize=8)
 def statistical_parameters(dataset: str) -> StatisticalParameters:
     """Parameters of statistical users: the truth for a synthetic world, else fitted to the training ratings."""
-    world = synthetic_world(dataset)
+    world = named_world(dataset)
     if world is not None:
         return true_parameters(world)
     data, split = _load(dataset)
     return fit_statistical(split.train, traits(split.train, data.catalogue).activity, data.rating_levels)
-
-
-def synthetic_world(dataset: str) -> SyntheticWorld | None:
-    """The world behind "synthetic" or "synthetic:SEED"; None for real data."""
-    name, _, seed = dataset.partition(":")
-    return make_world(seed=int(seed or 0)) if name == "synthetic" else None
 
 
 def true_parameters(world: SyntheticWorld) -> StatisticalParameters:

@@ -155,6 +155,12 @@ class StatisticalUsers:
         self._shown[sessions] = EMPTY
         self._watched[sessions] = EMPTY
 
+    def visit(self, sessions: Ints) -> None:
+        """A further visit of the same people: fatigue is gone; what was watched before is still known."""
+        self._pages[sessions] = 0
+        self._satisfaction[sessions] = 0.5
+        self._shown[sessions] = EMPTY
+
     def react(self, sessions: Ints, pages: Ints) -> Reaction:
         """See `UserModel.react`."""
         users = self._users[sessions]

@@ -68,8 +68,8 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
     """Load a data set.
 
     Args:
-        name_or_path: "synthetic" or "synthetic:SEED" (invented, no download), "ml-100k", "ml-1m", "ml-latest-small"
-            (downloaded once), or a folder in the plain format (`data.folder`) or of atomic files (`data.atomic`).
+        name_or_path: "synthetic", "synthetic:SEED" or "synthetic:SEED:USERS" (invented, no download), "ml-100k",
+            "ml-1m", "ml-latest-small" (downloaded once), or a folder in the plain format (`data.folder`) or of atomic files (`data.atomic`).
         cache: Folder for downloads in place of `fetch.cache_dir()`.
 
     Raises:
@@ -77,9 +77,8 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
         DownloadError: It has to be downloaded and cannot be had.
     """
     name = str(name_or_path)
-    kind, colon, seed = name.partition(":")
-    if kind == "synthetic":
-        return _synthetic(name, seed if colon else "0")
+    if name.partition(":")[0] == "synthetic":
+        return _synthetic(name)
     from recsim_llm.data.movielens import MOVIELENS
 
     if name in MOVIELENS:
@@ -88,7 +87,8 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
     if folder.is_dir():
         return _folder(folder)
     raise DataError(
-        f"There is no data set or folder '{name}'. Names: synthetic, synthetic:SEED, {', '.join(MOVIELENS)}. {_FORMATS}"
+        f"There is no data set or folder '{name}'. Names: synthetic, synthetic:SEED, synthetic:SEED:USERS, "
+        f"{', '.join(MOVIELENS)}. {_FORMATS}"
     )
 
 
@@ -98,14 +98,14 @@ _FORMATS = (
 )
 
 
-def _synthetic(name: str, seed: str) -> Dataset:
+def _synthetic(name: str) -> Dataset:
     import dataclasses
 
-    from recsim_llm.data.synthetic import make_world
+    from recsim_llm.data.synthetic import named_world
 
-    if not (seed.isdecimal() and seed.isascii()):
-        raise DataError(f"'{name}': the seed '{seed}' is no whole number. Write synthetic:7, for example.")
-    return dataclasses.replace(make_world(seed=int(seed)).dataset, name=name)
+    world = named_world(name)
+    assert world is not None
+    return dataclasses.replace(world.dataset, name=name)
 
 
 def _folder(folder: Path) -> Dataset:

@@ -20,7 +20,7 @@ import numpy as np
 from recsim_llm.data.checksum import content_checksum
 from recsim_llm.data.dataset import Catalogue, Dataset, Person, Ratings
 from recsim_llm.data.synthetic_texts import GENRES, invent_description, invent_places, invent_titles
-from recsim_llm.errors import ConfigError
+from recsim_llm.errors import ConfigError, DataError
 from recsim_llm.types import Bools, Floats, Ints, Item
 
 LICENCE = "Invented by recsim-llm: free for any use."
@@ -106,6 +106,23 @@ def make_world(seed: int = 0, num_users: int = 200, num_items: int = 500, rating
             f"{ratings_per_user}: seed >= 0, num_users >= 1, num_items >= 20, and 5 <= ratings_per_user <= num_items/2."
         )
     return _make_world(seed, num_users, num_items, ratings_per_user)
+
+
+def named_world(name: str) -> SyntheticWorld | None:
+    """The world behind "synthetic", "synthetic:SEED" or "synthetic:SEED:USERS"; None for any other name.
+
+    Raises:
+        DataError: Seed or number of users is no whole number.
+    """
+    kind, *numbers = name.split(":")
+    if kind != "synthetic":
+        return None
+    if len(numbers) > 2 or not all(n.isdecimal() and n.isascii() for n in numbers):
+        raise DataError(
+            f"'{name}': seed and number of users are whole numbers. Write synthetic:7 or synthetic:7:1000, for example."
+        )
+    seed, users = (*(int(n) for n in numbers), *(0, 200)[len(numbers) :])
+    return make_world(seed, users)
 
 
 @lru_cache(maxsize=4)

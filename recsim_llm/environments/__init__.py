@@ -11,3 +11,8 @@ def register_environments() -> None:
             entry_point=f"recsim_llm.environments.{module}:{name}Env",
             vector_entry_point=f"recsim_llm.environments.vector:{name}VectorEnv",
         )
+    register(
+        id="recsim_llm/Society-v0",
+        entry_point="recsim_llm.environments.society_env:SocietyEnv",
+        vector_entry_point="recsim_llm.environments.society_env:SocietyVectorEnv",
+    )

@@ -113,8 +113,15 @@ class Sessions:
             self._items[sessions], self._ratings[sessions] = self._logged[0][users], self._logged[1][users]
         self.user_model.reset(sessions, users, keys)
 
+    def begin_again(self, sessions: Ints, keys: Keys) -> None:
+        """Let the users of these handles begin a further visit: histories go on, and users are not born anew."""
+        self.keys[sessions] = keys
+        self.pages_seen[sessions] = 0
+        self.ended[sessions] = False
+        self._watched[sessions] = EMPTY
+
     def step(self, sessions: Ints, actions: NDArray[np.integer]) -> Outcome:
-        """Show pages to running sessions.
+        """Show the pages of a policy to running sessions.
 
         Args:
             sessions: (B,) handles, none of an ended session.
@@ -123,7 +130,10 @@ class Sessions:
         Raises:
             InvalidActionError: An id outside the catalogue, or a duplicate where the rules forbid it.
         """
-        pages = self._admit(actions)
+        return self.show(sessions, self._admit(actions))
+
+    def show(self, sessions: Ints, pages: Ints) -> Outcome:
+        """Show (B, K) pages that need no check, with EMPTY in empty slots, to running sessions."""
         keys, users, numbers = self.keys[sessions], self.users[sessions], self.pages_seen[sessions]
         reaction = self.user_model.react(sessions, pages)
         responses = sample_responses(reaction, pages, keys, self.user_model.rating_levels)
@@ -135,14 +145,14 @@ class Sessions:
         rewards = self._reward(responses)
         return Outcome(sessions, users, numbers, pages, reaction, responses, leave, left, truncated, rewards)
 
-    def observation(self) -> Observation:
-        """What a policy may see of all B sessions (copies)."""
+    def observation(self, rows: Ints | slice = slice(None)) -> Observation:
+        """What a policy may see of all B sessions, or of some (copies)."""
         return {
-            "user": self.users[:, None].copy(),
-            "page": self.pages_seen[:, None].copy(),
-            "history_items": self._items.copy(),
-            "history_ratings": self._ratings.copy(),
-            "history_mask": (self._items != EMPTY).astype(np.int8),
+            "user": self.users[rows, None].copy(),
+            "page": self.pages_seen[rows, None].copy(),
+            "history_items": self._items[rows].copy(),
+            "history_ratings": self._ratings[rows].copy(),
+            "history_mask": (self._items[rows] != EMPTY).astype(np.int8),
         }
 
     def action_mask(self) -> Bools:

@@ -14,7 +14,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 
 from recsim_llm.errors import RecsimError
 from recsim_llm.experiments import commands
-from recsim_llm.experiments.simulate import DEFAULT_LLM, SimulationConfig
+from recsim_llm.experiments.config import DEFAULT_LLM, SimulationConfig
 
 
 @dataclass(frozen=True)
@@ -88,16 +88,16 @@ class Compare:
 
 @dataclass(frozen=True)
 class Interview:
-    """Ask a recorded agent a question; it answers from its persona and its memory."""
+    """Ask a recorded agent a question; it answers from its persona and its memory, as they were at that moment."""
 
     run: Positional[Path]
     """A run folder."""
-    question: Positional[str]
-    """What to ask."""
-    user: str
+    question: Positional[str] = ""
+    """What to ask. Without a question and a user: everybody is asked how satisfied they are, 1 to 10, and why."""
+    user: str = ""
     """The person, by the data set's own id."""
-    page: int | None = None
-    """Ask after this page of the session, from 1; default: after the last."""
+    after: int | None = None
+    """Ask after this page of the session, from 1 (in a society: after this round); default: after the last."""
     llm: str = DEFAULT_LLM
     """Backend that answers: transformers:NAME_OR_FOLDER or openai:MODEL."""
 
@@ -154,5 +154,7 @@ def run(command: Command) -> None:
             commands.replay_runs(folder)
         case Compare(folders):
             commands.compare_runs(folders)
-        case Interview(folder, question, user, page, llm):
-            commands.interview_user(folder, user, question, page, llm)
+        case Interview(folder, "", "", None, llm):
+            commands.interview_everybody(folder, llm)
+        case Interview(folder, question, user, after, llm):
+            commands.interview_user(folder, user, question, after, llm)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from recsim_llm.data import get_dataset_files, list_datasets
-from recsim_llm.errors import RecordingError
-from recsim_llm.experiments.interview import interview
+from recsim_llm.agents.reading import AnswerCounts
+from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.cost import dry_run
+from recsim_llm.experiments.interview import EXIT_FILE, exit_interviews, interview
 from recsim_llm.experiments.metrics import paired_difference, summarise, table
 from recsim_llm.experiments.people import load_people
 from recsim_llm.experiments.replay import replay
-from recsim_llm.experiments.simulate import SimulationConfig, dry_run, simulate
+from recsim_llm.experiments.simulate import simulate
 from recsim_llm.llm import make_llm
 from recsim_llm.llm.models import get_model, list_models
 from recsim_llm.trajectories import Run, find_runs
@@ -42,7 +46,8 @@ def models_get(name: str) -> None:
 
 def run_simulation(config: SimulationConfig, out: Path | None, resume: bool) -> None:
     """Simulate, then print the table, where the runs are, and what to do next."""
-    folder = out or Path("runs") / f"{Path(config.dataset).name}-{config.user_model}-seed{config.seed}"
+    kind = config.user_model.partition(":")[0]
+    folder = out or Path("runs") / f"{Path(config.dataset).name}-{kind}-seed{config.seed}"
     try:
         runs = simulate(config, folder, resume)
     except KeyboardInterrupt:
@@ -50,13 +55,15 @@ def run_simulation(config: SimulationConfig, out: Path | None, resume: bool) -> 
         print("Go on with the same command and --resume.")
         raise
     print(run_table(runs))
-    if config.user_model == "llm":
+    if config.asks_llm:
         print(cost_table(runs))
         print("These LLM users are not calibrated: how a small model answers says little about real people (README).")
+    for run in runs:
+        print(diary_line(run), end="")
     print(f"\nRuns are in {folder}. Next:")
     print(f"  recsim-llm compare {folder}")
     print(f"  recsim-llm replay {folder}")
-    if config.user_model == "llm":
+    if config.asks_llm:
         user = load_people(runs[0].folder)[1][0]
         print(f'  recsim-llm interview {runs[0].folder} "What did you like?" --user {user} --llm {config.llm}')
 
@@ -92,9 +99,31 @@ def compare_runs(paths: Sequence[Path]) -> None:
         )
 
 
-def interview_user(folder: Path, user: str, question: str, page: int | None, llm: str) -> None:
+def interview_user(folder: Path, user: str, question: str, after: int | None, llm: str) -> None:
     """Print an agent's answer."""
-    print(interview(Run(folder), user, question, make_llm(llm), page))
+    if not (user and question):
+        raise ConfigError("An interview needs a question and a --user; with neither, everybody is asked at the end.")
+    print(interview(Run(folder), user, question, make_llm(llm), after))
+
+
+def interview_everybody(folder: Path, llm: str) -> None:
+    """Ask everybody how satisfied they are; print the mean and where the answers are."""
+    counts = AnswerCounts()
+    answers = exit_interviews(Run(folder), make_llm(llm), counts)
+    ratings = [a.rating for a in answers if a.rating is not None]
+    mean = f"mean satisfaction {sum(ratings) / len(ratings):.2f} of 10" if ratings else "no usable answer"
+    print(f"{len(answers)} people asked, {len(ratings)} usable answers, {counts.reasked} asked again: {mean}.")
+    print(f"Every rating with its reason is in {folder / EXIT_FILE}")
+
+
+def diary_line(run: Run) -> str:
+    """What people of a society did, as a line; "" for runs of sessions."""
+    actions = Counter(run.events()["action"].to_pylist())
+    if not actions:
+        return ""
+    heard = actions.pop("hear", 0)
+    done = ", ".join(f"{count:,} x {action}" for action, count in sorted(actions.items()))
+    return f"{run.manifest.name}: {done}; {heard:,} messages delivered\n"
 
 
 def run_table(runs: Sequence[Run]) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from recsim_llm.agents.population import make_population
 from recsim_llm.errors import RecordingError
-from recsim_llm.experiments.rollout import choose_visitors, rollout
-from recsim_llm.experiments.simulate import config_of
-from recsim_llm.policies import load_policy
-from recsim_llm.trajectories import ReplayLLM, Run, first_difference
+from recsim_llm.experiments.arm_files import kept_plan, load_policies
+from recsim_llm.experiments.config import config_of
+from recsim_llm.experiments.living import Diary
+from recsim_llm.experiments.trajectory import Cast, assemble, stream
+from recsim_llm.trajectories import ReplayLLM, Run, StepBatch, first_difference
+from recsim_llm.trajectories.events import events_table, first_different_event
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +35,47 @@ def replay(run: Run) -> Replayed:
     Raises:
         RecordingError: The data set is another one than then, an answer was not recorded, or a step differs.
     """
-    config = config_of(run)
-    recorded = run.recorded_completions()
-    llm = ReplayLLM(run.manifest.llm, recorded) if config.user_model == "llm" else None
-    population = make_population(config.dataset, config.user_model, llm)
-    if population.dataset.checksum != run.manifest.dataset_checksum:
-        raise RecordingError(f"{run.folder}: the data set {config.dataset} has changed since the run was recorded.")
-    visitors = choose_visitors(population.users.num_users, config.users, config.seed)
-    policy = load_policy(run.folder / "policy.npz")
-    again = rollout(config.dataset, population.users, policy, visitors, config.rules, config.seed, config.batch_size)
-    steps = 0
-    # zip stops with the recording: an interrupted run is replayed as far as it goes.
-    for part, batch in zip(run.iter_parts(), again, strict=False):
-        difference = first_difference(part, batch)
+    cast = recast(run)
+    again = happenings(run, cast)
+    steps, diaries = run.iter_parts(), run.iter_events()
+    compared = 0
+    # An interrupted run is replayed as far as its recording goes.
+    for happening in _as_far_as_recorded(run, again):
+        if isinstance(happening, Diary):
+            difference = first_different_event(next(diaries), events_table(happening.events))
+        else:
+            difference = first_difference(next(steps), happening)
+            compared += len(happening)
         if difference is not None:
             raise RecordingError(f"{run.folder}: the replay differs from the recording: {difference}.")
-        steps += len(batch.session)
-    return Replayed(steps, len(recorded), run.trajectory_hash())
+    return Replayed(compared, len(run.recorded_completions()), run.trajectory_hash())
+
+
+def recast(run: Run) -> Cast:
+    """The people of a recorded run, played by its recorded answers.
+
+    Raises:
+        RecordingError: The data set is another one than then.
+    """
+    config = config_of(run)
+    llm = ReplayLLM(run.manifest.llm, run.recorded_completions()) if config.asks_llm else None
+    cast = assemble(config, llm)
+    if cast.population.dataset.checksum != run.manifest.dataset_checksum:
+        raise RecordingError(f"{run.folder}: the data set {config.dataset} has changed since the run was recorded.")
+    return cast
+
+
+def happenings(run: Run, cast: Cast) -> Iterator[StepBatch | Diary]:
+    """What happened in a recorded run, computed again."""
+    config, plan = config_of(run), kept_plan(run.folder)
+    return stream(config, cast, load_policies(run.folder, config, plan), plan)
+
+
+def _as_far_as_recorded(run: Run, again: Iterator[StepBatch | Diary]) -> Iterator[StepBatch | Diary]:
+    steps, rounds = run.num_parts, sum(1 for _ in run.iter_events())
+    while steps or rounds:
+        happening = next(again, None)
+        if happening is None:
+            return
+        steps, rounds = (steps, rounds - 1) if isinstance(happening, Diary) else (steps - 1, rounds)
+        yield happening

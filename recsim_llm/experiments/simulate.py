@@ -5,80 +5,32 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
+from recsim_llm.agents.agent_users import AgentUsers
 from recsim_llm.agents.llm_users import LLMUsers
-from recsim_llm.agents.population import Population, make_population, personas
+from recsim_llm.agents.population import Population, SocialPopulation, personas
 from recsim_llm.agents.user_model import UserModel
-from recsim_llm.environments.sessions import PageRules
-from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.data import load_dataset
+from recsim_llm.errors import RecordingError
+from recsim_llm.experiments.arm_files import fit_missing, keep_plan, load_policies, save_policies
+from recsim_llm.experiments.config import SimulationConfig, config_json
+from recsim_llm.experiments.interventions import Intervention, NewItem, load_interventions
+from recsim_llm.experiments.living import Diary
 from recsim_llm.experiments.people import save_people
-from recsim_llm.experiments.rollout import choose_visitors, rollout
+from recsim_llm.experiments.trajectory import Cast, assemble, stream
 from recsim_llm.fetch import cache_dir
 from recsim_llm.llm import CachedLLM, OpenAILLM, make_llm
 from recsim_llm.llm.protocol import LLM
-from recsim_llm.policies import POLICIES, load_policy, make_policy
-from recsim_llm.policies.protocol import FittedPolicy
-from recsim_llm.trajectories import Manifest, RecordingLLM, Run, RunWriter, repair, write_catalogue
-from recsim_llm.types import Completion, Ints
-
-DEFAULT_LLM = "transformers:smollm2-135m"
-
-
-@dataclass(frozen=True, slots=True)
-class SimulationConfig:
-    """What is simulated. Two runs of one config give the same steps.
-
-    Attributes:
-        dataset: A data set's name ('recsim-llm data list') or a folder.
-        user_model: 'statistical' (arrays, very fast) or 'llm' (language-model agents).
-        llm: Backend of LLM users: transformers:NAME_OR_FOLDER, openai:MODEL, or uniform (a stand-in).
-        policies: Policies to compare; each gets its own run over the same users and the same random numbers.
-        users: How many people visit, one session each.
-        pages: Pages after which a session is cut off.
-        page_size: Items a page.
-        reward: 'rating' (sum of stars of watched items) or 'watch' (their number).
-        seed: Seed of who visits and of all sampling.
-        batch_size: Sessions side by side; changes speed and memory, not what happens (learning policies apart).
-    """
-
-    dataset: str = "synthetic"
-    user_model: str = "statistical"
-    llm: str = DEFAULT_LLM
-    policies: Annotated[tuple[str, ...], tyro.conf.arg(name="policy")] = ("random", "popularity", "ease")
-    users: int = 100
-    pages: int = 5
-    page_size: int = 10
-    reward: str = "rating"
-    seed: int = 0
-    batch_size: int = 256
-
-    def check(self) -> None:
-        """Refuse what cannot work.
-
-        Not on construction, where the command line's parser would wrap the sentence in its own.
-
-        Raises:
-            ConfigError: No such policy, or a number out of range.
-        """
-        unknown = [name for name in self.policies if name not in POLICIES]
-        if unknown or not self.policies:
-            raise ConfigError(f"There is no policy {', '.join(unknown)!r}. Policies: {', '.join(POLICIES)}.")
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}.")
-        _ = self.rules
-
-    @property
-    def rules(self) -> PageRules:
-        """The rules of the environment."""
-        return PageRules(page_size=self.page_size, max_pages=self.pages, reward=self.reward)
+from recsim_llm.policies import POLICIES
+from recsim_llm.trajectories import Manifest, RecordingLLM, Run, RunWriter, StepBatch, repair, write_catalogue
+from recsim_llm.trajectories.events import events_table
 
 
 def simulate(config: SimulationConfig, out: Path, resume: bool = False, progress: bool = True) -> list[Run]:
@@ -86,22 +38,46 @@ def simulate(config: SimulationConfig, out: Path, resume: bool = False, progress
 
     Args:
         config: What to simulate.
-        out: Folder; policy P is recorded in `out/P`.
+        out: Folder; policy P is recorded in `out/P`, and with interventions its control arm in `out/P-control`.
         resume: Go on with what is already there instead of refusing it.
         progress: Show a progress bar.
 
     Raises:
+        ConfigError: The config cannot work.
         RecordingError: A run is already there and `resume` is False, or was made by another config.
         LLMError: The model cannot answer. What is recorded stays; the run can be resumed.
     """
     config.check()
-    backend = _backend(config.llm) if config.user_model == "llm" else None
-    return [
-        _one_run(replace(config, policies=(name,)), out / name, backend, resume, progress) for name in config.policies
-    ]
+    plans = arms(config)
+    backend = _backend(config.llm) if config.asks_llm else None
+    runs = []
+    for name in config.policies:
+        for suffix, interventions in plans.items():
+            one = replace(config, policies=(name,))
+            runs.append(_one_run(one, out / f"{name}{suffix}", interventions, backend, resume, progress))
+    return runs
 
 
-def _one_run(config: SimulationConfig, folder: Path, backend: LLM | None, resume: bool, progress: bool) -> Run:
+def arms(config: SimulationConfig) -> dict[str, tuple[Intervention, ...]]:
+    """The arms of a simulation: suffix of the run's name to its interventions.
+
+    In the control arm nothing is changed, and new items stay away for ever.
+    """
+    if not config.interventions:
+        return {"": ()}
+    plan = load_interventions(Path(config.interventions), load_dataset(config.dataset), tuple(POLICIES))
+    never = tuple(replace(i, round=config.rounds + 1) for i in plan if isinstance(i, NewItem))
+    return {"": plan, "-control": never}
+
+
+def _one_run(
+    config: SimulationConfig,
+    folder: Path,
+    interventions: tuple[Intervention, ...],
+    backend: LLM | None,
+    resume: bool,
+    progress: bool,
+) -> Run:
     there = resume and (folder / "run.json").exists()
     if there and Run(folder).finished:
         _check_same(Run(folder), config)
@@ -109,7 +85,7 @@ def _one_run(config: SimulationConfig, folder: Path, backend: LLM | None, resume
     if there:
         for sentence in repair(folder):
             print(sentence, file=sys.stderr)
-    return _record(config, folder, backend, there, progress)
+    return _record(config, folder, interventions, backend, there, progress)
 
 
 def _backend(spec: str) -> LLM:
@@ -124,44 +100,74 @@ def _backend(spec: str) -> LLM:
     return CachedLLM(llm, folder / "answers.sqlite")
 
 
-def _record(config: SimulationConfig, folder: Path, backend: LLM | None, resume: bool, progress: bool) -> Run:
-    policy_name = config.policies[0]
+def _record(
+    config: SimulationConfig,
+    folder: Path,
+    interventions: tuple[Intervention, ...],
+    backend: LLM | None,
+    resume: bool,
+    progress: bool,
+) -> Run:
     recorder = RecordingLLM(backend, Run(folder).recorded_completions() if resume else {}) if backend else None
-    population = make_population(config.dataset, config.user_model, recorder)
-    visitors = choose_visitors(population.users.num_users, config.users, config.seed)
-    fitted = None if (folder / "policy.npz").exists() else _fit(config, population)
-    manifest = make_manifest(config, population, backend.name if backend else "")
+    cast = assemble(config, recorder)
+    fitted = fit_missing(config, cast, interventions, folder)
+    manifest = make_manifest(config, cast.population, backend.name if backend else "", folder.name)
     writer = (RunWriter.resume if resume else RunWriter.create)(folder, manifest)
-    started, index = time.monotonic(), 0
+    started = time.monotonic()
     before = asdict(recorder.usage) if recorder else {}  # the backend counts on from run to run
+    scribe = _Scribe(writer, recorder)
     try:
-        policy = _kept(fitted, folder / "policy.npz")
-        _describe(population, config, visitors, folder)
-        rounds = rollout(
-            config.dataset, population.users, policy, visitors, config.rules, config.seed, config.batch_size
-        )
+        save_policies(folder, fitted)
+        keep_plan(folder, interventions)
+        _describe(cast, config, folder)
+        happenings = stream(config, cast, load_policies(folder, config, interventions), interventions)
         # In a log file, a line every ten seconds is enough.
         interval = 0.1 if sys.stderr.isatty() else 10.0
-        with tqdm(total=config.users, unit="user", desc=policy_name, disable=not progress, mininterval=interval) as bar:
-            for steps in rounds:
-                writer.write_round(index, steps, recorder.drain() if recorder else None)
-                index += 1
-                bar.update(int((steps.left | steps.truncated).sum()))
+        total, unit = (config.rounds, "round") if config.rounds else (config.users, "user")
+        with tqdm(total=total, unit=unit, desc=folder.name, disable=not progress, mininterval=interval) as bar:
+            for happening in happenings:
+                bar.update(scribe.write(happening))
+        scribe.flush()
     except BaseException as stopped:
-        if recorder:  # answers of the unfinished round are paid for: the resumed run finds them
-            writer.write_calls(index, recorder.drain())
+        scribe.flush()  # answers of the unfinished round are paid for: the resumed run finds them
         writer.interrupt(type(stopped).__name__)
         raise
     spent = {k: v - before[k] for k, v in asdict(recorder.usage).items()} if recorder else {}
-    writer.finish(summary(population.users, spent, time.monotonic() - started))
+    writer.finish(summary(cast.population.users, spent, time.monotonic() - started))
     return Run(folder)
 
 
-def make_manifest(config: SimulationConfig, population: Population, llm_name: str) -> Manifest:
+class _Scribe:
+    """Writes down what happens, with the model's answers before the steps they led to."""
+
+    def __init__(self, writer: RunWriter, recorder: RecordingLLM | None) -> None:
+        self._writer, self._recorder, self._index = writer, recorder, 0
+        self._society = False
+
+    def write(self, happening: StepBatch | Diary) -> int:
+        """Record; return by how much the run has come forward (rounds of a society, else sessions that ended)."""
+        if isinstance(happening, Diary):
+            self.flush()
+            self._writer.write_events(happening.round, events_table(happening.events))
+            self._society = True
+            return 1
+        self._writer.write_round(self._index, happening, self._recorder.drain() if self._recorder else None)
+        self._index += 1
+        return 0 if self._society else int((happening.left | happening.truncated).sum())
+
+    def flush(self) -> None:
+        """Keep answers that no step has followed yet."""
+        if self._recorder:
+            self._writer.write_calls(self._index, self._recorder.drain())
+
+
+def make_manifest(
+    config: SimulationConfig, population: Population | SocialPopulation, llm_name: str, name: str = ""
+) -> Manifest:
     """What `run.json` says of a run."""
     return Manifest(
-        name=config.policies[0],
-        config=_json(config),
+        name=name or config.policies[0],
+        config=config_json(config),
         seed=config.seed,
         versions=versions(),
         dataset=population.dataset.name,
@@ -173,20 +179,6 @@ def make_manifest(config: SimulationConfig, population: Population, llm_name: st
         page_size=config.page_size,
         rating_levels=population.dataset.rating_levels,
     )
-
-
-def config_of(run: Run) -> SimulationConfig:
-    """The config a run was made with.
-
-    Raises:
-        RecordingError: It was made by a version with other options.
-    """
-    known = {f.name for f in fields(SimulationConfig)}
-    stored: Mapping[str, Any] = run.manifest.config
-    if set(stored) != known:
-        differing = ", ".join(sorted(set(stored) ^ known))
-        raise RecordingError(f"{run.folder}: recorded by a version with other options ({differing}).")
-    return SimulationConfig(**{**stored, "policies": tuple(stored["policies"])})
 
 
 def versions() -> dict[str, str]:
@@ -208,73 +200,22 @@ def summary(users: UserModel, spent: Mapping[str, float], seconds: float) -> dic
     out: dict[str, Any] = {"seconds": round(seconds, 3)}
     if spent:
         out["llm"] = dict(spent)
-    if isinstance(users, LLMUsers):
+    if isinstance(users, (LLMUsers, AgentUsers)):
         out["answers"] = asdict(users.counts)
     return out
 
 
-def _fit(config: SimulationConfig, population: Population) -> FittedPolicy:
-    catalogue = population.dataset.catalogue
-    return make_policy(config.policies[0], population.log, catalogue, config.page_size, config.seed)
-
-
-def _kept(fitted: FittedPolicy | None, path: Path) -> FittedPolicy:
-    """The run's policy, always read from its file, so that a resumed run has the very same one."""
-    if fitted is not None:
-        partial = path.with_suffix(".tmp.npz")
-        fitted.save(partial)
-        partial.replace(path)
-    return load_policy(path)
-
-
-def _describe(population: Population, config: SimulationConfig, visitors: Ints, folder: Path) -> None:
+def _describe(cast: Cast, config: SimulationConfig, folder: Path) -> None:
     """What readers of the run need besides steps: titles and people. Readers never load the data set."""
-    write_catalogue(folder, population.dataset.catalogue.items, population.dataset.catalogue.raw_ids)
-    save_people(folder, [personas(config.dataset)[u] for u in visitors], population.dataset.people)
+    dataset = cast.population.dataset
+    write_catalogue(folder, dataset.catalogue.items, dataset.catalogue.raw_ids)
+    save_people(folder, [personas(config.dataset)[u] for u in cast.visitors], dataset.people)
 
 
 def _check_same(run: Run, config: SimulationConfig) -> None:
-    if run.manifest.config != _json(config):
-        ours, theirs = _json(config), run.manifest.config
+    if run.manifest.config != config_json(config):
+        ours, theirs = config_json(config), run.manifest.config
         differing = [f"{k} ({theirs.get(k)} there, {ours[k]} now)" for k in ours if theirs.get(k) != ours[k]]
         raise RecordingError(
             f"{run.folder} holds a finished run with another {', '.join(differing)}. Choose another --out folder."
         )
-
-
-def _json(config: SimulationConfig) -> dict[str, Any]:
-    return {**asdict(config), "policies": list(config.policies)}
-
-
-class NobodyLeaves:
-    """A population whose users answer as `users` do, but never leave: for the most that a simulation can cost."""
-
-    def __init__(self, users: UserModel) -> None:
-        self._users = users
-        self.num_users, self.num_items, self.rating_levels = users.num_users, users.num_items, users.rating_levels
-        self.reset, self.react, self.state, self.load = users.reset, users.react, users.state, users.load
-
-    def observe(self, sessions: Any, pages: Any, responses: Any) -> Any:
-        """Zero probability of leaving; the users remember, and are asked, all the same."""
-        return np.zeros_like(self._users.observe(sessions, pages, responses))
-
-
-def dry_run(config: SimulationConfig) -> Iterator[tuple[str, int, int]]:
-    """The most that each policy's run can cost: yields (policy, LLM calls, prompt tokens).
-
-    The simulation is run with a model that answers everything uniformly, and nobody leaves before the last page. Tokens
-    are estimated as characters / 4. Identical prompts of one round count once; answers already in a cache count.
-    """
-    config.check()
-    if config.user_model != "llm":
-        yield from ((name, 0, 0) for name in config.policies)
-        return
-    for name in config.policies:
-        recorder = RecordingLLM(make_llm("uniform"), dict[bytes, Completion]())
-        population = make_population(config.dataset, config.user_model, recorder)
-        visitors = choose_visitors(population.users.num_users, config.users, config.seed)
-        policy = _fit(replace(config, policies=(name,)), population)
-        users = NobodyLeaves(population.users)
-        for _ in rollout(config.dataset, users, policy, visitors, config.rules, config.seed, config.batch_size):
-            recorder.drain()
-        yield name, recorder.usage.calls, recorder.usage.prompt_tokens

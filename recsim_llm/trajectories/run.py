@@ -9,12 +9,14 @@ import pyarrow as pa
 
 from recsim_llm.errors import RecordingError
 from recsim_llm.trajectories.calls import ANSWER_COLUMNS, SCHEMA, completions
+from recsim_llm.trajectories.events import SCHEMA as EVENT_SCHEMA
+from recsim_llm.trajectories.events import check_events
 from recsim_llm.trajectories.files import read_parquet
 from recsim_llm.trajectories.manifest import FILE, read_manifest
 from recsim_llm.trajectories.steps import StepBatch, content_hash, to_numpy
 from recsim_llm.types import Completion
 
-STEPS, CALLS = "steps", "calls"
+STEPS, CALLS, EVENTS = "steps", "calls", "events"
 
 
 def part_path(folder: Path, kind: str, index: int) -> Path:
@@ -52,6 +54,15 @@ def read_calls(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     if not table.schema.equals(wanted):
         raise RecordingError(f"{path} is no table of calls; it has the columns {', '.join(table.schema.names)}.")
     return table
+
+
+def read_events(path: Path) -> pa.Table:
+    """Read a part of a society's diary.
+
+    Raises:
+        RecordingError: It is missing, damaged, or no such part.
+    """
+    return check_events(read_parquet(path), str(path))
 
 
 class Run:
@@ -154,6 +165,23 @@ class Run:
         empty = SCHEMA.empty_table()
         tables = [read_calls(path, columns) for path in self._call_paths()]
         return pa.concat_tables([empty if columns is None else empty.select(list(columns)), *tables])
+
+    def iter_events(self) -> Iterator[pa.Table]:
+        """The diary of a society, a part a round; none for runs of sessions (columns in docs/runs.md).
+
+        Raises:
+            RecordingError: A part is damaged.
+        """
+        for index in part_numbers(self.folder, EVENTS):
+            yield read_events(part_path(self.folder, EVENTS, index))
+
+    def events(self) -> pa.Table:
+        """The whole diary as one table.
+
+        Raises:
+            RecordingError: A part is damaged.
+        """
+        return pa.concat_tables([EVENT_SCHEMA.empty_table(), *self.iter_events()])
 
     def recorded_completions(self) -> dict[bytes, Completion]:
         """Every recorded answer by the key of its prompt, those of a round that was never finished included.

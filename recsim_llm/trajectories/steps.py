@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, cast
 
@@ -92,6 +92,10 @@ class StepBatch:
         thoughts = np.array(self.thoughts, dtype=object)[rows].tolist() if self.thoughts else ()
         arrays = {name: getattr(self, name)[rows] for name in _COLUMNS}
         return StepBatch(**arrays, thoughts=tuple(thoughts))
+
+    def numbered(self, sessions: Ints) -> StepBatch:
+        """The same rows with other (S,) numbers of sessions."""
+        return replace(self, session=sessions.astype(np.int64))
 
     def in_order(self) -> StepBatch:
         """The same rows by session, then page."""

@@ -14,9 +14,21 @@ import pyarrow as pa
 from recsim_llm.errors import RecordingError
 from recsim_llm.trajectories.calls import CallBatch
 from recsim_llm.trajectories.catalogue import read_catalogue, write_catalogue
+from recsim_llm.trajectories.events import first_different_event
 from recsim_llm.trajectories.files import TEMPORARY, Lock, make_folder, parquet_bytes, sync_folder, write_durably
 from recsim_llm.trajectories.manifest import FILE, Manifest, check_same, read_manifest
-from recsim_llm.trajectories.run import CALLS, STEPS, Run, find_runs, part_numbers, part_path, read_calls, read_steps
+from recsim_llm.trajectories.run import (
+    CALLS,
+    EVENTS,
+    STEPS,
+    Run,
+    find_runs,
+    part_numbers,
+    part_path,
+    read_calls,
+    read_events,
+    read_steps,
+)
 from recsim_llm.trajectories.steps import StepBatch, first_difference
 
 __all__ = ["Manifest", "Run", "RunWriter", "find_runs", "read_catalogue", "repair", "write_catalogue"]
@@ -124,6 +136,26 @@ class RunWriter:
             table = pa.concat_tables([read_calls(path), table]).unify_dictionaries()
         write_durably(path, parquet_bytes(table))
 
+    def write_events(self, round_: int, events: pa.Table) -> None:
+        """Record the diary of a society's round, or check it against the recording.
+
+        Args:
+            round_: Number of the round of simulated time, from 0.
+            events: Rows of the schema `events.SCHEMA`.
+
+        Raises:
+            RecordingError: The round is recorded and differs, the disk is full, or the writer has ended.
+        """
+        self._check_open()
+        path = part_path(self.folder, EVENTS, round_)
+        if not path.exists():
+            make_folder(path.parent)
+            write_durably(path, parquet_bytes(events))
+            return
+        difference = first_different_event(read_events(path), events)
+        if difference is not None:
+            raise RecordingError(f"{path}: executed again, the run differs from its recording: {difference}.")
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Declare the run finished, and let others write.
 
@@ -190,7 +222,7 @@ def repair(folder: str | Path) -> tuple[str, ...]:
 
 
 def _repair(folder: Path) -> tuple[str, ...]:
-    for place in (folder, folder / STEPS, folder / CALLS):
+    for place in (folder, folder / STEPS, folder / CALLS, folder / EVENTS):
         for leftover in place.glob(f".*{TEMPORARY}"):
             leftover.unlink()
     steps, calls = part_numbers(folder, STEPS), part_numbers(folder, CALLS)

@@ -167,5 +167,5 @@ def test_unknown_names_are_told_what_there_is(tmp_path: Path) -> None:
         load_dataset("ml-10m")
     with pytest.raises(DataError, match=r"holds no data set.*ratings\.csv"):
         load_dataset(tmp_path)
-    with pytest.raises(DataError, match=r"seed 'x' is no whole number"):
+    with pytest.raises(DataError, match=r"'synthetic:x': seed and number of users are whole numbers"):
         load_dataset("synthetic:x")

@@ -14,11 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsim_llm.agents.population import make_population
 from recsim_llm.errors import ConfigError, LLMError, RecordingError
 from recsim_llm.experiments import simulate as module
+from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.cost import dry_run
 from recsim_llm.experiments.interview import interview, interview_prompt
 from recsim_llm.experiments.replay import replay
-from recsim_llm.experiments.simulate import SimulationConfig, dry_run, simulate
+from recsim_llm.experiments.simulate import simulate
 from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, ScriptedLLM, hash_choice_llm
 from recsim_llm.trajectories import Run
 
@@ -123,6 +126,8 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from recsim_llm.experiments import simulate as module
+from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.cost import dry_run
 from recsim_llm.testing.scripted import hash_choice_llm
 from dataclasses import replace
 inner = hash_choice_llm(0)
@@ -223,8 +228,8 @@ def test_interview_answers_from_the_memory_of_then(tmp_path):
     steps = run.step_batch()
     session = int(steps.session[np.argmax(steps.page)])
     pages = int((steps.session == session).sum())
-    raw = module.make_population("synthetic").dataset.people[int(run.session(session).user[0])].raw_id
-    start = interview_prompt(run, raw, "Why?", after_page=0)
+    raw = make_population("synthetic").dataset.people[int(run.session(session).user[0])].raw_id
+    start = interview_prompt(run, raw, "Why?", after=0)
     end = interview_prompt(run, raw, "Why?")
     assert "Nothing yet" in start.context
     assert end.context.count("Page ") == pages
@@ -233,7 +238,7 @@ def test_interview_answers_from_the_memory_of_then(tmp_path):
     with pytest.raises(ConfigError, match="Users of this run"):
         interview(run, "nobody", "Why?", ScriptedLLM([]))
     with pytest.raises(ConfigError, match="--page"):
-        interview(run, raw, "Why?", ScriptedLLM([]), after_page=99)
+        interview(run, raw, "Why?", ScriptedLLM([]), after=99)
 
 
 def test_bad_configs_are_named():

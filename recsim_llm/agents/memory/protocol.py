@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from recsim_llm.types import Floats, Ints, State
+from recsim_llm.types import Floats, Ints, Keys, State
 
 
 class Event(NamedTuple):
@@ -29,8 +29,13 @@ class Memory(Protocol):
     of agents in it.
     """
 
-    def forget(self, agents: Ints) -> None:
-        """Let these (B,) agents begin with an empty memory; handles not met before are made."""
+    def forget(self, agents: Ints, keys: Keys | None = None) -> None:
+        """Let these (B,) agents begin with an empty memory; handles not met before are made.
+
+        Args:
+            agents: (B,) handles.
+            keys: (B,) session keys for designs that draw; None counts as zeros.
+        """
         ...
 
     def add(self, agents: Ints, events: Sequence[Event], hours: Floats) -> None:

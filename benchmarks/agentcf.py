@@ -1,0 +1,199 @@
+"""`python -m benchmarks.agentcf FOLDER [--llm SPEC]`: AgentCF's ranking task on its released CDs split, beside rivals.
+
+One truth among ten candidates (`AgentCFData.candidates`); NDCG of equal scores is the mean over all orders of the
+equals, so that a method that knows nothing gets exactly what chance gives. FOLDER: see `benchmarks.agentcf_data`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import agentcf_replay
+from benchmarks.agentcf_data import AgentCFData, read_agentcf
+from benchmarks.sasrec import sasrec_scores
+from recsim_llm.agents.agentcf_memories import AgentCFMemories
+from recsim_llm.agents.agentcf_ranking import CANDIDATES, VARIANTS, RankRequest, rank_agentcf, shuffled
+from recsim_llm.agents.memory.encoder import HashEncoder
+from recsim_llm.agents.reading import AnswerCounts
+from recsim_llm.errors import MissingExtraError
+from recsim_llm.experiments.metrics import estimate
+from recsim_llm.llm import make_llm
+
+Scores = NDArray[np.float64]
+CUTS = (1, 5, 10)
+_SEED = 0
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.agentcf", description="AgentCF's ranking task.")
+    parser.add_argument("folder", type=Path, help="AgentCF's released data (see benchmarks/agentcf_data.py)")
+    parser.add_argument("--llm", help="also rank with this model, for example transformers:smollm2-135m")
+    options = parser.parse_args()
+    data = read_agentcf(options.folder)
+    print(f"{'NDCG, means over users with 95 % intervals':46}" + "".join(f"@{cut:<22}" for cut in CUTS) + "seconds")
+    for name, rank in rivals(data, options.llm):
+        started = perf_counter()
+        try:
+            scores = rank()
+        except MissingExtraError as missing:
+            print(f"{name:46}left out: {missing}")
+            continue
+        cells = [str(estimate(ndcg(scores, cut))) for cut in CUTS]
+        print(f"{name:46}" + "".join(f"{cell:23}" for cell in cells) + f"{perf_counter() - started:.1f}", flush=True)
+    print()
+    for line in [*leak(data), *agentcf_replay.lines(agentcf_replay.replay(data.examples))]:
+        print(line)
+
+
+def ndcg(scores: Scores, cut: int) -> Scores:
+    """(U,) NDCG@cut of (U, C) scores whose last column is the truth; equals are averaged over their orders."""
+    truth = scores[:, -1:]
+    above = (scores > truth).sum(axis=1)
+    equal = (scores == truth).sum(axis=1)
+    places = np.arange(scores.shape[1])
+    gains = np.where(places < cut, 1.0 / np.log2(places + 2.0), 0.0)
+    sums = np.concatenate([[0.0], np.cumsum(gains)])
+    result: Scores = (sums[above + equal] - sums[above]) / equal
+    return result
+
+
+def rivals(data: AgentCFData, llm: str | None) -> Iterator[tuple[str, Callable[[], Scores]]]:
+    """Names, and how each scores the candidates: (U, 10) scores, the truth last."""
+    zeros = np.zeros((len(data.truths), CANDIDATES))
+    yield "random (exact)", lambda: zeros
+    yield "popularity", lambda: popularity(data)
+    yield "inverse popularity", lambda: -popularity(data)
+    yield "BM25, history against items", lambda: bm25(data, _history_texts(data), _start_texts(data))
+    yield "BPR", lambda: _pick(data, bpr(data))
+    yield "SASRec", lambda: _pick(data, sasrec_scores(data.train, data.histories, len(data.catalogue), _SEED))
+    yield "published memories, BM25", lambda: bm25(data, _user_memories(data), _item_memories(data))
+    yield "published memories, hash encoder", lambda: encoder(data)
+    yield "LLMRank as released", lambda: llmrank(data)
+    if llm is not None:
+        yield from _agentcf(data, llm)
+
+
+def popularity(data: AgentCFData) -> Scores:
+    """How often a candidate occurs in the training part."""
+    return _pick(data, np.tile(_train_counts(data), (len(data.truths), 1)))
+
+
+def _train_counts(data: AgentCFData) -> Scores:
+    items = [item for row in data.train for item in row]
+    return np.bincount(items, minlength=len(data.catalogue)).astype(np.float64)
+
+
+def bm25(data: AgentCFData, queries: Sequence[str], documents: Sequence[str]) -> Scores:
+    """BM25 of each user's text against the texts of the candidates; document frequencies over all N items."""
+    try:
+        import bm25s
+    except ImportError as error:
+        raise MissingExtraError("bm25s", "dev", "The BM25 row") from error
+    index = bm25s.BM25()
+    index.index(bm25s.tokenize(list(documents), stopwords="en", show_progress=False), show_progress=False)
+    tokens = bm25s.tokenize(list(queries), stopwords="en", return_ids=False, show_progress=False)
+    return _pick(data, np.stack([np.asarray(index.get_scores(words), dtype=np.float64) for words in tokens]))
+
+
+def bpr(data: AgentCFData) -> Scores:
+    """BPR-MF (Rendle et al., 2009) on the training part, mean of 5 seeds."""
+    try:
+        from implicit.cpu.bpr import BayesianPersonalizedRanking
+    except ImportError as error:
+        raise MissingExtraError("implicit", "cf", "The BPR row") from error
+    import scipy.sparse as sp
+
+    rows = np.repeat(np.arange(len(data.train)), [len(row) for row in data.train])
+    items = np.concatenate([np.asarray(row) for row in data.train])
+    log = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, items)), shape=(len(data.train), len(data.catalogue)))
+    total = np.zeros(log.shape)
+    for seed in range(5):
+        model = BayesianPersonalizedRanking(factors=32, iterations=200, num_threads=1, random_state=seed)
+        model.fit(log, show_progress=False)
+        total += model.user_factors @ model.item_factors.T
+    return total
+
+
+def encoder(data: AgentCFData) -> Scores:
+    """Cosine of the published final memories of user and item."""
+    users, items = (
+        np.asarray(HashEncoder().encode(texts), dtype=np.float64)
+        for texts in (_user_memories(data), _item_memories(data))
+    )
+    return _pick(data, users @ items.T / np.linalg.norm(items, axis=1).clip(1e-9))
+
+
+def llmrank(data: AgentCFData) -> Scores:
+    """The released ranking; it may lack the truth's nine companions of ours, but never the truth."""
+    scores = np.zeros((len(data.truths), CANDIDATES))
+    for user, ranking in enumerate(data.llmrank):
+        place = ranking.index(data.truths[user])
+        # The candidates were theirs: only how many stood above the truth can be compared.
+        scores[user, :place] = 1.0
+        scores[user, place:-1] = -1.0
+    return scores
+
+
+def _agentcf(data: AgentCFData, spec: str) -> Iterator[tuple[str, Callable[[], Scores]]]:
+    llm = make_llm(spec)
+    blank = AgentCFMemories(data.catalogue, "CD")
+
+    def rank(memories: AgentCFMemories, variant: str, answers: str) -> Scores:
+        requests = [
+            RankRequest(user, shuffled(data.candidates(user), _SEED, user), tuple(data.histories[user]))
+            for user in range(len(data.truths))
+        ]
+        counts = AnswerCounts()
+        orders = rank_agentcf(llm, memories, requests, variant, answers, HashEncoder(), counts)
+        if counts.malformed:
+            print(f"  {counts.malformed} malformed, {counts.reasked} asked again, {counts.fallbacks} left as listed:")
+        rows = [[-order.index(item) for item in data.candidates(user)] for user, order in enumerate(orders)]
+        return np.array(rows, dtype=np.float64)
+
+    for variant in VARIANTS:
+        yield f"AgentCF {variant}, published memories, labels", lambda v=variant: rank(data.memories, v, "labels")
+    yield "AgentCF basic, start memories, labels", lambda: rank(blank, "basic", "labels")
+    yield "AgentCF history, start memories, labels", lambda: rank(blank, "history", "labels")
+    yield "AgentCF basic, published memories, text", lambda: rank(data.memories, "basic", "text")
+
+
+def leak(data: AgentCFData) -> Iterator[str]:
+    """What can be known of a candidate without knowing the user: whether it occurs in training at all."""
+    unseen = _pick(data, np.tile(_train_counts(data) == 0, (len(data.truths), 1)).astype(np.float64))
+    yield (
+        f"Leak of the split: {unseen[:, -1].mean():.0%} of true items and {unseen[:, :-1].mean():.0%} of the others "
+        "never occur in training (sparse split: 91 % and 25 %): whatever notices an item that was not trained "
+        "on wins by it."
+    )
+
+
+def _pick(data: AgentCFData, scores_UN: Scores) -> Scores:
+    return np.stack([scores_UN[user, data.candidates(user)] for user in range(len(data.truths))])
+
+
+def _start_texts(data: AgentCFData) -> list[str]:
+    return [f"{item.title} {' '.join(item.genres)}" for item in data.catalogue]
+
+
+def _history_texts(data: AgentCFData) -> list[str]:
+    texts = _start_texts(data)
+    return [" ".join(texts[item] for item in history) for history in data.histories]
+
+
+def _user_memories(data: AgentCFData) -> list[str]:
+    return [data.memories.user(user) for user in range(len(data.truths))]
+
+
+def _item_memories(data: AgentCFData) -> list[str]:
+    return [data.memories.item(item) for item in range(len(data.catalogue))]
+
+
+if __name__ == "__main__":
+    main()

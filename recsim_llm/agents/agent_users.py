@@ -1,0 +1,210 @@
+"""A population of agents of one kind behind `UserModel` and `Inhabitants`: one batched `generate` a round for all.
+
+What a kind does not say is here: who is in which session, the running satisfaction, the clock, the hazard of leaving, and
+what agents say to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+
+from recsim_llm.agents import social_turns
+from recsim_llm.agents.agent_kind import Agent, AgentKind
+from recsim_llm.agents.clock import PAGE_HOURS, WATCH_HOURS
+from recsim_llm.agents.inhabitants import Message
+from recsim_llm.agents.leaving import leave_probability
+from recsim_llm.agents.memory.protocol import Event
+from recsim_llm.agents.reading import AnswerCounts
+from recsim_llm.agents.social_turns import SocialTexts
+from recsim_llm.agents.statistical import page_satisfaction
+from recsim_llm.llm.converse import converse, garbage_collection_paused
+from recsim_llm.llm.protocol import LLM
+from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses, State
+
+RECALLED = 5
+"""Memories recalled for a page: the k of Agent4Rec and of RecAgent's long-term memory."""
+
+
+class AgentUsers:
+    """Language-model agents of one kind (see `agents.user_model.UserModel` and `agents.inhabitants.Inhabitants`).
+
+    Args:
+        llm: Answers the prompts.
+        kind: The design of the agents, with the memory of all of them.
+        social: What they need to plan, search, chat and post.
+        activity: (U,) trait levels 1..3, for patience.
+    """
+
+    def __init__(self, llm: LLM, kind: AgentKind, social: SocialTexts, activity: Ints) -> None:
+        self.llm, self.kind = llm, kind
+        self.num_users, self.num_items, self.rating_levels = kind.num_users, kind.num_items, kind.rating_levels
+        self._social, self._activity = social, activity
+        self._agents: dict[int, Agent] = {}
+
+    @property
+    def counts(self) -> AnswerCounts:
+        """What the model answered, counted."""
+        return self.kind.counts
+
+    def agent(self, handle: int) -> Agent:
+        """The agent under a handle."""
+        return self._agents[handle]
+
+    def reset(self, sessions: Ints, users: Ints, keys: Keys) -> None:
+        """See `UserModel.reset`: these agents are born anew, without memories."""
+        self.kind.memory.forget(sessions, keys)
+        born = [Agent(*row) for row in zip(sessions.tolist(), users.tolist(), keys.tolist(), strict=True)]
+        self._agents |= {agent.handle: agent for agent in born}
+        converse(self.llm, [self.kind.begin(agent) for agent in born])
+
+    def visit(self, agents: Ints, hours: Floats) -> None:
+        """See `Inhabitants.visit`."""
+        for me, hour in zip(self._at(agents), hours.tolist(), strict=True):
+            me.page, me.satisfaction, me.hour = 0, 0.5, hour
+            me.shown.clear()
+
+    def react(self, sessions: Ints, pages: Ints) -> Reaction:
+        """See `UserModel.react`."""
+        here, rows = self._at(sessions), pages.tolist()
+        recalled = self.recall(sessions, [self.kind.query(me, page) for me, page in zip(here, rows, strict=True)])
+        with garbage_collection_paused():
+            turns = [self.kind.react(*row) for row in zip(here, rows, recalled, strict=True)]
+        answers = converse(self.llm, turns)
+        watch = np.array([a.watch for a in answers], dtype=np.float64).reshape(pages.shape)
+        rating = np.array([a.rating for a in answers], dtype=np.float64).reshape(*pages.shape, len(self.rating_levels))
+        thoughts = tuple([a.thought for a in answers])
+        return Reaction(watch, rating, thoughts if any(thoughts) else ())
+
+    def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
+        """See `UserModel.observe`."""
+        here, rows, stars = self._at(sessions), pages.tolist(), responses.ratings_BK.tolist()
+        seen = converse(self.llm, [self.kind.observe(*row) for row in zip(here, rows, stars, strict=True)])
+        repeats = np.array([_repeats(me, page) for me, page in zip(here, rows, strict=True)], dtype=np.float64)
+        self._count(here, rows, responses)
+        self._remember(here, seen)
+        self._remember(here, converse(self.llm, [self.kind.reflect(me) for me in here]))
+        # The page just seen is already counted.
+        numbers = np.array([me.page - 1 for me in here], dtype=np.int64)
+        satisfaction = np.array([me.satisfaction for me in here], dtype=np.float64)
+        activity = self._activity[[me.user for me in here]] if here else np.zeros(0, dtype=np.int64)
+        return leave_probability(self.kind.leaving, numbers, satisfaction, repeats, activity)
+
+    def recall(self, sessions: Ints, queries: Sequence[str], k: int = RECALLED) -> list[list[Event]]:
+        """What each agent remembers that has to do with its query; nothing for "". Changes nothing."""
+        asked = [i for i, query in enumerate(queries) if query]
+        recalled: list[list[Event]] = [[] for _ in queries]
+        if asked:
+            hours = self._hours(sessions[asked])
+            found = self.kind.memory.recall(sessions[asked], [queries[i] for i in asked], hours, k)
+            for i, events in zip(asked, found, strict=True):
+                recalled[i] = events
+        return recalled
+
+    def context(self, session: int, query: str, k: int = RECALLED) -> str:
+        """Who an agent is and what it remembers about a query, as its prompts tell it."""
+        recalled = self.recall(np.array([session]), [query], k)[0]
+        return self.kind.context(self._agents[session], recalled)
+
+    def intend(self, agents: Ints, hours: Floats) -> Floats:
+        """See `Inhabitants.intend`: one label read an agent."""
+        turns = [social_turns.plan(c, self._social, self.counts) for c in self._contexts(agents, hours)]
+        rows = converse(self.llm, turns)
+        return np.array(rows, dtype=np.float64).reshape(len(agents), social_turns.NUM_ACTIONS)
+
+    def search_query(self, agents: Ints, hours: Floats) -> list[str]:
+        """See `Inhabitants.search_query`: one short text an agent; who answers nothing searches a genre they like."""
+        rows = zip(self._at(agents), self._contexts(agents, hours), strict=True)
+        turns = [social_turns.search_query(me.user, context, self._social, self.counts) for me, context in rows]
+        return converse(self.llm, turns)
+
+    def chat(self, agents: Ints, partners: Ints, hours: Floats) -> list[list[Message]]:
+        """See `Inhabitants.chat`: one text a dialogue."""
+        rows = zip(self._at(agents), self._at(partners), self._contexts(agents, hours), strict=True)
+        turns = [social_turns.chat(me, other, context, self._social, self.counts) for me, other, context in rows]
+        return converse(self.llm, turns)
+
+    def post(self, agents: Ints, hours: Floats) -> list[Message]:
+        """See `Inhabitants.post`: one text an agent."""
+        rows = zip(self._at(agents), self._contexts(agents, hours), strict=True)
+        return converse(self.llm, [social_turns.post(me, context, self._social, self.counts) for me, context in rows])
+
+    def advertise(self, item: int, slogan: str) -> None:
+        """See `Inhabitants.advertise`."""
+        self.kind.slogans.pop(item, None)
+        if slogan:
+            self.kind.slogans[item] = slogan
+
+    def change(self, persona: Persona) -> None:
+        """See `Inhabitants.change`."""
+        self._activity = self._activity.copy()
+        self._activity[persona.user] = persona.activity
+        self._social.change(persona)
+        self.kind.change(persona)
+
+    def persona(self, user: int) -> Persona:
+        """A person as described now."""
+        return self._social.persona(user)
+
+    def hear(self, agents: Ints, messages: Sequence[Message], hours: Floats) -> None:
+        """See `Inhabitants.hear`."""
+        users = [me.user for me in self._at(agents)]
+        pairs = zip(users, messages, strict=True)
+        events = [Event(self._social.heard(user, m), social_turns.HEARD_IMPORTANCE, "heard") for user, m in pairs]
+        if events:
+            self.kind.memory.add(agents, events, hours)
+
+    def state(self) -> State:
+        """See `UserModel.state`."""
+        agents = list(self._agents.values())
+        columns = {f.name: [getattr(a, f.name) for a in agents] for f in fields(Agent)}
+        columns["shown"] = [sorted(shown) for shown in columns["shown"]]
+        return {"agents": columns, "memory": self.kind.memory.state(), "kind": self.kind.state()}
+
+    def load(self, state: State) -> None:
+        """See `UserModel.load`."""
+        columns = state["agents"] | {"shown": [set(shown) for shown in state["agents"]["shown"]]}
+        names = [f.name for f in fields(Agent)]
+        rows = zip(*(columns[name] for name in names), strict=True)
+        self._agents = {agent.handle: agent for agent in (Agent(*row) for row in rows)}
+        self.kind.memory.load(state["memory"])
+        self.kind.load(state["kind"])
+
+    def _at(self, sessions: Ints) -> list[Agent]:
+        return [self._agents[session] for session in sessions.tolist()]
+
+    def _hours(self, sessions: Ints) -> Floats:
+        return np.array([me.hour for me in self._at(sessions)], dtype=np.float64)
+
+    def _contexts(self, agents: Ints, hours: Floats) -> list[str]:
+        here = self._at(agents)
+        for me, hour in zip(here, hours.tolist(), strict=True):
+            me.hour = max(me.hour, hour)
+        recalled = self.recall(agents, [self._social.topic(me) for me in here])
+        return [self.kind.context(*row) for row in zip(here, recalled, strict=True)]
+
+    def _count(self, here: list[Agent], pages: list[list[int]], responses: Responses) -> None:
+        pleased = page_satisfaction(responses, self.rating_levels).tolist()
+        memory = self.kind.leaving.memory
+        for me, page, joy, stars in zip(here, pages, pleased, responses.ratings_BK.tolist(), strict=True):
+            me.satisfaction = memory * me.satisfaction + (1.0 - memory) * joy
+            me.page += 1
+            me.shown.update(item for item in page if item != EMPTY)
+            watched = [(given, -item) for item, given in zip(page, stars, strict=True) if given > 0]
+            me.hour += PAGE_HOURS + WATCH_HOURS * len(watched)
+            if watched:
+                me.stars, me.topic = max(watched)[0], -max(watched)[1]
+
+    def _remember(self, here: list[Agent], seen: list[list[Event]]) -> None:
+        rows = [(me, event) for me, events in zip(here, seen, strict=True) for event in events]
+        if rows:
+            handles = np.array([me.handle for me, _ in rows], dtype=np.int64)
+            hours = np.array([me.hour for me, _ in rows], dtype=np.float64)
+            self.kind.memory.add(handles, [event for _, event in rows], hours)
+
+
+def _repeats(me: Agent, page: list[int]) -> float:
+    items = [item for item in page if item != EMPTY]
+    return sum(item in me.shown for item in items) / max(len(items), 1)

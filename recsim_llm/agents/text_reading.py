@@ -1,0 +1,50 @@
+"""Generated texts that survive misbehaving models: parse, ask again with a reminder, then None, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import TypeVar
+
+from recsim_llm.agents.reading import MAX_REASKS, AnswerCounts
+from recsim_llm.types import Completion, Prompt
+
+T = TypeVar("T")
+
+
+def ask_text(
+    prompts: Sequence[Prompt], parse: Callable[[str], T | None], remind: str, counts: AnswerCounts
+) -> Generator[Sequence[Prompt], Sequence[Completion], list[T | None]]:
+    """Yield text prompts until `parse` makes something of each answer.
+
+    Args:
+        prompts: Prompts without choices.
+        parse: Reads an answer; None where it cannot be used.
+        remind: Text added to a question that is asked again.
+        counts: Counters to add to. A usable text counts with label mass 1.
+
+    Returns:
+        What was parsed, in order; None where no attempt could be used. The caller declares the fallback.
+    """
+    counts.asked += len(prompts)
+    completions = yield prompts
+    found = [parse(completion.text) for completion in completions]
+    for attempt in range(1, MAX_REASKS + 1):
+        open_ = [i for i, value in enumerate(found) if value is None]
+        if not open_:
+            break
+        counts.malformed += len(open_)
+        counts.reasked += len(open_)
+        again = yield [_reminded(prompts[i], remind, attempt) for i in open_]
+        for i, completion in zip(open_, again, strict=True):
+            found[i] = parse(completion.text)
+    lost = sum(value is None for value in found)
+    counts.malformed += lost
+    counts.fallbacks += lost
+    counts.usable += len(found) - lost
+    counts.label_mass += len(found) - lost
+    return found
+
+
+def _reminded(prompt: Prompt, remind: str, attempt: int) -> Prompt:
+    # Another seed, because the same question asked again of a sampled model must be another draw.
+    return prompt._replace(question=f"{prompt.question}\n{remind}", seed=prompt.seed + attempt)

@@ -1,0 +1,326 @@
+"""A society: a population over rounds of simulated time. Knows no Gymnasium and no policy (`society_env`, `experiments`).
+
+People wake from an event queue, so that who sleeps costs nothing. In a round everybody who wakes decides what to do; those
+who visit are served page by page; then chats and posts travel along the graph, each delivered once to each receiver. What
+happens to a person depends on the seed and on what they were shown and told, not on the order in which people are served.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from recsim_llm.agents.clock import PAGE_HOURS, ROUND_HOURS, TALK_HOURS, WATCH_HOURS
+from recsim_llm.agents.inhabitants import Action, Inhabitants, Message
+from recsim_llm.agents.search import CatalogueSearch
+from recsim_llm.agents.social_graph import SocialGraph
+from recsim_llm.data.dataset import Ratings
+from recsim_llm.environments.sessions import Outcome, PageRules, Sessions, session_keys
+from recsim_llm.errors import ConfigError
+from recsim_llm.seeding import Stream, uniforms
+from recsim_llm.types import EMPTY, Floats, Ints, Keys, Observation, Persona
+
+
+@dataclass(frozen=True, slots=True)
+class SocietyRules:
+    """The rules of a society.
+
+    Attributes:
+        rounds: Rounds of simulated time.
+        round_hours: Simulated hours a round (RecAgent: 5).
+        gap_hours: Mean hours between the end of what a person did and their next waking, by activity level 1, 2, 3;
+            exponentially distributed. Declared.
+        page: The rules of visits.
+    """
+
+    rounds: int = 10
+    round_hours: float = ROUND_HOURS
+    gap_hours: tuple[float, float, float] = (40.0, 15.0, 5.0)
+    page: PageRules = field(default_factory=lambda: PageRules(max_pages=5))
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.round_hours <= 0 or min(self.gap_hours) <= 0:
+            raise ConfigError("A society needs at least 1 round, and hours above 0.")
+
+
+class SocialEvent(NamedTuple):
+    """One row of a society's diary.
+
+    Attributes:
+        round: Number of the round, from 0.
+        hour: Simulated hours since the run began.
+        user: Who did it, or who heard it.
+        action: "nothing", "browse", "search", "chat", "post", or "hear" (a message reached this user).
+        other: The partner of a chat, the author of what is heard; EMPTY for nobody (an author outside: EMPTY too).
+        item, stars: What a message is about, EMPTY and 0 where nothing is known.
+        text: The query, or what was said.
+        session: Number of the visit, EMPTY where there is none.
+    """
+
+    round: int
+    hour: float
+    user: int
+    action: str
+    other: int = EMPTY
+    item: int = EMPTY
+    stars: float = 0.0
+    text: str = ""
+    session: int = EMPTY
+
+
+class Society:
+    """Everybody's life, round by round: `open_round`, `serve` until nobody is `waiting`, `close_round`.
+
+    Args:
+        inhabitants: The population; handles are user ids.
+        members: (M,) user ids who live here, ascending.
+        activity: (U,) trait levels 1..3, for how often people wake.
+        graph: Who knows whom; may be replaced between rounds.
+        search: The search box; None where there is none: who would search browses.
+        rules: The rules.
+        log: Ratings that a platform already holds.
+
+    Attributes:
+        round: Number of the round, from 0; the number of rounds after the last.
+        graph: As above.
+    """
+
+    def __init__(
+        self,
+        inhabitants: Inhabitants,
+        members: Ints,
+        activity: Ints,
+        graph: SocialGraph,
+        search: CatalogueSearch | None,
+        rules: SocietyRules,
+        log: Ratings | None = None,
+    ) -> None:
+        self.inhabitants, self.members, self.rules, self.graph = inhabitants, np.sort(members), rules, graph
+        self._activity, self._search = activity, search
+        self.sessions = Sessions(inhabitants.num_users, inhabitants, rules.page, log)
+        self._member = np.zeros(inhabitants.num_users, dtype=np.bool_)
+        self._member[members] = True
+        self._visit = np.full(inhabitants.num_users, EMPTY, dtype=np.int64)
+        self._hour = np.zeros(inhabitants.num_users)
+        self._wakings = np.zeros(inhabitants.num_users, dtype=np.int64)
+
+    def begin(self, base: Keys) -> None:
+        """Let everybody be born, and draw when they first wake.
+
+        Args:
+            base: Base key of the run, shape ().
+        """
+        members = self.members
+        self._base, self.round, self._visits = base, 0, 0
+        self._lives = session_keys(base, np.arange(self.inhabitants.num_users), np.zeros_like(self._visit))
+        self.sessions.begin(members, members, self._lives[members])
+        self.sessions.ended[:] = True
+        self._visit[:], self._hour[:], self._wakings[:] = EMPTY, 0.0, 0
+        self._queue: list[tuple[float, int]] = []
+        self._diary: list[SocialEvent] = []
+        self._plans: dict[Action, Ints] = {}
+        self._partners = np.zeros(0, dtype=np.int64)
+        self._sleep(members)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last round is over."""
+        return self.round >= self.rules.rounds
+
+    def waiting(self) -> Ints:
+        """Who waits for a page, ascending user ids."""
+        return np.flatnonzero(~self.sessions.ended)
+
+    def observation(self, agents: Ints) -> Observation:
+        """What a policy may see of these agents."""
+        return self.sessions.observation(agents)
+
+    def visit_numbers(self, agents: Ints) -> Ints:
+        """(B,) numbers of the current visits; every visit of the run has one of its own."""
+        return self._visit[agents]
+
+    def hours(self, agents: Ints) -> Floats:
+        """(B,) where these agents are in time: when they last did something, or will next wake."""
+        hours: Floats = self._hour[agents]
+        return hours
+
+    def diary(self) -> list[SocialEvent]:
+        """What has happened since the last time this was asked."""
+        diary, self._diary = self._diary, []
+        return diary
+
+    def open_round(self) -> Outcome | None:
+        """Wake people up and let them decide; searches are answered.
+
+        Returns:
+            What searchers did with the results, for recorders; None where nobody searched.
+        """
+        awake, hours = self._wake()
+        actions = self._decide(awake, hours)
+        self._plans = {action: awake[actions == action] for action in Action}
+        self._partners = self._choose_partners(self._plans[Action.CHAT])
+        visitors = awake[(actions == Action.BROWSE) | (actions == Action.SEARCH)]
+        self._visit[visitors] = self._visits + np.arange(len(visitors))
+        self._visits += len(visitors)
+        self.sessions.begin_again(visitors, session_keys(self._base, visitors, 1 + self._wakings[visitors]))
+        self.inhabitants.visit(visitors, self._hour[visitors])
+        queries = self._queries(self._plans[Action.SEARCH])
+        self._note_plans(awake, actions, queries)
+        return self._answer_searches(self._plans[Action.SEARCH], queries)
+
+    def serve(self, agents: Ints, pages: Ints) -> Outcome:
+        """Show (B, K) pages of the policy to (B,) waiting agents.
+
+        Raises:
+            InvalidActionError: See `Sessions.step`.
+        """
+        outcome = self.sessions.step(agents, pages)
+        self._pass_time(outcome)
+        return outcome
+
+    def close_round(self) -> None:
+        """Let people talk, and fall asleep again."""
+        self._chats(self._plans[Action.CHAT])
+        self._posts(self._plans[Action.POST])
+        awake = np.sort(np.concatenate(list(self._plans.values())))
+        self._sleep(awake)
+        self.round += 1
+
+    def change(self, persona: Persona) -> None:
+        """This person is from now on as described; how often they wake changes with their activity."""
+        self._activity = self._activity.copy()
+        self._activity[persona.user] = persona.activity
+        self.inhabitants.change(persona)
+
+    def deliver(self, receivers: Ints, messages: Sequence[Message], hours: Floats) -> None:
+        """Let agents hear: message i reaches receiver i."""
+        self.inhabitants.hear(receivers, messages, hours)
+        rows = zip(receivers.tolist(), messages, hours.tolist(), strict=True)
+        self._diary += [
+            SocialEvent(self.round, hour, user, "hear", m.author, m.item, m.stars, m.text) for user, m, hour in rows
+        ]
+
+    def _wake(self) -> tuple[Ints, Floats]:
+        end, awake = (self.round + 1) * self.rules.round_hours, []
+        while self._queue and self._queue[0][0] < end:
+            awake.append(heapq.heappop(self._queue))
+        hours = dict((agent, hour) for hour, agent in awake)
+        agents = np.array(sorted(hours), dtype=np.int64)
+        self._hour[agents] = [hours[agent] for agent in agents.tolist()]
+        return agents, self._hour[agents]
+
+    def _sleep(self, agents: Ints) -> None:
+        """Draw when agents wake next: an exponential gap after what they did last."""
+        gaps = np.array(self.rules.gap_hours)[self._activity[agents] - 1]
+        self._wakings[agents] += 1
+        draws = uniforms(self._lives[agents], Stream.WAKE, self._wakings[agents])
+        self._hour[agents] -= gaps * np.log1p(-draws)
+        for hour, agent in zip(self._hour[agents].tolist(), agents.tolist(), strict=True):
+            heapq.heappush(self._queue, (hour, agent))
+
+    def _decide(self, awake: Ints, hours: Floats) -> Ints:
+        if not len(awake):
+            return np.zeros(0, dtype=np.int64)
+        edges = np.cumsum(self.inhabitants.intend(awake, hours)[:, :-1], axis=1)
+        draws = uniforms(self._lives[awake], Stream.ACTION, self._wakings[awake])
+        actions: Ints = (draws[:, None] >= edges).sum(axis=1)
+        if self._search is None:
+            actions[actions == Action.SEARCH] = Action.BROWSE
+        # Nobody to talk to: nobody listens, so nothing is said and nothing is paid.
+        alone = np.array([not len(self._friends(agent)) for agent in awake.tolist()])
+        actions[alone & np.isin(actions, [Action.CHAT, Action.POST])] = Action.NOTHING
+        return actions
+
+    def _friends(self, agent: int) -> Ints:
+        found = self.graph.neighbours(agent)
+        here: Ints = found[self._member[found]]
+        return here
+
+    def _choose_partners(self, agents: Ints) -> Ints:
+        draws = uniforms(self._lives[agents], Stream.GRAPH, self._wakings[agents])
+        return np.array(
+            [self._friend(*row) for row in zip(agents.tolist(), draws.tolist(), strict=True)], dtype=np.int64
+        )
+
+    def _friend(self, agent: int, draw: float) -> int:
+        """One friend, with probability proportional to closeness."""
+        found = self.graph.neighbours(agent)
+        here = self._member[found]
+        edges = np.cumsum(self.graph.closeness(agent)[here])
+        place = int(np.searchsorted(edges, draw * edges[-1], side="right"))
+        return int(found[here][min(place, len(edges) - 1)])
+
+    def _queries(self, searchers: Ints) -> list[str]:
+        return self.inhabitants.search_query(searchers, self._hour[searchers]) if len(searchers) else []
+
+    def _note_plans(self, awake: Ints, actions: Ints, queries: Sequence[str]) -> None:
+        asked = dict(zip(self._plans[Action.SEARCH].tolist(), queries, strict=True))
+        partners = dict(zip(self._plans[Action.CHAT].tolist(), self._partners.tolist(), strict=True))
+        for agent, action in zip(awake.tolist(), actions.tolist(), strict=True):
+            visits = action in {Action.BROWSE, Action.SEARCH}
+            session = int(self._visit[agent]) if visits else EMPTY
+            name, hour = Action(action).name.lower(), float(self._hour[agent])
+            self._diary.append(
+                SocialEvent(
+                    self.round,
+                    hour,
+                    agent,
+                    name,
+                    partners.get(agent, EMPTY),
+                    text=asked.get(agent, ""),
+                    session=session,
+                )
+            )
+
+    def _answer_searches(self, searchers: Ints, queries: Sequence[str]) -> Outcome | None:
+        """Results are the first page of a visit; who finds nothing goes on to the recommendations."""
+        if self._search is None or not len(searchers):
+            return None
+        pages = self._search.search(queries, self.rules.page.page_size)
+        found = (pages != EMPTY).any(axis=1)
+        if not found.any():
+            return None
+        outcome = self.sessions.show(searchers[found], pages[found])
+        self._pass_time(outcome)
+        return outcome
+
+    def _pass_time(self, outcome: Outcome) -> None:
+        watched = outcome.responses.watched_BK.sum(axis=1)
+        self._hour[outcome.users] += PAGE_HOURS + WATCH_HOURS * watched
+
+    def _chats(self, agents: Ints) -> None:
+        if not len(agents):
+            return
+        dialogues = self.inhabitants.chat(agents, self._partners, self._hour[agents])
+        self._hour[agents] += TALK_HOURS
+        # All dialogues come from what people knew before; then all are heard, in the order of who began them.
+        receivers: list[int] = []
+        messages: list[Message] = []
+        for agent, partner, dialogue in zip(agents.tolist(), self._partners.tolist(), dialogues, strict=True):
+            for message in dialogue:
+                receivers += [agent, partner]
+                messages += [message, message]
+        self._deliver(receivers, messages)
+
+    def _posts(self, agents: Ints) -> None:
+        if not len(agents):
+            return
+        posts = self.inhabitants.post(agents, self._hour[agents])
+        self._hour[agents] += TALK_HOURS
+        receivers: list[int] = []
+        messages: list[Message] = []
+        for agent, message in zip(agents.tolist(), posts, strict=True):
+            audience = [agent, *self._friends(agent).tolist()]
+            receivers += audience
+            messages += [message] * len(audience)
+        self._deliver(receivers, messages)
+
+    def _deliver(self, receivers: list[int], messages: list[Message]) -> None:
+        if receivers:
+            # Heard by the end of the round; a visit may have lasted longer than that.
+            hours = np.maximum(self._hour[receivers], (self.round + 1) * self.rules.round_hours)
+            self.deliver(np.array(receivers, dtype=np.int64), messages, hours)

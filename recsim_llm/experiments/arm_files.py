@@ -1,0 +1,78 @@
+"""What a run's folder keeps besides its recording, so that it can be resumed and replayed: policies and interventions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from recsim_llm.agents.population import Population, SocialPopulation
+from recsim_llm.errors import RecordingError
+from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.interventions import Intervention, from_json, to_json
+from recsim_llm.experiments.trajectory import Cast, switched, wide_page
+from recsim_llm.policies import load_policy, make_policy
+from recsim_llm.policies.protocol import FittedPolicy
+
+PLAN = "interventions.json"
+
+
+def fit_missing(
+    config: SimulationConfig, cast: Cast, interventions: Sequence[Intervention], folder: Path
+) -> dict[str, FittedPolicy]:
+    """The policies that this run needs and its folder does not hold yet, fitted."""
+    wide = replace(config, page_size=wide_page(config, interventions))
+    names = [name for name in policy_names(config, interventions) if not policy_path(folder, name, config).exists()]
+    return {policy_path(folder, name, config).name: fit(wide, cast.population, name) for name in names}
+
+
+def policy_names(config: SimulationConfig, interventions: Sequence[Intervention]) -> list[str]:
+    """The policies of a run: its own, then those that it is switched to."""
+    return list(dict.fromkeys([config.policies[0], *switched(interventions)]))
+
+
+def fit(config: SimulationConfig, population: Population | SocialPopulation, name: str) -> FittedPolicy:
+    """Fit a policy to what the platform already holds."""
+    return make_policy(name, population.log, population.dataset.catalogue, config.page_size, config.seed)
+
+
+def policy_path(folder: Path, name: str, config: SimulationConfig) -> Path:
+    """Where a run keeps a policy: its own in `policy.npz`, one that it is switched to under its name."""
+    return folder / ("policy.npz" if name == config.policies[0] else f"policy-{name}.npz")
+
+
+def save_policies(folder: Path, fitted: Mapping[str, FittedPolicy]) -> None:
+    """Write fitted policies, by file name."""
+    for name, policy in fitted.items():
+        partial = (folder / name).with_suffix(".tmp.npz")
+        policy.save(partial)
+        partial.replace(folder / name)
+
+
+def load_policies(
+    folder: Path, config: SimulationConfig, interventions: Sequence[Intervention]
+) -> dict[str, FittedPolicy]:
+    """A run's policies, always read from their files, so that a resumed run has the very same ones."""
+    names = policy_names(config, interventions)
+    return {name: load_policy(policy_path(folder, name, config)) for name in names}
+
+
+def keep_plan(folder: Path, interventions: Sequence[Intervention]) -> None:
+    """Write the interventions of a run's arm.
+
+    Raises:
+        RecordingError: The run was begun with others.
+    """
+    text = json.dumps(to_json(interventions), indent=1, ensure_ascii=False)
+    path = folder / PLAN
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise RecordingError(f"{folder} was begun with other interventions. Choose another --out folder.")
+    if interventions:
+        path.write_text(text, encoding="utf-8")
+
+
+def kept_plan(folder: Path) -> tuple[Intervention, ...]:
+    """The interventions of a run's arm."""
+    path = folder / PLAN
+    return from_json(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else ()

@@ -1,0 +1,104 @@
+"""What is simulated: one frozen dataclass, which is the command line, a run's manifest and the Python call at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any
+
+import tyro
+
+from recsim_llm.environments.sessions import PageRules
+from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.policies import POLICIES
+from recsim_llm.trajectories import Run
+
+DEFAULT_LLM = "transformers:smollm2-135m"
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationConfig:
+    """What is simulated. Two runs of one config give the same steps.
+
+    Attributes:
+        dataset: A data set's name ('recsim-llm data list') or a folder.
+        user_model: 'statistical' (arrays, very fast), or language-model agents: 'agent4rec', 'recagent', 'agentcf',
+            'llm' (the plainest). An option goes behind a colon: 'agent4rec:text', 'agentcf:FOLDER'.
+        llm: Backend of LLM users: transformers:NAME_OR_FOLDER, openai:MODEL, or uniform (a stand-in).
+        policies: Policies to compare; each gets its own run over the same users and the same random numbers.
+        users: How many people visit, one session each; with rounds, how many live in the society.
+        pages: Pages after which a session is cut off.
+        page_size: Items a page.
+        reward: 'rating' (sum of stars of watched items) or 'watch' (their number).
+        seed: Seed of who visits and of all sampling.
+        batch_size: Sessions side by side; changes speed and memory, not what happens (learning policies apart).
+        rounds: 0: separate sessions. N: a society that lives for N rounds of simulated time.
+        graph: Who knows whom in a society: homophily, homophily:20, barabasi-albert:3, watts-strogatz:10,0.1, none, or a
+            CSV file.
+        interventions: A TOML file of interventions by date (docs/interventions.md); each policy then gets a second run
+            without them, on the same random numbers.
+        encoder: What makes vectors of memories: 'hash', 'minilm', or a sentence-transformers folder.
+    """
+
+    dataset: str = "synthetic"
+    user_model: str = "statistical"
+    llm: str = DEFAULT_LLM
+    policies: Annotated[tuple[str, ...], tyro.conf.arg(name="policy")] = ("random", "popularity", "ease")
+    users: int = 100
+    pages: int = 5
+    page_size: int = 10
+    reward: str = "rating"
+    seed: int = 0
+    batch_size: int = 256
+    rounds: int = 0
+    graph: str = "homophily"
+    interventions: str = ""
+    encoder: str = "hash"
+
+    def check(self) -> None:
+        """Refuse what cannot work.
+
+        Not on construction, where the command line's parser would wrap the sentence in its own.
+
+        Raises:
+            ConfigError: No such policy, or a number out of range.
+        """
+        unknown = [name for name in self.policies if name not in POLICIES]
+        if unknown or not self.policies:
+            raise ConfigError(f"There is no policy {', '.join(unknown)!r}. Policies: {', '.join(POLICIES)}.")
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}.")
+        if self.rounds < 0:
+            raise ConfigError(f"rounds must be 0 (separate sessions) or more, not {self.rounds}.")
+        if self.interventions and not self.rounds:
+            raise ConfigError("Interventions have dates: they need a society (--rounds N).")
+        _ = self.rules
+
+    @property
+    def asks_llm(self) -> bool:
+        """Whether users are played by a language model."""
+        return self.user_model != "statistical"
+
+    @property
+    def rules(self) -> PageRules:
+        """The rules of the environment."""
+        return PageRules(page_size=self.page_size, max_pages=self.pages, reward=self.reward)
+
+
+def config_of(run: Run) -> SimulationConfig:
+    """The config a run was made with.
+
+    Raises:
+        RecordingError: It was made by a version with other options.
+    """
+    known = {f.name for f in fields(SimulationConfig)}
+    stored: Mapping[str, Any] = run.manifest.config
+    if set(stored) != known:
+        differing = ", ".join(sorted(set(stored) ^ known))
+        raise RecordingError(f"{run.folder}: recorded by a version with other options ({differing}).")
+    return SimulationConfig(**{**stored, "policies": tuple(stored["policies"])})
+
+
+def config_json(config: SimulationConfig) -> dict[str, Any]:
+    """The config as JSON values, as a run's manifest holds it."""
+    return {**asdict(config), "policies": list(config.policies)}

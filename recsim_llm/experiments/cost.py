@@ -1,0 +1,61 @@
+"""What a simulation would cost at most, before a model is loaded or paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from recsim_llm.agents.user_model import UserModel
+from recsim_llm.experiments.arm_files import fit, policy_names
+from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.interventions import Intervention
+from recsim_llm.experiments.simulate import arms
+from recsim_llm.experiments.trajectory import assemble, stream, wide_page
+from recsim_llm.llm import make_llm
+from recsim_llm.trajectories import RecordingLLM
+from recsim_llm.types import Completion
+
+
+class NobodyLeaves:
+    """A population whose users answer as `users` do, but never leave: for the most that a simulation can cost."""
+
+    def __init__(self, users: UserModel) -> None:
+        self._users = users
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._users, name)
+
+    def observe(self, sessions: Any, pages: Any, responses: Any) -> Any:
+        """Zero probability of leaving; the users remember, and are asked, all the same."""
+        return np.zeros_like(self._users.observe(sessions, pages, responses))
+
+
+def dry_run(config: SimulationConfig) -> Iterator[tuple[str, int, int]]:
+    """The most that each policy's run can cost: yields (policy, LLM calls, prompt tokens).
+
+    The simulation is run with a model that answers everything uniformly, and nobody leaves before the last page. Tokens
+    are estimated as characters / 4. Identical prompts of one round count once; answers already in a cache count.
+    In a society, who wakes when is as in the run itself, but what they decide to do is not known without the model.
+    """
+    config.check()
+    plans = arms(config)
+    for name in config.policies:
+        for suffix, interventions in plans.items():
+            if not config.asks_llm:
+                yield f"{name}{suffix}", 0, 0
+                continue
+            yield f"{name}{suffix}", *_dry_arm(replace(config, policies=(name,)), interventions)
+
+
+def _dry_arm(config: SimulationConfig, interventions: tuple[Intervention, ...]) -> tuple[int, int]:
+    recorder = RecordingLLM(make_llm("uniform"), dict[bytes, Completion]())
+    cast = assemble(config, recorder)
+    stay = replace(cast.population, users=NobodyLeaves(cast.population.users))  # type: ignore[type-var]
+    wide = replace(config, page_size=wide_page(config, interventions))
+    policies = {name: fit(wide, cast.population, name) for name in policy_names(config, interventions)}
+    for _ in stream(config, replace(cast, population=stay), policies, interventions):
+        recorder.drain()
+    return recorder.usage.calls, recorder.usage.prompt_tokens

@@ -1,0 +1,101 @@
+"""What every memory must do, as tests to inherit: subclass `MemoryContract` and say how to make one."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from recsim_llm.agents.memory.protocol import Event, Memory
+from recsim_llm.types import Ints
+
+_TEXTS = (
+    "Watched Aliens and gave it 5 of 5.",
+    "Watched Babe and gave it 2 of 5.",
+    "person 3 said: Brazil is worth seeing.",
+    "I felt satisfied with the site.",
+    "Did not watch Casper; Nixon.",
+    "Crème brûlée 東京 🎬 \udc80 film",
+)
+
+
+class MemoryContract:
+    """Inherit and override `make`; class names of tests begin with Test."""
+
+    max_bytes = 4000
+    """Bytes that no recalled text exceeds."""
+
+    def make(self) -> Memory:
+        """An empty memory; two calls give equal ones."""
+        raise NotImplementedError
+
+    def lived(self, agents: Ints, texts: tuple[str, ...] = _TEXTS) -> Memory:
+        """A memory in which agent a has lived through `texts`, beginning with the a-th."""
+        memory = self.make()
+        memory.forget(agents, np.arange(len(agents), dtype=np.uint64) * 0 + agents.astype(np.uint64))
+        for hour in range(len(texts)):
+            events = [Event(texts[(hour + a) % len(texts)], 0.9) for a in agents.tolist()]
+            memory.add(agents, events, np.full(len(agents), float(hour)))
+        return memory
+
+    def _recall(self, memory: Memory, agents: Ints, k: int = 3, query: str = "What about Aliens?") -> list[list[Event]]:
+        return memory.recall(agents, [query] * len(agents), np.full(len(agents), 10.0), k)
+
+    def test_recalling_changes_nothing(self) -> None:
+        """Asked twice, it says the same; and its state is the same."""
+        agents = np.arange(3)
+        memory = self.lived(agents)
+        before = repr(memory.state())
+        assert self._recall(memory, agents) == self._recall(memory, agents)
+        assert repr(memory.state()) == before
+
+    def test_no_more_than_asked_for_and_what_was_lived(self) -> None:
+        """At most k events, all of them this agent's own."""
+        agents = np.arange(2)
+        memory = self.lived(agents)
+        for k in (0, 1, 2, 100):
+            for events in self._recall(memory, agents, k):
+                assert len(events) <= k
+                assert all(len(e.text.encode("utf-8", "surrogatepass")) <= self.max_bytes for e in events)
+
+    def test_neither_batch_nor_order_matters(self) -> None:
+        """An agent alone remembers what it does among others."""
+        agents = np.array([4, 0, 2])
+        together = self._recall(self.lived(agents), agents)
+        for agent, events in zip(agents.tolist(), together, strict=True):
+            alone = np.array([agent])
+            assert self._recall(self.lived(alone), alone)[0] == events
+
+    def test_forgetting_is_complete(self) -> None:
+        """After `forget` there is nothing; others keep theirs."""
+        agents = np.arange(2)
+        memory = self.lived(agents)
+        kept = self._recall(memory, np.array([1]))
+        memory.forget(np.array([0]))
+        assert self._recall(memory, np.array([0])) == [[]]
+        assert self._recall(memory, np.array([1])) == kept
+
+    def test_state_round_trips_through_json(self) -> None:
+        """A restored memory says the same, and goes on the same; a state is arrays and JSON values."""
+        agents = np.arange(3)
+        memory, restored = self.lived(agents), self.make()
+        state = memory.state()
+        json.dumps({k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in state.items()})
+        restored.load(state)
+        for each in (memory, restored):
+            each.add(agents, [Event("Watched Dracula and gave it 4 of 5.", 0.8)] * 3, np.full(3, 11.0))
+        assert self._recall(memory, agents, 5) == self._recall(restored, agents, 5)
+
+    def test_a_long_text_is_cut(self) -> None:
+        """However long an event is, what comes back is bounded."""
+        agents = np.arange(1)
+        memory = self.lived(agents, ("word 東京 " * 5000,))
+        for event in self._recall(memory, agents)[0]:
+            assert len(event.text.encode("utf-8", "surrogatepass")) <= self.max_bytes
+
+    def test_nobody_is_a_batch(self) -> None:
+        """No agents: nothing, not an error."""
+        memory = self.make()
+        memory.forget(np.zeros(0, dtype=np.int64))
+        memory.add(np.zeros(0, dtype=np.int64), [], np.zeros(0))
+        assert self._recall(memory, np.zeros(0, dtype=np.int64)) == []

@@ -1,0 +1,241 @@
+"""Recorded societies: the same bytes after kill -9, replayed without a model, changed by date beside a control arm."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsim_llm.data import load_dataset
+from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.experiments import simulate as module
+from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.cost import dry_run
+from recsim_llm.experiments.interview import exit_interviews, interview_prompt
+from recsim_llm.experiments.metrics import paired_difference
+from recsim_llm.experiments.people import load_people
+from recsim_llm.experiments.relive import relive
+from recsim_llm.experiments.replay import replay
+from recsim_llm.experiments.simulate import simulate
+from recsim_llm.testing.scripted import MisbehavingLLM, hash_choice_llm
+from recsim_llm.trajectories import Run
+
+TOWN = SimulationConfig(policies=("live-popularity",), users=60, rounds=5, pages=3, page_size=4)
+AGENTS = replace(TOWN, user_model="agent4rec", llm="hash", users=12, rounds=3, graph="homophily:40")
+
+
+@pytest.fixture(autouse=True)
+def _fake_backend(monkeypatch):
+    monkeypatch.setattr(module, "_backend", lambda spec: hash_choice_llm(0))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for kind in ("steps", "events") for p in (folder / kind).iterdir()
+    }
+
+
+@pytest.mark.parametrize("config", [TOWN, AGENTS], ids=["statistical", "agents"])
+def test_a_society_is_recorded_and_replayed(config, tmp_path):
+    (run,) = simulate(config, tmp_path / "a", progress=False)
+    (again,) = simulate(replace(config, batch_size=1), tmp_path / "b", progress=False)
+    assert run.finished
+    assert files(run.folder) == files(again.folder)
+    assert replay(run).steps == len(run.step_batch()) > 0
+    events = run.events().to_pylist()
+    assert {e["action"] for e in events} >= {"browse", "search", "chat", "hear"}
+    assert [e["round"] for e in events] == sorted(e["round"] for e in events)
+    visits = {e["session"] for e in events if e["action"] in {"browse", "search"}}
+    assert visits == set(range(len(visits)))
+    assert set(run.step_batch().session.tolist()) == visits
+
+
+def test_a_damaged_diary_is_noticed(tmp_path):
+    (run,) = simulate(TOWN, tmp_path, progress=False)
+    first, second = sorted((run.folder / "events").iterdir())[:2]
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(RecordingError, match="event 0"):
+        replay(run)
+    first.write_bytes(b"PAR1 nonsense")
+    with pytest.raises(RecordingError, match="damaged"):
+        replay(run)
+
+
+@pytest.mark.slow
+def test_kill_9_then_resume_gives_the_same_bytes(tmp_path):
+    config = replace(TOWN, users=150, rounds=25, dataset="synthetic")
+    (whole,) = simulate(config, tmp_path / "whole", progress=False)
+    rng, kills = random.Random(0), 0
+    for trial in range(3):
+        folder = tmp_path / f"killed{trial}"
+        while not _over(folder, rng.uniform(0.9, 2.0)):
+            kills += 1
+        assert files(folder / "live-popularity") == files(whole.folder)
+    assert kills >= 3
+
+
+def _over(folder: Path, seconds: float) -> bool:
+    command = [sys.executable, "-m", "recsim_llm", "simulate", "--policy", "live-popularity", "--users", "150"]
+    command += ["--rounds", "25", "--pages", "3", "--page-size", "4", "--out", str(folder), "--resume"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
+        started = folder / "live-popularity" / "run.json"
+        deadline = time.monotonic() + 60
+        while not started.exists() and child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        try:
+            _, err = child.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.kill(child.pid, signal.SIGKILL)
+            child.communicate()
+            return False
+    assert child.returncode == 0, err
+    return True
+
+
+def test_an_agent_is_brought_back_with_the_memory_it_had(tmp_path):
+    (run,) = simulate(AGENTS, tmp_path, progress=False)
+    personas, raw_ids = load_people(run.folder)
+    events = run.events().to_pylist()
+    user = next(e["user"] for e in events if e["action"] == "hear" and e["other"] != e["user"])
+    raw = raw_ids[[p.user for p in personas].index(user)]
+    asked = "What did your friends say?"
+    start, end = (interview_prompt(run, raw, asked, after) for after in (0, None))
+    assert "said:" not in start.context
+    alone = relive(run, np.array([user])).kind.memory.state()
+    everybody = relive(run, np.array([p.user for p in personas]))
+    everybody.kind.memory.forget(np.array([p.user for p in personas if p.user != user]))
+    heard = [e["text"] for e in events if e["action"] == "hear" and e["user"] == user]
+    assert any(text in stored for text in heard for stored in alone["texts"])
+    assert end.context != start.context
+    assert everybody.context(user, asked) == relive(run, np.array([user])).context(user, asked)
+
+
+def test_everybody_is_asked_at_the_end(tmp_path):
+    (run,) = simulate(AGENTS, tmp_path, progress=False)
+    from recsim_llm.llm import make_llm
+
+    answers = exit_interviews(run, make_llm("uniform"))
+    assert [a.user for a in answers] == load_people(run.folder)[1]
+    assert {a.rating for a in answers} == {1}
+    assert (run.folder / "exit_interviews.json").exists()
+    unusable = exit_interviews(run, hash_choice_llm(0))
+    assert {a.rating for a in unusable} == {None}
+
+
+def test_misbehaving_models_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        module, "_backend", lambda spec: MisbehavingLLM(hash_choice_llm(0), malformed=0.1, refusing=0.1, leaking=0.05)
+    )
+    (run,) = simulate(AGENTS, tmp_path, progress=False)
+    answers = run.manifest.summary["answers"]
+    assert answers["malformed"] > 0
+    assert answers["reasked"] > 0
+    assert replay(run).steps == len(run.step_batch())
+
+
+def plan(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "plan.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def arms(tmp_path, text, **changes):
+    config = replace(TOWN, interventions=plan(tmp_path, text), **changes)
+    treated, control = simulate(config, tmp_path / "runs", progress=False)
+    assert control.manifest.name == "live-popularity-control"
+    for run in (treated, control):
+        assert replay(run).steps == len(run.step_batch())
+    return treated, control
+
+
+def rounds_of(run: Run) -> np.ndarray:
+    """(S,) round of each step, from 1."""
+    starts = {e["session"]: e["round"] + 1 for e in run.events().to_pylist() if e["session"] >= 0}
+    return np.array([starts[session] for session in run.step_batch().session.tolist()])
+
+
+def test_an_advert_stands_in_the_first_slot_while_it_runs(tmp_path):
+    items = load_dataset("synthetic").catalogue
+    treated, control = arms(tmp_path, f'[[advert]]\nround = 2\nuntil = 3\nitem = "{items.raw_ids[7]}"\n')
+    steps, when = treated.step_batch(), rounds_of(treated)
+    searched = {e["session"] for e in treated.events().to_pylist() if e["action"] == "search"}
+    policy_pages = ~(np.isin(steps.session, list(searched)) & (steps.page == 0))
+    during = (when >= 2) & (when <= 3)
+    assert (steps.items[during & policy_pages, 0] == 7).all()
+    assert during.any()
+    assert (steps.items[~during & policy_pages, 0] == 7).mean() < 0.5
+    # Before the first intervention, the arms are one and the same.
+    a, b = steps.take(when < 2).in_order(), control.step_batch().take(rounds_of(control) < 2).in_order()
+    np.testing.assert_array_equal(a.watched, b.watched)
+    gap = paired_difference(control.step_batch(), steps, "reward")
+    assert gap.n > 0
+
+
+def test_a_new_item_is_not_shown_before_its_round_and_never_in_the_control_arm(tmp_path):
+    data = load_dataset("synthetic")
+    top = int(np.bincount(data.ratings.items, minlength=len(data.catalogue)).argmax())
+    treated, control = arms(tmp_path, f'[[new_item]]\nround = 3\nitem = "{data.catalogue.raw_ids[top]}"\n')
+    for run, first in ((treated, 3), (control, 99)):
+        steps, when = run.step_batch(), rounds_of(run)
+        searched = {e["session"] for e in run.events().to_pylist() if e["action"] == "search"}
+        shown = (steps.items == top).any(axis=1) & ~(np.isin(steps.session, list(searched)) & (steps.page == 0))
+        assert not shown[when < first].any()
+        assert (steps.items[:, 0] != -1).all()
+    assert (treated.step_batch().items == top).any()
+
+
+def test_the_policy_is_switched(tmp_path):
+    treated, control = arms(tmp_path, '[[policy]]\nround = 3\npolicy = "random"\n')
+    assert (treated.folder / "policy-random.npz").exists()
+    before, after = (
+        len(np.unique(treated.step_batch().items[m])) for m in (rounds_of(treated) < 3, rounds_of(treated) >= 3)
+    )
+    assert after > 2 * before
+    assert len(np.unique(control.step_batch().items)) < after
+
+
+def test_people_links_and_posts_change_by_date(tmp_path):
+    people = load_dataset("synthetic").people
+    members = [p.user for p in load_people(simulate(TOWN, tmp_path / "who", progress=False)[0].folder)[0]]
+    a, b = (people[u].raw_id for u in members[:2])
+    text = (
+        f'[[profile]]\nround = 2\nuser = "{a}"\nactivity = 3\n'
+        f'[[link]]\nround = 2\nuser_1 = "{a}"\nuser_2 = "{b}"\nrelation = "friend"\ncloseness = 1.0\n'
+        f'[[post]]\nround = 3\nauthor = "platform"\ntext = "Big news"\nto = "everybody"\n'
+    )
+    treated, control = arms(tmp_path, text, graph="none")
+    posts = [e for e in treated.events().to_pylist() if e["text"] == "Big news"]
+    assert sorted(e["user"] for e in posts) == sorted(members)
+    assert {e["round"] for e in posts} == {2}
+    assert not [e for e in control.events().to_pylist() if e["action"] == "hear"]
+
+
+def test_interventions_need_a_society(tmp_path):
+    with pytest.raises(ConfigError, match="--rounds"):
+        simulate(replace(TOWN, rounds=0, interventions=plan(tmp_path, "")), tmp_path / "x")
+
+
+def test_another_plan_is_not_mixed_into_a_run(tmp_path):
+    items = load_dataset("synthetic").catalogue.raw_ids
+    config = replace(TOWN, interventions=plan(tmp_path, f'[[advert]]\nround = 2\nuntil = 3\nitem = "{items[7]}"\n'))
+    run = simulate(config, tmp_path / "runs", progress=False)[0]
+    manifest = run.folder / "run.json"
+    manifest.write_text(manifest.read_text().replace('"finished"', '"interrupted"'))
+    plan(tmp_path, f'[[advert]]\nround = 2\nuntil = 3\nitem = "{items[8]}"\n')
+    with pytest.raises(RecordingError, match="other interventions"):
+        simulate(config, tmp_path / "runs", resume=True, progress=False)
+
+
+def test_a_dry_run_of_a_society_counts_calls():
+    ((name, calls, tokens),) = dry_run(AGENTS)
+    assert name == "live-popularity"
+    assert calls > 12
+    assert tokens > calls
