@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks import environment, label_reads, memory, overhead, policies, server, store
+from benchmarks import environment, label_reads, memory, overhead, policies, recall, server, store
 from benchmarks.table import Benchmark, Row, number, show
 from recsim_llm.errors import MissingExtraError, ModelNotFoundError
 
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "server": server.run,
     "label-reads": label_reads.run,
     "policies": policies.run,
+    "recall": recall.run,
     "store": store.run,
 }
 

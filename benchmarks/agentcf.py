@@ -35,10 +35,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.agentcf", description="AgentCF's ranking task.")
     parser.add_argument("folder", type=Path, help="AgentCF's released data (see benchmarks/agentcf_data.py)")
     parser.add_argument("--llm", help="also rank with this model, for example transformers:smollm2-135m")
+    parser.add_argument("--llm-users", type=int, help="rank with the model for the first so many users only")
     options = parser.parse_args()
     data = read_agentcf(options.folder)
     print(f"{'NDCG, means over users with 95 % intervals':46}" + "".join(f"@{cut:<22}" for cut in CUTS) + "seconds")
-    for name, rank in rivals(data, options.llm):
+    for name, rank in rivals(data, options.llm, options.llm_users):
         started = perf_counter()
         try:
             scores = rank()
@@ -64,7 +65,9 @@ def ndcg(scores: Scores, cut: int) -> Scores:
     return result
 
 
-def rivals(data: AgentCFData, llm: str | None) -> Iterator[tuple[str, Callable[[], Scores]]]:
+def rivals(
+    data: AgentCFData, llm: str | None, llm_users: int | None = None
+) -> Iterator[tuple[str, Callable[[], Scores]]]:
     """Names, and how each scores the candidates: (U, 10) scores, the truth last."""
     zeros = np.zeros((len(data.truths), CANDIDATES))
     yield "random (exact)", lambda: zeros
@@ -77,7 +80,7 @@ def rivals(data: AgentCFData, llm: str | None) -> Iterator[tuple[str, Callable[[
     yield "published memories, hash encoder", lambda: encoder(data)
     yield "LLMRank as released", lambda: llmrank(data)
     if llm is not None:
-        yield from _agentcf(data, llm)
+        yield from _agentcf(data, llm, len(data.truths) if llm_users is None else llm_users)
 
 
 def popularity(data: AgentCFData) -> Scores:
@@ -95,7 +98,7 @@ def bm25(data: AgentCFData, queries: Sequence[str], documents: Sequence[str]) ->
     try:
         import bm25s
     except ImportError as error:
-        raise MissingExtraError("bm25s", "dev", "The BM25 row") from error
+        raise MissingExtraError("bm25s", "social", "The BM25 row") from error
     index = bm25s.BM25()
     index.index(bm25s.tokenize(list(documents), stopwords="en", show_progress=False), show_progress=False)
     tokens = bm25s.tokenize(list(queries), stopwords="en", return_ids=False, show_progress=False)
@@ -141,14 +144,14 @@ def llmrank(data: AgentCFData) -> Scores:
     return scores
 
 
-def _agentcf(data: AgentCFData, spec: str) -> Iterator[tuple[str, Callable[[], Scores]]]:
+def _agentcf(data: AgentCFData, spec: str, users: int) -> Iterator[tuple[str, Callable[[], Scores]]]:
     llm = make_llm(spec)
     blank = AgentCFMemories(data.catalogue, "CD")
 
     def rank(memories: AgentCFMemories, variant: str, answers: str) -> Scores:
         requests = [
             RankRequest(user, shuffled(data.candidates(user), _SEED, user), tuple(data.histories[user]))
-            for user in range(len(data.truths))
+            for user in range(users)
         ]
         counts = AnswerCounts()
         orders = rank_agentcf(llm, memories, requests, variant, answers, HashEncoder(), counts)
@@ -157,11 +160,12 @@ def _agentcf(data: AgentCFData, spec: str) -> Iterator[tuple[str, Callable[[], S
         rows = [[-order.index(item) for item in data.candidates(user)] for user, order in enumerate(orders)]
         return np.array(rows, dtype=np.float64)
 
+    few = f", {users} users" if users < len(data.truths) else ""
     for variant in VARIANTS:
-        yield f"AgentCF {variant}, published memories, labels", lambda v=variant: rank(data.memories, v, "labels")
-    yield "AgentCF basic, start memories, labels", lambda: rank(blank, "basic", "labels")
-    yield "AgentCF history, start memories, labels", lambda: rank(blank, "history", "labels")
-    yield "AgentCF basic, published memories, text", lambda: rank(data.memories, "basic", "text")
+        yield f"AgentCF {variant}, published, labels{few}", lambda v=variant: rank(data.memories, v, "labels")
+    yield f"AgentCF basic, start memories, labels{few}", lambda: rank(blank, "basic", "labels")
+    yield f"AgentCF history, start memories, labels{few}", lambda: rank(blank, "history", "labels")
+    yield f"AgentCF basic, published, text{few}", lambda: rank(data.memories, "basic", "text")
 
 
 def leak(data: AgentCFData) -> Iterator[str]:

@@ -22,7 +22,7 @@ def run(quick: bool) -> Iterator[Row | str]:
     env.reset(seed=0)
     for pages in random_pages(USERS, PAGE, 3):
         observation = cast(Observation, env.step(pages)[0])
-    for name in POLICIES:
+    for name in sorted(set(POLICIES) - {"embeddings"}, key=list(POLICIES).index):  # needs a file of vectors
         try:
             policy = make_policy(name, env.population.log, env.population.dataset.catalogue, PAGE)
         except MissingExtraError as missing:

@@ -37,8 +37,8 @@ class Agent4RecOptions:
     """How agents answer and what they remember.
 
     Attributes:
-        answers: "labels": one label read a page and feelings from a template; "text": generated text under a schema, and
-            feelings generated too, as published.
+        answers: "labels": one label read a page and feelings from a template; "text": generated text under a schema,
+            and feelings generated too, as published.
         tastes: "llm": written by the model from the person's rated titles when the person is first met, as published;
             "genres": the genres that the person rates above and below their own mean.
         show_average: Whether an item is shown with its mean rating, as published; without it, conformity has no object.

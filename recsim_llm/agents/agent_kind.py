@@ -68,7 +68,6 @@ class AgentKind(Protocol):
         num_users: U; user ids are 0..U-1.
         num_items: N; item ids are 0..N-1, EMPTY marks an empty slot.
         rating_levels: (R,) stars, ascending, positive.
-        memory: The memories of all agents.
         leaving: The declared hazard of leaving.
         counts: What models answered, counted.
         slogans: Words shown with an item on every page, by item: adverts. Filled from outside.
@@ -78,10 +77,14 @@ class AgentKind(Protocol):
     num_users: int
     num_items: int
     rating_levels: Floats
-    memory: Memory
     leaving: LeaveParameters
     counts: AnswerCounts
     slogans: dict[int, str]
+
+    @property
+    def memory(self) -> Memory:
+        """The memories of all agents, of whatever design."""
+        ...
 
     def begin(self, me: Agent) -> Turn[None]:
         """Whatever has to be asked before a person is met for the first time (a taste in words); often nothing."""

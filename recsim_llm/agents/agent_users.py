@@ -1,7 +1,7 @@
 """A population of agents of one kind behind `UserModel` and `Inhabitants`: one batched `generate` a round for all.
 
-What a kind does not say is here: who is in which session, the running satisfaction, the clock, the hazard of leaving, and
-what agents say to each other.
+What a kind does not say is here: who is in which session, the running satisfaction, the clock, the hazard of leaving,
+and what agents say to each other.
 """
 
 from __future__ import annotations

@@ -95,6 +95,7 @@ class AgentCF:
         self.memory = VersionMemory(encoder or HashEncoder())
         self._catalogue, self._log = catalogue, log
         self._learned = memories if memories is not None else AgentCFMemories(catalogue)
+        self.slogans: dict[int, str] = {}
         self._current: dict[int, str] = {}
         self._items: dict[int, str] = {}
 
@@ -168,6 +169,9 @@ class AgentCF:
             memory=current, past=earlier, history=had, recent=happened or say["nothing"].template
         )
 
+    def change(self, persona: Persona) -> None:
+        """See `AgentKind.change`: who a person is stands in memories here, so only patience changes, elsewhere."""
+
     def state(self) -> State:
         """See `AgentKind.state`: self-descriptions as they are now, by handle."""
         return {"handles": list(self._current), "texts": list(self._current.values())}
@@ -183,7 +187,8 @@ class AgentCF:
     def _item(self, item: int) -> str:
         if item not in self._items:
             self._items[item] = cut(item_text(self._learned, item), self.options.item_bytes)
-        return self._items[item]
+        slogan = self.slogans.get(item)
+        return self._items[item] if slogan is None else f"{self._items[item]} {slogan}"
 
     def _history(self, user: int) -> list[int]:
         if self._log is None or not self.options.history:

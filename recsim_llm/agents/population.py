@@ -9,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from recsim_llm.agents.agent4rec import Agent4Rec, Agent4RecOptions
 from recsim_llm.agents.agent_kind import AgentKind
 from recsim_llm.agents.agent_users import AgentUsers
+from recsim_llm.agents.agentcf import AgentCF
+from recsim_llm.agents.agentcf_memories import AgentCFMemories
 from recsim_llm.agents.fitting import fit_statistical
 from recsim_llm.agents.inhabitants import Inhabitants
 from recsim_llm.agents.llm_users import LLMUsers
 from recsim_llm.agents.memory.encoder import TextEncoder, make_encoder
 from recsim_llm.agents.persona import build_personas, traits
+from recsim_llm.agents.recagent import RecAgent
 from recsim_llm.agents.search import CatalogueSearch
 from recsim_llm.agents.social_graph import SocialGraph, make_graph
 from recsim_llm.agents.social_turns import SocialTexts
@@ -181,24 +185,17 @@ KindMaker = Callable[[Dataset, Ratings, tuple[Persona, ...], str, TextEncoder], 
 def _agent4rec(
     data: Dataset, log: Ratings, people: tuple[Persona, ...], option: str, encoder: TextEncoder
 ) -> AgentKind:
-    from recsim_llm.agents.agent4rec import Agent4Rec, Agent4RecOptions
-
     options = Agent4RecOptions(answers=option or "labels")
     return Agent4Rec(data.catalogue, people, data.rating_levels, log, encoder, options)
 
 
 def _recagent(data: Dataset, log: Ratings, people: tuple[Persona, ...], option: str, encoder: TextEncoder) -> AgentKind:
-    from recsim_llm.agents.recagent import RecAgent
-
     _no_option("recagent", option)
     return RecAgent(data.catalogue, people, data.rating_levels, encoder)
 
 
 def _agentcf(data: Dataset, log: Ratings, people: tuple[Persona, ...], option: str, encoder: TextEncoder) -> AgentKind:
-    from recsim_llm.agents.agentcf import AgentCF
-    from recsim_llm.agents.agentcf_memories import AgentCFMemories
-
-    memories = AgentCFMemories.load(Path(option)) if option else None
+    memories = AgentCFMemories.load(Path(option), data.catalogue) if option else None
     return AgentCF(data.catalogue, people, data.rating_levels, memories, log, encoder)
 
 

@@ -22,8 +22,8 @@ class AnswerCounts:
         malformed: Answers that could not be used, re-asks included.
         reasked: Prompts sent again with a reminder.
         fallbacks: Questions answered by the fallback: every choice equally likely.
-        label_mass: Sum over usable answers of the probability of all labels together, in the mean over the answer's slots
-            (mean = label_mass / usable).
+        label_mass: Sum over usable answers of the probability of all labels together, in the mean over the answer's
+            slots (mean = label_mass / usable).
         usable: Usable answers.
     """
 

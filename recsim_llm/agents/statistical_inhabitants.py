@@ -1,4 +1,4 @@
-"""Statistical users who live in a society: scripted words, declared habits, and word of mouth. Knows no language model."""
+"""Statistical users who live in a society: scripted words, declared habits, word of mouth. Knows no language model."""
 
 from __future__ import annotations
 

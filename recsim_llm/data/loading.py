@@ -69,7 +69,8 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
 
     Args:
         name_or_path: "synthetic", "synthetic:SEED" or "synthetic:SEED:USERS" (invented, no download), "ml-100k",
-            "ml-1m", "ml-latest-small" (downloaded once), or a folder in the plain format (`data.folder`) or of atomic files (`data.atomic`).
+            "ml-1m", "ml-latest-small" (downloaded once), or a folder in the plain format (`data.folder`) or of atomic
+            files (`data.atomic`).
         cache: Folder for downloads in place of `fetch.cache_dir()`.
 
     Raises:

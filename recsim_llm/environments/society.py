@@ -1,8 +1,9 @@
-"""A society: a population over rounds of simulated time. Knows no Gymnasium and no policy (`society_env`, `experiments`).
+"""A society: a population over rounds of simulated time. Knows neither Gymnasium nor policies.
 
-People wake from an event queue, so that who sleeps costs nothing. In a round everybody who wakes decides what to do; those
-who visit are served page by page; then chats and posts travel along the graph, each delivered once to each receiver. What
-happens to a person depends on the seed and on what they were shown and told, not on the order in which people are served.
+People wake from an event queue, so that who sleeps costs nothing. In a round everybody who wakes decides what to do;
+those who visit are served page by page; then chats and posts travel along the graph, each delivered once to each
+receiver. What happens to a person depends on the seed and on what they were shown and told, not on the order in which
+people are served.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Society-v0: a society behind Gymnasium, one page of one visitor a step; the vector form serves all visitors at once."""
+"""Society-v0: a society behind Gymnasium, one page of one visitor a step; the vector form serves all at once."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
 
     ## Description
     In each round people wake, and browse, search, chat with somebody they know, post to all of them, or do nothing. Who
-    visits sees pages of the policy until they leave; what they watched is what they talk about, and what they hear enters
-    their memories. One episode is all rounds. A search shows its results first, outside the policy.
+    visits sees pages of the policy until they leave; what they watched is what they talk about, and what they hear
+    enters their memories. One episode is all rounds. A search shows its results first, outside the policy.
 
     ## Action Space
     `MultiDiscrete([N] * K)`: a page for the visitor whose observation came last.

@@ -1,4 +1,4 @@
-"""What a run's folder keeps besides its recording, so that it can be resumed and replayed: policies and interventions."""
+"""What a run's folder keeps besides its recording, so that it can be replayed: policies and interventions."""
 
 from __future__ import annotations
 

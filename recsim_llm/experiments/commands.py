@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from recsim_llm.data import get_dataset_files, list_datasets
 from recsim_llm.agents.reading import AnswerCounts
+from recsim_llm.data import get_dataset_files, list_datasets
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.cost import dry_run

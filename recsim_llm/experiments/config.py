@@ -33,8 +33,8 @@ class SimulationConfig:
         seed: Seed of who visits and of all sampling.
         batch_size: Sessions side by side; changes speed and memory, not what happens (learning policies apart).
         rounds: 0: separate sessions. N: a society that lives for N rounds of simulated time.
-        graph: Who knows whom in a society: homophily, homophily:20, barabasi-albert:3, watts-strogatz:10,0.1, none, or a
-            CSV file.
+        graph: Who knows whom in a society: homophily, homophily:20, barabasi-albert:3, watts-strogatz:10,0.1, none, or
+            a CSV file.
         interventions: A TOML file of interventions by date (docs/interventions.md); each policy then gets a second run
             without them, on the same random numbers.
         encoder: What makes vectors of memories: 'hash', 'minilm', or a sentence-transformers folder.

@@ -53,7 +53,7 @@ def dry_run(config: SimulationConfig) -> Iterator[tuple[str, int, int]]:
 def _dry_arm(config: SimulationConfig, interventions: tuple[Intervention, ...]) -> tuple[int, int]:
     recorder = RecordingLLM(make_llm("uniform"), dict[bytes, Completion]())
     cast = assemble(config, recorder)
-    stay = replace(cast.population, users=NobodyLeaves(cast.population.users))  # type: ignore[type-var]
+    stay = replace(cast.population, users=NobodyLeaves(cast.population.users))
     wide = replace(config, page_size=wide_page(config, interventions))
     policies = {name: fit(wide, cast.population, name) for name in policy_names(config, interventions)}
     for _ in stream(config, replace(cast, population=stay), policies, interventions):

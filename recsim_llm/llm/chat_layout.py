@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from recsim_llm.errors import LLMError
+from recsim_llm.llm.slots import SlotTokens
 from recsim_llm.types import Prompt
 
 _SYSTEM, _USER = "RECSIMSYSTEMMARK", "RECSIMUSERMARK"
@@ -43,6 +44,8 @@ class ChatLayout:
         self._encode_frame = lru_cache(maxsize=64)(self._encode_special)
         self.labels = lru_cache(maxsize=1024)(self._labels)
         """`labels(choices, with_system)`: ids of each choice as they follow the generation prompt."""
+        self.slot_tokens = lru_cache(maxsize=1024)(self._slot_tokens)
+        """`slot_tokens(choices, with_system)`: the same for answers of several labels."""
 
     def system(self, prompt: Prompt) -> list[int]:
         """Ids up to the beginning of the user message; never empty."""
@@ -72,6 +75,25 @@ class ChatLayout:
         if not all(encoded) or len(set(encoded)) < len(encoded):
             raise LLMError(f"The choices {choices} are empty or not told apart by this model's tokenizer; rename them.")
         return encoded
+
+    def _slot_tokens(self, choices: tuple[str, ...], with_system: bool) -> SlotTokens:
+        frame = self._with_system if with_system else self._without
+        first = self.labels(choices, with_system)
+        behind = [self._behind(frame, choices[0], choice) for choice in choices]
+        gaps = {ids[:-1] for ids in behind}
+        later = tuple(ids[-1] for ids in behind if ids)
+        if any(len(ids) != 1 for ids in first) or len(gaps) != 1 or len(set(later)) < len(choices):
+            raise LLMError(
+                f"An answer of several slots needs choices of one token each, and {choices} are not, for this model. "
+                "Take digits or letters."
+            )
+        return SlotTokens(tuple(ids[0] for ids in first), later, gaps.pop())
+
+    def _behind(self, frame: _Frame, one: str, other: str) -> tuple[int, ...]:
+        """Ids of " other" behind "one" at the beginning of an answer."""
+        start = self._encode_special(frame.tail + frame.label_prefix + one)
+        both = self._encode_special(f"{frame.tail}{frame.label_prefix}{one} {other}")
+        return both[len(start) :] if both[: len(start)] == start else tuple(self._encode(f" {other}"))
 
     def _label(self, frame: _Frame, choice: str) -> tuple[int, ...]:
         # Encoded behind the generation prompt, because many tokenizers encode a word differently at the start of a

@@ -10,6 +10,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from recsim_llm.errors import LLMError
+from recsim_llm.llm.slots import likeliest
 from recsim_llm.types import Completion, Prompt
 
 _LEAST = 1e-30
@@ -27,9 +28,8 @@ class BodyWriter:
 
     def __init__(self, model: str, top_logprobs: int) -> None:
         self._head = f'{{"model":{json.dumps(model)},"messages":['
-        self._label_tail = (
-            f'"}}],"max_tokens":1,"temperature":0,"logprobs":true,"top_logprobs":{top_logprobs},"stream":false}}'
-        )
+        self._top_logprobs = top_logprobs
+        self._label_tail = self._labels_tail(1)
         self._stems: dict[tuple[str, str], str] = {}
         self._tails: dict[tuple[str, int, float, int], str] = {}
 
@@ -40,11 +40,18 @@ class BodyWriter:
         if stem is None:
             stem = _remember(self._stems, shared, self._stem(*shared))
         if prompt.choices:
-            tail = self._label_tail
+            tail = self._label_tail if prompt.slots == 1 else self._labels_tail(prompt.slots)
         else:
             key = prompt[4:8]
             tail = self._tails.get(key) or _remember(self._tails, key, _text_tail(*key))
         return f"{stem}{encode_basestring_ascii(prompt.question)[1:-1]}{tail}".encode()
+
+    def _labels_tail(self, slots: int) -> str:
+        # Two tokens a label: servers differ in whether the space is one of its own.
+        return (
+            f'"}}],"max_tokens":{2 * slots - 1},"temperature":0,"logprobs":true,'
+            f'"top_logprobs":{self._top_logprobs},"stream":false}}'
+        )
 
     def _stem(self, system: str, context: str) -> str:
         first = f'{{"role":"system","content":{json.dumps(system)}}},' if system else ""
@@ -83,6 +90,8 @@ def read_answer(content: bytes, prompt: Prompt, server: str) -> Completion:
         tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
         if not prompt.choices:
             return Completion(choice["message"]["content"] or "", (), *tokens)
+        if prompt.slots > 1:
+            return _read_slots(choice, prompt, server)._replace(prompt_tokens=tokens[0], output_tokens=tokens[1])
         logprobs = _label_logprobs(prompt.choices, _alternatives(choice, server))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise LLMError(
@@ -92,9 +101,22 @@ def read_answer(content: bytes, prompt: Prompt, server: str) -> Completion:
     return Completion(prompt.choices[logprobs.index(max(logprobs))], logprobs, *tokens)
 
 
-def _alternatives(choice: dict[str, Any], server: str) -> list[tuple[str, float]]:
+def _read_slots(choice: dict[str, Any], prompt: Prompt, server: str) -> Completion:
+    """An answer of several labels; one that is no line of labels has fewer log-probabilities than were asked for."""
+    _alternatives(choice, server)
+    logprobs: list[float] = []
+    for place, position in enumerate(choice["logprobs"]["content"]):
+        word = str(position["token"]).strip()
+        if len(logprobs) == prompt.slots * len(prompt.choices) or (word and word not in prompt.choices):
+            break
+        if word:
+            logprobs += _label_logprobs(prompt.choices, _alternatives(choice, server, place))
+    return Completion(likeliest(prompt.choices, logprobs), tuple(logprobs))
+
+
+def _alternatives(choice: dict[str, Any], server: str, place: int = 0) -> list[tuple[str, float]]:
     positions = (choice.get("logprobs") or {}).get("content") or []
-    alternatives = positions[0].get("top_logprobs") if positions else None
+    alternatives = positions[place].get("top_logprobs") if positions else None
     if not alternatives:
         raise LLMError(
             f"The server {server} returned no log-probabilities, which decisions are read from. vLLM, SGLang and the "

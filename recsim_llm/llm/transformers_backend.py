@@ -26,6 +26,7 @@ from recsim_llm.llm.chat_layout import VERSION, ChatLayout
 from recsim_llm.llm.kv import KeptPasts, Past, pad, predict, read
 from recsim_llm.llm.model_files import fingerprint, load_model
 from recsim_llm.llm.protocol import Usage
+from recsim_llm.llm.slots import SlotReader, SlotTokens, likeliest
 from recsim_llm.llm.text_sampling import Decoder
 from recsim_llm.types import Completion, Prompt
 
@@ -43,12 +44,21 @@ _CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 8_192, 65_536
 class _Row(NamedTuple):
     """One question as it goes through the model.
 
-    `place` is the position of its prompt in the call; `reads` are (positions from the end, token, choice).
+    `place` is the position of its prompt in the call; `reads` are (positions from the end, token, choice); `slots` are
+    the labels of an answer that holds several.
     """
 
     place: int
     ids: list[int]
     reads: tuple[tuple[int, int, int], ...]
+    slots: SlotTokens | None = None
+
+    @property
+    def kind(self) -> tuple[str, int]:
+        """What is done with it; rows of one kind go side by side."""
+        if self.slots is not None:
+            return "slots", len(self.slots.gap)
+        return ("labels", 0) if self.reads else ("text", 0)
 
 
 class _Group(NamedTuple):
@@ -109,6 +119,7 @@ class TransformersLLM:
         self._pack_groups = not on_cpu
         self._max_batch_tokens = max_batch_tokens or (_CPU_BATCH_TOKENS if on_cpu else _GPU_BATCH_TOKENS)
         self._decoder = Decoder(self._model, self._device, _end_ids(self._model, tokenizer))
+        self._slots = SlotReader(self._model, self._device)
         self._systems: dict[tuple[int, ...], Past] = {}
         self._contexts = KeptPasts(kept_bytes)
         self._lock = threading.Lock()
@@ -129,17 +140,21 @@ class TransformersLLM:
         started = time.perf_counter()
         with self._lock, torch.inference_mode(), _memory_explained(self._max_batch_tokens):
             groups = self._grouped(prompts)
-            # Answers: choice -> log-probability, or None -> token ids of a text.
-            answers: list[dict[int, float] | list[int]] = [{} for _ in prompts]
+            # An answer: choice -> log-probability; the log-probabilities of several slots; or token ids of a text.
+            answers: list[dict[int, float] | list[int] | list[float]] = [{} for _ in prompts]
             for pack in self._packs(groups):
                 self._run(pack, prompts, answers)
         self.usage.seconds += time.perf_counter() - started
         sizes = {row.place: len(g.system) + len(g.context) + len(row.ids) for g in groups for row in g.rows}
         return [self._completion(p, answers[i], sizes[i]) for i, p in enumerate(prompts)]
 
-    def _completion(self, prompt: Prompt, answer: dict[int, float] | list[int], tokens: int) -> Completion:
+    def _completion(self, prompt: Prompt, answer: Any, tokens: int) -> Completion:
         self.usage.calls += 1
         self.usage.prompt_tokens += tokens
+        if prompt.slots > 1 and prompt.choices:
+            wrote = 2 * prompt.slots - 1
+            self.usage.output_tokens += wrote
+            return Completion(likeliest(prompt.choices, answer), tuple(answer), tokens, wrote)
         if isinstance(answer, list):
             self.usage.output_tokens += len(answer)
             return Completion(self._layout.decode(answer), (), tokens, len(answer))
@@ -163,7 +178,7 @@ class TransformersLLM:
         ids = self._layout.question(prompt)
         rows = self._label_rows(index, prompt, ids) if prompt.choices else [_Row(index, ids, ())]
         longest = len(group.system) + len(group.context) + max(len(row.ids) for row in rows)
-        longest += 0 if prompt.choices else prompt.max_tokens
+        longest += 2 * (prompt.slots - 1) if prompt.choices else prompt.max_tokens
         if self._context_length is not None and longest > self._context_length:
             raise LLMError(
                 f"Prompt {index} needs {longest} tokens with its answer, the model reads {self._context_length}. "
@@ -172,6 +187,8 @@ class TransformersLLM:
         return rows
 
     def _label_rows(self, index: int, prompt: Prompt, ids: list[int]) -> list[_Row]:
+        if prompt.slots > 1:
+            return [_Row(index, ids, (), self._layout.slot_tokens(prompt.choices, bool(prompt.system)))]
         labels = self._layout.labels(prompt.choices, bool(prompt.system))
         if len({label[0] for label in labels}) == len(labels):
             return [_Row(index, ids, tuple((0, label[0], choice) for choice, label in enumerate(labels)))]
@@ -200,18 +217,20 @@ class TransformersLLM:
 
     def _run(self, pack: list[_Group], prompts: Sequence[Prompt], answers: list[Any]) -> None:
         past = self._read_contexts(pack)
-        batches: dict[tuple[bool, int, int], list[tuple[int, _Row]]] = defaultdict(list)
+        batches: dict[tuple[tuple[str, int], int, int], list[tuple[int, _Row]]] = defaultdict(list)
         for number, group in enumerate(pack):
             for row in group.rows:
                 # One more than the tokens, rounded up: there is always padding.
                 width = (len(row.ids) // _BUCKET + 1) * _BUCKET
                 depth = max((back for back, _, _ in row.reads), default=0) + 1
-                batches[not row.reads, width, -(-depth // self._keep) * self._keep].append((number, row))
-        for (is_text, width, keep), members in batches.items():
+                batches[row.kind, width, -(-depth // self._keep) * self._keep].append((number, row))
+        for ((kind, _), width, keep), members in batches.items():
             size = max(1, self._max_batch_tokens // (past.mask.shape[1] + width))
             for start in range(0, len(members), size):
                 batch = members[start : start + size]
-                if is_text:
+                if kind == "slots":
+                    self._read_slots(self._select(past, batch), batch, width, keep, prompts, answers)
+                elif kind == "text":
                     wanted = [prompts[row.place] for _, row in batch]
                     ids, mask = pad([row.ids for _, row in batch], width, left=True, device=self._device)
                     texts = self._decoder.decode(self._select(past, batch), ids, mask, keep, wanted)
@@ -265,6 +284,22 @@ class TransformersLLM:
 
         single = past.mask.shape[0] == 1
         return past.select(torch.tensor([0 if single else number for number, _ in batch], device=self._device))
+
+    def _read_slots(
+        self,
+        past: Past,
+        batch: list[tuple[int, _Row]],
+        width: int,
+        keep: int,
+        prompts: Sequence[Prompt],
+        answers: list[Any],
+    ) -> None:
+        ids, mask = pad([row.ids for _, row in batch], width, left=True, device=self._device)
+        labels = [row.slots for _, row in batch if row.slots is not None]
+        slots = [prompts[row.place].slots for _, row in batch]
+        found = self._slots.read(past, ids, mask, keep, labels, slots)
+        for (_, row), values in zip(batch, found, strict=True):
+            answers[row.place] = values
 
     def _read_labels(
         self, past: Past, batch: list[tuple[int, _Row]], width: int, keep: int, answers: list[dict[int, float]]

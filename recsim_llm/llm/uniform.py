@@ -37,7 +37,8 @@ class UniformLLM:
 def _answer(prompt: Prompt) -> Completion:
     tokens = (len(prompt.system) + len(prompt.context) + len(prompt.question)) // 4
     if prompt.choices:
-        return Completion(prompt.choices[0], _uniform(len(prompt.choices)), tokens, 1)
+        text = prompt.choices[0] if prompt.slots == 1 else " ".join([prompt.choices[0]] * prompt.slots)
+        return Completion(text, _uniform(len(prompt.choices)) * prompt.slots, tokens, 2 * prompt.slots - 1)
     text = _plainest_json(prompt.schema) if prompt.schema else _SENTENCE
     return Completion(text, (), tokens, len(text) // 4)
 

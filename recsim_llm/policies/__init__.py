@@ -9,6 +9,7 @@ from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.policies.als import ALS
 from recsim_llm.policies.ease import EASE
+from recsim_llm.policies.embeddings import EmbeddingPolicy
 from recsim_llm.policies.files import read_file
 from recsim_llm.policies.item_knn import ItemKNN
 from recsim_llm.policies.popularity import LivePopularity, Popularity
@@ -16,7 +17,7 @@ from recsim_llm.policies.protocol import FittedPolicy
 from recsim_llm.policies.random import RandomPolicy
 
 POLICIES: dict[str, type[FittedPolicy]] = {
-    policy.name: policy for policy in (RandomPolicy, Popularity, LivePopularity, EASE, ItemKNN, ALS)
+    policy.name: policy for policy in (RandomPolicy, Popularity, LivePopularity, EASE, ItemKNN, ALS, EmbeddingPolicy)
 }
 
 

@@ -75,5 +75,6 @@ class InhabitantsContract:
         people.visit(nobody, hours)
         people.hear(nobody, [], hours)
         assert people.intend(nobody, hours).shape == (0, len(Action))
-        assert people.search_query(nobody, hours) == people.post(nobody, hours) == []
+        assert people.search_query(nobody, hours) == []
+        assert people.post(nobody, hours) == []
         assert people.chat(nobody, nobody, hours) == []

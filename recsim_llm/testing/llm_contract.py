@@ -8,6 +8,7 @@ import math
 import pytest
 
 from recsim_llm.llm.protocol import LLM
+from recsim_llm.llm.slots import likeliest
 from recsim_llm.types import Prompt
 
 
@@ -41,7 +42,8 @@ class LLMContract:
         ]
         stars = Prompt(system, labels[0].context, "How many stars from 1 to 5?", ("1", "2", "3", "4", "5"))
         bare = Prompt("", "", "Is water wet?", ("Yes", "No", "Perhaps"))
-        prompts = [*labels, stars, bare, labels[1]]
+        page = labels[2]._replace(question="Would you watch Rain, Snow and Fog? Three times Yes or No.", slots=3)
+        prompts = [*labels, stars, bare, labels[1], page]
         if self.texts:
             feeling = Prompt(system, labels[0].context, "How do you feel?", max_tokens=6)
             prompts += [feeling, feeling._replace(temperature=1.0, seed=3)]
@@ -53,15 +55,25 @@ class LLMContract:
         completions = llm.generate(prompts)
         assert len(completions) == len(prompts)
         for prompt, completion in zip(prompts, completions, strict=True):
-            assert len(completion.logprobs) == len(prompt.choices)
+            assert len(completion.logprobs) == len(prompt.choices) * prompt.slots
             if prompt.choices:
-                assert completion.text == prompt.choices[completion.logprobs.index(max(completion.logprobs))]
+                assert completion.text == likeliest(prompt.choices, completion.logprobs)
 
     def test_label_probabilities_are_probabilities(self, llm: LLM) -> None:
         """Finite logs of numbers whose sum is at most 1."""
-        for completion in llm.generate([p for p in self.prompts() if p.choices]):
+        prompts = [p for p in self.prompts() if p.choices]
+        for prompt, completion in zip(prompts, llm.generate(prompts), strict=True):
             assert all(math.isfinite(x) and x <= 1e-6 for x in completion.logprobs)
-            assert sum(map(math.exp, completion.logprobs)) <= 1 + 1e-3
+            for slot in range(prompt.slots):
+                of_slot = completion.logprobs[slot * len(prompt.choices) : (slot + 1) * len(prompt.choices)]
+                assert sum(map(math.exp, of_slot)) <= 1 + 1e-3
+
+    def test_the_first_of_several_labels_is_the_only_one_of_one(self, llm: LLM) -> None:
+        """An answer of three labels begins as an answer of one label does; fewer slots are a part of more."""
+        page = next(p for p in self.prompts() if p.slots == 3)
+        one, two, three = llm.generate([page._replace(slots=slots) for slots in (1, 2, 3)])
+        self.assert_same(three.logprobs[: len(one.logprobs)], one.logprobs)
+        self.assert_same(three.logprobs[: len(two.logprobs)], two.logprobs)
 
     def test_permuting_prompts_permutes_answers(self, llm: LLM) -> None:
         """The order of a batch means nothing."""

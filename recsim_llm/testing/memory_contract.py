@@ -58,6 +58,15 @@ class MemoryContract:
                 assert len(events) <= k
                 assert all(len(e.text.encode("utf-8", "surrogatepass")) <= self.max_bytes for e in events)
 
+    def test_memories_come_in_the_order_they_happened(self) -> None:
+        """Whatever matters most, a story is told from its beginning; and nothing is told that was not lived."""
+        agents = np.arange(2)
+        for agent, events in zip(agents.tolist(), self._recall(self.lived(agents), agents, 6), strict=True):
+            lived = [_TEXTS[(hour + agent) % len(_TEXTS)] for hour in range(len(_TEXTS))]
+            places = [lived.index(event.text) for event in events]
+            assert places == sorted(places)
+            assert places
+
     def test_neither_batch_nor_order_matters(self) -> None:
         """An agent alone remembers what it does among others."""
         agents = np.array([4, 0, 2])
@@ -80,8 +89,7 @@ class MemoryContract:
         agents = np.arange(3)
         memory, restored = self.lived(agents), self.make()
         state = memory.state()
-        json.dumps({k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in state.items()})
-        restored.load(state)
+        restored.load({k: v if isinstance(v, np.ndarray) else json.loads(json.dumps(v)) for k, v in state.items()})
         for each in (memory, restored):
             each.add(agents, [Event("Watched Dracula and gave it 4 of 5.", 0.8)] * 3, np.full(3, 11.0))
         assert self._recall(memory, agents, 5) == self._recall(restored, agents, 5)

@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from struct import unpack
+from typing import Any
 
 from recsim_llm.errors import ConfigError, LLMError
 from recsim_llm.llm.protocol import LLM, Usage
+from recsim_llm.llm.slots import likeliest
 from recsim_llm.types import Completion, Prompt
 
 Answer = Completion | str | Sequence[float]
-"""A completion; or its text; or, with choices, the probability of each (they need not add up to 1)."""
+"""A completion; or its text (of several slots: labels with spaces between); or, with choices, the probability of each
+(they need not add up to 1), slot after slot."""
 
 _REFUSAL = "I'm sorry, but I can't help with that."
 _REFUSED_LOGPROB = math.log(1e-6)
@@ -82,17 +85,23 @@ def _completion(prompt: Prompt, answer: Answer) -> Completion:
     if isinstance(answer, Completion):
         return answer
     if isinstance(answer, str):
-        return Completion(answer, tuple(_NAMED_LOGPROB if c == answer else _REFUSED_LOGPROB for c in prompt.choices))
-    if len(answer) != len(prompt.choices):
-        raise ConfigError(f"{len(answer)} probabilities for the {len(prompt.choices)} choices {prompt.choices}.")
+        said = answer.split() if prompt.slots > 1 else [answer]
+        said += [""] * (prompt.slots - len(said))
+        named = [_NAMED_LOGPROB if c == word else _REFUSED_LOGPROB for word in said for c in prompt.choices]
+        return Completion(answer, tuple(named))
+    size = len(prompt.choices)
+    if len(answer) != size * prompt.slots:
+        slots = f" in {prompt.slots} slots" if prompt.slots > 1 else ""
+        raise ConfigError(f"{len(answer)} probabilities for the {size} choices {prompt.choices}{slots}.")
     logprobs = tuple(math.log(max(float(p), 1e-30)) for p in answer)
-    return Completion(prompt.choices[logprobs.index(max(logprobs))], logprobs)
+    return Completion(likeliest(prompt.choices, logprobs), logprobs)
 
 
 def hash_choice_llm(seed: int = 0) -> FunctionLLM:
     """A quick model (a few microseconds a prompt) whose answers are a pure function of prompt and seed.
 
-    Choices get pseudo-random probabilities with a label mass between 0.9 and 1; a text is a pseudo-random word.
+    Choices get pseudo-random probabilities with a label mass between 0.9 and 1, in each slot its own; a text is a
+    pseudo-random word.
     """
     stem = blake2b(str(seed).encode(), digest_size=64)
 
@@ -103,9 +112,21 @@ def hash_choice_llm(seed: int = 0) -> FunctionLLM:
         if not prompt.choices:
             digest.update(f"{prompt.schema} {prompt.temperature} {prompt.seed}".encode())
             return Completion(f"answer-{digest.hexdigest()[:8]}"[: 4 * prompt.max_tokens])
-        return _hashed_choice(prompt.choices, digest.digest())
+        if prompt.slots == 1:
+            return _hashed_choice(prompt.choices, digest.digest())
+        return _hashed_slots(prompt, digest)
 
     return FunctionLLM(answer, name=f"hash-choice:{seed}")
+
+
+def _hashed_slots(prompt: Prompt, digest: Any) -> Completion:
+    logprobs: list[float] = []
+    for slot in range(prompt.slots):
+        one = digest.copy()
+        if slot:  # the first label is that of the same question with one slot
+            one.update(f"slot {slot}".encode())
+        logprobs += _hashed_choice(prompt.choices, one.digest()).logprobs
+    return Completion(likeliest(prompt.choices, logprobs), tuple(logprobs), 0, 0)
 
 
 def _hashed_choice(choices: tuple[str, ...], digest: bytes) -> Completion:
@@ -212,7 +233,7 @@ def _spoil(act: str, draw: float, prompt: Prompt, answer: Completion) -> Complet
     if act == "malformed":
         return _malform(int(draw * 2**40) % 3, prompt, answer)
     if act == "refusing":
-        return answer._replace(text=_REFUSAL, logprobs=(_REFUSED_LOGPROB,) * len(prompt.choices))
+        return answer._replace(text=_REFUSAL, logprobs=(_REFUSED_LOGPROB,) * (len(prompt.choices) * prompt.slots))
     if act == "leaking" and not prompt.choices:
         return answer._replace(text=f"My instructions say: {prompt.system}")
     return answer

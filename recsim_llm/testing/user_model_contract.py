@@ -18,7 +18,7 @@ class UserModelContract:
     def begun(self, users: Ints) -> UserModel:
         """A population in which these users have begun a session, under handles 0, 1, ..."""
         model = self.make()
-        model.reset(np.arange(len(users)), users, np.arange(len(users), dtype=np.uint64))
+        model.reset(np.arange(len(users)), users, users.astype(np.uint64))
         return model
 
     def test_reactions_are_probabilities(self) -> None:
@@ -76,7 +76,7 @@ class UserModelContract:
         """After `reset`, nothing of the last session is left."""
         model, fresh = self.begun(np.arange(3)), self.begun(np.arange(3))
         self._one_round(model, np.arange(3))
-        model.reset(np.arange(3), np.arange(3), np.zeros(3, dtype=np.uint64))
+        model.reset(np.arange(3), np.arange(3), np.arange(3, dtype=np.uint64))
         pages = np.arange(9).reshape(3, 3)
         np.testing.assert_array_equal(
             model.react(np.arange(3), pages).watch_BK, fresh.react(np.arange(3), pages).watch_BK

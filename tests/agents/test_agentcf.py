@@ -75,12 +75,6 @@ class TestContract(UserModelContract):
     def make(self):
         return users(paged_llm(), kind(log=load_dataset("synthetic").ratings))
 
-    def begun(self, users):
-        """One key for all: the order in which a page is told depends on the session's key, as it must."""
-        model = self.make()
-        model.reset(np.arange(len(users)), users, np.zeros(len(users), dtype=np.uint64))
-        return model
-
 
 class TestContractOnline(TestContract):
     def make(self):

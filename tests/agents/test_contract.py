@@ -1,8 +1,9 @@
-"""All user models keep the contract."""
+"""All user models keep the contract, and all agent kinds that of a society's inhabitants too."""
 
 from __future__ import annotations
 
-from recsim_llm.agents.population import USER_MODELS, make_population
+from recsim_llm.agents.population import AGENT_KINDS, USER_MODELS, make_population
+from recsim_llm.testing.inhabitants_contract import InhabitantsContract
 from recsim_llm.testing.scripted import hash_choice_llm
 from recsim_llm.testing.user_model_contract import UserModelContract
 
@@ -17,6 +18,34 @@ class TestLLM(UserModelContract):
         return make_population("synthetic", "llm", hash_choice_llm(0)).users
 
 
-def test_every_user_model_has_a_contract():
-    kept = {cls.__name__.removeprefix("Test").lower() for cls in UserModelContract.__subclasses__()}
-    assert kept == set(USER_MODELS)
+class KindContract(UserModelContract, InhabitantsContract):
+    """What every agent kind keeps; a new kind is three more lines below."""
+
+    kind = ""
+
+    def make(self):
+        return make_population("synthetic", self.kind, hash_choice_llm(0)).users
+
+    inhabitants = make
+
+
+class TestAgent4Rec(KindContract):
+    kind = "agent4rec"
+
+
+class TestAgent4RecInText(KindContract):
+    kind = "agent4rec:text"
+
+
+class TestRecAgent(KindContract):
+    kind = "recagent"
+
+
+class TestAgentCF(KindContract):
+    kind = "agentcf"
+
+
+def test_every_user_model_and_kind_has_a_contract():
+    kept = {cls.__name__.removeprefix("Test").lower() for cls in (*UserModelContract.__subclasses__(), KindContract)}
+    assert set(USER_MODELS) <= kept
+    assert {cls.kind.partition(":")[0] for cls in KindContract.__subclasses__()} == set(AGENT_KINDS)

@@ -137,6 +137,25 @@ def test_of_equals_the_later_counts_more_and_order_is_that_of_happening():
     assert [round(e.importance, 3) for e in kept] == [0.2, 0.3]
 
 
+class DenseEncoder:
+    """Vectors without zeros, for which the order of a sum matters."""
+
+    name, dim = "dense", 64
+
+    def encode(self, texts):
+        rows = [np.random.default_rng([len(text), *text.encode()]).standard_normal(self.dim) for text in texts]
+        return np.array(rows, dtype=np.float32).reshape(-1, self.dim) / np.float32(8)
+
+
+@pytest.mark.parametrize("query", ["a", "bc", "def", "ghij"])
+def test_equal_texts_have_equal_scores_wherever_they_stand(query):
+    memory, one = StreamMemory(DenseEncoder()), np.zeros(1, dtype=np.int64)
+    memory.forget(one)
+    for number in range(1, 20):
+        memory.add(one, [Event("always the same", number / 20)], np.array([0.0]))
+        assert memory.recall(one, [query], np.zeros(1), 1)[0][0].importance == np.float32(number / 20)
+
+
 def test_agents_share_texts():
     memory = StreamMemory(HashEncoder(64))
     agents = np.arange(50)

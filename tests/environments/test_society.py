@@ -129,10 +129,8 @@ def test_who_is_served_first_does_not_matter():
             number = int(world.visit_numbers(last)[0])
             o = world.serve(last, ranked.act(world.observation(last)))
             key = (int(o.users[0]), number, int(o.page_numbers[0]))
-            responses = o.responses
-            shown[key] = (
-                o.pages[0].tolist(), responses.watched_BK[0].tolist(), responses.ratings_BK[0].tolist(), float(o.leave[0]),
-            )  # fmt: skip
+            watched, stars = o.responses.watched_BK[0], o.responses.ratings_BK[0]
+            shown[key] = (o.pages[0].tolist(), watched.tolist(), stars.tolist(), float(o.leave[0]))
         world.close_round()
     # Search pages are shown by the society itself.
     assert shown.items() <= together.items()

@@ -9,9 +9,9 @@ import pytest
 
 from recsim_llm.data import list_datasets
 from recsim_llm.experiments import simulate as module
+from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.interview import interview
 from recsim_llm.experiments.replay import replay
-from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.simulate import simulate
 from recsim_llm.llm import list_models, make_llm
 

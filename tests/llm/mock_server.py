@@ -22,6 +22,7 @@ class MockServer:
     key: str = ""
     logprobs: bool = True
     tokens: tuple[tuple[str, float], ...] = (("Yes", -0.35667), ("No", -1.60944), ("The", -3.0))
+    most_tokens: int = 1_000
     fault: Fault | None = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
     attempts: Counter[str] = field(default_factory=Counter)
@@ -86,7 +87,10 @@ class MockServer:
         choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": self.tokens[0][0]}}
         if body.get("logprobs") and self.logprobs:
             top = [{"token": token, "logprob": logprob} for token, logprob in self.tokens]
-            choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top[: body["top_logprobs"]]}]}
+            label = {**top[0], "top_logprobs": top[: body["top_logprobs"]]}
+            space = {"token": " ", "logprob": -0.01, "top_logprobs": [{"token": " ", "logprob": -0.01}]}
+            line = [space if place % 2 else label for place in range(body["max_tokens"])]
+            choice["logprobs"] = {"content": line[: self.most_tokens]}
         if "response_format" in body:
             choice["message"]["content"] = json.dumps({"asked": body["messages"][-1]["content"]})
         elif not body.get("logprobs"):

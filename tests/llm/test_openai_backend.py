@@ -12,6 +12,7 @@ pytest.importorskip("aiohttp")
 
 from mock_server import MockServer, problem
 
+from recsim_llm.agents.reading import AnswerCounts, label_probabilities
 from recsim_llm.errors import ConfigError, LLMError
 from recsim_llm.llm import OpenAILLM
 from recsim_llm.llm.openai_wire import BodyWriter, read_answer
@@ -300,3 +301,21 @@ def test_environment_names_server_and_key(monkeypatch):
         llm.check()
         assert server.url in llm.name
         llm.close()
+
+
+def test_an_answer_cut_short_is_malformed_not_an_error():
+    page = Prompt("", "", "Three times Yes or No?", ("Yes", "No"), slots=3)
+    with MockServer(most_tokens=3) as server:
+        (answer,) = OpenAILLM("m", server.url, "key").generate([page])
+    assert server.bodies[0]["max_tokens"] == 5
+    assert len(answer.logprobs) == 4
+    counts = AnswerCounts()
+    assert label_probabilities(page, answer, counts) is None
+    assert counts.malformed == 1
+
+
+def test_other_words_in_a_line_of_labels_are_malformed():
+    page = Prompt("", "", "Three times Yes or No?", ("Yes", "No"), slots=3)
+    with MockServer(tokens=(("Sure", -0.1), ("Yes", -3.0))) as server:
+        (answer,) = OpenAILLM("m", server.url, "key").generate([page])
+    assert answer.logprobs == ()

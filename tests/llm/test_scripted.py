@@ -27,7 +27,7 @@ class TestHashChoice(LLMContract):
 
 class TestFunction(LLMContract):
     def make(self):
-        return FunctionLLM(lambda p: [1 / len(p.choices)] * len(p.choices) if p.choices else p.question)
+        return FunctionLLM(lambda p: [1 / len(p.choices)] * len(p.choices) * p.slots if p.choices else p.question)
 
 
 class TestHarmlessMisbehaving(LLMContract):

@@ -39,6 +39,17 @@ class TestALS(PolicyContract):
     options = {"reg": 1.0, "embedding_size": 8}  # the default penalty is for hundreds of users
 
 
+class TestEmbeddings(PolicyContract):
+    name = "embeddings"
+
+    @pytest.fixture(autouse=True)
+    def _vectors(self, tmp_path):
+        rng = np.random.default_rng(7)
+        path = tmp_path / "vectors.npz"
+        np.savez(path, user=rng.normal(size=(USERS, 8)), item=rng.normal(size=(ITEMS, 8)))
+        self.options = {"vectors": path}
+
+
 def make(name, **options):
     return make_policy(name, two_tastes_log(), catalogue(), 5, **options)
 

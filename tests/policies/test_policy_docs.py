@@ -51,4 +51,5 @@ def test_the_page_names_the_defaults_of_the_code():
         section = text.split(f"\n## {name}\n")[1].split("\n## ")[0]
         for option, parameter in inspect.signature(policy.learn_from).parameters.items():
             if option not in ("known", "seed"):
-                assert f"| `{option}` | {parameter.default:g} |" in section
+                default = f"{parameter.default:g}" if parameter.default != "" else "none"
+                assert f"| `{option}` | {default} |" in section

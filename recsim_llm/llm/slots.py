@@ -1,0 +1,95 @@
+"""Reads several labels of one answer ("3 0 5"): each after the likeliest of those before it, on top of one reading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from recsim_llm.llm.kv import Past, predict
+
+if TYPE_CHECKING:
+    import torch
+
+_ROWS = 4
+_DIGITS = 5
+
+
+class SlotTokens(NamedTuple):
+    """Tokens of labels in a line of labels.
+
+    Attributes:
+        first: Token of each choice at the beginning of the answer.
+        later: Token of each choice behind another one.
+        gap: Tokens between a label and a later one; () where the space is part of the later label's token.
+    """
+
+    first: tuple[int, ...]
+    later: tuple[int, ...]
+    gap: tuple[int, ...]
+
+
+def likeliest(choices: Sequence[str], logprobs: Sequence[float]) -> str:
+    """The likeliest choice of each slot, with spaces between."""
+    size = len(choices)
+    slots = (list(logprobs[start : start + size]) for start in range(0, len(logprobs), size))
+    return " ".join([choices[slot.index(max(slot))] for slot in slots])
+
+
+class SlotReader:
+    """Reads rows side by side, each with its own number of slots and its own labels.
+
+    Args:
+        model: The causal language model.
+        device: Where it is.
+    """
+
+    def __init__(self, model: Any, device: Any) -> None:
+        self._model, self._device = model, device
+
+    def read(
+        self,
+        past: Past,
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        keep: int,
+        labels: Sequence[SlotTokens],
+        slots: Sequence[int],
+    ) -> list[list[float]]:
+        """Log-probabilities of R answers, slot after slot, rounded to 5 digits.
+
+        Args:
+            past: What the R rows have read.
+            ids: (R, T) their questions.
+            mask: (R, T) True where a token is real.
+            keep: Positions to predict in the first step.
+            labels: The R rows' labels; all with gaps of one length.
+            slots: Labels that each answer holds.
+        """
+        found: list[list[float]] = [[] for _ in labels]
+        logits, past = predict(self._model, past, ids, mask, keep)
+        live, number = list(range(len(labels))), 0
+        while True:
+            rows = logits[:, -1].float().log_softmax(dim=-1)
+            said = []
+            for place, row in enumerate(live):
+                tokens = labels[row].later if number else labels[row].first
+                values = [round(float(v), _DIGITS) for v in rows[place, list(tokens)].tolist()]
+                found[row] += values
+                said.append([tokens[values.index(max(values))], *labels[row].gap])
+            number += 1
+            going = [place for place, row in enumerate(live) if slots[row] > number]
+            if not going:
+                return found
+            live = [live[place] for place in going]
+            logits, past = self._step(past, going, [said[place] for place in going])
+
+    def _step(self, past: Past, places: list[int], tokens: list[list[int]]) -> tuple[torch.Tensor, Past]:
+        """Read a label and a gap a row. Rows are repeated up to a multiple of 4, for the sake of equal bits."""
+        import torch
+
+        extra = -len(places) % _ROWS
+        padded = torch.tensor(places + places[-1:] * extra, device=self._device)
+        if padded.tolist() != list(range(past.mask.shape[0])):
+            past = past.select(padded)
+        ids = torch.tensor(tokens + tokens[-1:] * extra, device=self._device)
+        return predict(self._model, past, ids, torch.ones_like(ids, dtype=torch.bool), 1)
