@@ -10,12 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks import environment, label_reads, memory, overhead, policies, recall, server, store
+from benchmarks import costs, environment, label_reads, memory, overhead, policies, recall, server, store
 from benchmarks.table import Benchmark, Row, number, show
 from recsim_llm.errors import MissingExtraError, ModelNotFoundError
 
 BENCHMARKS: dict[str, Benchmark] = {
     "environment": environment.run,
+    "costs": costs.run,
     "overhead": overhead.run,
     "memory": memory.run,
     "server": server.run,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -162,7 +163,7 @@ def _agentcf(data: AgentCFData, spec: str, users: int) -> Iterator[tuple[str, Ca
 
     few = f", {users} users" if users < len(data.truths) else ""
     for variant in VARIANTS:
-        yield f"AgentCF {variant}, published, labels{few}", lambda v=variant: rank(data.memories, v, "labels")
+        yield f"AgentCF {variant}, published, labels{few}", partial(rank, data.memories, variant, "labels")
     yield f"AgentCF basic, start memories, labels{few}", lambda: rank(blank, "basic", "labels")
     yield f"AgentCF history, start memories, labels{few}", lambda: rank(blank, "history", "labels")
     yield f"AgentCF basic, published, text{few}", lambda: rank(data.memories, "basic", "text")

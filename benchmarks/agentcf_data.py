@@ -87,7 +87,7 @@ def read_agentcf(folder: Path) -> AgentCFData:
 
 
 def _catalogue(versions: dict[str, list[str]]) -> Catalogue:
-    items = []
+    items: list[Item] = []
     for raw, texts in versions.items():
         found = _START.match(texts[0])
         if found is None:

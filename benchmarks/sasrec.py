@@ -7,6 +7,7 @@ the given sequences alone, in seconds on a CPU.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,10 +66,10 @@ def _padded(sequences: Sequence[Sequence[int]], length: int) -> NDArray[np.int64
     return tokens
 
 
-def _model(torch, num_items, length, size):  # type: ignore[no-untyped-def]
+def _model(torch: Any, num_items: int, length: int, size: int) -> Any:
     nn = torch.nn
 
-    class SASRec(nn.Module):
+    class SASRec(nn.Module):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
             super().__init__()
             self.items = nn.Embedding(num_items + 1, size, padding_idx=0)
@@ -82,7 +83,7 @@ def _model(torch, num_items, length, size):  # type: ignore[no-untyped-def]
             )
             self.norm = nn.LayerNorm(size)
 
-        def forward(self, tokens):  # type: ignore[no-untyped-def]
+        def forward(self, tokens: Any) -> Any:
             x = self.items(tokens) * size**0.5 + self.places.weight[-tokens.shape[1] :]
             x = self.drop(x) * (tokens > 0).unsqueeze(-1)
             n = tokens.shape[1]
@@ -96,7 +97,15 @@ def _model(torch, num_items, length, size):  # type: ignore[no-untyped-def]
     return SASRec()
 
 
-def _train(torch, model, tokens, num_items, rng, epochs, learning_rate):  # type: ignore[no-untyped-def]
+def _train(
+    torch: Any,
+    model: Any,
+    tokens: NDArray[np.int64],
+    num_items: int,
+    rng: np.random.Generator,
+    epochs: int,
+    learning_rate: float,
+) -> None:
     inputs, targets = torch.from_numpy(tokens[:, :-1]), torch.from_numpy(tokens[:, 1:])
     real = (inputs > 0) & (targets > 0)
     seen = [set(row.tolist()) for row in tokens]

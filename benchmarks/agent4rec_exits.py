@@ -1,0 +1,87 @@
+"""Fits our declared hazard of leaving (`agents.leaving`) to the exits of a published Agent4Rec run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsim_llm.agents.leaving import LeaveParameters, leave_probability
+from recsim_llm.types import Bools, Floats, Ints
+
+DECLARED = LeaveParameters()
+
+
+@dataclass(frozen=True, slots=True)
+class Exits:
+    """Every page of a run.
+
+    Attributes:
+        page: (M,) pages seen before.
+        satisfaction: (M,) running satisfaction after the page, [0, 1].
+        activity: (M,) 1..3.
+        left: (M,) whether the user left after it by choice.
+        forced: (M,) whether the session was cut off after it, whatever the user chose.
+    """
+
+    page: Ints
+    satisfaction: Floats
+    activity: Ints
+    left: Bools
+    forced: Bools
+
+
+def fit_exits(exits: Exits) -> tuple[LeaveParameters, Floats]:
+    """Maximum likelihood of the declared form, by Newton's method; forced exits are left out.
+
+    Boredom cannot be fitted, as no item was shown twice, and memory is not: both stay as declared.
+
+    Returns:
+        The parameters, and the standard errors of base, per_page, pleasure and patience.
+    """
+    free = ~exits.forced
+    ones = np.ones(int(free.sum()))
+    x = np.stack([ones, exits.page[free], -exits.satisfaction[free], 2.0 - exits.activity[free]], axis=1)
+    y, weights = exits.left[free].astype(np.float64), np.zeros(4)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-(x @ weights)))
+        information = (x * (p * (1 - p))[:, None]).T @ x
+        step = np.linalg.solve(information, x.T @ (y - p))
+        weights += step
+        if np.abs(step).max() < 1e-10:
+            break
+    base, per_page, pleasure, patience = (float(weight) for weight in weights)
+    errors: Floats = np.sqrt(np.diag(np.linalg.inv(information)))
+    return LeaveParameters(base, per_page, pleasure, DECLARED.boredom, patience, DECLARED.memory), errors
+
+
+def describe(exits: Exits, max_pages: int) -> Iterator[str]:
+    """The fit in words: parameters, likelihood, and the mean exit page that it implies."""
+    parameters, errors = fit_exits(exits)
+    p = parameters
+    values = (("base", p.base), ("per_page", p.per_page), ("pleasure", p.pleasure), ("patience", p.patience))
+    fitted = ", ".join(f"{name} {value:.3f} ± {error:.3f}" for (name, value), error in zip(values, errors, strict=True))
+    yield f"Hazard fitted to {int((~exits.forced).sum())} free decisions: {fitted} (boredom, memory as declared)."
+    hazard = leave_probability(p, exits.page, exits.satisfaction, np.zeros(len(exits.page)), exits.activity)
+    free = ~exits.forced
+    share = float(exits.left[free].mean())
+    null = share * np.log(share) + (1 - share) * np.log(1 - share)
+    yield f"Log-likelihood a decision {_likelihood(hazard, exits)[free].mean():.4f} (constant hazard {null:.4f})."
+    for level in (1, 2, 3):
+        seen, implied = _mean_exit(exits.left, exits, level, max_pages), _mean_exit(hazard, exits, level, max_pages)
+        yield f"  activity {level}: mean exit page {seen:.2f}, under the fitted hazard {implied:.2f}"
+
+
+def _likelihood(hazard: Floats, exits: Exits) -> Floats:
+    return np.log(np.where(exits.left, hazard, 1 - hazard))
+
+
+def _mean_exit(hazard: Floats | Bools, exits: Exits, level: int, max_pages: int) -> float:
+    """Mean exit page of a life table: at each page, the mean hazard of those who were there."""
+    staying, total = 1.0, 0.0
+    for page in range(max_pages):
+        total += staying
+        there = (exits.page == page) & (exits.activity == level)
+        staying *= 1.0 - float(np.mean(hazard[there])) if there.any() else 0.0
+    return total

@@ -1,0 +1,201 @@
+"""Figures of an Agent4Rec run: as stored, by the rules that reproduce them, and as our resolution has them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.agent4rec_data import LEVELS, RecordedPage, Run
+from benchmarks.agent4rec_exits import Exits
+from recsim_llm.agents.page_answers import PageAnswerText, answer_lines
+from recsim_llm.agents.page_titles import resolve_title
+from recsim_llm.agents.statistical import page_satisfaction
+from recsim_llm.types import Floats, Ints, Responses
+
+Key = tuple[int, int]
+_RATED = re.compile(r"MOVIE:\s*(.*?);\s*RATING:\s*\d")
+_LINE = re.compile(r"MOVIE:\s*(.*?);\s*(ALIGN|RATING)\b")
+_STORED = {
+    "likes": "Average number of likes",
+    "click": "Overall click rate",
+    "exit": "Average exit page",
+    "recall": "Average recall",
+    "precision": "Average presion",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPage:
+    """One page as our environment had it.
+
+    Attributes:
+        items: Ids, in order.
+        watched: Of each.
+        stars: Of each, 0 where not watched.
+        left, truncated: How the session ended with it, if it did.
+    """
+
+    items: tuple[int, ...]
+    watched: tuple[bool, ...]
+    stars: tuple[float, ...]
+    left: bool
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something that must be as published.
+
+    Attributes:
+        line: In words.
+        passed: Whether it is.
+    """
+
+    line: str
+    passed: bool
+
+
+def check_pages(run: Run, seen: Mapping[Key, SeenPage]) -> Iterator[Check]:
+    """Our pages against the recorded ones, and no page more or less."""
+    same = sum(key in seen and seen[key].items == page.shown for key, page in run.pages.items())
+    line = (
+        f"Pages identical: {same:,} of {len(run.pages):,}; pages that we show besides: {len(seen.keys() - run.pages)}."
+    )
+    yield Check(line, same == len(run.pages) == len(seen))
+
+
+def check_stored(run: Run, max_pages: int) -> Iterator[Check]:
+    """The stored ids and figures, from the recorded texts by the published run's own rule.
+
+    The rule: of a page's n lines "MOVIE: ...; RATING: <digit>", whatever their titles, the ids are the page's first n.
+    """
+    watched = {key: stored_watched(page) for key, page in run.pages.items()}
+    same = sum(watched[key] == run.watch_ids[key] for key in run.pages)
+    line = f"Ids stored as watched, by answer order: {same:,} of {len(run.pages):,} pages."
+    yield Check(line, same == len(run.pages) == len(run.watch_ids))
+    for name, value in published_figures(run, watched, max_pages).items():
+        stored = run.metrics[_STORED[name]]
+        yield Check(f"Stored {name}: {value:.4f} (published {stored:.4f}).", abs(value - stored) < 1e-9)
+
+
+def stored_watched(page: RecordedPage) -> list[int]:
+    """The ids that the published run stored."""
+    return list(page.shown[: len(_RATED.findall(page.response))])
+
+
+def published_figures(run: Run, watched: Mapping[Key, Sequence[int]], max_pages: int) -> dict[str, float]:
+    """The published definitions.
+
+    likes: mean over agents of the mean over their pages of watched items. click: watched / (agents x max_pages x K).
+    exit: mean of pages seen. recall, precision: over an agent's pages, watched items in the validation split, of
+    those on the pages and of those watched (0 where there are none), averaged over agents.
+    """
+    rows = [_agent(run, watched, user) for user in run.users.tolist()]
+    pages, count, hits, there = (np.array(column, dtype=np.float64) for column in zip(*rows, strict=True))
+    size = len(next(iter(run.pages.values())).shown)
+    return {
+        "likes": float(np.mean(count / pages)),
+        "click": float(count.sum() / (len(rows) * max_pages * size)),
+        "exit": float(pages.mean()),
+        "recall": float(np.mean(hits / np.maximum(there, 1))),
+        "precision": float(np.mean(hits / np.maximum(count, 1))),
+    }
+
+
+def _agent(run: Run, watched: Mapping[Key, Sequence[int]], user: int) -> tuple[int, int, int, int]:
+    """Pages, watched, watched in the validation split, shown in the validation split."""
+    number = count = hits = there = 0
+    while (user, number) in run.pages:
+        page, chosen = run.pages[user, number], set(watched[user, number])
+        true = {item for item, hit in zip(page.shown, page.hits, strict=True) if hit}
+        number, count, hits, there = number + 1, count + len(chosen), hits + len(chosen & true), there + len(true)
+    return number, count, hits, there
+
+
+def corrected(run: Run, seen: Mapping[Key, SeenPage], max_pages: int) -> Iterator[str]:
+    """The same definitions over what our environment had watched, and how many stored ids are wrong."""
+    watched = {key: [i for i, w in zip(p.items, p.watched, strict=True) if w] for key, p in seen.items()}
+    values = published_figures(run, watched, max_pages)
+    yield "Corrected, titles resolved: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()) + "."
+    stored = {key: stored_watched(page) for key, page in run.pages.items()}
+    absent = sum(len(set(ids) - set(watched[key])) for key, ids in stored.items())
+    other = sum(_misplaced(page, stored[key]) for key, page in run.pages.items())
+    total = sum(map(len, stored.values()))
+    yield (
+        f"Of {total:,} ids stored as watched, {other:,} ({other / total:.1%}) are not that of the item rated on their "
+        f"line, {absent:,} ({absent / total:.1%}) of no item watched on that page."
+    )
+
+
+def _misplaced(page: RecordedPage, stored: Sequence[int]) -> int:
+    """Stored ids that are not that of the title on their line."""
+    rated = [resolve_title(title, page.titles) for title in _RATED.findall(page.response)]
+    return sum(place is None or page.shown[place] != item for place, item in zip(rated, stored, strict=True))
+
+
+def resolution(run: Run, answers: Sequence[PageAnswerText | None]) -> Iterator[str]:
+    """How many lines our parser resolves, how many an exact title does, and every line that is not resolved."""
+    lines = [(page, line) for page in run.pages.values() for line in answer_lines(page.response, page.titles)]
+    for kind in ("align", "rating"):
+        ours = [line.item is not None for _, line in lines if line.kind == kind]
+        exact = [
+            title.strip() in page.titles
+            for page in run.pages.values()
+            for title, key in _LINE.findall(page.response)
+            if key.lower() == kind
+        ]
+        yield (
+            f"{kind.capitalize()} lines resolved: {sum(ours):,} of {len(ours):,} ({np.mean(ours):.2%}); by exact title "
+            f"{sum(exact):,} of {len(exact):,} ({np.mean(exact):.1%})."
+        )
+    yield f"Pages of which nothing can be read: {sum(answer is None for answer in answers)}."
+    yield from (f"  not resolved: user {p.user}, page {p.page + 1}: {line}" for p, line in lines if line.item is None)
+
+
+def slots(run: Run, seen: Mapping[Key, SeenPage]) -> Iterator[str]:
+    """First-slot bias: how often each slot is watched, and how often it is in the validation split."""
+    watched = np.array([seen[key].watched for key in run.pages]).mean(axis=0)
+    hits = np.array([page.hits for page in run.pages.values()]).mean(axis=0)
+    yield "Slot        " + "".join(f"{slot + 1:>7}" for slot in range(len(watched)))
+    yield "  watched   " + "".join(f"{share:7.2f}" for share in watched)
+    yield "  validation" + "".join(f"{share:7.2f}" for share in hits)
+
+
+def ratings(seen: Mapping[Key, SeenPage]) -> Iterator[str]:
+    """Shares of the rating levels."""
+    stars = np.array([page.stars for page in seen.values()])
+    given = stars[stars > 0]
+    shares = ", ".join(f"{level:g}: {np.mean(given == level):.1%}" for level in LEVELS)
+    yield f"Ratings of {len(given):,} watched items, share by stars: {shares}."
+
+
+def hazards(seen: Mapping[Key, SeenPage], activity: Ints, max_pages: int) -> Iterator[str]:
+    """Share of those at a page who leave after it by choice, by activity."""
+    rows = exits(seen, activity, max_pages)
+    yield "Exit hazard by page" + "".join(f"{page + 1:>7}" for page in range(max_pages)) + "   mean exit page"
+    for level in (1, 2, 3):
+        mine = rows.activity == level
+        there = [mine & (rows.page == page) for page in range(max_pages)]
+        shares = "".join(f"{np.mean(rows.left[at]):7.2f}" if at.any() else "      -" for at in there)
+        people = max(int(there[0].sum()), 1)
+        yield f"  activity {level}       {shares}   {mine.sum() / people:.2f} ({people} agents)"
+
+
+def exits(seen: Mapping[Key, SeenPage], activity: Ints, max_pages: int) -> Exits:
+    """Every page with the running satisfaction that our users would have."""
+    keys = sorted(seen)
+    satisfaction, running = [], 0.0
+    for user, number in keys:
+        running = 0.5 * (running if number else 0.5) + 0.5 * _pleased(seen[user, number])
+        satisfaction.append(running)
+    users, pages = (np.array(column, dtype=np.int64) for column in zip(*keys, strict=True))
+    left = np.array([seen[key].left for key in keys])
+    return Exits(pages, np.array(satisfaction), activity[users], left, pages == max_pages - 1)
+
+
+def _pleased(page: SeenPage) -> float:
+    stars: Floats = np.array([page.stars])
+    return float(page_satisfaction(Responses(stars > 0, stars), np.array(LEVELS))[0])

@@ -1,0 +1,77 @@
+"""LLM calls and tokens that a page costs for each agent kind, beside what the published systems spend.
+
+Published: Agent4Rec's released run, 2.7 calls and 2,135 tokens a page, reflection and interview included; RecAgent's code,
+12 calls for a page on which something is watched (no token count is published); AgentCF has no pages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from benchmarks.table import Row
+from recsim_llm.agents.agent_users import AgentUsers
+from recsim_llm.agents.population import make_population
+from recsim_llm.environments.vector import PageVectorEnv
+from recsim_llm.policies import make_policy
+from recsim_llm.testing.scripted import FunctionLLM
+from recsim_llm.types import Completion, Prompt
+
+PAGE, PAGES = 4, 3
+KINDS = ("agent4rec", "agent4rec:text", "recagent", "agentcf")
+_CHARS_A_TOKEN = 4.0
+CALLS = {"agent4rec": (2.7, "Agent4Rec's run"), "recagent": (12.0, "RecAgent's code")}
+TOKENS = {"agent4rec": (2_135.0, "Agent4Rec's run")}
+
+
+def run(quick: bool) -> Iterator[Row]:
+    """Everybody stays for three pages of four items, as long as the mean session of Agent4Rec's run."""
+    agents = 20 if quick else 200
+    for kind in KINDS:
+        calls, tokens = spent(kind, agents)
+        base = kind.partition(":")[0]
+        peer, peer_is = CALLS.get(base, (None, ""))
+        aim = "a third of the peer's" if peer else ""
+        yield Row(f"{kind}: LLM calls, pages of {PAGE}", calls, "calls/page", aim, peer, peer_is)
+        peer, peer_is = TOKENS.get(base, (None, ""))
+        aim = "a third of the peer's" if peer else ""
+        yield Row(f"{kind}: prompt and answer (characters / 4)", tokens, "tokens/page", aim, peer, peer_is)
+
+
+def spent(kind: str, agents: int, dataset: str = "synthetic") -> tuple[float, float]:
+    """Calls and tokens a page, with an obedient model, tastes and reflections included."""
+    asked: list[tuple[Prompt, Completion]] = []
+
+    def answer(prompt: Prompt) -> Completion:
+        completion = obedient(prompt)
+        asked.append((prompt, completion))
+        return completion
+
+    population = make_population(dataset, kind, FunctionLLM(answer))
+    assert isinstance(population.users, AgentUsers)
+    policy = make_policy("popularity", population.log, population.dataset.catalogue, PAGE)
+    env = PageVectorEnv(agents, dataset, population.users, page_size=PAGE, max_pages=PAGES, autoreset_mode="disabled")
+    observation, _ = env.reset(seed=0)
+    shown = 0
+    while not env.sessions.ended.all():
+        shown += int((~env.sessions.ended).sum())
+        env.step(policy.act(env.sessions.observation()))
+    read = sum(len(p.system) + len(p.context) + len(p.question) + len(p.schema) for p, _ in asked)
+    wrote = sum(len(c.text) for _, c in asked)
+    return len(asked) / shown, (read + wrote) / _CHARS_A_TOKEN / shown
+
+
+def obedient(prompt: Prompt) -> Completion:
+    """An answer that no agent has to ask for twice, about as long as a real one."""
+    if prompt.choices:
+        size = len(prompt.choices) * prompt.slots
+        return Completion(" ".join([prompt.choices[0]] * prompt.slots), (-2.5,) * size)
+    if prompt.schema:
+        return Completion(_page(prompt))
+    return Completion("Enjoys quiet comedies with a warm ending and people who talk a lot.")
+
+
+def _page(prompt: Prompt) -> str:
+    feeling = "It was a pleasant film and I would watch something like it again."
+    entry = {"align": True, "watch": True, "rating": 4, "feeling": feeling}
+    return json.dumps({"items": [{"item": i + 1, **entry} for i in range(PAGE)]})
