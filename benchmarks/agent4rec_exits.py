@@ -68,6 +68,11 @@ def describe(exits: Exits, max_pages: int) -> Iterator[str]:
     share = float(exits.left[free].mean())
     null = share * np.log(share) + (1 - share) * np.log(1 - share)
     yield f"Log-likelihood a decision {_likelihood(hazard, exits)[free].mean():.4f} (constant hazard {null:.4f})."
+    yield "Hazard by page, as seen / as fitted"
+    for level in (1, 2, 3):
+        at = [free & (exits.activity == level) & (exits.page == page) for page in range(max_pages - 1)]
+        pairs = "".join(f"{exits.left[a].mean():8.2f} / {hazard[a].mean():.2f}" if a.any() else "     -" for a in at)
+        yield f"  activity {level}{pairs}"
     for level in (1, 2, 3):
         seen, implied = _mean_exit(exits.left, exits, level, max_pages), _mean_exit(hazard, exits, level, max_pages)
         yield f"  activity {level}: mean exit page {seen:.2f}, under the fitted hazard {implied:.2f}"

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 
 from benchmarks.agent4rec_data import LEVELS, RecordedPage, Run
 from benchmarks.agent4rec_exits import Exits
-from recsim_llm.agents.page_answers import PageAnswerText, answer_lines
+from recsim_llm.agents.page_answers import AnswerLine, PageAnswerText, answer_lines
 from recsim_llm.agents.page_titles import resolve_title
 from recsim_llm.agents.statistical import page_satisfaction
 from recsim_llm.types import Floats, Ints, Responses
 
 Key = tuple[int, int]
+PageLine = tuple[RecordedPage, AnswerLine]
 _RATED = re.compile(r"MOVIE:\s*(.*?);\s*RATING:\s*\d")
 _LINE = re.compile(r"MOVIE:\s*(.*?);\s*(ALIGN|RATING)\b")
 _STORED = {
@@ -59,12 +60,23 @@ class Check:
 
 
 def check_pages(run: Run, seen: Mapping[Key, SeenPage]) -> Iterator[Check]:
-    """Our pages against the recorded ones, and no page more or less."""
+    """The pages of our policy against the recorded ones, and no page more or less."""
     same = sum(key in seen and seen[key].items == page.shown for key, page in run.pages.items())
     line = (
         f"Pages identical: {same:,} of {len(run.pages):,}; pages that we show besides: {len(seen.keys() - run.pages)}."
     )
     yield Check(line, same == len(run.pages) == len(seen))
+
+
+def check_served(run: Run, seen: Mapping[Key, SeenPage], known: Mapping[int, Set[int]]) -> Iterator[Check]:
+    """Where the record's own pages are served: sessions as long as recorded, no item known (by user) or shown twice."""
+    line = f"Recorded pages served (no vectors, so no check of a policy): {len(seen):,} of {len(run.pages):,}."
+    yield Check(line, seen.keys() == run.pages.keys())
+    wrong = 0
+    for user in run.users.tolist():
+        items = [item for (who, _), page in run.pages.items() if who == user for item in page.shown]
+        wrong += len(items) - len(set(items) - known[user])
+    yield Check(f"Of their items, in the user's train or test items or shown before: {wrong}.", wrong == 0)
 
 
 def check_stored(run: Run, max_pages: int) -> Iterator[Check]:
@@ -136,10 +148,13 @@ def _misplaced(page: RecordedPage, stored: Sequence[int]) -> int:
     return sum(place is None or page.shown[place] != item for place, item in zip(rated, stored, strict=True))
 
 
-def resolution(run: Run, answers: Sequence[PageAnswerText | None]) -> Iterator[str]:
-    """How many lines our parser resolves, how many an exact title does, and every line that is not resolved."""
-    lines = [(page, line) for page in run.pages.values() for line in answer_lines(page.response, page.titles)]
-    for kind in ("align", "rating"):
+def check_resolution(run: Run, lines: Sequence[PageLine]) -> Iterator[Check]:
+    """How many lines our parser resolves, and how many an exact title does.
+
+    Resolved is not yet right: the model was told to answer about all items and did so in their order, so the align
+    lines of a page must come out as its items in order.
+    """
+    for kind, least in (("align", 0.994), ("rating", 0.995)):
         ours = [line.item is not None for _, line in lines if line.kind == kind]
         exact = [
             title.strip() in page.titles
@@ -147,11 +162,32 @@ def resolution(run: Run, answers: Sequence[PageAnswerText | None]) -> Iterator[s
             for title, key in _LINE.findall(page.response)
             if key.lower() == kind
         ]
-        yield (
+        text = (
             f"{kind.capitalize()} lines resolved: {sum(ours):,} of {len(ours):,} ({np.mean(ours):.2%}); by exact title "
             f"{sum(exact):,} of {len(exact):,} ({np.mean(exact):.1%})."
         )
-    yield f"Pages of which nothing can be read: {sum(answer is None for answer in answers)}."
+        yield Check(text, bool(np.mean(ours) >= least))
+    aligned: dict[Key, list[int | None]] = {key: [] for key in run.pages}
+    for page, line in lines:
+        if line.kind == "align":
+            aligned[page.user, page.page].append(line.item)
+    right = sum(items == list(range(len(run.pages[key].shown))) for key, items in aligned.items())
+    yield Check(
+        f"Pages whose align lines are resolved to its items in order: {right:,} of {len(run.pages):,}.",
+        right >= 0.994 * len(run.pages),
+    )
+
+
+def page_lines(run: Run, labels: Mapping[Key, Sequence[str]]) -> list[PageLine]:
+    """All align and rating lines of a run, resolved by our parser within the labels of their page."""
+    return [(page, line) for key, page in run.pages.items() for line in answer_lines(page.response, labels[key])]
+
+
+def unread(lines: Sequence[PageLine], answers: Mapping[Key, PageAnswerText | None]) -> Iterator[str]:
+    """Pages of which nothing can be read, and every line that is not resolved."""
+    empty = [f"user {user}, page {page + 1}" for (user, page), answer in answers.items() if answer is None]
+    yield f"Pages of which nothing can be read: {len(empty)}."
+    yield from (f"  nothing read: {place}" for place in empty)
     yield from (f"  not resolved: user {p.user}, page {p.page + 1}: {line}" for p, line in lines if line.item is None)
 
 
@@ -164,12 +200,17 @@ def slots(run: Run, seen: Mapping[Key, SeenPage]) -> Iterator[str]:
     yield "  validation" + "".join(f"{share:7.2f}" for share in hits)
 
 
-def ratings(seen: Mapping[Key, SeenPage]) -> Iterator[str]:
-    """Shares of the rating levels."""
-    stars = np.array([page.stars for page in seen.values()])
-    given = stars[stars > 0]
+def ratings(seen: Mapping[Key, SeenPage], answers: Mapping[Key, PageAnswerText | None]) -> Iterator[str]:
+    """Shares of the rating levels, of watched items whose rating is recorded."""
+    told = [_told(answers[key], len(page.items)) for key, page in seen.items()]
+    stars, recorded = np.array([page.stars for page in seen.values()]), np.array(told)
+    given, drawn = stars[(stars > 0) & recorded], int(((stars > 0) & ~recorded).sum())
     shares = ", ".join(f"{level:g}: {np.mean(given == level):.1%}" for level in LEVELS)
-    yield f"Ratings of {len(given):,} watched items, share by stars: {shares}."
+    yield f"Recorded ratings of {len(given):,} watched items, share by stars: {shares}; {drawn} more had to be drawn."
+
+
+def _told(answer: PageAnswerText | None, size: int) -> list[bool]:
+    return [item.rating is not None for item in answer.items] if answer else [False] * size
 
 
 def hazards(seen: Mapping[Key, SeenPage], activity: Ints, max_pages: int) -> Iterator[str]:

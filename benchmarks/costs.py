@@ -1,7 +1,7 @@
 """LLM calls and tokens that a page costs for each agent kind, beside what the published systems spend.
 
-Published: Agent4Rec's released run, 2.7 calls and 2,135 tokens a page, reflection and interview included; RecAgent's code,
-12 calls for a page on which something is watched (no token count is published); AgentCF has no pages.
+Published: Agent4Rec's released run, 2.7 calls and 2,135 tokens a page, reflection and interview included; RecAgent's
+code, 12 calls for a page on which something is watched (no token count is published); AgentCF has no pages.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""An OpenAI-compatible server on 127.0.0.1 in a process of its own; it answers anything with the same label read.
+"""An OpenAI-compatible server on 127.0.0.1 in a process of its own; it answers anything with the same label reads.
 
-The latency, in seconds, is the first part of the path: `http://127.0.0.1:PORT/0.2/v1`. Requests are not parsed and the
-answer is made once, so that the server is not what is measured. Run as `python -m benchmarks.mock_server`; it prints
-its address and serves until its standard input closes.
+The latency, in seconds, is the first part of the path: `http://127.0.0.1:PORT/0.2/v1`. Of a request only `max_tokens`
+is looked for, as a page of S labels asks for 2 S tokens, and the answer of each length is made once, so that the server
+is not what is measured. Run as `python -m benchmarks.mock_server`; it prints its address and serves until its standard
+input closes.
 """
 
 from __future__ import annotations
@@ -13,26 +14,34 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 _TOP = [{"token": t, "logprob": lp, "bytes": None} for t, lp in (("Yes", -0.357), ("No", -1.61), ("4", -4.0))]
 _TOP += [{"token": f" other{i}", "logprob": -6.0 - i, "bytes": None} for i in range(17)]
-ANSWER = json.dumps(
-    {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "mock",
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": "Yes"},
-                "logprobs": {"content": [{**_TOP[0], "top_logprobs": _TOP}]},
-                "finish_reason": "length",
-            }
-        ],
-        "usage": {"prompt_tokens": 300, "completion_tokens": 1, "total_tokens": 301},
+_SPACE = {"token": " ", "logprob": -0.01, "bytes": None}
+
+
+@lru_cache(maxsize=64)
+def answer_of(max_tokens: int) -> bytes:
+    """A line of as many labels as fit, and one at least."""
+    labels = max(1, max_tokens // 2)
+    line = [{**_TOP[0], "top_logprobs": _TOP}]
+    line += [{**_SPACE, "top_logprobs": [_SPACE]}, line[0]] * (labels - 1)
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": " ".join(["Yes"] * labels)},
+        "logprobs": {"content": line},
+        "finish_reason": "length",
     }
-).encode()
+    usage = {"prompt_tokens": 300, "completion_tokens": len(line), "total_tokens": 300 + len(line)}
+    head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 0, "model": "mock"}
+    return json.dumps({**head, "choices": [choice], "usage": usage}).encode()
+
+
+def max_tokens_of(body: bytes) -> int:
+    """The number behind the last `"max_tokens":`, 1 where there is none; inside a text its quotes would be escaped."""
+    digits = body.rpartition(b'"max_tokens":')[2][:6].split(b",")[0].strip(b" }")
+    return int(digits) if digits.isdigit() else 1
 
 
 @contextmanager
@@ -54,9 +63,9 @@ async def serve() -> None:
     from aiohttp import web
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        await request.read()
+        body = await request.read()
         await asyncio.sleep(float(request.path.split("/", 2)[1]))
-        return web.Response(body=ANSWER, content_type="application/json")
+        return web.Response(body=answer_of(max_tokens_of(body)), content_type="application/json")
 
     runner = web.ServerRunner(web.Server(answer))
     await runner.setup()

@@ -5,6 +5,7 @@ What the paper specifies, what is done here and every deviation: docs/agents/age
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ import numpy as np
 from recsim_llm.agents.agent4rec_texts import Agent4RecTexts
 from recsim_llm.agents.agent_kind import Agent, PageAnswer
 from recsim_llm.agents.leaving import LeaveParameters
+from recsim_llm.agents.memory.budget import cut
 from recsim_llm.agents.memory.encoder import TextEncoder
 from recsim_llm.agents.memory.protocol import Event, Memory
 from recsim_llm.agents.memory.stream import StreamMemory
@@ -31,8 +33,10 @@ ANSWERS = ("labels", "text")
 # Boredom is declared, as that run shows nothing twice.
 PAGE_HAZARD = LeaveParameters(base=-3.72, per_page=1.69, pleasure=0.33, boredom=2.0, patience=1.51)
 _ITEM_TOKENS = 60  # of a text answer, for each item
-_TASTE_TOKENS, _REFLECTION_TOKENS = 120, 48
+_TASTE_TOKENS, _REFLECTION_TOKENS = 80, 48
 _TASTE_LINES, _TASTE_LINE_BYTES = 5, 160
+_TASTE = re.compile(r"\b(enjoys?|dislikes?|likes|loves?|hates?|prefers?)\b", re.IGNORECASE)
+_SELF = re.compile(r"(i|i'm|i’m|as an?)\b|.*\b(assistant|language model|chatbot)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Agent4RecOptions:
         capacity: Events that an agent keeps.
         memory_bytes: Most bytes of memories in a prompt; a token has at least one byte, so this bounds tokens.
         temperature: Of generated texts; 0.2 as published.
+        one_by_one: One label read an item instead of one a page: more calls, for small models that count along in a
+            line of numbers.
         leaving: The declared hazard of leaving.
     """
 
@@ -59,6 +65,7 @@ class Agent4RecOptions:
     capacity: int = 1000
     memory_bytes: int = 1200
     temperature: float = 0.2
+    one_by_one: bool = False
     leaving: LeaveParameters = field(default_factory=lambda: PAGE_HAZARD)
 
     def __post_init__(self) -> None:
@@ -117,7 +124,8 @@ class Agent4Rec:
             self._tastes[me.user] = self._texts.genre_tastes(me.user)
             return
         question = self._texts.taste_question(me.user)
-        prompt = Prompt("", "", question, max_tokens=_TASTE_TOKENS, temperature=self.options.temperature)
+        system, warmth = self._texts.taste_system, self.options.temperature
+        prompt = Prompt(system, "", question, max_tokens=_TASTE_TOKENS, temperature=warmth)
         (lines,) = yield from ask_text([prompt], taste_lines, self._texts.remind, self.counts)
         self._tastes[me.user] = lines or self._texts.genre_tastes(me.user)
 
@@ -135,7 +143,17 @@ class Agent4Rec:
             return (yield from self._react_in_text(stem, me, page, order))
         texts = self._texts
         return (
-            yield from read_page(stem, texts.page_labels, texts.item, page, order, levels, texts.remind, self.counts)
+            yield from read_page(
+                stem,
+                texts.page_labels,
+                texts.item,
+                page,
+                order,
+                levels,
+                texts.remind,
+                self.counts,
+                self.options.one_by_one,
+            )
         )
 
     def observe(
@@ -227,11 +245,14 @@ def _decided(answer: PageAnswerText, order: Sequence[int], nothing: PageAnswer) 
 
 
 def taste_lines(text: str) -> str | None:
-    """The lines of a text that speak of a taste, at most five; None where there is none."""
+    """The lines of a text that speak of a taste, at most five; None where there is none.
+
+    A line in the first person is the model speaking of itself ("I'm sorry, as an assistant I like ..."), not of a
+    taste.
+    """
     lines = [line.strip().lstrip("-*•0123456789. ").strip() for line in text.splitlines()]
-    good = [line.encode()[:_TASTE_LINE_BYTES].decode("utf-8", "ignore") for line in lines if line[:1].isalpha()]
-    named = [line for line in good if line.lower().startswith(("enjoy", "dislike", "like", "love", "hate", "prefer"))]
-    return "\n".join(named[:_TASTE_LINES]) or None
+    named = [line for line in lines if _TASTE.search(line) and not _SELF.match(line)]
+    return "\n".join([cut(line, _TASTE_LINE_BYTES) for line in named[:_TASTE_LINES]]) or None
 
 
 def first_sentence(text: str) -> str | None:

@@ -47,6 +47,7 @@ class Agent4RecTexts:
         self._log, self._means, self._memory_bytes = log, means, memory_bytes
         self.system, self.remind = prompt_text(KIND, "system"), prompt_text(KIND, "remind")
         self.reflect = prompt_text(KIND, "reflect")
+        self.taste_system = prompt_text(KIND, "taste_system")
         self.page_labels: Template = template(KIND, "page_labels")
         self._items: dict[int, str] = {}
         self._profiles: dict[int, tuple[str, str]] = {}

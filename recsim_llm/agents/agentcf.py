@@ -43,6 +43,8 @@ class AgentCFOptions:
         memory_bytes: Most bytes of what a page brings back: an earlier self-description, and what happened. Each.
         history: Most titles told of what a person took before, the latest; needs a log.
         temperature: Of rewritten self-descriptions.
+        one_by_one: One label read an item instead of one a page: more calls, for small models that count along in a
+            line of numbers.
         leaving: The declared hazard of leaving: AgentCF has no exit.
     """
 
@@ -52,6 +54,7 @@ class AgentCFOptions:
     memory_bytes: int = 600
     history: int = 10
     temperature: float = 0.0
+    one_by_one: bool = False
     leaving: LeaveParameters = field(default_factory=LeaveParameters)
 
 
@@ -119,7 +122,11 @@ class AgentCF:
         stem = Prompt(prompt_text(KIND, "system"), self.context(me, recalled), "")
         order, levels = listing_order(me.key, me.page, page), len(self.rating_levels)
         remind = prompt_text(KIND, "remind")
-        return (yield from read_page(stem, self._question, self._item, page, order, levels, remind, self.counts))
+        return (
+            yield from read_page(
+                stem, self._question, self._item, page, order, levels, remind, self.counts, self.options.one_by_one
+            )
+        )
 
     def observe(
         self, me: Agent, page: Sequence[int], stars: Sequence[float]

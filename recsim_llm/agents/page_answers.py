@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 from recsim_llm.agents.page_titles import mentioned, resolve_title
@@ -28,6 +28,7 @@ _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _NO_TITLE = frozenset({"n/a", "na", "none", "-"})
 _REMARKS = frozenset({"REASON", "FEELING"})
 _FEELING_LENGTH = 200  # characters, in the schema
+_JSON_TRIES = 8  # a model may repeat the schema, or begin again, before it answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +163,8 @@ def _json_answer(entry: dict[str, Any], num_levels: int) -> ItemAnswer | None:
 def _json_items(text: str) -> list[Any] | None:
     """The "items" of the first JSON object in a text that has them."""
     decoder = json.JSONDecoder()
-    # Only an object that begins like ours is tried, so that a text full of braces costs no more than its length.
-    for start in re.finditer(r'\{\s*"items"', text):
+    # Only the first objects that begin like ours are tried: each try may read a text of nested braces to its end.
+    for start in islice(re.finditer(r'\{\s*"items"', text), _JSON_TRIES):
         try:
             value, _ = decoder.raw_decode(text, start.start())
         except (ValueError, RecursionError):

@@ -2,6 +2,7 @@
 
 Chat models prefer the first items of a list (Agent4Rec's released run: watch rate 0.91 in slot 1, 0.19 in slot 4, while
 the true rates are 0.46 and 0.38), so the items are listed in an order that is drawn anew for each person and page.
+Small models also count along ("1 2 3 4"); for them, the same labels can be read with one question an item.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from string import Template
 import numpy as np
 
 from recsim_llm.agents.agent_kind import PageAnswer
+from recsim_llm.agents.prompts_text import template
 from recsim_llm.agents.reading import AnswerCounts, ask
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import EMPTY, Completion, Prompt
@@ -41,6 +43,7 @@ def read_page(
     num_levels: int,
     remind: str,
     counts: AnswerCounts,
+    one_by_one: bool = False,
 ) -> Generator[Sequence[Prompt], Sequence[Completion], PageAnswer]:
     """Ask what the person does with each item of a page: one prompt, one label an item.
 
@@ -53,6 +56,7 @@ def read_page(
         num_levels: R.
         remind: Text added when the question is asked again.
         counts: Counters of usable and malformed answers.
+        one_by_one: One prompt an item instead, each behind the same context; `question` is not used then.
 
     Returns:
         The probability of watching is 1 - P("0"); the rating is distributed as the other labels.
@@ -61,11 +65,18 @@ def read_page(
     if not order:
         return nothing
     labels = tuple(str(level) for level in range(num_levels + 1))
-    items = numbered([describe(page[slot]) for slot in order])
-    text = question.substitute(items=items, count=len(order), top=labels[-1])
-    (answer,) = yield from ask([stem._replace(question=text, choices=labels, slots=len(order))], remind, counts)
+    lines = [describe(page[slot]) for slot in order]
+    if one_by_one:
+        ask_one = template("page", "one_item")
+        texts = [ask_one.substitute(item=line, top=labels[-1]) for line in lines]
+        prompts = [stem._replace(question=text, choices=labels) for text in texts]
+    else:
+        text = question.substitute(items=numbered(lines), count=len(order), top=labels[-1])
+        prompts = [stem._replace(question=text, choices=labels, slots=len(order))]
+    answers = yield from ask(prompts, remind, counts)
+    flat = [probability for answer in answers for probability in answer]
     for i, slot in enumerate(order):
-        skip, *rates = answer[i * len(labels) : (i + 1) * len(labels)]
+        skip, *rates = flat[i * len(labels) : (i + 1) * len(labels)]
         nothing.watch[slot] = 1.0 - skip
         # Where skipping is certain the rating is never used, but must still be a distribution.
         total = sum(rates)

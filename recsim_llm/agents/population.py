@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
-from recsim_llm.agents.agent4rec import Agent4Rec, Agent4RecOptions
-from recsim_llm.agents.agent_kind import AgentKind
 from recsim_llm.agents.agent_users import AgentUsers
-from recsim_llm.agents.agentcf import AgentCF
-from recsim_llm.agents.agentcf_memories import AgentCFMemories
 from recsim_llm.agents.fitting import fit_statistical
 from recsim_llm.agents.inhabitants import Inhabitants
+from recsim_llm.agents.kinds import AGENT_KINDS, Material
 from recsim_llm.agents.llm_users import LLMUsers
 from recsim_llm.agents.memory.encoder import TextEncoder, make_encoder
 from recsim_llm.agents.persona import build_personas, traits
-from recsim_llm.agents.recagent import RecAgent
 from recsim_llm.agents.search import CatalogueSearch
 from recsim_llm.agents.social_graph import SocialGraph, make_graph
 from recsim_llm.agents.social_turns import SocialTexts
@@ -98,8 +93,8 @@ def make_population(
 
     Args:
         dataset: A name or folder for `data.load_dataset`.
-        user_model: A name in `USER_MODELS` or `AGENT_KINDS`, with an option behind a colon ("agent4rec:text",
-            "agentcf:FOLDER"), or a user model of your own for the same catalogue.
+        user_model: A name in `USER_MODELS` or `AGENT_KINDS`, with options behind a colon ("agent4rec:text,genres",
+            "recagent:items", "agentcf:FOLDER"; docs/agents), or a user model of your own for the same catalogue.
         llm: For LLM users: a backend, or its name for `llm.make_llm` ("transformers:smollm2-135m").
         encoder: For agents with memories: what makes vectors of texts (`agents.memory.encoder.make_encoder`).
 
@@ -179,45 +174,18 @@ def _llm(dataset: str, llm: str | LLM | None) -> UserModel:
 USER_MODELS: dict[str, Callable[[str, str | LLM | None], UserModel]] = {"statistical": _statistical, "llm": _llm}
 
 
-KindMaker = Callable[[Dataset, Ratings, tuple[Persona, ...], str, TextEncoder], AgentKind]
-
-
-def _agent4rec(
-    data: Dataset, log: Ratings, people: tuple[Persona, ...], option: str, encoder: TextEncoder
-) -> AgentKind:
-    options = Agent4RecOptions(answers=option or "labels")
-    return Agent4Rec(data.catalogue, people, data.rating_levels, log, encoder, options)
-
-
-def _recagent(data: Dataset, log: Ratings, people: tuple[Persona, ...], option: str, encoder: TextEncoder) -> AgentKind:
-    _no_option("recagent", option)
-    return RecAgent(data.catalogue, people, data.rating_levels, encoder)
-
-
-def _agentcf(data: Dataset, log: Ratings, people: tuple[Persona, ...], option: str, encoder: TextEncoder) -> AgentKind:
-    memories = AgentCFMemories.load(Path(option), data.catalogue) if option else None
-    return AgentCF(data.catalogue, people, data.rating_levels, memories, log, encoder)
-
-
-AGENT_KINDS: dict[str, KindMaker] = {"agent4rec": _agent4rec, "recagent": _recagent, "agentcf": _agentcf}
-
-
 def _agents(dataset: str, name: str, option: str, llm: str | LLM | None, encoder: str | TextEncoder) -> AgentUsers:
     data, split = _load(dataset)
     people = personas(dataset)
     encoder = make_encoder(encoder) if isinstance(encoder, str) else encoder
     # The kind first: what it lacks is said before a model is loaded.
-    kind = AGENT_KINDS[name](data, split.train, people, option, encoder)
+    options = frozenset(filter(None, option.split(",")))
+    kind = AGENT_KINDS[name](Material(data, split.train, people, encoder, options))
     if llm is None:
         raise ConfigError(f"{name} users need a model: --llm transformers:smollm2-135m, for example (llm=...).")
     backend = make_llm(llm) if isinstance(llm, str) else llm
     social = SocialTexts(data.catalogue, people, float(data.rating_levels[-1]))
     return AgentUsers(backend, kind, social, np.array([p.activity for p in people], dtype=np.int64))
-
-
-def _no_option(name: str, option: str) -> None:
-    if option:
-        raise ConfigError(f"The user model '{name}' has no option '{option}'.")
 
 
 @lru_cache(maxsize=8)

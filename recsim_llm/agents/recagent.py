@@ -46,6 +46,8 @@ class RecAgentOptions:
         memory_bytes: Most bytes of memories in a prompt; a token has at least one byte, so this bounds tokens.
         evidence_bytes: Most bytes of memories that an insight or reflection is drawn from, the latest kept.
         temperature: Of generated texts.
+        one_by_one: One label read an item instead of one a page: more calls, for small models that count along in a
+            line of numbers.
         leaving: The declared hazard of leaving.
     """
 
@@ -54,6 +56,7 @@ class RecAgentOptions:
     memory_bytes: int = 1200
     evidence_bytes: int = 2400
     temperature: float = 0.2
+    one_by_one: bool = False
     leaving: LeaveParameters = field(default_factory=LeaveParameters)
 
     def __post_init__(self) -> None:
@@ -113,7 +116,17 @@ class RecAgent:
         stem = Prompt(texts.system, self.context(me, recalled), "")
         order, levels = listing_order(me.key, me.page, page), len(self.rating_levels)
         return (
-            yield from read_page(stem, texts.page_labels, texts.item, page, order, levels, texts.remind, self.counts)
+            yield from read_page(
+                stem,
+                texts.page_labels,
+                texts.item,
+                page,
+                order,
+                levels,
+                texts.remind,
+                self.counts,
+                self.options.one_by_one,
+            )
         )
 
     def observe(

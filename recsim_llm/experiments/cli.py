@@ -87,6 +87,14 @@ class Compare:
 
 
 @dataclass(frozen=True)
+class Traits:
+    """Print whether people of different traits behave differently, in the declared direction, with intervals."""
+
+    run: Positional[Path]
+    """A run folder, or a folder of runs."""
+
+
+@dataclass(frozen=True)
 class Interview:
     """Ask a recorded agent a question; it answers from its persona and its memory, as they were at that moment."""
 
@@ -108,6 +116,7 @@ Command = (
     | Annotated[Simulate, subcommand("simulate")]
     | Annotated[Replay, subcommand("replay")]
     | Annotated[Compare, subcommand("compare")]
+    | Annotated[Traits, subcommand("traits")]
     | Annotated[Interview, subcommand("interview")]
 )
 
@@ -154,6 +163,8 @@ def run(command: Command) -> None:
             commands.replay_runs(folder)
         case Compare(folders):
             commands.compare_runs(folders)
+        case Traits(folder):
+            commands.traits_of(folder)
         case Interview(folder, "", "", None, llm):
             commands.interview_everybody(folder, llm)
         case Interview(folder, question, user, after, llm):

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from recsim_llm.agents.persona import item_means
+from recsim_llm.agents.population import TEST_SHARE
 from recsim_llm.agents.reading import AnswerCounts
-from recsim_llm.data import get_dataset_files, list_datasets
+from recsim_llm.data import get_dataset_files, list_datasets, load_dataset, split_ratings
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.config import SimulationConfig, config_of
 from recsim_llm.experiments.cost import dry_run
 from recsim_llm.experiments.interview import EXIT_FILE, exit_interviews, interview
 from recsim_llm.experiments.metrics import paired_difference, summarise, table
 from recsim_llm.experiments.people import load_people
 from recsim_llm.experiments.replay import replay
 from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.traits import separation_table, separations
 from recsim_llm.llm import make_llm
 from recsim_llm.llm.models import get_model, list_models
 from recsim_llm.trajectories import Run, find_runs
@@ -96,6 +99,18 @@ def compare_runs(paths: Sequence[Path]) -> None:
         print(
             f"{run.manifest.name} - {first.manifest.name}: reward a session "
             f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], {gap.n} users in both"
+        )
+
+
+def traits_of(folder: Path) -> None:
+    """Print how far the traits of a run's people separate what they did."""
+    for run in find_runs(folder):
+        config = config_of(run)
+        data = load_dataset(config.dataset)
+        means = item_means(split_ratings(data.ratings, "temporal", TEST_SHARE).train)
+        people = load_people(run.folder)[0]
+        print(
+            f"{run.manifest.name}\n{separation_table(separations(run.step_batch(), people, data.catalogue, means))}\n"
         )
 
 

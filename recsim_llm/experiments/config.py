@@ -23,7 +23,7 @@ class SimulationConfig:
     Attributes:
         dataset: A data set's name ('recsim-llm data list') or a folder.
         user_model: 'statistical' (arrays, very fast), or language-model agents: 'agent4rec', 'recagent', 'agentcf',
-            'llm' (the plainest). An option goes behind a colon: 'agent4rec:text', 'agentcf:FOLDER'.
+            'llm' (the plainest). Options go behind a colon: 'agent4rec:items', 'agentcf:FOLDER' (docs/agents).
         llm: Backend of LLM users: transformers:NAME_OR_FOLDER, openai:MODEL, or uniform (a stand-in).
         policies: Policies to compare; each gets its own run over the same users and the same random numbers.
         users: How many people visit, one session each; with rounds, how many live in the society.

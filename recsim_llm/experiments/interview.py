@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from recsim_llm.agents.kinds import AGENT_KINDS
 from recsim_llm.agents.page_texts import PageTexts
-from recsim_llm.agents.population import AGENT_KINDS
 from recsim_llm.agents.prompts_text import prompt_text, template
 from recsim_llm.agents.reading import AnswerCounts
 from recsim_llm.agents.text_reading import ask_text

@@ -79,9 +79,9 @@ class ChatLayout:
     def _slot_tokens(self, choices: tuple[str, ...], with_system: bool) -> SlotTokens:
         frame = self._with_system if with_system else self._without
         first = self.labels(choices, with_system)
-        behind = [self._behind(frame, choices[0], choice) for choice in choices]
-        gaps = {ids[:-1] for ids in behind}
-        later = tuple(ids[-1] for ids in behind if ids)
+        behind = [{self._behind(frame, one, other) for one in choices} for other in choices]
+        same = [ids for found in behind if len(found) == 1 for ids in found if ids]
+        gaps, later = {ids[:-1] for ids in same}, tuple(ids[-1] for ids in same)
         if any(len(ids) != 1 for ids in first) or len(gaps) != 1 or len(set(later)) < len(choices):
             raise LLMError(
                 f"An answer of several slots needs choices of one token each, and {choices} are not, for this model. "

@@ -1,7 +1,7 @@
 """Any OpenAI-compatible server as a language model: hundreds of requests in flight from one background thread.
 
-Decisions are label reads (one output token with its log-probabilities), texts are ordinary completions. How requests
-are written and answers are read is in `openai_wire`.
+Decisions are label reads (one output token a label, with its log-probabilities), texts are ordinary completions. How
+requests are written and answers are read is in `openai_wire`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class OpenAILLM:
     With choices, one token is asked for together with its `top_logprobs` likeliest alternatives. A returned token
     counts for a choice if, stripped of white space, it is that choice or the beginning of that choice alone. A choice
     that is not among the returned tokens gets the largest probability it can have: that of the unlikeliest returned
-    token, and no more than its share of the mass that was not returned.
+    token, and no more than its share of the mass that was not returned. An answer of several slots is one request for a
+    line of labels, each one token, with white space, commas or semicolons between; of a line with other words in it
+    only the labels before them are read, so that there are too few and agents ask again.
 
     Works inside a running event loop (notebooks): requests run in a thread of their own, which is kept, with its
     connections, until `close` or until the object is collected. Proxies from the environment are not used.

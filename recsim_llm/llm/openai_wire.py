@@ -16,6 +16,7 @@ from recsim_llm.types import Completion, Prompt
 _LEAST = 1e-30
 _LONGEST_RETRY_AFTER_S = 120.0
 _MEMO = 10_000
+_SEPARATORS = " \t\r\n,;"
 
 
 class BodyWriter:
@@ -47,9 +48,10 @@ class BodyWriter:
         return f"{stem}{encode_basestring_ascii(prompt.question)[1:-1]}{tail}".encode()
 
     def _labels_tail(self, slots: int) -> str:
-        # Two tokens a label: servers differ in whether the space is one of its own.
+        # Two tokens a label of several: many tokenizers make the space one of its own, some also at the beginning.
+        tokens = 1 if slots == 1 else 2 * slots
         return (
-            f'"}}],"max_tokens":{2 * slots - 1},"temperature":0,"logprobs":true,'
+            f'"}}],"max_tokens":{tokens},"temperature":0,"logprobs":true,'
             f'"top_logprobs":{self._top_logprobs},"stream":false}}'
         )
 
@@ -102,28 +104,47 @@ def read_answer(content: bytes, prompt: Prompt, server: str) -> Completion:
 
 
 def _read_slots(choice: dict[str, Any], prompt: Prompt, server: str) -> Completion:
-    """An answer of several labels; one that is no line of labels has fewer log-probabilities than were asked for."""
-    _alternatives(choice, server)
-    logprobs: list[float] = []
-    for place, position in enumerate(choice["logprobs"]["content"]):
-        word = str(position["token"]).strip()
-        if len(logprobs) == prompt.slots * len(prompt.choices) or (word and word not in prompt.choices):
+    """An answer of several labels; one that is no line of labels has fewer log-probabilities than were asked for.
+
+    What comes behind the last label is not looked at.
+    """
+    positions = (choice.get("logprobs") or {}).get("content")
+    if positions is None:
+        raise _no_logprobs(server)
+    places = _label_places([str(position["token"]) for position in positions], prompt)
+    found = [_label_logprobs(prompt.choices, _alternatives(choice, server, place)) for place in places]
+    logprobs = tuple([value for slot in found for value in slot])
+    whole = len(places) == prompt.slots
+    return Completion(likeliest(prompt.choices, logprobs) if whole else choice["message"]["content"] or "", logprobs)
+
+
+def _label_places(tokens: list[str], prompt: Prompt) -> list[int]:
+    """Where the labels of a line are, at most one a slot; the line ends at the first token that is something else."""
+    places: list[int] = []
+    for place, token in enumerate(tokens):
+        if len(places) == prompt.slots:
             break
-        if word:
-            logprobs += _label_logprobs(prompt.choices, _alternatives(choice, server, place))
-    return Completion(likeliest(prompt.choices, logprobs), tuple(logprobs))
+        if token.strip() in prompt.choices:
+            places.append(place)
+        elif token.strip(_SEPARATORS):
+            break
+    return places
 
 
 def _alternatives(choice: dict[str, Any], server: str, place: int = 0) -> list[tuple[str, float]]:
     positions = (choice.get("logprobs") or {}).get("content") or []
     alternatives = positions[place].get("top_logprobs") if positions else None
     if not alternatives:
-        raise LLMError(
-            f"The server {server} returned no log-probabilities, which decisions are read from. vLLM, SGLang and the "
-            "llama.cpp server return them for every model, OpenAI for its models without hidden reasoning; turn off a "
-            "proxy or option that drops `logprobs`, or take another server."
-        )
+        raise _no_logprobs(server)
     return [(str(each["token"]), math.exp(min(0.0, float(each["logprob"])))) for each in alternatives]
+
+
+def _no_logprobs(server: str) -> LLMError:
+    return LLMError(
+        f"The server {server} returned no log-probabilities, which decisions are read from. vLLM, SGLang and the "
+        "llama.cpp server return them for every model, OpenAI for its models without hidden reasoning; turn off a "
+        "proxy or option that drops `logprobs`, or take another server."
+    )
 
 
 def _label_logprobs(choices: tuple[str, ...], alternatives: list[tuple[str, float]]) -> tuple[float, ...]:

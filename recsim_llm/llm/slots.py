@@ -27,6 +27,10 @@ class SlotTokens(NamedTuple):
     later: tuple[int, ...]
     gap: tuple[int, ...]
 
+    def fed(self, slots: int) -> int:
+        """Tokens that are read behind the question to predict the last of so many slots."""
+        return (slots - 1) * (1 + len(self.gap))
+
 
 def likeliest(choices: Sequence[str], logprobs: Sequence[float]) -> str:
     """The likeliest choice of each slot, with spaces between."""
@@ -69,11 +73,9 @@ class SlotReader:
         logits, past = predict(self._model, past, ids, mask, keep)
         live, number = list(range(len(labels))), 0
         while True:
-            rows = logits[:, -1].float().log_softmax(dim=-1)
+            wanted = [labels[row].later if number else labels[row].first for row in live]
             said = []
-            for place, row in enumerate(live):
-                tokens = labels[row].later if number else labels[row].first
-                values = [round(float(v), _DIGITS) for v in rows[place, list(tokens)].tolist()]
+            for row, tokens, values in zip(live, wanted, _pick(logits[:, -1], wanted), strict=True):
                 found[row] += values
                 said.append([tokens[values.index(max(values))], *labels[row].gap])
             number += 1
@@ -88,8 +90,18 @@ class SlotReader:
         import torch
 
         extra = -len(places) % _ROWS
-        padded = torch.tensor(places + places[-1:] * extra, device=self._device)
-        if padded.tolist() != list(range(past.mask.shape[0])):
-            past = past.select(padded)
+        padded = places + places[-1:] * extra
+        if padded != list(range(past.mask.shape[0])):
+            past = past.select(torch.tensor(padded, device=self._device))
         ids = torch.tensor(tokens + tokens[-1:] * extra, device=self._device)
         return predict(self._model, past, ids, torch.ones_like(ids, dtype=torch.bool), 1)
+
+
+def _pick(logits: torch.Tensor, wanted: Sequence[tuple[int, ...]]) -> list[list[float]]:
+    """Log-probabilities of each row's tokens; taken off the device at once, which a GPU waits for."""
+    import torch
+
+    rows = torch.tensor([row for row, tokens in enumerate(wanted) for _ in tokens], device=logits.device)
+    columns = torch.tensor([token for tokens in wanted for token in tokens], device=logits.device)
+    values = iter(logits.float().log_softmax(dim=-1)[rows, columns].tolist())
+    return [[round(float(next(values)), _DIGITS) for _ in tokens] for tokens in wanted]

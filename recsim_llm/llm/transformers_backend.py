@@ -80,8 +80,10 @@ class TransformersLLM:
 
     Labels are read from the first token of each choice as it follows the generation prompt. Where two choices begin
     with the same token, every choice is scored as a whole, token by token (and, if one choice begins another, with the
-    end of the answer behind it), which costs a row a choice. Log-probabilities are rounded to 5 digits. Texts are
-    decoded greedily, or drawn with numbers that depend on the prompt's seed alone. Two threads take turns.
+    end of the answer behind it), which costs a row a choice. An answer of several slots reads its question once, then
+    the likeliest label and the space behind it for each slot but the last (these are its output tokens); its choices
+    must be one token each. Log-probabilities are rounded to 5 digits. Texts are decoded greedily, or drawn with
+    numbers that depend on the prompt's seed alone. Two threads take turns.
 
     Args:
         model: A name of `models.MODELS`, a folder, or a hub id.
@@ -134,7 +136,8 @@ class TransformersLLM:
         """Answer every prompt.
 
         Raises:
-            LLMError: A prompt is longer than the model's context, choices cannot be told apart, or memory ran out.
+            LLMError: A prompt is longer than the model's context, choices cannot be told apart (or, with several slots,
+                are not one token each), or memory ran out.
         """
         torch = _import_torch()
         started = time.perf_counter()
@@ -152,7 +155,7 @@ class TransformersLLM:
         self.usage.calls += 1
         self.usage.prompt_tokens += tokens
         if prompt.slots > 1 and prompt.choices:
-            wrote = 2 * prompt.slots - 1
+            wrote = self._slot_tokens(prompt).fed(prompt.slots)
             self.usage.output_tokens += wrote
             return Completion(likeliest(prompt.choices, answer), tuple(answer), tokens, wrote)
         if isinstance(answer, list):
@@ -178,7 +181,7 @@ class TransformersLLM:
         ids = self._layout.question(prompt)
         rows = self._label_rows(index, prompt, ids) if prompt.choices else [_Row(index, ids, ())]
         longest = len(group.system) + len(group.context) + max(len(row.ids) for row in rows)
-        longest += 2 * (prompt.slots - 1) if prompt.choices else prompt.max_tokens
+        longest += self._wrote_at_most(prompt)
         if self._context_length is not None and longest > self._context_length:
             raise LLMError(
                 f"Prompt {index} needs {longest} tokens with its answer, the model reads {self._context_length}. "
@@ -186,9 +189,17 @@ class TransformersLLM:
             )
         return rows
 
+    def _wrote_at_most(self, prompt: Prompt) -> int:
+        if not prompt.choices:
+            return prompt.max_tokens
+        return self._slot_tokens(prompt).fed(prompt.slots) if prompt.slots > 1 else 0
+
+    def _slot_tokens(self, prompt: Prompt) -> SlotTokens:
+        return self._layout.slot_tokens(prompt.choices, bool(prompt.system))
+
     def _label_rows(self, index: int, prompt: Prompt, ids: list[int]) -> list[_Row]:
         if prompt.slots > 1:
-            return [_Row(index, ids, (), self._layout.slot_tokens(prompt.choices, bool(prompt.system)))]
+            return [_Row(index, ids, (), self._slot_tokens(prompt))]
         labels = self._layout.labels(prompt.choices, bool(prompt.system))
         if len({label[0] for label in labels}) == len(labels):
             return [_Row(index, ids, tuple((0, label[0], choice) for choice, label in enumerate(labels)))]

@@ -98,7 +98,9 @@ class CallBatch:
                 pa.array(np.full(len(self), round_, dtype=np.int64)),
             ]
         except OverflowError as error:
-            raise RecordingError(f"max_tokens, seed and token counts must fit into 64 bits ({error}).") from error
+            raise RecordingError(
+                f"max_tokens, seed, slots and token counts must fit into 64 bits ({error})."
+            ) from error
         return pa.table(arrays, schema=SCHEMA)
 
     @classmethod

@@ -157,6 +157,13 @@ def test_json_is_read_by_number_whatever_stands_around_it() -> None:
     assert answer.unresolved == ('{"item": 7}',)
 
 
+def test_json_is_found_behind_a_beginning_that_broke_off() -> None:
+    body = json.dumps({"items": [entry(1)]})
+    answer = parse_page_answer(f'{{"items": [{{"item": 1, wait.\n{body}', ["A"], 5)
+    assert answer is not None
+    assert answer.items == (ItemAnswer(True, True, 4, "fine"),)
+
+
 @pytest.mark.parametrize(
     "second",
     [

@@ -39,7 +39,13 @@ def test_the_fit_finds_the_hazard_that_exits_were_drawn_from(benchmark):
 def test_the_published_run_comes_out_as_published(benchmark, capsys):
     assert benchmark("replay_agent4rec").main([os.environ[VARIABLE], "--fit-exits"]) == 0
     printed = capsys.readouterr().out
-    for line in ("Pages identical: 3,234 of 3,234", "Stored likes: 1.9727", "Stored precision: 0.4155"):
+    for line in (
+        "Pages identical: 3,234 of 3,234",
+        "Stored likes: 1.9727",
+        "Stored precision: 0.4155",
+        "align lines are resolved to its items in order: 3,234 of 3,234",
+        "Hazard fitted to 3120 free decisions",
+    ):
         assert line in printed
 
 

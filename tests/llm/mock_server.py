@@ -89,8 +89,9 @@ class MockServer:
             top = [{"token": token, "logprob": logprob} for token, logprob in self.tokens]
             label = {**top[0], "top_logprobs": top[: body["top_logprobs"]]}
             space = {"token": " ", "logprob": -0.01, "top_logprobs": [{"token": " ", "logprob": -0.01}]}
-            line = [space if place % 2 else label for place in range(body["max_tokens"])]
-            choice["logprobs"] = {"content": line[: self.most_tokens]}
+            line = [space if place % 2 else label for place in range(body["max_tokens"])][: self.most_tokens]
+            choice["message"]["content"] = "".join([each["token"] for each in line])
+            choice["logprobs"] = {"content": line}
         if "response_format" in body:
             choice["message"]["content"] = json.dumps({"asked": body["messages"][-1]["content"]})
         elif not body.get("logprobs"):

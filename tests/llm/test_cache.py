@@ -69,6 +69,7 @@ prompts = st.builds(
     st.integers(1, 3),
     st.sampled_from([0.0, 1.0]),
     st.integers(0, 2),
+    st.integers(1, 3),
 )
 
 
@@ -121,6 +122,16 @@ def test_every_field_and_token_counts_survive(path):
     for _ in range(2):
         cached = CachedLLM(FunctionLLM(lambda prompt: answer), path)
         assert cached.generate([ask("q")]) == [answer]
+        cached.close()
+
+
+def test_a_page_of_labels_is_kept_whole_and_apart_from_shorter_ones(path):
+    pages = [ask("page", slots=slots) for slots in (1, 2, 5)]
+    answers = hash_choice_llm().generate(pages)
+    for calls in (3, 0):
+        cached = CachedLLM(hash_choice_llm(), path)
+        assert cached.generate(pages) == answers
+        assert cached.usage.calls == calls
         cached.close()
 
 

@@ -5,8 +5,12 @@ import math
 import socket
 import threading
 import time
+from importlib import import_module
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("aiohttp")
 
@@ -306,8 +310,11 @@ def test_environment_names_server_and_key(monkeypatch):
 def test_an_answer_cut_short_is_malformed_not_an_error():
     page = Prompt("", "", "Three times Yes or No?", ("Yes", "No"), slots=3)
     with MockServer(most_tokens=3) as server:
-        (answer,) = OpenAILLM("m", server.url, "key").generate([page])
-    assert server.bodies[0]["max_tokens"] == 5
+        llm = client(server)
+        (answer,) = llm.generate([page])
+        llm.close()
+    assert server.bodies[0]["max_tokens"] == 6
+    assert answer.text == "Yes Yes"
     assert len(answer.logprobs) == 4
     counts = AnswerCounts()
     assert label_probabilities(page, answer, counts) is None
@@ -317,5 +324,83 @@ def test_an_answer_cut_short_is_malformed_not_an_error():
 def test_other_words_in_a_line_of_labels_are_malformed():
     page = Prompt("", "", "Three times Yes or No?", ("Yes", "No"), slots=3)
     with MockServer(tokens=(("Sure", -0.1), ("Yes", -3.0))) as server:
-        (answer,) = OpenAILLM("m", server.url, "key").generate([page])
+        llm = client(server)
+        (answer,) = llm.generate([page])
+        llm.close()
     assert answer.logprobs == ()
+    assert answer.text.startswith("Sure")
+
+
+STARS = ("0", "3", "5")
+
+
+def line(tokens):
+    """A server's answer of (token, top alternatives)."""
+    content = [
+        {"token": token, "top_logprobs": [{"token": t, "logprob": math.log(p)} for t, p in top]}
+        for token, top in tokens
+    ]
+    text = "".join(token for token, _ in tokens)
+    return json.dumps({"choices": [{"message": {"content": text}, "logprobs": {"content": content}}]}).encode()
+
+
+@st.composite
+def lines(draw):
+    """Probabilities of each slot, and a line that says the likeliest in one of the ways tokenizers have."""
+    weights = st.lists(st.integers(1, 99), min_size=3, max_size=3, unique=True)
+    slots = [[w / sum(row) for w in row] for row in draw(st.lists(weights, min_size=2, max_size=5))]
+    gap, glued = draw(st.sampled_from([(" ",), (",", " "), ("\n",), ()])), draw(st.booleans())
+    tokens = [("\n", [("\n", 0.9)])] if draw(st.booleans()) else []
+    for number, slot in enumerate(slots):
+        space = " " if glued or not gap else ""
+        tokens += [(each, [(each, 0.9), ("5", 0.05)]) for each in gap if number]
+        names = [f"{space}{label}" for label in STARS]
+        tokens.append((names[slot.index(max(slot))], list(zip(names, slot, strict=True))))
+    return slots, tokens + draw(st.sampled_from([[], [(" and", [(" and", 0.5)])], [(" 3", [(" 3", 0.5)])]]))
+
+
+@settings(deadline=None)
+@given(lines())
+def test_a_line_of_labels_is_read_however_it_is_cut_into_tokens(drawn):
+    slots, tokens = drawn
+    page = Prompt("", "", "", STARS, slots=len(slots))
+    answer = read_answer(line(tokens), page, "server")
+    assert [math.exp(x) for x in answer.logprobs] == pytest.approx([p for slot in slots for p in slot])
+    assert answer.text == " ".join(STARS[slot.index(max(slot))] for slot in slots)
+
+
+@pytest.mark.parametrize(
+    "tokens", [(), ("3",), ("3", " 0"), ("3", " or", " 0", " 5"), ("30", " 5", " 5"), ("Sure", ":")]
+)
+def test_a_line_with_too_few_labels_is_malformed_and_says_what_was_said(tokens):
+    page = Prompt("", "", "", STARS, slots=3)
+    answer = read_answer(line([(token, [(token, 0.9)]) for token in tokens]), page, "server")
+    assert answer.text == "".join(tokens)
+    assert label_probabilities(page, answer, AnswerCounts()) is None
+
+
+def test_a_label_of_a_later_slot_that_was_not_returned_gets_a_bound():
+    page = Prompt("", "", "", STARS, slots=2)
+    answer = read_answer(line([("3", [("3", 0.9)]), (" 5", [(" 5", 0.6), (" 3", 0.3)])]), page, "server")
+    chances = [math.exp(x) for x in answer.logprobs]
+    assert chances == pytest.approx([0.05, 0.9, 0.05, 0.1, 0.3, 0.6])
+
+
+def test_no_log_probabilities_are_an_error_with_several_slots_too():
+    page = Prompt("", "", "", STARS, slots=2)
+    with MockServer(logprobs=False) as server:
+        llm = client(server)
+        with pytest.raises(LLMError, match="log-probabilities"):
+            llm.generate([page])
+        llm.close()
+
+
+def test_the_server_of_the_benchmarks_answers_a_page(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))  # benchmarks stand beside the package
+    mock = import_module("benchmarks.mock_server")
+    writer = BodyWriter("m", 20)
+    for slots in (1, 2, 10):
+        page = Prompt("", "", 'Say "max_tokens": 99.', YES_NO, slots=slots)
+        answer = read_answer(mock.answer_of(mock.max_tokens_of(writer.write(page))), page, "server")
+        assert answer.text == " ".join(["Yes"] * slots)
+        assert label_probabilities(page, answer, AnswerCounts()) is not None

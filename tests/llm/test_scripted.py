@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from recsim_llm.agents.reading import AnswerCounts, label_probabilities
 from recsim_llm.errors import ConfigError, LLMError
 from recsim_llm.llm import UniformLLM
 from recsim_llm.testing.llm_contract import LLMContract
@@ -62,6 +63,26 @@ def test_hash_choice_depends_on_seed_and_text_and_spreads():
     assert len(set(many.logprobs)) == 50
 
 
+def test_hash_choice_gives_each_slot_its_own_probabilities():
+    page = CHOICES[0]._replace(slots=200)
+    llm = hash_choice_llm(1)
+    one, many, again = llm.generate([CHOICES[0], page, page])
+    assert many == again
+    assert many.logprobs[:2] == one.logprobs
+    first = [math.exp(x) for x in many.logprobs[::2]]
+    assert len(set(first)) == 200
+    assert 0.4 < sum(first) / len(first) < 0.6
+    masses = [a + math.exp(x) for a, x in zip(first, many.logprobs[1::2], strict=True)]
+    assert 0.9 <= min(masses) < max(masses) <= 1
+    assert many.text == " ".join(YES_NO[a < b] for a, b in zip(many.logprobs[::2], many.logprobs[1::2], strict=True))
+
+
+def test_uniform_names_the_first_choice_in_every_slot():
+    (answer,) = UniformLLM().generate([CHOICES[0]._replace(slots=3)])
+    assert answer.text == "Yes Yes Yes"
+    assert answer.logprobs == (-math.log(2),) * 6
+
+
 def test_hash_choice_tells_apart_prompts_whose_parts_join_to_one_text():
     llm = hash_choice_llm()
     answers = llm.generate(
@@ -78,6 +99,39 @@ def test_function_answers_by_name_by_probabilities_or_whole():
         assert len(completion.logprobs) == 2
     with pytest.raises(ConfigError, match="3 probabilities"):
         FunctionLLM(lambda prompt: [0.1, 0.2, 0.3]).generate(CHOICES[:1])
+
+
+PAGE = Prompt("", "", "", ("0", "3", "5"), slots=3)
+
+
+def read(completion):
+    counts = AnswerCounts()
+    return label_probabilities(PAGE, completion, counts), counts
+
+
+def test_several_slots_are_answered_by_names_or_by_probabilities():
+    by_name, by_chance = ScriptedLLM(["3 0 5", [0.1, 0.8, 0.0, 0.5, 0.3, 0.2, 0.0, 0.0, 0.9]]).generate([PAGE, PAGE])
+    assert (by_name.text, by_chance.text) == ("3 0 5", "3 0 5")
+    (named, _), (chances, _) = read(by_name), read(by_chance)
+    assert [round(p) for p in named] == [0, 1, 0, 1, 0, 0, 0, 0, 1]
+    assert chances == pytest.approx([1 / 9, 8 / 9, 0, 0.5, 0.3, 0.2, 0, 0, 1])
+    with pytest.raises(ConfigError, match="3 probabilities for the 3 choices .* in 3 slots"):
+        ScriptedLLM([[0.1, 0.2, 0.3]]).generate([PAGE])
+
+
+@pytest.mark.parametrize("said", ["3 0", "3 0 5 5", "3 0 x", "", "no idea"])
+def test_a_line_that_is_none_is_malformed_to_a_reader(said):
+    found, counts = read(ScriptedLLM([said]).generate([PAGE])[0])
+    assert found is None
+    assert counts.malformed == 1
+
+
+@pytest.mark.parametrize("act", ["malformed", "refusing"])
+def test_spoilt_pages_are_malformed_to_a_reader(act):
+    pages = [PAGE._replace(question=str(i)) for i in range(40)]
+    llm = MisbehavingLLM(hash_choice_llm(), **{act: 0.5})
+    unusable = [read(answer)[0] is None for answer in llm.generate(pages)]
+    assert 0 < sum(unusable) == getattr(llm.done, act) < 40
 
 
 def test_scripted_remembers_and_runs_out():

@@ -1,3 +1,4 @@
+import itertools
 import os
 import random
 
@@ -81,6 +82,99 @@ def test_choices_with_a_common_beginning_are_scored_whole(shared, choices):
         labels = tuple((*label, shared._decoder.end_ids[0]) for label in labels)
     expected = [plain_logprobs(shared, prompt, label) for label in labels]
     assert shared.generate([prompt])[0].logprobs == pytest.approx(expected, abs=1e-4)
+
+
+DIGITS = tuple("01234")
+PAGE = "Here are four films: Rain, War, Sea, Town. One line with four numbers from 0 to 4."
+
+
+def pages(seed=0):
+    """Pages of different lengths, labels and numbers of slots, and questions of one label beside them."""
+    rng = random.Random(seed)
+    kinds = [(DIGITS, 4), (YES_NO, 3), (DIGITS, 2), (("A", "B", "C"), 5), (YES_NO, 1), (DIGITS, 1), (DIGITS[1:], 4)]
+    asked = [q._replace(question=f"{q.question} {PAGE}") for q in questions(seed)]
+    return [q._replace(choices=kinds[i % 7][0], slots=kinds[i % 7][1]) for i, q in enumerate(asked)] + [
+        rng.choice(asked)._replace(choices=(), max_tokens=4)
+    ]
+
+
+@pytest.mark.parametrize("choices", [DIGITS, YES_NO, ("A", "B", "C")])
+def test_each_slot_is_read_behind_the_likeliest_labels_in_running_text(shared, choices):
+    layout = shared._layout
+    prompt = questions()[0]._replace(question=PAGE, choices=choices, slots=4)
+    (completion,) = shared.generate([prompt])
+    size, said = len(choices), completion.text.split()
+    assert all(word in choices for word in said)
+    tail = layout._with_system.tail
+    behind = len(layout._encode_special(tail))
+    ends = [" ".join(said[:slot]) + (" " if slot else "") for slot in range(4)]
+    for slot, end in enumerate(ends):
+        for place, choice in enumerate(choices):
+            # As the tokenizer writes the whole line, not as the layout puts its tokens together.
+            line = layout._encode_special(f"{tail}{end}{choice}")[behind:]
+            expected = plain_logprobs(shared, prompt, line) - plain_logprobs(shared, prompt, line[:-1])
+            assert completion.logprobs[slot * size + place] == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize("choices", [DIGITS, YES_NO, ("A", "B", "C")])
+def test_tokens_of_a_line_are_those_of_its_text(shared, choices):
+    layout, tokens = shared._layout, shared._layout.slot_tokens(choices, True)
+    tail = layout._with_system.tail
+    for places in itertools.product(range(len(choices)), repeat=3):
+        text = " ".join(choices[place] for place in places)
+        later = [token for place in places[1:] for token in (*tokens.gap, tokens.later[place])]
+        ids = [tokens.first[places[0]], *later]
+        assert layout._tokenizer.decode(ids) == text
+        assert list(layout._encode_special(tail + text)) == [*layout._encode_special(tail), *ids]
+        assert tokens.fed(3) == len(ids) - 1
+
+
+def test_pages_have_equal_bits_before_rounding_whatever_the_company(shared, monkeypatch):
+    monkeypatch.setattr("recsim_llm.llm.transformers_backend._DIGITS", 17)
+    monkeypatch.setattr("recsim_llm.llm.slots._DIGITS", 17)
+    asked = pages(1)
+    together = shared.generate(asked)
+    order = random.Random(2).sample(range(len(asked)), len(asked))
+    shuffled = shared.generate([asked[i] for i in order])
+    assert [shuffled[order.index(i)] for i in range(len(asked))] == together
+    assert [shared.generate([prompt])[0] for prompt in asked] == together
+    many = [asked[0]._replace(question=asked[0].question, slots=slots) for slots in (4, 1, 2, 3, 6)]
+    assert shared.generate(many)[0] == together[0]
+    size = len(asked[0].choices)
+    for prompt, answer in zip(many, shared.generate(many), strict=True):
+        assert answer.logprobs[: 4 * size] == together[0].logprobs[: prompt.slots * size]
+
+
+def test_pages_packed_as_on_a_gpu_differ_by_rounding_only(shared, monkeypatch):
+    asked = [*pages(4), Prompt("", "", PAGE, DIGITS, slots=4)]
+    alone = shared.generate(asked)
+    monkeypatch.setattr(shared, "_pack_groups", True)
+    monkeypatch.setattr(shared, "_keep", 1)
+    for packed, single in zip(shared.generate(asked), alone, strict=True):
+        assert packed.logprobs == pytest.approx(single.logprobs, abs=2e-4)
+
+
+def test_tokens_of_a_page_are_counted(shared):
+    prompt = questions()[0]._replace(question=PAGE, choices=DIGITS)
+    before = shared.usage.calls, shared.usage.output_tokens
+    one, four = shared.generate([prompt, prompt._replace(slots=4)])
+    assert four.prompt_tokens == one.prompt_tokens
+    assert (one.output_tokens, four.output_tokens) == (0, 6)  # three digits and three spaces
+    assert (shared.usage.calls - before[0], shared.usage.output_tokens - before[1]) == (2, 6)
+
+
+@pytest.mark.parametrize("choices", [("1", "10", "2"), ("never again", "never mind"), ("Yes", "definitely not")])
+def test_labels_of_several_tokens_are_refused_with_several_slots(shared, choices):
+    with pytest.raises(LLMError, match="one token each"):
+        shared.generate([questions()[0]._replace(choices=choices, slots=2)])
+
+
+def test_a_page_whose_last_label_would_not_fit_is_refused(shared):
+    prompt = questions()[0]._replace(choices=DIGITS, slots=4)
+    size = shared.generate([prompt])[0].prompt_tokens
+    long = prompt._replace(slots=(8192 - size) // 2 + 2)
+    with pytest.raises(LLMError, match=r"needs 819[34] tokens .* reads 8192"):
+        shared.generate([long])
 
 
 def test_greedy_text_is_that_of_a_plain_loop(shared):

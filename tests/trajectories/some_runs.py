@@ -44,10 +44,18 @@ def make_steps(sessions=4, page=0, page_size=3, levels=5, seed=0, thoughts=False
 
 def make_calls(count=3, round_=0, name="fake") -> CallBatch:
     prompts = tuple(
-        Prompt("Be a person.", f"You are number {i % 2}.", f"Round {round_}, film {i}?", ("yes", "no")[: i % 3])
+        Prompt(
+            "Be a person.",
+            f"You are number {i % 2}.",
+            f"Round {round_}, film {i}?",
+            ("yes", "no")[: i % 3],
+            slots=1 + i % 2,
+        )
         for i in range(count)
     )
-    answers = tuple(Completion(f"answer {i}", (-0.1 * i,) * len(p.choices), i, 1) for i, p in enumerate(prompts))
+    answers = tuple(
+        Completion(f"answer {i}", (-0.1 * i,) * len(p.choices) * p.slots, i, 1) for i, p in enumerate(prompts)
+    )
     return CallBatch(tuple(prompt_keys(name, prompts)), prompts, answers)
 
 

@@ -25,7 +25,7 @@ prompts = st.builds(
     st.integers(0, 2**31),
     st.floats(0, 2),
     st.integers(-(2**63), 2**63 - 1),
-    st.integers(1, 2**31),
+    st.integers(1, 2**63 - 1),
 )
 answers = st.builds(
     Completion, text, st.lists(st.floats(max_value=0), max_size=3).map(tuple), st.integers(0, 9), st.integers(0, 9)
@@ -64,6 +64,8 @@ def test_a_key_is_the_content_alone(asked, data):
         (Prompt("", "", "q", ("",)), Prompt("", "", "q", ())),
         (Prompt("", "", "q", (), "s"), Prompt("", "", "qs")),
         (Prompt("", "", "q", (), "", 1, 0.0, 1), Prompt("", "", "q", (), "", 11, 0.0, 1)),
+        (Prompt("", "", "q", ("1",), slots=2), Prompt("", "", "q", ("1",), slots=3)),
+        (Prompt("", "", "q", ("1",), seed=1, slots=2), Prompt("", "", "q", ("1",), seed=12)),
     ],
 )
 def test_borders_between_fields_count(a, b):
@@ -100,6 +102,24 @@ def test_replay_answers_as_recorded_and_names_what_is_missing():
         replay.generate([asked[0], unknown])
     with pytest.raises(RecordingError, match="other model"):
         ReplayLLM("other model", recorder._known).generate(asked)
+
+
+def test_whole_pages_are_recorded_and_replayed_each_number_of_slots_for_itself():
+    recorder = RecordingLLM(hash_choice_llm(), {})
+    page = Prompt("s", "I am Ann.", "Which?", ("0", "3", "5"))
+    asked = [page._replace(slots=slots) for slots in (1, 3, 4, 3)]
+    got = recorder.generate(asked)
+    assert [len(answer.logprobs) for answer in got] == [3, 9, 12, 9]
+    stored = pa.parquet.read_table(pa.BufferReader(parquet_bytes(recorder.drain().to_table(0))))
+    assert ReplayLLM(recorder.name, completions(stored)).generate(asked) == got
+    with pytest.raises(RecordingError, match="no answer"):
+        ReplayLLM(recorder.name, completions(stored)).generate([page._replace(slots=2)])
+
+
+def test_the_key_of_one_slot_is_that_of_before_there_were_slots():
+    page = Prompt("s", "c", "Which?", ("0", "3"), max_tokens=1)
+    assert prompt_key("m", page).hex() == "c005275416fa10153c735002575b916b"
+    assert prompt_key("m", page._replace(slots=1)) == prompt_key("m", page)
 
 
 def test_an_answer_that_utf8_cannot_hold_is_the_same_for_agents_and_store():
@@ -139,8 +159,9 @@ def test_contexts_that_are_shared_are_stored_once():
     assert len(parquet_bytes(batch.to_table(0))) < 1.2 * sum(map(len, contexts))
 
 
-def test_numbers_that_do_not_fit_are_refused():
+@pytest.mark.parametrize("field", ["max_tokens", "seed", "slots"])
+def test_numbers_that_do_not_fit_are_refused(field):
     calls = make_calls(1)
-    wide = CallBatch(calls.keys, (calls.prompts[0]._replace(seed=2**63),), calls.completions)
+    wide = CallBatch(calls.keys, (calls.prompts[0]._replace(**{field: 2**63}),), calls.completions)
     with pytest.raises(RecordingError, match="64 bits"):
         wide.to_table(0)
