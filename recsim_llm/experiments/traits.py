@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsim_llm.agents.persona import diversity_values
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.experiments.metrics import Estimate, estimate, per_user
 from recsim_llm.trajectories import StepBatch
 from recsim_llm.types import Floats, Ints, Persona
 
 LEVELS = (1, 2, 3)
+_FEWEST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def separations(
     measures = (
         ("activity", "pages a session", per_user(steps, "session_length")),
         ("conformity", "squared distance of ratings to the item's mean, stars²", _distances(steps, item_means)),
-        ("diversity", "different genres in twelve watched items", _genres(steps, catalogue)),
+        ("diversity", "genres that make up four fifths of what was watched", _genres(steps, catalogue)),
     )
     by_user = {p.user: p for p in personas}
     found = tuple(_separation(trait, measure, *values, by_user) for trait, measure, values in measures)
@@ -61,8 +63,8 @@ def separation_table(found: Sequence[Separation]) -> str:
     """A row a trait."""
     lines = [f"{'trait':<11} {'level 1':<22} {'level 2':<22} {'level 3':<22} {'3 less 1':<24} measure"]
     for s in found:
-        cells = "".join(f"{group!s:<23}" for group in s.groups)
-        lines.append(f"{s.trait:<11} {cells}{s.gap!s:<24} {s.measure}")
+        cells = " ".join(f"{group!s:<22}" for group in s.groups)
+        lines.append(f"{s.trait:<11} {cells} {s.gap!s:<24} {s.measure}")
     return "\n".join(lines)
 
 
@@ -95,29 +97,17 @@ def _distances(steps: StepBatch, item_means: Floats) -> tuple[Ints, Floats]:
     return users, values
 
 
-_SAMPLE = 12
-
-
 def _genres(steps: StepBatch, catalogue: Catalogue) -> tuple[Ints, Floats]:
-    """Expected number of genres in `_SAMPLE` of the items a person watched (rarefaction: Hurlbert, Ecology 1971).
+    """The trait's own formula over what was watched; who watched fewer than 5 items has no value.
 
-    The plain number of genres grows with the number of items, and that is another trait. Who watched fewer than
-    `_SAMPLE` items has no value.
+    What a policy shows bounds what can be watched: a policy that shows everybody the same hides this trait.
     """
     users = np.unique(steps.user)
     values = np.full(len(users), np.nan)
     for place, user in enumerate(users.tolist()):
         mine = steps.user == user
         items = np.unique(steps.items[mine][steps.watched[mine]])
-        if len(items) >= _SAMPLE:
-            counts = catalogue.genre_matrix[items].sum(axis=0)
-            values[place] = float((1.0 - _absent(len(items), counts)).sum())
+        if len(items) >= _FEWEST:
+            counts = catalogue.genre_matrix[items].sum(axis=0, dtype=np.float64)
+            values[place] = diversity_values(counts[None])[0]
     return users, values
-
-
-def _absent(total: int, counts: Ints) -> Floats:
-    """Probability that none of `_SAMPLE` items drawn from `total` has a genre that `counts` of them have."""
-    chance = np.ones(len(counts))
-    for drawn in range(_SAMPLE):
-        chance *= np.clip(total - counts - drawn, 0, None) / (total - drawn)
-    return chance
