@@ -1,4 +1,4 @@
-"""Every Python block of the README runs as it stands, and every command in it exists."""
+"""Every Python block of the README and of pages for users runs as it stands, and every command in them exists."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import pytest
 
 from recsim_llm.experiments import cli
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = (README, *(ROOT / "docs" / name for name in ("society.md", "agents/README.md", "agents/agent4rec.md")))
 pytestmark = pytest.mark.skipif(not README.exists(), reason="tests run outside the repository")
 
 
 def blocks(language):
-    text = README.read_text(encoding="utf-8") if README.exists() else ""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.exists())
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 

@@ -1,0 +1,72 @@
+"""The real small model plays agents of every kind, and a society; what it answers unusably is asked again and counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("transformers")
+
+from recsim_llm.experiments import simulate as module
+from recsim_llm.experiments.commands import cost_table
+from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.interview import exit_interviews
+from recsim_llm.experiments.replay import replay
+from recsim_llm.experiments.simulate import simulate
+from recsim_llm.llm import list_models, make_llm
+
+PRESENT = any(row.name == "smollm2-135m" and row.present for row in list_models())
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.real_llm,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(not PRESENT, reason="the small model is not in the cache: recsim-llm models get smollm2-135m"),
+]
+
+
+@pytest.fixture(scope="module")
+def smollm():
+    return make_llm("transformers:smollm2-135m")
+
+
+@pytest.fixture(autouse=True)
+def _model_without_cache(monkeypatch, smollm):
+    monkeypatch.setattr(module, "_backend", lambda spec: smollm)
+
+
+@pytest.mark.parametrize("kind", ["agent4rec:genres", "recagent", "agentcf"])
+def test_a_hundred_agents_of_each_kind_see_up_to_three_pages(kind, tmp_path):
+    config = SimulationConfig(user_model=kind, policies=("popularity",), users=100, pages=3, page_size=2)
+    (run,) = simulate(config, tmp_path, progress=False)
+    steps, summary = run.step_batch(), run.manifest.summary
+    assert len(np.unique(steps.user)) == 100
+    assert steps.page.max() == 2
+    assert ((steps.watch > 0) & (steps.watch < 1)).any()
+    answers = summary["answers"]
+    assert answers["usable"] > 100
+    assert answers["reasked"] == answers["malformed"] - answers["fallbacks"]
+    assert f"{answers['malformed']} malformed" in cost_table([run])
+    assert replay(run).steps == len(steps)
+
+
+def test_agents_who_write_are_read_or_counted(tmp_path, smollm):
+    config = SimulationConfig(user_model="agent4rec:text", policies=("popularity",), users=3, pages=2, page_size=2)
+    (run,) = simulate(config, tmp_path, progress=False)
+    answers = run.manifest.summary["answers"]
+    assert answers["asked"] >= 6
+    assert answers["usable"] + answers["fallbacks"] == answers["asked"]
+    assert replay(run).steps == len(run.step_batch())
+    said = exit_interviews(run, smollm)
+    assert len(said) == 3
+    assert all(a.rating is None or 1 <= a.rating <= 10 for a in said)
+
+
+def test_a_society_of_real_agents(tmp_path):
+    config = SimulationConfig(
+        user_model="recagent", policies=("popularity",), users=8, rounds=2, pages=2, page_size=2, graph="homophily:60"
+    )
+    (run,) = simulate(config, tmp_path, progress=False)
+    events = run.events().to_pylist()
+    assert {"browse", "search", "chat", "post"} & {e["action"] for e in events}
+    assert all(e["text"] for e in events if e["action"] in {"search", "hear"})
+    assert replay(run).steps == len(run.step_batch())
