@@ -1,4 +1,4 @@
-"""The real small model plays agents of every kind, and a society; what it answers unusably is asked again and counted."""
+"""The real small model plays agents of every kind, and a society; unusable answers are asked again and counted."""
 
 from __future__ import annotations
 
