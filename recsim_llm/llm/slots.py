@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from recsim_llm.llm.kv import Past, predict
+from recsim_llm.llm.kv import Past, pad, predict
 
 if TYPE_CHECKING:
     import torch
 
-_ROWS = 4
 _DIGITS = 5
 
 
@@ -45,10 +44,11 @@ class SlotReader:
     Args:
         model: The causal language model.
         device: Where it is.
+        width: Steps are as many tokens, or a multiple of them, wide.
     """
 
-    def __init__(self, model: Any, device: Any) -> None:
-        self._model, self._device = model, device
+    def __init__(self, model: Any, device: Any, width: int) -> None:
+        self._model, self._device, self._width = model, device, width
 
     def read(
         self,
@@ -65,7 +65,7 @@ class SlotReader:
             past: What the R rows have read.
             ids: (R, T) their questions.
             mask: (R, T) True where a token is real.
-            keep: Positions to predict in the first step.
+            keep: Positions to predict in a step, of which the last is read.
             labels: The R rows' labels; all with gaps of one length.
             slots: Labels that each answer holds.
         """
@@ -83,18 +83,17 @@ class SlotReader:
             if not going:
                 return found
             live = [live[place] for place in going]
-            logits, past = self._step(past, going, [said[place] for place in going])
+            logits, past = self._step(past, going, [said[place] for place in going], keep)
 
-    def _step(self, past: Past, places: list[int], tokens: list[list[int]]) -> tuple[torch.Tensor, Past]:
-        """Read a label and a gap a row. Rows are repeated up to a multiple of 4, for the sake of equal bits."""
+    def _step(self, past: Past, places: list[int], tokens: list[list[int]], keep: int) -> tuple[torch.Tensor, Past]:
+        """Read a label and a gap a row, behind as many holes as make up the width."""
         import torch
 
-        extra = -len(places) % _ROWS
-        padded = places + places[-1:] * extra
-        if padded != list(range(past.mask.shape[0])):
-            past = past.select(torch.tensor(padded, device=self._device))
-        ids = torch.tensor(tokens + tokens[-1:] * extra, device=self._device)
-        return predict(self._model, past, ids, torch.ones_like(ids, dtype=torch.bool), 1)
+        if places != list(range(past.mask.shape[0])):
+            past = past.select(torch.tensor(places, device=self._device))
+        width = -(-len(tokens[0]) // self._width) * self._width
+        ids, mask = pad(tokens, width, left=True, device=self._device)
+        return predict(self._model, past, ids, mask, keep)
 
 
 def _pick(logits: torch.Tensor, wanted: Sequence[tuple[int, ...]]) -> list[list[float]]:

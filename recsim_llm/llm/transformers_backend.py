@@ -9,7 +9,9 @@ Batch independence. In CPU float32 an answer has the same bits whatever else is 
 row the same bits in every product of a multiple of 4 rows, but not in one of 1, 2 or 3; so questions are padded on the
 left to a multiple of 16 tokens, only questions of the same padded length go side by side (attention then sums in one
 order), there is always at least one padding token (all masks take one code path), and predictions are computed for at
-least 4 rows. On a GPU the kernel depends on the size of the batch, and answers agree to rounding of bfloat16 only.
+least 4 rows. The steps between the labels of an answer of several slots are padded to 16 tokens too: attention gives
+each thread a buffer of its own, and in narrower steps those of later threads begin off the vector's border, which
+changes how sums are grouped. On a GPU the kernel depends on the size of the batch, and answers agree to rounding of bfloat16 only.
 """
 
 from __future__ import annotations
@@ -121,7 +123,7 @@ class TransformersLLM:
         self._pack_groups = not on_cpu
         self._max_batch_tokens = max_batch_tokens or (_CPU_BATCH_TOKENS if on_cpu else _GPU_BATCH_TOKENS)
         self._decoder = Decoder(self._model, self._device, _end_ids(self._model, tokenizer))
-        self._slots = SlotReader(self._model, self._device)
+        self._slots = SlotReader(self._model, self._device, _BUCKET if on_cpu else 1)
         self._systems: dict[tuple[int, ...], Past] = {}
         self._contexts = KeptPasts(kept_bytes)
         self._lock = threading.Lock()
