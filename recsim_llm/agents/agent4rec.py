@@ -251,7 +251,8 @@ def taste_lines(text: str) -> str | None:
     taste.
     """
     lines = [line.strip().lstrip("-*•0123456789. ").strip() for line in text.splitlines()]
-    named = [line for line in lines if _TASTE.search(line) and not _SELF.match(line)]
+    # A line that ends in a colon announces a taste and names none.
+    named = [line for line in lines if _TASTE.search(line) and not _SELF.match(line) and not line.endswith(":")]
     return "\n".join([cut(line, _TASTE_LINE_BYTES) for line in named[:_TASTE_LINES]]) or None
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from recsim_llm.agents.kinds import AGENT_KINDS, Material
 from recsim_llm.agents.llm_users import LLMUsers
 from recsim_llm.agents.memory.encoder import TextEncoder, make_encoder
 from recsim_llm.agents.persona import build_personas, traits
+from recsim_llm.agents.persona_file import read_personas
 from recsim_llm.agents.search import CatalogueSearch
 from recsim_llm.agents.social_graph import SocialGraph, make_graph
 from recsim_llm.agents.social_turns import SocialTexts
@@ -88,6 +90,7 @@ def make_population(
     user_model: str | UserModel = "statistical",
     llm: str | LLM | None = None,
     encoder: str | TextEncoder = "hash",
+    personas_file: str = "",
 ) -> Population:
     """Build a population.
 
@@ -97,8 +100,10 @@ def make_population(
             "recagent:items", "agentcf:FOLDER"; docs/agents), or a user model of your own for the same catalogue.
         llm: For LLM users: a backend, or its name for `llm.make_llm` ("transformers:smollm2-135m").
         encoder: For agents with memories: what makes vectors of texts (`agents.memory.encoder.make_encoder`).
+        personas_file: People as you describe them (`agents.persona_file.read_personas`); "" takes them from ratings.
 
     Raises:
+        DataError: The persona file breaks a rule.
         ConfigError: No such user model, an LLM is missing, or the data set lacks what the model needs.
     """
     data, split = _load(dataset)
@@ -107,11 +112,11 @@ def make_population(
         return Population(data, split.train, user_model)
     name, _, option = user_model.partition(":")
     if name in AGENT_KINDS:
-        return Population(data, split.train, _agents(dataset, name, option, llm, encoder))
+        return Population(data, split.train, _agents(dataset, name, option, llm, encoder, personas_file))
     if user_model not in USER_MODELS:
         known = ", ".join([*USER_MODELS, *AGENT_KINDS])
         raise ConfigError(f"There is no user model '{user_model}'. User models: {known}.")
-    return Population(data, split.train, USER_MODELS[user_model](dataset, llm))
+    return Population(data, split.train, USER_MODELS[user_model](dataset, llm, personas_file))
 
 
 def make_society(
@@ -121,6 +126,7 @@ def make_society(
     graph: str | SocialGraph = "homophily",
     encoder: str | TextEncoder = "hash",
     seed: int = 0,
+    personas_file: str = "",
 ) -> SocialPopulation:
     """Build a population that lives in a society.
 
@@ -131,24 +137,25 @@ def make_society(
         graph: A social graph, or what `agents.social_graph.make_graph` makes one of.
         encoder: As in `make_population`.
         seed: Seed of a generated graph.
+        personas_file: As in `make_population`.
 
     Raises:
         ConfigError: As in `make_population`; or users who do not live on between visits.
-        DataError: A graph file with unknown people.
+        DataError: A graph file with unknown people, or a persona file that breaks a rule.
     """
     data, split = _load(dataset)
     if user_model == "statistical":
-        people = personas(dataset)
-        users: UserModel = StatisticalInhabitants(statistical_parameters(dataset), data.catalogue, people)
+        parameters = _with_activity(dataset, personas_file)
+        users: UserModel = StatisticalInhabitants(parameters, data.catalogue, personas(dataset, personas_file))
     else:
-        users = make_population(dataset, user_model, llm, encoder).users
+        users = make_population(dataset, user_model, llm, encoder, personas_file).users
     if not isinstance(users, Inhabitants):
         known = ", ".join(["statistical", *AGENT_KINDS])
         raise ConfigError(f"'{user_model}' users live for one visit only. User models of a society: {known}.")
     if isinstance(graph, str):
         graph = make_graph(graph, data.people, split.train, data.catalogue, seed)
     search = CatalogueSearch(data.catalogue) if data.catalogue.has_titles else None
-    return SocialPopulation(data, split.train, users, graph, search, personas(dataset))
+    return SocialPopulation(data, split.train, users, graph, search, personas(dataset, personas_file))
 
 
 def _check_fits(users: UserModel, data: Dataset) -> None:
@@ -159,24 +166,35 @@ def _check_fits(users: UserModel, data: Dataset) -> None:
         )
 
 
-def _statistical(dataset: str, llm: str | LLM | None) -> UserModel:
-    return StatisticalUsers(statistical_parameters(dataset))
+def _statistical(dataset: str, llm: str | LLM | None, personas_file: str) -> UserModel:
+    return StatisticalUsers(_with_activity(dataset, personas_file))
 
 
-def _llm(dataset: str, llm: str | LLM | None) -> UserModel:
+def _with_activity(dataset: str, personas_file: str) -> StatisticalParameters:
+    """Fitted parameters; of a persona file, statistical people take the activity, which is their patience."""
+    parameters = statistical_parameters(dataset)
+    if not personas_file:
+        return parameters
+    activity = np.array([p.activity for p in personas(dataset, personas_file)], dtype=np.int64)
+    return replace(parameters, activity=activity)
+
+
+def _llm(dataset: str, llm: str | LLM | None, personas_file: str) -> UserModel:
     if llm is None:
         raise ConfigError("LLM users need a model: --llm transformers:smollm2-135m, for example (llm=... in Python).")
     data, _ = _load(dataset)
     backend = make_llm(llm) if isinstance(llm, str) else llm
-    return LLMUsers(backend, data.catalogue, personas(dataset), data.rating_levels)
+    return LLMUsers(backend, data.catalogue, personas(dataset, personas_file), data.rating_levels)
 
 
-USER_MODELS: dict[str, Callable[[str, str | LLM | None], UserModel]] = {"statistical": _statistical, "llm": _llm}
+USER_MODELS: dict[str, Callable[[str, str | LLM | None, str], UserModel]] = {"statistical": _statistical, "llm": _llm}
 
 
-def _agents(dataset: str, name: str, option: str, llm: str | LLM | None, encoder: str | TextEncoder) -> AgentUsers:
+def _agents(
+    dataset: str, name: str, option: str, llm: str | LLM | None, encoder: str | TextEncoder, personas_file: str
+) -> AgentUsers:
     data, split = _load(dataset)
-    people = personas(dataset)
+    people = personas(dataset, personas_file)
     encoder = make_encoder(encoder) if isinstance(encoder, str) else encoder
     # The kind first: what it lacks is said before a model is loaded.
     options = frozenset(filter(None, option.split(",")))
@@ -195,9 +213,15 @@ def _load(dataset: str) -> tuple[Dataset, Split]:
 
 
 @lru_cache(maxsize=8)
-def personas(dataset: str) -> tuple[Persona, ...]:
-    """Personas of a data set's people, from the training part of the temporal split."""
+def personas(dataset: str, personas_file: str = "") -> tuple[Persona, ...]:
+    """Personas of a data set's people, from the training part of the temporal split, or from a file over these.
+
+    Raises:
+        DataError: The file breaks a rule (`agents.persona_file.read_personas`).
+    """
     data, split = _load(dataset)
+    if personas_file:
+        return read_personas(Path(personas_file), data, personas(dataset))
     return build_personas(data, split.train)
 
 

@@ -38,6 +38,7 @@ class SimulationConfig:
         interventions: A TOML file of interventions by date (docs/interventions.md); each policy then gets a second run
             without them, on the same random numbers.
         encoder: What makes vectors of memories: 'hash', 'minilm', or a sentence-transformers folder.
+        personas: A JSON file of people as you describe them (the form of a run's people.json); default: from ratings.
     """
 
     dataset: str = "synthetic"
@@ -54,6 +55,7 @@ class SimulationConfig:
     graph: str = "homophily"
     interventions: str = ""
     encoder: str = "hash"
+    personas: str = ""
 
     def check(self) -> None:
         """Refuse what cannot work.

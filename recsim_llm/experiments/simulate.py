@@ -209,7 +209,7 @@ def _describe(cast: Cast, config: SimulationConfig, folder: Path) -> None:
     """What readers of the run need besides steps: titles and people. Readers never load the data set."""
     dataset = cast.population.dataset
     write_catalogue(folder, dataset.catalogue.items, dataset.catalogue.raw_ids)
-    save_people(folder, [personas(config.dataset)[u] for u in cast.visitors], dataset.people)
+    save_people(folder, [personas(config.dataset, config.personas)[u] for u in cast.visitors], dataset.people)
 
 
 def _check_same(run: Run, config: SimulationConfig) -> None:

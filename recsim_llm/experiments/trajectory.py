@@ -47,9 +47,11 @@ def assemble(config: SimulationConfig, llm: LLM | None) -> Cast:
         ConfigError: The config cannot work with this data set.
     """
     if not config.rounds:
-        pages = make_population(config.dataset, config.user_model, llm, config.encoder)
+        pages = make_population(config.dataset, config.user_model, llm, config.encoder, config.personas)
         return Cast(pages, choose_visitors(pages.users.num_users, config.users, config.seed))
-    society = make_society(config.dataset, config.user_model, llm, config.graph, config.encoder, config.seed)
+    society = make_society(
+        config.dataset, config.user_model, llm, config.graph, config.encoder, config.seed, config.personas
+    )
     return Cast(society, society.members(config.users, config.seed))
 
 
