@@ -99,7 +99,10 @@ class AgentKind(Protocol):
         ...
 
     def observe(self, me: Agent, page: Sequence[int], stars: Sequence[float]) -> Turn[list[Event]]:
-        """What of a page enters the memory; `stars` has K entries, 0 where not watched. Changes nothing."""
+        """What of a page enters the memory; `stars` has K entries, 0 where not watched.
+
+        Called once a page. The memory may be rehearsed here, the kind itself does not change.
+        """
         ...
 
     def reflect(self, me: Agent) -> Turn[list[Event]]:

@@ -184,7 +184,12 @@ def test_kill_9_at_random_moments_then_resume_is_byte_identical(tmp_path):
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path):
     command = [sys.executable, "-m", "recsim_llm", "simulate", "--users", "200", "--pages", "200", "--batch-size", "1"]
     child = subprocess.Popen(
-        [*command, "--out", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--out", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore Ctrl-C, and so would the child of a test that runs in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("random/steps/*.parquet")) and time.monotonic() < deadline:
