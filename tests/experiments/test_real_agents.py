@@ -50,20 +50,20 @@ def test_a_hundred_agents_of_each_kind_see_up_to_three_pages(kind, tmp_path):
 
 
 def test_agents_who_write_are_read_or_counted(tmp_path, smollm):
-    config = SimulationConfig(user_model="agent4rec:text", policies=("popularity",), users=3, pages=2, page_size=2)
+    config = SimulationConfig(user_model="agent4rec:text", policies=("popularity",), users=1, pages=1, page_size=2)
     (run,) = simulate(config, tmp_path, progress=False)
     answers = run.manifest.summary["answers"]
-    assert answers["asked"] >= 6
+    assert answers["asked"] >= 2
     assert answers["usable"] + answers["fallbacks"] == answers["asked"]
     assert replay(run).steps == len(run.step_batch())
     said = exit_interviews(run, smollm)
-    assert len(said) == 3
+    assert len(said) == 1
     assert all(a.rating is None or 1 <= a.rating <= 10 for a in said)
 
 
 def test_a_society_of_real_agents(tmp_path):
     config = SimulationConfig(
-        user_model="recagent", policies=("popularity",), users=8, rounds=2, pages=2, page_size=2, graph="homophily:60"
+        user_model="recagent", policies=("popularity",), users=6, rounds=2, pages=1, page_size=2, graph="homophily:60"
     )
     (run,) = simulate(config, tmp_path, progress=False)
     events = run.events().to_pylist()
