@@ -208,6 +208,10 @@ class Run:
 
     def _some_parts(self) -> int:
         count = self.num_parts
+        if count == 0 and self.manifest.status == "finished":
+            raise RecordingError(
+                f"{self.folder} holds no page: nobody visited in its rounds. Record a society of more people or rounds."
+            )
         if count == 0:
             raise RecordingError(
                 f"{self.folder} holds no page yet: the run is {self.manifest.status}. Wait for its first page, or go "

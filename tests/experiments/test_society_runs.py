@@ -239,3 +239,10 @@ def test_a_dry_run_of_a_society_counts_calls():
     assert name == "live-popularity"
     assert calls > 12
     assert tokens > calls
+
+
+def test_a_society_that_nobody_visits_says_so(tmp_path):
+    (run,) = simulate(replace(TOWN, users=1, rounds=1), tmp_path, progress=False)
+    assert run.finished
+    with pytest.raises(RecordingError, match="nobody visited"):
+        run.step_batch()
