@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from recsim_llm.agents.population import make_population
 from recsim_llm.data import list_datasets
 from recsim_llm.experiments import simulate as module
 from recsim_llm.experiments.config import SimulationConfig
@@ -70,6 +71,6 @@ def test_a_cached_run_is_the_same_and_asks_nothing(run, tmp_path, monkeypatch):
 
 
 def test_an_agent_can_be_interviewed(run):
-    raw = module.make_population("ml-100k").dataset.people[int(run.session(0).user[0])].raw_id
+    raw = make_population("ml-100k").dataset.people[int(run.session(0).user[0])].raw_id
     answer = interview(run, raw, "What did you think of the films you saw?", make_llm(CONFIG.llm))
     assert len(answer.split()) > 3

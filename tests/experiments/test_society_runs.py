@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -71,20 +70,22 @@ def test_a_damaged_diary_is_noticed(tmp_path):
 
 @pytest.mark.slow
 def test_kill_9_then_resume_gives_the_same_bytes(tmp_path):
-    config = replace(TOWN, users=150, rounds=25, dataset="synthetic")
+    config = replace(TOWN, users=150, rounds=80)
     (whole,) = simulate(config, tmp_path / "whole", progress=False)
-    rng, kills = random.Random(0), 0
-    for trial in range(3):
-        folder = tmp_path / f"killed{trial}"
-        while not _over(folder, rng.uniform(0.9, 2.0)):
+    kills = 0
+    for delays in ((0.1, 0.4, 60.0), (0.2, 0.6, 60.0)):
+        folder = tmp_path / f"killed{delays[0]}"
+        for seconds in delays:
+            if _over(folder, seconds):
+                break
             kills += 1
         assert files(folder / "live-popularity") == files(whole.folder)
-    assert kills >= 3
+    assert kills >= 2
 
 
 def _over(folder: Path, seconds: float) -> bool:
     command = [sys.executable, "-m", "recsim_llm", "simulate", "--policy", "live-popularity", "--users", "150"]
-    command += ["--rounds", "25", "--pages", "3", "--page-size", "4", "--out", str(folder), "--resume"]
+    command += ["--rounds", "80", "--pages", "3", "--page-size", "4", "--out", str(folder), "--resume"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
         started = folder / "live-popularity" / "run.json"
         deadline = time.monotonic() + 60
