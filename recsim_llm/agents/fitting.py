@@ -3,9 +3,11 @@
 Tastes: shrunken biases, then factors of the residuals by alternating ridge regression whose penalty grows with the
 number of ratings (ALS-WR, Zhou et al. 2008). Ratings: thresholds and spread of the ordered logit by maximum likelihood
 on a tenth of the training ratings that the tastes were fitted without. Watching: logs hold no exposures, so "was rated"
-against uniformly drawn unrated items stands in for "was watched"; a logistic model over item popularity, the log of an
-implicit-feedback ALS score and the taste score, fitted on the same held-out tenth. The *level* of watching is not
-identified by such logs: it is declared by `FitOptions.watch_rate`.
+against uniformly drawn unrated items stands in for "was watched"; a logistic model over the user's activity, the log of an
+implicit-feedback ALS score and the taste score, fitted on the same held-out tenth. Popularity is no term of its own: the
+ALS score carries it, and with it the people would prefer a popular item to one of their taste (on ML-100K, AUC against
+popularity-matched items 0.808 with the term, 0.831 without). The *level* of watching is not identified by such logs: it
+is declared by `FitOptions.watch_rate`.
 """
 
 from __future__ import annotations
@@ -103,8 +105,8 @@ def _assemble(
     options: FitOptions,
 ) -> StatisticalParameters:
     users, items = _watch_factors(train, options)
-    watch_item = weights[1] * _log_popularity(train)
-    level = _watch_level(tastes, watch_item, users, items, weights, options)
+    watch_user = weights[1] * _log_activity(train)
+    level = _watch_level(tastes, watch_user, users, items, weights, options)
     return StatisticalParameters(
         mean=tastes.mean,
         user_bias=tastes.user_bias,
@@ -113,8 +115,8 @@ def _assemble(
         item_factors=tastes.item_factors,
         thresholds=thresholds,
         scale=scale,
-        watch_user=np.full(train.num_users, level),
-        watch_item=watch_item,
+        watch_user=watch_user + level,
+        watch_item=np.zeros(train.num_items),
         watch_user_factors=users,
         watch_item_factors=items,
         watch_affinity=float(weights[2]),
@@ -191,10 +193,14 @@ def fit_thresholds(taste: Floats, stars: np.ndarray, rating_levels: Floats) -> t
     return unpack(scipy.optimize.minimize(loss, start, method="L-BFGS-B").x)
 
 
-def _log_popularity(log: Ratings) -> Floats:
-    counts = np.bincount(log.items, minlength=log.num_items)
-    popularity: Floats = np.log((counts + 1.0) / (counts + 1.0).mean())
-    return popularity
+def _log_activity(log: Ratings) -> Floats:
+    """(U,) log number of ratings; people without any count as average ones.
+
+    An active person's implicit-feedback scores are higher for all items alike; this takes that back.
+    """
+    counts = np.bincount(log.users, minlength=log.num_users)
+    activity: Floats = np.log(np.where(counts > 0, counts, counts[counts > 0].mean()))
+    return activity
 
 
 def _watch_factors(log: Ratings, options: FitOptions) -> tuple[Floats, Floats]:
@@ -209,6 +215,8 @@ def _watch_factors(log: Ratings, options: FitOptions) -> tuple[Floats, Floats]:
     for _ in range(options.epochs):
         users = _weighted_ridge(seen, items, options)
         items = _weighted_ridge(seen_by_item, users, options)
+    rated = np.diff(seen.indptr) > 0
+    users[~rated] = users[rated].mean(axis=0)  # of a person nobody knows: what people watch on average
     return users, items
 
 
@@ -223,7 +231,7 @@ def _weighted_ridge(seen: sp.csr_array, factors: Floats, options: FitOptions) ->
 
 
 def _fit_watch(part: Ratings, rest: Ratings, tastes: _Tastes, options: FitOptions) -> Floats:
-    """Weights (1, log popularity, ALS, s - mean) of held-out interactions against uniform unrated items."""
+    """Weights (1, log activity, log ALS, s - mean) of held-out interactions against uniform unrated items."""
     users, items = np.repeat(rest.users, 2), np.repeat(rest.items, 2)
     label = np.tile([1.0, 0.0], len(rest))
     negative = label == 0.0
@@ -242,7 +250,7 @@ def _rated(log: Ratings, users: Ints, items: Ints) -> Bools:
 def _watch_features(part: Ratings, users: Ints, items: Ints, tastes: _Tastes, options: FitOptions) -> Floats:
     user_factors, item_factors = _watch_factors(part, options)
     affinity = log_affinity(np.einsum("md,md->m", user_factors[users], item_factors[items]))
-    columns = [np.ones(len(users)), _log_popularity(part)[items], affinity, tastes(users, items) - tastes.mean]
+    columns = [np.ones(len(users)), _log_activity(part)[users], affinity, tastes(users, items) - tastes.mean]
     return np.stack(columns, axis=1)
 
 
@@ -259,7 +267,7 @@ def _logistic(features: Floats, label: Floats, ridge: float = 1e-3, iterations: 
 
 def _watch_level(
     tastes: _Tastes,
-    watch_item: Floats,
+    watch_user: Floats,
     user_factors: Floats,
     item_factors: Floats,
     weights: Floats,
@@ -270,5 +278,5 @@ def _watch_level(
     users = (draws[:, 0] * len(user_factors)).astype(np.int64)
     items = (draws[:, 1] * len(item_factors)).astype(np.int64)
     affinity = log_affinity(np.einsum("md,md->m", user_factors[users], item_factors[items]))
-    logit = watch_item[items] + weights[2] * affinity + weights[3] * (tastes(users, items) - tastes.mean)
+    logit = watch_user[users] + weights[2] * affinity + weights[3] * (tastes(users, items) - tastes.mean)
     return float(scipy.optimize.brentq(lambda c: expit(logit + c).mean() - options.watch_rate, -30.0, 30.0))
