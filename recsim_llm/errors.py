@@ -53,3 +53,7 @@ class ModelNotFoundError(LLMError):
 
 class RecordingError(RecsimError):
     """A run folder is missing, damaged, of another version, or differs from what is replayed."""
+
+
+class UncertifiedWarning(UserWarning):
+    """An environment's population has no fidelity certificate on this machine."""

@@ -34,6 +34,7 @@ class Stream(IntEnum):
     WAKE = 10
     ACTION = 11
     GRAPH = 12
+    CALIBRATION = 13
 
 
 def _finalise(z: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -3,11 +3,11 @@
 Tastes: shrunken biases, then factors of the residuals by alternating ridge regression whose penalty grows with the
 number of ratings (ALS-WR, Zhou et al. 2008). Ratings: thresholds and spread of the ordered logit by maximum likelihood
 on a tenth of the training ratings that the tastes were fitted without. Watching: logs hold no exposures, so "was rated"
-against uniformly drawn unrated items stands in for "was watched"; a logistic model over the user's activity, the log of an
-implicit-feedback ALS score and the taste score, fitted on the same held-out tenth. Popularity is no term of its own: the
-ALS score carries it, and with it the people would prefer a popular item to one of their taste (on ML-100K, AUC against
-popularity-matched items 0.808 with the term, 0.831 without). The *level* of watching is not identified by such logs: it
-is declared by `FitOptions.watch_rate`.
+against uniformly drawn unrated items stands in for "was watched"; a logistic model over the user's activity, the log
+of an implicit-feedback ALS score and the taste score, fitted on the same held-out tenth. Popularity is no term of its
+own: the ALS score carries it, and with it the people would prefer a popular item to one of their taste (on ML-100K,
+AUC against popularity-matched items 0.808 with the term, 0.831 without). The *level* of watching is not identified by
+such logs: it is declared by `FitOptions.watch_rate`.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def _fit_watch(part: Ratings, rest: Ratings, tastes: _Tastes, options: FitOption
     known = _rated(part, users, items) | (negative & _rated(rest, users, items))
     keep = ~known
     features = _watch_features(part, users[keep], items[keep], tastes, options)
-    return _logistic(features, label[keep])
+    return logistic(features, label[keep])
 
 
 def _rated(log: Ratings, users: Ints, items: Ints) -> Bools:
@@ -254,14 +254,25 @@ def _watch_features(part: Ratings, users: Ints, items: Ints, tastes: _Tastes, op
     return np.stack(columns, axis=1)
 
 
-def _logistic(features: Floats, label: Floats, ridge: float = 1e-3, iterations: int = 25) -> Floats:
-    """Logistic regression by Newton's method; the ridge keeps separable toy logs finite."""
+def logistic(features: Floats, label: Floats, ridge: float = 1e-3, iterations: int = 25) -> Floats:
+    """(D,) weights of a logistic regression, by Newton's method; the ridge keeps separable toy logs finite.
+
+    Args:
+        features: (M, D), a column of ones included where an intercept is wanted.
+        label: (M,) 1 or 0.
+        ridge: Penalty per row.
+        iterations: Steps at most.
+    """
     weights = np.zeros(features.shape[1])
+    penalty = ridge * np.eye(len(weights))
     for _ in range(iterations):
         p = expit(features @ weights)
         gradient = features.T @ (label - p) / len(label) - ridge * weights
-        hessian = (features * (p * (1 - p))[:, None]).T @ features / len(label) + ridge * np.eye(len(weights))
-        weights = weights + np.linalg.solve(hessian, gradient)
+        hessian = (features * (p * (1 - p))[:, None]).T @ features / len(label) + penalty
+        step = np.linalg.solve(hessian, gradient)
+        weights = weights + step
+        if np.abs(step).max() < 1e-9:
+            break
     return weights
 
 

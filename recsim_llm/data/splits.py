@@ -66,3 +66,15 @@ def _last(order: Ints, ratings: Ratings, share: float) -> Bools:
     mask = np.zeros(len(order), dtype=np.bool_)
     mask[order] = from_end <= held[users]
     return mask
+
+
+CALIBRATION_SHARE = 0.2
+
+
+def calibration_users(num_users: int) -> Bools:
+    """(U,) the fifth of the people, by hash, on whose held-out ratings links and thresholds may be fitted.
+
+    The fidelity certificate never measures them, whatever the split.
+    """
+    calibrating: Bools = uniforms(0, int(Stream.CALIBRATION), np.arange(num_users)) < CALIBRATION_SHARE
+    return calibrating

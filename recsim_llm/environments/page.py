@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from recsim_llm.agents.population import make_population
+from recsim_llm.agents.population import Population, SocialPopulation, make_population
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.environments.render import draw_page, page_text
 from recsim_llm.environments.rewards import RewardFunction
 from recsim_llm.environments.sessions import Outcome, PageRules, Sessions, draw_users, session_keys
-from recsim_llm.errors import ConfigError, SessionEndedError
+from recsim_llm.errors import ConfigError, SessionEndedError, UncertifiedWarning
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.types import EMPTY, Bools, Ints, Observation
 
@@ -39,7 +40,8 @@ def step_info(sessions: Sessions, outcome: Outcome | None) -> dict[str, np.ndarr
     """The info of B sessions, the same keys after every reset and step; arrays with a leading B.
 
     Keys: user; items (K, EMPTY where empty); watched (K); ratings (K, stars); watch_probability (K) and
-    leave_probability, the hidden state of the user, for audits only; left.
+    leave_probability, the hidden state of the user, for audits only; left; certified, whether it is known how faithful
+    the population is (docs/certificate.md).
     """
     B, K = len(sessions.users), sessions.rules.page_size
     info: dict[str, np.ndarray] = {
@@ -50,6 +52,7 @@ def step_info(sessions: Sessions, outcome: Outcome | None) -> dict[str, np.ndarr
         "watch_probability": np.zeros((B, K)),
         "leave_probability": np.zeros(B),
         "left": np.zeros(B, dtype=np.bool_),
+        "certified": np.full(B, sessions.certified),
     }
     if outcome is not None:
         rows = outcome.sessions
@@ -119,9 +122,10 @@ class PageEnv(gym.Env[Obs, np.ndarray]):
             raise ConfigError(f"render_mode must be one of {self.metadata['render_modes']}, not '{render_mode}'.")
         self.render_mode = render_mode
         self.population = make_population(dataset, user_model, llm)
+        warn_if_uncertified(self.population, user_model)
         rules = PageRules(page_size, max_pages, history_length, duplicates, reward)
         users = self.population.users
-        self.sessions = Sessions(1, users, rules, self.population.log)
+        self.sessions = Sessions(1, users, rules, self.population.log, self.population.certified)
         self.observation_space = cast(
             spaces.Space[Obs],
             observation_space(users.num_users, users.num_items, history_length, float(users.rating_levels[-1])),
@@ -211,6 +215,20 @@ class ItemEnv(PageEnv):
 
     def _action_space(self, num_items: int, page_size: int) -> spaces.Space[Any]:
         return spaces.Discrete(num_items)
+
+
+def warn_if_uncertified(population: Population | SocialPopulation, user_model: object) -> None:
+    """Say that nobody has measured how faithful a population is; Python shows a warning once a place in a program."""
+    if population.certified:
+        return
+    name = user_model if isinstance(user_model, str) else type(user_model).__name__
+    command = f"recsim-llm certify --dataset {population.dataset.name} --user-model {name}"
+    how = f"Measure it with: {command}" if isinstance(user_model, str) else "See docs/certificate.md."
+    warnings.warn(
+        f"Nobody has measured how faithful '{name}' users of '{population.dataset.name}' are to real people. {how}",
+        UncertifiedWarning,
+        stacklevel=3,
+    )
 
 
 def draw_base_key(rng: np.random.Generator) -> int:

@@ -84,12 +84,20 @@ class Sessions:
         users: The population.
         rules: The rules.
         log: Ratings that a platform already holds; each session's history starts with its user's latest.
+        certified: Whether it is known how faithful the users are.
     """
 
-    def __init__(self, num_sessions: int, users: UserModel, rules: PageRules, log: Ratings | None = None) -> None:
+    def __init__(
+        self,
+        num_sessions: int,
+        users: UserModel,
+        rules: PageRules,
+        log: Ratings | None = None,
+        certified: bool = False,
+    ) -> None:
         if rules.page_size > users.num_items:
             raise ConfigError(f"page_size {rules.page_size} is larger than the catalogue ({users.num_items} items).")
-        self.rules, self.user_model = rules, users
+        self.rules, self.user_model, self.certified = rules, users, certified
         self._reward = reward_function(rules.reward)
         self._logged = _logged_histories(log, rules.history_length) if log is not None else None
         B, H = num_sessions, rules.history_length

@@ -11,7 +11,14 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from recsim_llm.agents.population import SocialPopulation, make_society
-from recsim_llm.environments.page import Obs, draw_base_key, first_row, observation_space, step_info
+from recsim_llm.environments.page import (
+    Obs,
+    draw_base_key,
+    first_row,
+    observation_space,
+    step_info,
+    warn_if_uncertified,
+)
 from recsim_llm.environments.rewards import RewardFunction
 from recsim_llm.environments.sessions import Outcome, PageRules
 from recsim_llm.environments.society import Society, SocietyRules
@@ -22,15 +29,10 @@ from recsim_llm.types import Bools, Ints
 
 def new_society(population: SocialPopulation, members: Ints, rules: SocietyRules, history: bool = True) -> Society:
     """A society of some people of a population, not yet begun."""
-    return Society(
-        population.users,
-        members,
-        population.activity,
-        population.graph,
-        population.search,
-        rules,
-        population.log if history else None,
-    )
+    log = population.log if history else None
+    society = Society(population.users, members, population.activity, population.graph, population.search, rules, log)
+    society.sessions.certified = population.certified
+    return society
 
 
 class _Rounds:
@@ -113,6 +115,7 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
         if render_mode is not None:
             raise ConfigError("A society does not render; record it with simulate --rounds and look at its run.")
         self.population = make_society(dataset, user_model, llm, graph)
+        warn_if_uncertified(self.population, user_model)
         users = self.population.users
         self.rules = SocietyRules(
             rounds=rounds, page=PageRules(page_size, max_pages, history_length, duplicates, reward)

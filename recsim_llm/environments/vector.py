@@ -11,7 +11,14 @@ from gymnasium.vector.utils import batch_space
 
 from recsim_llm.agents.population import make_population
 from recsim_llm.agents.user_model import UserModel
-from recsim_llm.environments.page import Obs, chosen_users, draw_base_key, observation_space, step_info
+from recsim_llm.environments.page import (
+    Obs,
+    chosen_users,
+    draw_base_key,
+    observation_space,
+    step_info,
+    warn_if_uncertified,
+)
 from recsim_llm.environments.rewards import RewardFunction
 from recsim_llm.environments.sessions import Outcome, PageRules, Sessions, draw_users, session_keys
 from recsim_llm.errors import ConfigError, SessionEndedError
@@ -57,11 +64,11 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.population = make_population(dataset, user_model, llm)
+        warn_if_uncertified(self.population, user_model)
         users = self.population.users
         pages = max_pages if max_episode_steps is None else min(max_pages, max_episode_steps)
-        self.sessions = Sessions(
-            num_envs, users, PageRules(page_size, pages, history_length, duplicates, reward), self.population.log
-        )
+        rules = PageRules(page_size, pages, history_length, duplicates, reward)
+        self.sessions = Sessions(num_envs, users, rules, self.population.log, self.population.certified)
         top = float(users.rating_levels[-1])
         single = observation_space(users.num_users, users.num_items, history_length, top)
         self.single_observation_space = cast(spaces.Space[Obs], single)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.environments.sessions import Outcome, PageRules
 from recsim_llm.environments.vector import PageVectorEnv
-from recsim_llm.errors import ConfigError
+from recsim_llm.errors import ConfigError, UncertifiedWarning
 from recsim_llm.policies.feedback import Feedback, Learner
 from recsim_llm.policies.protocol import Policy
 from recsim_llm.policies.rows import some_users
@@ -48,17 +49,20 @@ def rollout(
     """
     for start in range(0, len(visitors), batch_size):
         batch = visitors[start : start + batch_size]
-        env = PageVectorEnv(
-            len(batch),
-            dataset,
-            users,
-            page_size=rules.page_size,
-            max_pages=rules.max_pages,
-            history_length=rules.history_length,
-            duplicates=rules.duplicates,
-            reward=rules.reward,
-            autoreset_mode="disabled",
-        )
+        with warnings.catch_warnings():
+            # Who rolls out has made the users, and speaks of their certificate.
+            warnings.simplefilter("ignore", UncertifiedWarning)
+            env = PageVectorEnv(
+                len(batch),
+                dataset,
+                users,
+                page_size=rules.page_size,
+                max_pages=rules.max_pages,
+                history_length=rules.history_length,
+                duplicates=rules.duplicates,
+                reward=rules.reward,
+                autoreset_mode="disabled",
+            )
         yield from _sessions(env, policy, batch, seed, start)
 
 

@@ -1,0 +1,112 @@
+"""The fidelity certificate of a population: what was measured, beside floor, bar and ceiling. Only data and its file.
+
+`experiments.fidelity` measures; environments read whether a population has one; the report is made from the file alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from recsim_llm.errors import RecordingError
+
+FILE = "certificate.json"
+FORMAT_VERSION = 1
+PASS, FAIL, NOT_MEASURABLE = "pass", "fail", "not measurable"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One measure; numbers are None where they cannot be had.
+
+    Attributes:
+        value: The user model's.
+        low, high: Ends of its 95 % interval, bootstrapped over users.
+        floor: What a trivial model reaches (a constant, the histogram, popularity; docs/certificate.md says which).
+        bar: What a collaborative-filtering model of the same people reaches on the same rows.
+        ceiling: What real people reach against real people (split-half), or the best value possible.
+        gate: The rule for the verdict, as a sentence: ">= 0.21 (bar)".
+        verdict: "pass", "fail" or "not measurable".
+        why: Where not measurable, the reason; else "".
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    floor: float | None = None
+    bar: float | None = None
+    ceiling: float | None = None
+    gate: str = ""
+    verdict: str = NOT_MEASURABLE
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What is known of a user model's fidelity.
+
+    Attributes:
+        metrics: By name (docs/certificate.md).
+        dataset, dataset_checksum: What it was measured on; the checksum is "" for an external file.
+        user_model: As named on the command line, or the name of the predictions file.
+        llm: Name of the language model, "" for none.
+        split: "random", "temporal" or "external".
+        n_users: People measured.
+        warnings: Sentences: leakage alarms, what is declared and not fitted.
+        baselines: Baseline to metric to value, on the same rows.
+        curves: Series for plots, by name: {"rating_histogram": {"simulated": [...], "real": [...]}, ...}.
+        notes: What is declared, fitted or learned: {"leave": "declared", ...}.
+    """
+
+    metrics: Mapping[str, Metric]
+    dataset: str
+    user_model: str
+    split: str
+    n_users: int
+    warnings: tuple[str, ...] = ()
+    llm: str = ""
+    dataset_checksum: str = ""
+    baselines: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    curves: Mapping[str, Mapping[str, list[Any]]] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Write as JSON; numbers that are not finite become null."""
+        text = json.dumps(_finite({"format_version": FORMAT_VERSION, **asdict(self)}), indent=1, ensure_ascii=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".tmp")
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path)
+
+
+def read_certificate(path: Path) -> Certificate:
+    """Read what `Certificate.write` wrote.
+
+    Raises:
+        RecordingError: The file is missing, no certificate, or of another version.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        version = values.pop("format_version")
+        if version != FORMAT_VERSION:
+            raise RecordingError(f"{path} is a certificate of format {version}, not {FORMAT_VERSION}; certify again.")
+        metrics = {name: Metric(**entry) for name, entry in values.pop("metrics").items()}
+        known = {f.name for f in fields(Certificate)}
+        values = {key: value for key, value in values.items() if key in known}
+        return Certificate(metrics=metrics, **{**values, "warnings": tuple(values["warnings"])})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordingError(f"{path} is not a certificate ({error!r}). Make one with: recsim-llm certify") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value

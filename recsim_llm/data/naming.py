@@ -1,0 +1,37 @@
+"""The same catalogue under other names: what a language model knows by heart cannot help it there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from recsim_llm.data.dataset import Catalogue
+from recsim_llm.data.synthetic_texts import invent_places, invent_titles
+from recsim_llm.errors import ConfigError
+from recsim_llm.types import Item
+
+NAMINGS = ("titles", "ids", "invented")
+
+
+def renamed(catalogue: Catalogue, naming: str) -> Catalogue:
+    """The catalogue under other names; ids and raw ids stay.
+
+    Args:
+        catalogue: The items.
+        naming: "titles": as they are. "ids": "Item 17", without year, genres and description. "invented": an invented
+            title and no description; year and genres stay.
+
+    Raises:
+        ConfigError: No such naming.
+    """
+    if naming == "titles":
+        return catalogue
+    if naming == "ids":
+        return replace(catalogue, items=tuple(Item(item.id, f"Item {item.id + 1}") for item in catalogue))
+    if naming == "invented":
+        rng = np.random.default_rng(0)
+        titles = invent_titles(rng, len(catalogue), invent_places(rng, len(catalogue)))
+        items = (replace(item, title=titles[item.id], description="") for item in catalogue)
+        return replace(catalogue, items=tuple(items))
+    raise ConfigError(f"There is no naming '{naming}'; there are: {', '.join(NAMINGS)}.")

@@ -1,0 +1,1 @@
+"""How faithful simulated users are: measured against held-out behaviour of the same people."""
