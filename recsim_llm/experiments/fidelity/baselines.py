@@ -40,7 +40,12 @@ class Baselines:
 
 
 def fit_baselines(train: Ratings, catalogue: Catalogue | None) -> Baselines:
-    """Fit all baselines to the training log; those of genres need a catalogue with genres."""
+    """Fit all baselines to the training log; those of genres need a catalogue with genres, those of stars stars."""
+    rated = bool((train.values > 0).all())
+    return Baselines(_stars(train, catalogue) if rated else {}, _choices(train, catalogue))
+
+
+def _stars(train: Ratings, catalogue: Catalogue | None) -> dict[str, Scorer]:
     mean, user_bias, item_bias = fit_biases(train, FitOptions())
     item_mean = _shrunken_mean(train.items, train.values, mean, train.num_items)
     user_mean = _shrunken_mean(train.users, train.values, mean, train.num_users)
@@ -49,8 +54,6 @@ def fit_baselines(train: Ratings, catalogue: Catalogue | None) -> Baselines:
         return mean + user_bias[users] + item_bias[items]
 
     residual = train.values - bias(train.users, train.items)
-    popularity = np.bincount(train.items, minlength=train.num_items).astype(np.float64)
-    seen = sp.csr_array(train.matrix().astype(bool).astype(np.float32))
     stars: dict[str, Scorer] = {
         "constant": lambda users, items: np.full(len(users), mean),
         "item mean": lambda users, items: item_mean[items],
@@ -58,6 +61,18 @@ def fit_baselines(train: Ratings, catalogue: Catalogue | None) -> Baselines:
         "bias model": bias,
         "svd": _svd_stars(train, residual, bias),
     }
+    if catalogue is not None and catalogue.genres:
+        stars["genre profile"] = _genre_stars(train, residual, catalogue, bias)
+    return stars
+
+
+def _choices(train: Ratings, catalogue: Catalogue | None) -> dict[str, Scorer]:
+    popularity = np.bincount(train.items, minlength=train.num_items).astype(np.float64)
+    once = np.unique(train.users * train.num_items + train.items)
+    ones = np.ones(len(once), dtype=np.float32)
+    shape = (train.num_users, train.num_items)
+    seen = sp.csr_array((ones, (once // train.num_items, once % train.num_items)), shape=shape)
+    item_mean = _shrunken_mean(train.items, train.values, float(train.values.mean()), train.num_items)
     choices: dict[str, Scorer] = {
         "popularity": lambda users, items: popularity[items],
         "item mean": lambda users, items: item_mean[items],
@@ -66,9 +81,8 @@ def fit_baselines(train: Ratings, catalogue: Catalogue | None) -> Baselines:
         "ease": _linear(seen, EASE.learn_from(seen, seed=0, reg=EASE_REG)["weights"]),
     }
     if catalogue is not None and catalogue.genres:
-        stars["genre profile"] = _genre_stars(train, residual, catalogue, bias)
         choices["genre profile"] = _genre_profile(seen, catalogue)
-    return Baselines(stars, choices)
+    return choices
 
 
 def _shrunken_mean(ids: Ints, values: np.ndarray, mean: float, size: int) -> Floats:
@@ -114,7 +128,8 @@ def _genre_stars(train: Ratings, residual: Floats, catalogue: Catalogue, bias: S
     genres = sp.csr_array(catalogue.genre_matrix.astype(np.float64))
     shape = (train.num_users, train.num_items)
     sums = (sp.csr_array((residual, (train.users, train.items)), shape=shape) @ genres).toarray()
-    counts = (sp.csr_array(train.matrix().astype(bool).astype(np.float64)) @ genres).toarray()
+    ones = sp.csr_array((np.ones(len(train)), (train.users, train.items)), shape=shape)
+    counts = (ones @ genres).toarray()
     taste = sums / (counts + _SHRINKAGE)
     share = catalogue.genre_matrix / np.maximum(catalogue.genre_matrix.sum(axis=1, keepdims=True), 1)
     return lambda users, items: bias(users, items) + np.einsum("mg,mg->m", taste[users], share[items])
