@@ -110,7 +110,10 @@ class AgentUsers:
 
     def intend(self, agents: Ints, hours: Floats) -> Floats:
         """See `Inhabitants.intend`: one label read an agent."""
-        turns = [social_turns.plan(c, self._social, self.counts) for c in self._contexts(agents, hours)]
+        contexts = self._contexts(agents, hours)  # sets the clocks
+        turns = [
+            social_turns.plan(*row, self._social, self.counts) for row in zip(self._at(agents), contexts, strict=True)
+        ]
         rows = converse(self.llm, turns)
         return np.array(rows, dtype=np.float64).reshape(len(agents), social_turns.NUM_ACTIONS)
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 
+import numpy as np
+
 from recsim_llm.agents.agent_kind import Agent
 from recsim_llm.agents.inhabitants import Action, Message
 from recsim_llm.agents.prompts_text import phrases, prompt_text, template
 from recsim_llm.agents.reading import AnswerCounts, ask
 from recsim_llm.agents.text_reading import ask_text
 from recsim_llm.data.dataset import Catalogue
+from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import EMPTY, Completion, Persona, Prompt
 
 KIND = "social"
@@ -40,7 +43,6 @@ class SocialTexts:
     def __init__(self, catalogue: Catalogue, personas: Sequence[Persona], top: float) -> None:
         self._catalogue, self._personas, self._top = catalogue, list(personas), top
         self.system, self.remind = prompt_text(KIND, "system"), prompt_text(KIND, "remind")
-        self.plan = prompt_text(KIND, "plan")
         self.query = prompt_text(KIND, "query")
 
     def change(self, persona: Persona) -> None:
@@ -81,6 +83,14 @@ class SocialTexts:
             me=mine, other=theirs, likes=likes, seen=self.seen(me), their_seen=self.seen(other)
         )
 
+    def plan(self, order: Sequence[int]) -> str:
+        """The question what to do, with the actions listed in this order."""
+        options = [
+            f"{letter}: {phrases(KIND)[f'option {action}'].template}"
+            for letter, action in zip(LETTERS, order, strict=True)
+        ]
+        return template(KIND, "plan").substitute(options="\n".join(options))
+
     def post(self, me: Agent) -> str:
         """The prompt for a post."""
         return template(KIND, "post").substitute(seen=self.seen(me))
@@ -92,11 +102,19 @@ class SocialTexts:
 
 
 def plan(
-    context: str, texts: SocialTexts, counts: AnswerCounts
+    me: Agent, context: str, texts: SocialTexts, counts: AnswerCounts
 ) -> Generator[Sequence[Prompt], Sequence[Completion], list[float]]:
-    """Probabilities of each `Action`, in their order: one label read."""
-    answers = yield from ask([Prompt(texts.system, context, texts.plan, LETTERS)], texts.remind, counts)
-    return answers[0]
+    """Probabilities of each `Action`, in their order: one label read.
+
+    The actions are listed in an order drawn for the person and the minute, because models prefer some letters: with
+    "nothing" always first, a small model never came.
+    """
+    minute = int(me.hour * 60)
+    order = np.argsort(uniforms(np.uint64(me.key), Stream.LISTING, minute, np.arange(NUM_ACTIONS)), kind="stable")
+    prompt = Prompt(texts.system, context, texts.plan(order.tolist()), LETTERS)
+    answers = yield from ask([prompt], texts.remind, counts)
+    by_letter = dict(zip(order.tolist(), answers[0], strict=True))
+    return [by_letter[action] for action in range(NUM_ACTIONS)]
 
 
 def search_query(user: int, context: str, texts: SocialTexts, counts: AnswerCounts) -> Texts:

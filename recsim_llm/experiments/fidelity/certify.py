@@ -35,7 +35,7 @@ from recsim_llm.experiments.fidelity.sections import (
     add_increment,
     add_ratings,
 )
-from recsim_llm.experiments.fidelity.testers import PAGE_SIZE, make_testers, tester_measure
+from recsim_llm.experiments.fidelity.testers import PAGE_SIZE, make_testers, ordered_pairs
 from recsim_llm.experiments.rollout import choose_visitors, rollout
 from recsim_llm.experiments.traits import separations
 from recsim_llm.llm.protocol import LLM
@@ -123,7 +123,7 @@ def certify(config: CertifyConfig, user_model: str, llm: LLM | None, progress: b
     findings = Findings(draw_resamples(len(study.ids), resamples=config.resamples))
     _measure(findings, study, answered)
     utility = _utility(answered, study, members, testers.pages)
-    findings.add("tester_pairs", tester_measure(testers, utility), 0.5, None, 1.0)
+    findings.add("tester_pairs", ordered_pairs(testers, utility), 0.5, None, 1.0)
     _add_sessions(findings, config, population, llm is not None)
     _add_naming(findings, config, user_model, llm, study, progress)
     return Certificate(
@@ -288,12 +288,12 @@ def _warnings(findings: Findings, study: _Study, asks_llm: bool) -> Iterator[str
             "Language models may know this public data set by heart: compare with ids and invented titles (--naming), "
             "and with people and items of your own."
         )
-    if study.data.impressions is None:
+    if getattr(study.data, "impressions", None) is None:
         yield "This log holds neither what was shown nor when people left: levels of watching and leaving are declared."
 
 
 def _notes(population: Population, study: _Study) -> dict[str, object]:
-    declared = study.data.impressions is None
+    declared = getattr(study.data, "impressions", None) is None
     return {
         "held-out ratings": len(study.rows),
         "watch level": "declared" if declared else "fitted",

@@ -55,7 +55,7 @@ def make_testers(train: Ratings, catalogue: Catalogue, members: Ints) -> Testers
     return Testers(tuple(names), np.array(pages), tuple(pairs))
 
 
-def tester_measure(testers: Testers, utility: Floats) -> Measure:
+def ordered_pairs(testers: Testers, utility: Floats) -> Measure:
     """Share of pairs that the simulator orders rightly.
 
     Args:
