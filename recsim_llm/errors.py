@@ -55,5 +55,9 @@ class RecordingError(RecsimError):
     """A run folder is missing, damaged, of another version, or differs from what is replayed."""
 
 
+class RequirementError(RecsimError):
+    """A certificate does not meet what was required of it; the message names each metric."""
+
+
 class UncertifiedWarning(UserWarning):
     """An environment's population has no fidelity certificate on this machine."""

@@ -12,7 +12,7 @@ from recsim_llm.seeding import Stream, mix, uniforms
 from recsim_llm.types import EMPTY, Floats, Ints
 
 PAGE_SIZE = 10
-_BATCH = 256
+_BATCH = 32
 
 
 class PairAnswers(NamedTuple):

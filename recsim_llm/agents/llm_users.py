@@ -79,7 +79,7 @@ class LLMUsers:
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
         """See `UserModel.observe`."""
         with garbage_collection_paused():
-            self._remember(sessions, pages, responses.ratings_BK)
+            self.remember(sessions, pages, responses)
             turns = [page_agent.leave(self._context[s], self.texts, self.counts) for s in sessions.tolist()]
         return np.array(converse(self.llm, turns), dtype=np.float64)
 
@@ -99,9 +99,9 @@ class LLMUsers:
         self._items, self._stars = state["items"].copy(), state["stars"].copy()
         self._context = list(state["context"])
 
-    def _remember(self, sessions: Ints, pages: Ints, stars: Floats) -> None:
+    def remember(self, sessions: Ints, pages: Ints, responses: Responses) -> None:
         """Append a page to the memories of sessions, newest at the end, and write their contexts anew."""
-        size = pages.shape[1]
+        size, stars = pages.shape[1], responses.ratings_BK
         width = max(MEMORY_IMPRESSIONS // size, 1) * size
         if self._items.shape[1] != width:
             self._items = np.full((len(self._users), width), EMPTY, dtype=np.int32)

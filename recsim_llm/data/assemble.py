@@ -7,12 +7,14 @@ ratings are sorted by user, then time, then place in the file; so the numbering 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from recsim_llm.data import checks
 from recsim_llm.data.checksum import content_checksum
 from recsim_llm.data.dataset import Catalogue, Dataset, Person, Ratings
+from recsim_llm.data.impressions import read_impressions
 from recsim_llm.data.tables import Table, numbers, text
 from recsim_llm.types import Item
 
@@ -51,6 +53,27 @@ def assemble(
         checks.check_everyone_rates(people, raw, rows, np.bincount(log.users, minlength=len(persons)))
     checksum = content_checksum(catalogue, log, persons, levels)
     return Dataset(name, catalogue, log, persons, levels, checksum, licence)
+
+
+def with_impressions(dataset: Dataset, table: Table) -> Dataset:
+    """The data set with a log of impressions, which changes its checksum.
+
+    Raises:
+        DataError: See `impressions.read_impressions`.
+    """
+    shown = read_impressions(table, dataset.catalogue, dataset.people, dataset.rating_levels)
+    checksum = content_checksum(dataset.catalogue, dataset.ratings, dataset.people, dataset.rating_levels, shown)
+    return replace(dataset, impressions=shown, checksum=checksum)
+
+
+def read_ratings(table: Table, dataset: Dataset) -> Ratings:
+    """Further ratings of a data set's people and items.
+
+    Raises:
+        DataError: A rule is broken.
+    """
+    checks.require_columns(table, "user", "item", "rating")
+    return _ratings(table, None, None, dataset.catalogue, dataset.people, dataset.rating_levels)[0]
 
 
 def _strings(values: Sequence[str]) -> object:

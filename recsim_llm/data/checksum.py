@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 
-from recsim_llm.data.dataset import Catalogue, Person, Ratings
+from recsim_llm.data.dataset import Catalogue, Impressions, Person, Ratings
 
 
-def content_checksum(catalogue: Catalogue, log: Ratings, people: Sequence[Person], levels: Sequence[float]) -> str:
+def content_checksum(
+    catalogue: Catalogue,
+    log: Ratings,
+    people: Sequence[Person],
+    levels: Sequence[float],
+    impressions: Impressions | None = None,
+) -> str:
     """sha256 over everything but the name and the licence, the same on every machine."""
     digest = hashlib.sha256()
     for array, kind in ((log.users, "<i8"), (log.items, "<i8"), (log.values, "<f4"), (log.times, "<i8")):
@@ -20,4 +27,7 @@ def content_checksum(catalogue: Catalogue, log: Ratings, people: Sequence[Person
     for person in people:
         digest.update(repr((person.raw_id, person.age, person.gender, person.occupation)).encode())
     digest.update(repr(tuple(float(level) for level in levels)).encode())
+    if impressions is not None:
+        for field in fields(impressions):
+            digest.update(np.ascontiguousarray(getattr(impressions, field.name)).tobytes())
     return digest.hexdigest()

@@ -112,6 +112,49 @@ class Ratings:
 
 
 @dataclass(frozen=True)
+class Impressions:
+    """What was shown to people and what they did: M rows, one an item shown. Pages of a session are numbered from 0.
+
+    Attributes:
+        users, items: (M,) ids.
+        sessions: (M,) number of the visit; different for different visits, also of different people.
+        pages, slots: (M,) from 0.
+        watched: (M,) whether the item was taken up.
+        ratings: (M,) stars given, 0 where none.
+        left: (M,) on all rows of the page after which the person left; a session without it was cut off. All False
+            where the log does not say.
+        has_exits: Whether the log says when people left.
+    """
+
+    users: Ints
+    items: Ints
+    sessions: Ints
+    pages: Ints
+    slots: Ints
+    watched: NDArray[np.bool_]
+    ratings: Floats32
+    left: NDArray[np.bool_]
+    has_exits: bool
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Impressions:
+        """The given rows (indices or mask)."""
+        return Impressions(
+            self.users[rows],
+            self.items[rows],
+            self.sessions[rows],
+            self.pages[rows],
+            self.slots[rows],
+            self.watched[rows],
+            self.ratings[rows],
+            self.left[rows],
+            self.has_exits,
+        )
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A catalogue, ratings and people.
 
@@ -123,6 +166,9 @@ class Dataset:
         rating_levels: Stars that can be given, ascending, all positive: (1, 2, 3, 4, 5) for ML-100K.
         checksum: sha256 over content, so that what was fitted on one version is not used with another.
         licence: Terms in a sentence; the data stay the owner's.
+        impressions: What was shown, and when people left; None where the data set does not say, as most.
+        random_ratings: Ratings of items shown at random, never part of `ratings` and never fitted on; None where the
+            data set has none.
     """
 
     name: str
@@ -132,6 +178,8 @@ class Dataset:
     rating_levels: tuple[float, ...]
     checksum: str
     licence: str
+    impressions: Impressions | None = None
+    random_ratings: Ratings | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ A folder with these files, each as `.csv` (comma-separated, UTF-8, with a header
     items     item, title, optional year, genres (separated by "|"), description
     people    optional file: user, optional age, gender, occupation
 
+    impressions      optional file: what was shown, and when people left (`data.impressions`)
+    random_ratings   optional file: ratings of items shown at random, columns as `ratings`; never fitted on
+
 and an optional `dataset.json`: {"name": "...", "rating_levels": [1, 2, 3, 4, 5], "licence": "..."}.
 
 Without `rating_levels`, the levels are 1, 2, ... up to the largest rating if all ratings are whole numbers, 0.5, 1, ...
@@ -18,6 +21,7 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +29,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsim_llm.data.assemble import assemble
+from recsim_llm.data.assemble import assemble, read_ratings, with_impressions
 from recsim_llm.data.atomic import UNKNOWN_LICENCE
 from recsim_llm.data.checks import check_levels
 from recsim_llm.data.dataset import Dataset
+from recsim_llm.data.impressions import impression_columns
 from recsim_llm.data.tables import Table, read_parquet, read_text
 from recsim_llm.errors import DataError
 
@@ -47,7 +52,7 @@ def load_folder(folder: Path) -> Dataset:
     ratings, items = _needed(folder, "ratings"), _needed(folder, "items")
     about = _about(folder / "dataset.json")
     levels = about.get("rating_levels")
-    return assemble(
+    dataset = assemble(
         str(about.get("name", folder.resolve().name)),
         str(about.get("licence", UNKNOWN_LICENCE)),
         ratings,
@@ -55,6 +60,10 @@ def load_folder(folder: Path) -> Dataset:
         _table(folder, "people"),
         check_levels(str(folder / "dataset.json"), levels) if levels is not None else (),
     )
+    shown, random = _table(folder, "impressions"), _table(folder, "random_ratings")
+    if random is not None:
+        dataset = replace(dataset, random_ratings=read_ratings(random, dataset))
+    return dataset if shown is None else with_impressions(dataset, shown)
 
 
 def _needed(folder: Path, name: str) -> Table:
@@ -128,7 +137,14 @@ def _write(dataset: Dataset, folder: Path) -> None:
         "gender": pa.array([person.gender for person in people], pa.string()),
         "occupation": pa.array([person.occupation for person in people], pa.string()),
     }
-    for name, columns in (("ratings", ratings), ("items", catalogue), ("people", persons)):
+    tables: dict[str, dict[str, Any]] = {"ratings": ratings, "items": catalogue, "people": persons}
+    if dataset.impressions is not None:
+        tables["impressions"] = impression_columns(dataset.impressions, people, dataset.catalogue)
+    if dataset.random_ratings is not None:
+        extra = dataset.random_ratings
+        columns = {"user": raw_users[extra.users], "item": raw_items[extra.items], "rating": extra.values}
+        tables["random_ratings"] = {**columns, "time": extra.times}
+    for name, columns in tables.items():
         pq.write_table(pa.table(columns), folder / f"{name}.parquet")
     about = {"name": dataset.name, "rating_levels": list(dataset.rating_levels), "licence": dataset.licence}
     (folder / "dataset.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")

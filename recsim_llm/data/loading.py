@@ -69,8 +69,8 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
 
     Args:
         name_or_path: "synthetic", "synthetic:SEED" or "synthetic:SEED:USERS" (invented, no download), "ml-100k",
-            "ml-1m", "ml-latest-small" (downloaded once), or a folder in the plain format (`data.folder`) or of atomic
-            files (`data.atomic`).
+            "ml-1m", "ml-latest-small" (downloaded once), or a folder in the plain format (`data.folder`), of atomic
+            files (`data.atomic`), or of Coat (`data.coat`).
         cache: Folder for downloads in place of `fetch.cache_dir()`.
 
     Raises:
@@ -94,8 +94,8 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
 
 
 _FORMATS = (
-    "A folder holds ratings.csv and items.csv (or .parquet), or RecBole's NAME.inter and NAME.item; "
-    "docs/data.md has the formats."
+    "A folder holds ratings.csv and items.csv (or .parquet), or RecBole's NAME.inter and NAME.item, or Coat's "
+    "train.ascii and test.ascii; docs/data.md has the formats."
 )
 
 
@@ -111,10 +111,13 @@ def _synthetic(name: str) -> Dataset:
 
 def _folder(folder: Path) -> Dataset:
     from recsim_llm.data.atomic import find_atomic, load_atomic
+    from recsim_llm.data.coat import is_coat_folder, load_coat
     from recsim_llm.data.folder import is_plain_folder, load_folder
 
     if is_plain_folder(folder):
         return load_folder(folder)
+    if is_coat_folder(folder):
+        return load_coat(folder)
     if find_atomic(folder):
         return load_atomic(folder)
     raise DataError(f"{folder} holds no data set. {_FORMATS}")

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from recsim_llm.agents.learned import Learned, find_learned
+from recsim_llm.agents.named_users import WRAPPERS, learned_identity
 from recsim_llm.agents.population import Population, SocialPopulation
 from recsim_llm.errors import RecordingError
 from recsim_llm.experiments.config import SimulationConfig
@@ -16,6 +18,7 @@ from recsim_llm.policies import load_policy, make_policy
 from recsim_llm.policies.protocol import FittedPolicy
 
 PLAN = "interventions.json"
+LEARNED = "learned"
 
 
 def fit_missing(
@@ -56,6 +59,20 @@ def load_policies(
     """A run's policies, always read from their files, so that a resumed run has the very same ones."""
     names = policy_names(config, interventions)
     return {name: load_policy(policy_path(folder, name, config)) for name in names}
+
+
+def learned_of(config: SimulationConfig, llm_name: str, folder: Path) -> Learned | None:
+    """How far the language model is believed in a run: what its folder holds, else what this machine knows.
+
+    Raises:
+        ConfigError: Nobody has calibrated the model yet.
+    """
+    if config.user_model.partition(":")[0] not in WRAPPERS:
+        return None
+    kept = folder / LEARNED
+    if kept.exists():
+        return Learned.load(kept)
+    return find_learned(learned_identity(config.dataset, config.user_model, llm_name), config.dataset)
 
 
 def keep_plan(folder: Path, interventions: Sequence[Intervention]) -> None:

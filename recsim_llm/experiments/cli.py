@@ -13,8 +13,10 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
 from recsim_llm.errors import RecsimError
-from recsim_llm.experiments import commands
+from recsim_llm.experiments import commands, measuring
+from recsim_llm.experiments.calibrate import CalibrateConfig
 from recsim_llm.experiments.config import DEFAULT_LLM, SimulationConfig
+from recsim_llm.experiments.fidelity.certify import CertifyConfig
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,39 @@ class Interview:
     """Backend that answers: transformers:NAME_OR_FOLDER or openai:MODEL."""
 
 
+@dataclass(frozen=True)
+class Certify:
+    """Measure how faithful simulated users are to held-out behaviour of the same people, and write a certificate."""
+
+    config: OmitArgPrefixes[CertifyConfig] = field(default_factory=CertifyConfig)
+    out: Path | None = None
+    """Folder of the certificate; default certificates/DATASET-USERMODEL-SPLIT."""
+    require: tuple[str, ...] = ()
+    """Exit with 1 unless these hold: a metric's name (its gate must pass), or a rule such as 'rps_skill>=0.215'."""
+    predictions: Path | None = None
+    """Certify another simulator from a CSV or Parquet file of its predictions (docs/certificate.md); --dataset names
+    the data set whose ids it uses, 'none' for none."""
+    log: Path | None = None
+    """With --predictions: what that simulator was fitted on (user_id, item_id, optional rating), for the baselines."""
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Fit, on people whom no certificate measures, how far a language model's answers are to be believed."""
+
+    config: OmitArgPrefixes[CalibrateConfig] = field(default_factory=CalibrateConfig)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Does the simulator order recommenders as reality does? Needs ratings of randomly shown items or a known truth."""
+
+    dataset: Positional[str] = "synthetic"
+    """'synthetic', or a folder with ratings of randomly shown items (Coat)."""
+    out: Path | None = None
+    """A JSON file for the numbers."""
+
+
 Command = (
     Annotated[Data, subcommand("data")]
     | Annotated[Models, subcommand("models")]
@@ -118,6 +153,9 @@ Command = (
     | Annotated[Compare, subcommand("compare")]
     | Annotated[Traits, subcommand("traits")]
     | Annotated[Interview, subcommand("interview")]
+    | Annotated[Certify, subcommand("certify")]
+    | Annotated[Calibrate, subcommand("calibrate")]
+    | Annotated[Ranking, subcommand("ranking")]
 )
 
 
@@ -165,6 +203,14 @@ def run(command: Command) -> None:
             commands.compare_runs(folders)
         case Traits(folder):
             commands.traits_of(folder)
+        case Certify(config, out, require, None, None):
+            measuring.run_certify(config, out, require)
+        case Certify(config, out, require, predictions, log):
+            measuring.run_certify_predictions(config, predictions, log, out, require)
+        case Calibrate(config):
+            measuring.run_calibrate(config)
+        case Ranking(dataset, out):
+            measuring.run_ranking(dataset, out)
         case Interview(folder, "", "", None, llm):
             commands.interview_everybody(folder, llm)
         case Interview(folder, question, user, after, llm):

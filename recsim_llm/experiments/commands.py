@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from recsim_llm.agents.learned import Learned
+from recsim_llm.agents.named_users import WRAPPERS
 from recsim_llm.agents.persona import item_means
-from recsim_llm.agents.population import TEST_SHARE
 from recsim_llm.agents.reading import AnswerCounts
+from recsim_llm.agents.sources import TEST_SHARE
 from recsim_llm.data import get_dataset_files, list_datasets, load_dataset, split_ratings
 from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.experiments.arm_files import LEARNED
 from recsim_llm.experiments.config import SimulationConfig, config_of
 from recsim_llm.experiments.cost import dry_run
 from recsim_llm.experiments.interview import EXIT_FILE, exit_interviews, interview
@@ -49,6 +52,7 @@ def models_get(name: str) -> None:
 
 def run_simulation(config: SimulationConfig, out: Path | None, resume: bool) -> None:
     """Simulate, then print the table, where the runs are, and what to do next."""
+    config = config.chosen
     kind = config.user_model.partition(":")[0]
     folder = out or Path("runs") / f"{Path(config.dataset).name}-{kind}-seed{config.seed}"
     try:
@@ -60,15 +64,30 @@ def run_simulation(config: SimulationConfig, out: Path | None, resume: bool) -> 
     print(run_table(runs))
     if config.asks_llm:
         print(cost_table(runs))
-        print("These LLM users are not calibrated: how a small model answers says little about real people (README).")
+        print(weights_line(runs[0], config.user_model), end="")
     for run in runs:
         print(diary_line(run), end="")
+    if not runs[0].manifest.summary["certified"]:
+        print(f"Nobody has measured how faithful these users are. Do: {_certify_command(config)}")
     print(f"\nRuns are in {folder}. Next:")
     print(f"  recsim-llm compare {folder}")
     print(f"  recsim-llm replay {folder}")
     if config.asks_llm:
         user = load_people(runs[0].folder)[1][0]
         print(f'  recsim-llm interview {runs[0].folder} "What did you like?" --user {user} --llm {config.llm}')
+
+
+def _certify_command(config: SimulationConfig) -> str:
+    llm = f" --llm {config.llm}" if config.llm else ""
+    return f"recsim-llm certify --dataset {config.dataset} --user-model {config.user_model}{llm}"
+
+
+def weights_line(run: Run, user_model: str) -> str:
+    """How far the language model was listened to."""
+    if user_model.partition(":")[0] not in WRAPPERS:
+        return "These answers are the model's as they come, not calibrated to people; --user-model hybrid is.\n"
+    weights = Learned.load(run.folder / LEARNED).weights
+    return f"{weights.sentence()}\n" if user_model.startswith("hybrid") else ""
 
 
 def estimate(config: SimulationConfig) -> None:

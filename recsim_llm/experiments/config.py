@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any
 
 import tyro
 
+from recsim_llm.agents.named_users import uses_llm
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.policies import POLICIES
@@ -22,9 +23,12 @@ class SimulationConfig:
 
     Attributes:
         dataset: A data set's name ('recsim-llm data list') or a folder.
-        user_model: 'statistical' (arrays, very fast), or language-model agents: 'agent4rec', 'recagent', 'agentcf',
-            'llm' (the plainest). Options go behind a colon: 'agent4rec:items', 'agentcf:FOLDER' (docs/agents).
-        llm: Backend of LLM users: transformers:NAME_OR_FOLDER, openai:MODEL, or uniform (a stand-in).
+        user_model: 'statistical' (arrays, very fast; the default), 'hybrid' (the same people, with a language model
+            where it was found to add something; the default with --llm), or language-model agents as they come:
+            'agent4rec', 'recagent', 'agentcf', 'llm' (the plainest), 'calibrated:KIND'. Options go behind a colon:
+            'hybrid:agent4rec:items', 'agentcf:FOLDER' (docs/agents, docs/hybrid.md).
+        llm: Backend of LLM users: transformers:NAME_OR_FOLDER, openai:MODEL, or uniform (a stand-in); default for them:
+            transformers:smollm2-135m.
         policies: Policies to compare; each gets its own run over the same users and the same random numbers.
         users: How many people visit, one session each; with rounds, how many live in the society.
         pages: Pages after which a session is cut off.
@@ -42,8 +46,8 @@ class SimulationConfig:
     """
 
     dataset: str = "synthetic"
-    user_model: str = "statistical"
-    llm: str = DEFAULT_LLM
+    user_model: str = ""
+    llm: str = ""
     policies: Annotated[tuple[str, ...], tyro.conf.arg(name="policy")] = ("random", "popularity", "ease")
     users: int = 100
     pages: int = 5
@@ -79,12 +83,27 @@ class SimulationConfig:
     @property
     def asks_llm(self) -> bool:
         """Whether users are played by a language model."""
-        return self.user_model != "statistical"
+        return uses_llm(self.chosen.user_model)
+
+    @property
+    def chosen(self) -> SimulationConfig:
+        """The same config with user model and language model named."""
+        user_model, llm = chosen_model(self.user_model, self.llm)
+        return replace(self, user_model=user_model, llm=llm)
 
     @property
     def rules(self) -> PageRules:
         """The rules of the environment."""
         return PageRules(page_size=self.page_size, max_pages=self.pages, reward=self.reward)
+
+
+def chosen_model(user_model: str, llm: str) -> tuple[str, str]:
+    """Names of user model and language model, with the defaults filled in; "" for no language model.
+
+    Whoever names a language model gets the hybrid: never worse than the statistical people it stands on.
+    """
+    user_model = user_model or ("hybrid" if llm else "statistical")
+    return user_model, (llm or DEFAULT_LLM) if uses_llm(user_model) else ""
 
 
 def config_of(run: Run) -> SimulationConfig:

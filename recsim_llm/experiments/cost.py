@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from recsim_llm.agents.named_users import WRAPPERS, inner_name
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.experiments.arm_files import fit, policy_names
 from recsim_llm.experiments.config import SimulationConfig
@@ -41,6 +42,7 @@ def dry_run(config: SimulationConfig) -> Iterator[tuple[str, int, int]]:
     In a society, who wakes when is as in the run itself, but what they decide to do is not known without the model.
     """
     config.check()
+    config = config.chosen
     plans = arms(config)
     for name in config.policies:
         for suffix, interventions in plans.items():
@@ -51,6 +53,9 @@ def dry_run(config: SimulationConfig) -> Iterator[tuple[str, int, int]]:
 
 
 def _dry_arm(config: SimulationConfig, interventions: tuple[Intervention, ...]) -> tuple[int, int]:
+    if config.user_model.partition(":")[0] in WRAPPERS:
+        # At most: everything asked, as if no weight were 0.
+        config = replace(config, user_model=inner_name(config.user_model))
     recorder = RecordingLLM(make_llm("uniform"), dict[bytes, Completion]())
     cast = assemble(config, recorder)
     stay = replace(cast.population, users=NobodyLeaves(cast.population.users))

@@ -13,6 +13,7 @@ import numpy as np
 
 from recsim_llm.agents.agent_users import AgentUsers
 from recsim_llm.agents.inhabitants import Message
+from recsim_llm.agents.named_users import played_by_llm
 from recsim_llm.agents.population import SocialPopulation
 from recsim_llm.environments.page import draw_base_key
 from recsim_llm.environments.sessions import session_keys
@@ -40,7 +41,7 @@ def relive(run: Run, users: Ints, until: int | None = None, cast: Cast | None = 
         RecordingError: The recording is damaged, or the data set has changed.
     """
     cast = cast or recast(run)
-    people = cast.population.users
+    people = played_by_llm(cast.population.users)
     if not isinstance(people, AgentUsers):
         raise ConfigError(f"{run.folder}: '{run.manifest.user_model}' users have no memories to bring back.")
     config = config_of(run)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from recsim_llm.errors import RecordingError
-from recsim_llm.experiments.arm_files import kept_plan, load_policies
+from recsim_llm.experiments.arm_files import kept_plan, learned_of, load_policies
 from recsim_llm.experiments.config import config_of
 from recsim_llm.experiments.living import Diary
 from recsim_llm.experiments.trajectory import Cast, assemble, stream
@@ -59,7 +59,7 @@ def recast(run: Run) -> Cast:
     """
     config = config_of(run)
     llm = ReplayLLM(run.manifest.llm, run.recorded_completions()) if config.asks_llm else None
-    cast = assemble(config, llm)
+    cast = assemble(config, llm, learned_of(config, run.manifest.llm, run.folder))
     if cast.population.dataset.checksum != run.manifest.dataset_checksum:
         raise RecordingError(f"{run.folder}: the data set {config.dataset} has changed since the run was recorded.")
     return cast

@@ -15,18 +15,20 @@ from tqdm import tqdm
 
 from recsim_llm.agents.agent_users import AgentUsers
 from recsim_llm.agents.llm_users import LLMUsers
-from recsim_llm.agents.population import Population, SocialPopulation, personas
+from recsim_llm.agents.named_users import played_by_llm
+from recsim_llm.agents.population import Population, SocialPopulation
+from recsim_llm.agents.sources import personas
 from recsim_llm.agents.user_model import UserModel
+from recsim_llm.certificate import FILE as CERTIFICATE
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import RecordingError
-from recsim_llm.experiments.arm_files import fit_missing, keep_plan, load_policies, save_policies
+from recsim_llm.experiments.arm_files import LEARNED, fit_missing, keep_plan, learned_of, load_policies, save_policies
+from recsim_llm.experiments.backend import cached_backend
 from recsim_llm.experiments.config import SimulationConfig, config_json
 from recsim_llm.experiments.interventions import Intervention, NewItem, load_interventions
 from recsim_llm.experiments.living import Diary
 from recsim_llm.experiments.people import save_people
 from recsim_llm.experiments.trajectory import Cast, assemble, stream
-from recsim_llm.fetch import cache_dir
-from recsim_llm.llm import CachedLLM, OpenAILLM, make_llm
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.policies import POLICIES
 from recsim_llm.trajectories import Manifest, RecordingLLM, Run, RunWriter, StepBatch, repair, write_catalogue
@@ -48,8 +50,9 @@ def simulate(config: SimulationConfig, out: Path, resume: bool = False, progress
         LLMError: The model cannot answer. What is recorded stays; the run can be resumed.
     """
     config.check()
+    config = config.chosen
     plans = arms(config)
-    backend = _backend(config.llm) if config.asks_llm else None
+    backend = cached_backend(config.llm) if config.asks_llm else None
     runs = []
     for name in config.policies:
         for suffix, interventions in plans.items():
@@ -88,18 +91,6 @@ def _one_run(
     return _record(config, folder, interventions, backend, there, progress)
 
 
-def _backend(spec: str) -> LLM:
-    """The language model with the user's answer cache around it; a server is asked one small question first."""
-    if spec == "uniform":
-        return make_llm(spec)
-    llm = make_llm(spec)
-    if isinstance(llm, OpenAILLM):
-        llm.check()
-    folder = cache_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    return CachedLLM(llm, folder / "answers.sqlite")
-
-
 def _record(
     config: SimulationConfig,
     folder: Path,
@@ -109,7 +100,8 @@ def _record(
     progress: bool,
 ) -> Run:
     recorder = RecordingLLM(backend, Run(folder).recorded_completions() if resume else {}) if backend else None
-    cast = assemble(config, recorder)
+    learned = learned_of(config, backend.name if backend else "", folder)
+    cast = assemble(config, recorder, learned)
     fitted = fit_missing(config, cast, interventions, folder)
     manifest = make_manifest(config, cast.population, backend.name if backend else "", folder.name)
     writer = (RunWriter.resume if resume else RunWriter.create)(folder, manifest)
@@ -118,6 +110,8 @@ def _record(
     scribe = _Scribe(writer, recorder)
     try:
         save_policies(folder, fitted)
+        if learned:
+            learned.save(folder / LEARNED)
         keep_plan(folder, interventions)
         _describe(cast, config, folder)
         happenings = stream(config, cast, load_policies(folder, config, interventions), interventions)
@@ -133,7 +127,8 @@ def _record(
         writer.interrupt(type(stopped).__name__)
         raise
     spent = {k: v - before[k] for k, v in asdict(recorder.usage).items()} if recorder else {}
-    writer.finish(summary(cast.population.users, spent, time.monotonic() - started))
+    done = summary(cast.population.users, spent, time.monotonic() - started)
+    writer.finish({**done, "certified": cast.population.certified})
     return Run(folder)
 
 
@@ -200,15 +195,18 @@ def summary(users: UserModel, spent: Mapping[str, float], seconds: float) -> dic
     out: dict[str, Any] = {"seconds": round(seconds, 3)}
     if spent:
         out["llm"] = dict(spent)
-    if isinstance(users, (LLMUsers, AgentUsers)):
-        out["answers"] = asdict(users.counts)
+    played = played_by_llm(users)
+    if isinstance(played, (LLMUsers, AgentUsers)):
+        out["answers"] = asdict(played.counts)
     return out
 
 
 def _describe(cast: Cast, config: SimulationConfig, folder: Path) -> None:
-    """What readers of the run need besides steps: titles and people. Readers never load the data set."""
+    """What readers of the run need besides steps: titles, people, how faithful they are. Readers load no data set."""
     dataset = cast.population.dataset
     write_catalogue(folder, dataset.catalogue.items, dataset.catalogue.raw_ids)
+    if cast.population.certificate:
+        cast.population.certificate.write(folder / CERTIFICATE)
     save_people(folder, [personas(config.dataset, config.personas)[u] for u in cast.visitors], dataset.people)
 
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from recsim_llm.agents.learned import Learned
 from recsim_llm.agents.population import Population, SocialPopulation, make_population, make_society
 from recsim_llm.environments.page import draw_base_key
 from recsim_llm.environments.society import SocietyRules
@@ -40,17 +41,22 @@ class Cast:
     visitors: Ints
 
 
-def assemble(config: SimulationConfig, llm: LLM | None) -> Cast:
+def assemble(config: SimulationConfig, llm: LLM | None, learned: Learned | None = None) -> Cast:
     """The population of a config, and those of it who take part.
+
+    Args:
+        config: The config.
+        llm: The language model of LLM users.
+        learned: For hybrid and calibrated ones: how far it is believed.
 
     Raises:
         ConfigError: The config cannot work with this data set.
     """
     if not config.rounds:
-        pages = make_population(config.dataset, config.user_model, llm, config.encoder, config.personas)
+        pages = make_population(config.dataset, config.user_model, llm, config.encoder, config.personas, learned)
         return Cast(pages, choose_visitors(pages.users.num_users, config.users, config.seed))
     society = make_society(
-        config.dataset, config.user_model, llm, config.graph, config.encoder, config.seed, config.personas
+        config.dataset, config.user_model, llm, config.graph, config.encoder, config.seed, config.personas, learned
     )
     return Cast(society, society.members(config.users, config.seed))
 

@@ -10,8 +10,8 @@ import pytest
 from recsim_llm.agents.agent_users import AgentUsers
 from recsim_llm.agents.agentcf import AgentCF, AgentCFOptions
 from recsim_llm.agents.agentcf_memories import AgentCFMemories
-from recsim_llm.agents.population import personas
 from recsim_llm.agents.social_turns import SocialTexts
+from recsim_llm.agents.sources import personas
 from recsim_llm.data import Catalogue, load_dataset
 from recsim_llm.errors import ConfigError
 from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, hash_choice_llm

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from recsim_llm.agents.kinds import AGENT_KINDS
-from recsim_llm.agents.population import USER_MODELS, make_population
+from recsim_llm.agents.named_users import USER_MODELS
+from recsim_llm.agents.population import make_population
 from recsim_llm.testing.inhabitants_contract import InhabitantsContract
 from recsim_llm.testing.scripted import hash_choice_llm
 from recsim_llm.testing.user_model_contract import UserModelContract

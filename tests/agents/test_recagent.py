@@ -16,10 +16,10 @@ from recsim_llm.agents.agent_users import AgentUsers
 from recsim_llm.agents.memory.encoder import HashEncoder
 from recsim_llm.agents.memory.protocol import Event
 from recsim_llm.agents.memory.three_stage import ThreeStageOptions
-from recsim_llm.agents.population import personas
 from recsim_llm.agents.recagent import RecAgent, RecAgentOptions, score
 from recsim_llm.agents.recagent_texts import SENTENCE_BYTES, roles
 from recsim_llm.agents.social_turns import SocialTexts
+from recsim_llm.agents.sources import personas
 from recsim_llm.data import Catalogue, load_dataset
 from recsim_llm.errors import ConfigError
 from recsim_llm.llm.converse import converse

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recsim_llm.agents.fitting import FitOptions, fit_statistical, fit_thresholds
 from recsim_llm.agents.leaving import LeaveParameters, leave_probability
 from recsim_llm.agents.persona import traits
-from recsim_llm.agents.population import statistical_parameters
+from recsim_llm.agents.sources import statistical_parameters
 from recsim_llm.agents.statistical import StatisticalParameters, StatisticalUsers, rating_distribution, scores
 from recsim_llm.data import split_ratings
 from recsim_llm.data.synthetic import make_world

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from recsim_llm.agents.inhabitants import Message
-from recsim_llm.agents.population import make_society, personas, statistical_parameters
+from recsim_llm.agents.population import make_society
+from recsim_llm.agents.sources import personas, statistical_parameters
 from recsim_llm.agents.statistical_inhabitants import SocialHabits, StatisticalInhabitants
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import ConfigError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsim_llm.agents.persona import item_means
-from recsim_llm.agents.population import TEST_SHARE, personas
+from recsim_llm.agents.sources import TEST_SHARE, personas
 from recsim_llm.data import load_dataset, split_ratings
 from recsim_llm.errors import DownloadError
 from recsim_llm.experiments.cli import main

@@ -14,7 +14,8 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from recsim_llm.agents.persona import item_means
-from recsim_llm.agents.population import Population, Source, load_source, make_population, personas
+from recsim_llm.agents.population import Population, make_population
+from recsim_llm.agents.sources import Source, load_source, personas
 from recsim_llm.certificate import Certificate
 from recsim_llm.data import Dataset, Split
 from recsim_llm.data.naming import NAMINGS

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsim_llm.agents.population import Source, fitted_parameters, load_source
+from recsim_llm.agents.sources import Source, fitted_parameters, load_source
 from recsim_llm.agents.statistical import rating_distribution, scores
 from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS
 from recsim_llm.errors import DataError

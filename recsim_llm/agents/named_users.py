@@ -1,0 +1,168 @@
+"""From the name of a user model to the users: statistical, language-model agents, and those made of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+
+from recsim_llm.agents.agent_users import AgentUsers
+from recsim_llm.agents.calibration import CalibratedInhabitants, CalibratedUsers
+from recsim_llm.agents.certified import fingerprint
+from recsim_llm.agents.hybrid import HybridInhabitants, HybridUsers
+from recsim_llm.agents.inhabitants import Inhabitants
+from recsim_llm.agents.kinds import AGENT_KINDS, Material
+from recsim_llm.agents.learned import Identity, Learned, find_learned
+from recsim_llm.agents.llm_users import LLMUsers
+from recsim_llm.agents.memory.encoder import TextEncoder, make_encoder
+from recsim_llm.agents.social_turns import SocialTexts
+from recsim_llm.agents.sources import (
+    Source,
+    fitted_parameters,
+    load_source,
+    personas,
+    statistical_parameters,
+    training_counts,
+    with_activity,
+)
+from recsim_llm.agents.statistical import StatisticalUsers
+from recsim_llm.agents.statistical_inhabitants import StatisticalInhabitants
+from recsim_llm.agents.user_model import UserModel
+from recsim_llm.errors import ConfigError
+from recsim_llm.llm.protocol import LLM
+
+WRAPPERS = ("hybrid", "calibrated")
+"""User models made of another one, which stands behind a colon ("hybrid:agent4rec:items"); default: "llm"."""
+
+
+def uses_llm(user_model: str) -> bool:
+    """Whether a user model of this name asks a language model."""
+    return user_model != "statistical"
+
+
+def inner_name(user_model: str) -> str:
+    """The user model that a language model plays in "hybrid", "hybrid:KIND" and the like.
+
+    Raises:
+        ConfigError: It is not made of another one.
+
+    >>> inner_name("hybrid:agent4rec:items"), inner_name("hybrid")
+    ('agent4rec:items', 'llm')
+    """
+    name, _, inner = user_model.partition(":")
+    if name not in WRAPPERS or inner.partition(":")[0] in (*WRAPPERS, "statistical"):
+        raise ConfigError(
+            f"'{user_model}': write hybrid:KIND or calibrated:KIND, KIND one of llm, {', '.join(AGENT_KINDS)}."
+        )
+    return inner or "llm"
+
+
+def make_users(
+    source: Source,
+    user_model: str,
+    llm: LLM | None,
+    encoder: str | TextEncoder,
+    personas_file: str,
+    learned: Learned | None = None,
+) -> UserModel:
+    """The users of a name (`population.make_population` says which there are).
+
+    Raises:
+        ConfigError: No such user model, an LLM is missing, the data set lacks what it needs, or nobody has calibrated
+            the language model.
+    """
+    name, _, option = user_model.partition(":")
+    if name in WRAPPERS:
+        return _wrapped(source, name, user_model, llm, encoder, personas_file, learned)
+    if name in AGENT_KINDS:
+        return _agents(source, name, option, llm, encoder, personas_file)
+    if user_model not in USER_MODELS:
+        known = ", ".join([*USER_MODELS, *AGENT_KINDS, *WRAPPERS])
+        raise ConfigError(f"There is no user model '{user_model}'. User models: {known}.")
+    return USER_MODELS[user_model](source, llm, personas_file)
+
+
+def _wrapped(
+    source: Source,
+    name: str,
+    user_model: str,
+    llm: LLM | None,
+    encoder: str | TextEncoder,
+    personas_file: str,
+    learned: Learned | None,
+) -> UserModel:
+    inner = make_users(source, inner_name(user_model), llm, encoder, personas_file)
+    if learned is None:
+        assert llm is not None, "the inner users have checked it"
+        learned = find_learned(learned_identity(source, user_model, llm.name), source.dataset)
+    if name == "calibrated":
+        if isinstance(inner, Inhabitants):
+            return CalibratedInhabitants(inner, learned.calibration)
+        return CalibratedUsers(inner, learned.calibration)
+    data, split = load_source(source)
+    parameters = with_activity(fitted_parameters(source), source, personas_file)
+    counts = training_counts(split.train)
+    if isinstance(inner, Inhabitants):
+        people = personas(source, personas_file)
+        lives = StatisticalInhabitants(parameters, data.catalogue, people)
+        return HybridInhabitants(lives, inner, learned.weights, *counts)
+    return HybridUsers(StatisticalUsers(parameters), inner, learned.weights, *counts)
+
+
+def played_by_llm(users: UserModel) -> UserModel:
+    """The users as the language model plays them, beneath a hybrid or a calibration; others as they are."""
+    return users.inner if isinstance(users, HybridUsers | CalibratedUsers) else users
+
+
+def learned_identity(dataset: str | Source, user_model: str, llm_name: str) -> Identity:
+    """What the learned numbers of a "hybrid" or "calibrated" user model must belong to."""
+    inner = inner_name(user_model)
+    return Identity(llm_name, inner, load_source(dataset)[0].checksum, model_fingerprint(inner))
+
+
+@lru_cache(maxsize=32)
+def model_fingerprint(user_model: str) -> str:
+    """What a user model is made of at present (`agents.certified.fingerprint`), whatever data and language model."""
+    world = Source("synthetic")
+    if user_model.partition(":")[0] in WRAPPERS:
+        return f"{model_fingerprint('statistical')}-{model_fingerprint(inner_name(user_model))}"
+
+    def make(llm: LLM) -> UserModel:
+        if user_model == "statistical":
+            return StatisticalUsers(fitted_parameters(world))
+        return make_users(world, user_model, llm, "hash", "")
+
+    return fingerprint(make)
+
+
+def _statistical(dataset: str | Source, llm: LLM | None, personas_file: str) -> UserModel:
+    return StatisticalUsers(with_activity(statistical_parameters(dataset), dataset, personas_file))
+
+
+def _llm(dataset: str | Source, llm: LLM | None, personas_file: str) -> UserModel:
+    if llm is None:
+        raise ConfigError("LLM users need a model: --llm transformers:smollm2-135m, for example (llm=... in Python).")
+    data, _ = load_source(dataset)
+    return LLMUsers(llm, data.catalogue, personas(dataset, personas_file), data.rating_levels)
+
+
+USER_MODELS: dict[str, Callable[[str | Source, LLM | None, str], UserModel]] = {
+    "statistical": _statistical,
+    "llm": _llm,
+}
+
+
+def _agents(
+    dataset: str | Source, name: str, option: str, llm: LLM | None, encoder: str | TextEncoder, personas_file: str
+) -> AgentUsers:
+    data, split = load_source(dataset)
+    people = personas(dataset, personas_file)
+    encoder = make_encoder(encoder) if isinstance(encoder, str) else encoder
+    # The kind first: what it lacks is said before a model is loaded.
+    options = frozenset(filter(None, option.split(",")))
+    kind = AGENT_KINDS[name](Material(data, split.train, people, encoder, options))
+    if llm is None:
+        raise ConfigError(f"{name} users need a model: --llm transformers:smollm2-135m, for example (llm=...).")
+    social = SocialTexts(data.catalogue, people, float(data.rating_levels[-1]))
+    return AgentUsers(llm, kind, social, np.array([p.activity for p in people], dtype=np.int64))

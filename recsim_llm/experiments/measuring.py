@@ -1,0 +1,98 @@
+"""What the commands that measure fidelity print: certify, calibrate, ranking."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from recsim_llm.agents.certified import certificate_path
+from recsim_llm.agents.named_users import model_fingerprint, uses_llm
+from recsim_llm.certificate import FILE, Certificate
+from recsim_llm.errors import ConfigError, RequirementError
+from recsim_llm.experiments.backend import cached_backend
+from recsim_llm.experiments.calibrate import CalibrateConfig, calibrate
+from recsim_llm.experiments.config import DEFAULT_LLM, chosen_model
+from recsim_llm.experiments.fidelity.certify import CertifyConfig, certificate_folder, certify
+from recsim_llm.experiments.fidelity.external import certify_predictions
+from recsim_llm.experiments.fidelity.gates import check_required, unmet
+from recsim_llm.experiments.fidelity.plots import need_matplotlib
+from recsim_llm.experiments.fidelity.ranking_validity import measure_ranking, ranking_table
+from recsim_llm.experiments.fidelity.report import write_report
+from recsim_llm.experiments.fidelity.screen import certificate_table
+
+
+def run_certify(config: CertifyConfig, out: Path | None, require: Sequence[str]) -> None:
+    """Certify a user model, write the certificate, keep it for environments, print it."""
+    check_required(require)
+    need_matplotlib()
+    user_model, llm_name = chosen_model(config.user_model, config.llm)
+    llm = cached_backend(llm_name) if uses_llm(user_model) else None
+    folder = out or certificate_folder(config, user_model)
+    try:
+        certificate = certify(config, user_model, llm)
+    except KeyboardInterrupt:
+        print("\nInterrupted. What the language model has answered is kept: the same command goes on from there.")
+        raise
+    command = f"recsim-llm certify --dataset {config.dataset} --user-model {user_model} --split {config.split}"
+    command += f" --llm {llm_name}" if llm else ""
+    _publish(replace(certificate, notes={"command": command, **certificate.notes}), folder, require)
+    kept = certificate_path(certificate.dataset_checksum, user_model, certificate.llm, model_fingerprint(user_model))
+    certificate.write(kept)
+    print("Environments and simulations on this machine count as certified now for these users.")
+    _enforce(certificate, require)
+
+
+def run_certify_predictions(
+    config: CertifyConfig, predictions: Path | None, log: Path | None, out: Path | None, require: Sequence[str]
+) -> None:
+    """Certify another simulator from its predictions."""
+    if predictions is None:
+        raise ConfigError("--log goes with --predictions: it is what the other simulator was fitted on.")
+    check_required(require)
+    need_matplotlib()
+    dataset = "" if config.dataset == "none" or log else config.dataset
+    certificate = certify_predictions(predictions, dataset, log, config.resamples)
+    words = ["recsim-llm", "certify", "--predictions", str(predictions)]
+    words += ["--log", str(log)] if log else ["--dataset", config.dataset]
+    certificate = replace(certificate, notes={"command": shlex.join(words), **certificate.notes})
+    _publish(certificate, out or Path("certificates") / predictions.stem, require)
+    _enforce(certificate, require)
+
+
+def run_calibrate(config: CalibrateConfig) -> None:
+    """Calibrate a language model for a data set, print what was learned and where it is kept."""
+    try:
+        done = calibrate(config, cached_backend(config.llm or DEFAULT_LLM))
+    except KeyboardInterrupt:
+        print("\nInterrupted. What the language model has answered is kept: the same command goes on from there.")
+        raise
+    llm = config.llm or DEFAULT_LLM
+    print(done.learned.weights.table())
+    print(f"\nLearned from {done.pairs:,} pairs; kept in {done.folder}. Next:")
+    print(f"  recsim-llm simulate --dataset {config.dataset} --user-model hybrid:{done.inner} --llm {llm}")
+    print(f"  recsim-llm certify --dataset {config.dataset} --user-model hybrid:{done.inner} --llm {llm}")
+
+
+def run_ranking(dataset: str, out: Path | None) -> None:
+    """Measure ranking validity and print the table."""
+    found = measure_ranking(dataset)
+    print(ranking_table(found))
+    if out:
+        out.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
+        print(f"\nNumbers are in {out}.")
+
+
+def _publish(certificate: Certificate, folder: Path, require: Sequence[str]) -> None:
+    certificate.write(folder / FILE)
+    written = write_report(certificate, folder)
+    print(certificate_table(certificate))
+    print(f"\nThe certificate is {folder / FILE}; to read: {', '.join(str(path) for path in written[:2])}")
+
+
+def _enforce(certificate: Certificate, require: Sequence[str]) -> None:
+    failed = unmet(certificate.metrics, require)
+    if failed:
+        raise RequirementError("Required, but not met:\n  " + "\n  ".join(failed))
