@@ -10,13 +10,16 @@ from typing import Literal
 import numpy as np
 
 from recsim_llm.agents.fitting import fit_statistical
+from recsim_llm.agents.impression_fit import fit_from_impressions
 from recsim_llm.agents.persona import build_personas, traits
 from recsim_llm.agents.persona_file import read_personas
 from recsim_llm.agents.statistical import StatisticalParameters
 from recsim_llm.data import Dataset, Ratings, Split, load_dataset, split_ratings
+from recsim_llm.data.dataset import Impressions
 from recsim_llm.data.naming import renamed
 from recsim_llm.data.synthetic import SyntheticWorld, named_world
-from recsim_llm.types import Ints, Persona
+from recsim_llm.seeding import Stream, uniforms
+from recsim_llm.types import Bools, Ints, Persona
 
 TEST_SHARE = 0.2
 
@@ -80,7 +83,21 @@ def fitted_parameters(dataset: str | Source) -> StatisticalParameters:
 @lru_cache(maxsize=8)
 def _fitted(source: Source) -> StatisticalParameters:
     data, split = load_source(source)
-    return fit_statistical(split.train, traits(split.train, data.catalogue).activity, data.rating_levels)
+    parameters = fit_statistical(split.train, traits(split.train, data.catalogue).activity, data.rating_levels)
+    if data.impressions is None:
+        return parameters
+    return fit_from_impressions(parameters, known_impressions(data.impressions))
+
+
+def known_impressions(log: Impressions) -> Impressions:
+    """The sessions that users are fitted on: all but a fifth, by hash, which is kept for measuring."""
+    return log.take(~held_sessions(log))
+
+
+def held_sessions(log: Impressions) -> Bools:
+    """(M,) whether a row belongs to a session that is kept for measuring."""
+    held: Bools = uniforms(0, Stream.CALIBRATION, log.users, log.sessions) < TEST_SHARE
+    return held
 
 
 def with_activity(

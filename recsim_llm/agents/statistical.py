@@ -14,11 +14,12 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from recsim_llm.agents.examination import examined
 from recsim_llm.agents.leaving import LeaveParameters, leave_probability
 from recsim_llm.errors import RecordingError
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses, State
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class StatisticalParameters:
         rewatch: Factor on the probability of watching again what was watched in this session, [0, 1].
         activity: (U,) trait level 1..3, for patience.
         rating_levels: (R,) stars.
-        leave: The declared hazard of leaving.
+        leave: The hazard of leaving.
+        leave_fitted: 1 where the hazard was fitted to a log with exits, 0 where it is declared.
+        examination: (S,) probability that a slot of a page is examined (`agents.examination`); (0,) for no slot effect.
     """
 
     mean: float
@@ -60,6 +63,8 @@ class StatisticalParameters:
     watch_affinity: float = 0.0
     rewatch: float = 0.1
     leave: LeaveParameters = field(default_factory=LeaveParameters)
+    leave_fitted: float = 0.0
+    examination: Floats = field(default_factory=lambda: np.zeros(0))
 
     def save(self, path: Path) -> None:
         """Write to one `.npz` file."""
@@ -81,7 +86,8 @@ class StatisticalParameters:
                 data = {name: file[name] for name in file.files}
             if int(data.pop("format")) != _FORMAT:
                 raise RecordingError(f"{path} was written by another version of recsim_llm; fit the users again.")
-            leave = {k.removeprefix("leave_"): float(data.pop(k)) for k in list(data) if k.startswith("leave_")}
+            names = [f"leave_{f.name}" for f in dataclasses.fields(LeaveParameters)]
+            leave = {name.removeprefix("leave_"): float(data.pop(name)) for name in names}
             scalars = {k: float(v) for k, v in data.items() if v.ndim == 0}
             return cls(**{**data, **scalars}, leave=LeaveParameters(**leave))
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
@@ -166,7 +172,7 @@ class StatisticalUsers:
         users = self._users[sessions]
         items = np.maximum(pages, 0)
         taste = scores(self.parameters, users, items)
-        watch = watch_probability(self.parameters, users, items, taste)
+        watch = examined(watch_probability(self.parameters, users, items, taste), self.parameters.examination)
         watch[self._met(self._watched, sessions, pages)] *= self.parameters.rewatch
         watch[pages == EMPTY] = 0.0
         return Reaction(watch, rating_distribution(self.parameters, taste))

@@ -31,7 +31,7 @@ def smollm():
 
 @pytest.fixture(autouse=True)
 def _model_without_cache(monkeypatch, smollm):
-    monkeypatch.setattr(module, "_backend", lambda spec: smollm)
+    monkeypatch.setattr(module, "cached_backend", lambda spec: smollm)
 
 
 @pytest.mark.parametrize("kind", ["agent4rec:genres", "recagent", "agentcf"])

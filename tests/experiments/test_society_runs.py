@@ -28,12 +28,12 @@ from recsim_llm.testing.scripted import MisbehavingLLM, hash_choice_llm
 from recsim_llm.trajectories import Run
 
 TOWN = SimulationConfig(policies=("live-popularity",), users=60, rounds=5, pages=3, page_size=4)
-AGENTS = replace(TOWN, user_model="agent4rec", llm="hash", users=12, rounds=3, graph="homophily:40")
+AGENTS = replace(TOWN, user_model="agent4rec", llm="hash", users=12, rounds=6, graph="homophily:40", seed=5)
 
 
 @pytest.fixture(autouse=True)
 def _fake_backend(monkeypatch):
-    monkeypatch.setattr(module, "_backend", lambda spec: hash_choice_llm(0))
+    monkeypatch.setattr(module, "cached_backend", lambda spec: hash_choice_llm(0))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -133,7 +133,9 @@ def test_everybody_is_asked_at_the_end(tmp_path):
 
 def test_misbehaving_models_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        module, "_backend", lambda spec: MisbehavingLLM(hash_choice_llm(0), malformed=0.1, refusing=0.1, leaking=0.05)
+        module,
+        "cached_backend",
+        lambda spec: MisbehavingLLM(hash_choice_llm(0), malformed=0.1, refusing=0.1, leaking=0.05),
     )
     (run,) = simulate(AGENTS, tmp_path, progress=False)
     answers = run.manifest.summary["answers"]

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from recsim_llm.agents.persona import item_means
 from recsim_llm.agents.population import Population, make_population
-from recsim_llm.agents.sources import Source, load_source, personas
+from recsim_llm.agents.sources import Source, held_sessions, load_source, personas
 from recsim_llm.certificate import Certificate
 from recsim_llm.data import Dataset, Split
 from recsim_llm.data.naming import NAMINGS
@@ -23,8 +23,9 @@ from recsim_llm.data.splits import calibration_users
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.fidelity.asking import Answered, ask_pairs
-from recsim_llm.experiments.fidelity.baselines import fit_baselines
+from recsim_llm.experiments.fidelity.baselines import Baselines, fit_baselines
 from recsim_llm.experiments.fidelity.choice_measures import choice_measures
+from recsim_llm.experiments.fidelity.exposure import add_exposure, relive_sessions
 from recsim_llm.experiments.fidelity.measures import draw_resamples
 from recsim_llm.experiments.fidelity.rating_measures import Predictions
 from recsim_llm.experiments.fidelity.rows import Cases, RatingRows, draw_cases, rating_rows
@@ -122,7 +123,8 @@ def certify(config: CertifyConfig, user_model: str, llm: LLM | None, progress: b
     members = np.broadcast_to(study.ids[:, None], testers.pages.shape)
     answered = _ask(study, population, [(members, testers.pages)], progress)
     findings = Findings(draw_resamples(len(study.ids), resamples=config.resamples))
-    _measure(findings, study, answered)
+    baselines = _measure(findings, study, answered)
+    _add_impressions(findings, study, population, baselines)
     utility = _utility(answered, study, members, testers.pages)
     findings.add("tester_pairs", ordered_pairs(testers, utility), 0.5, None, 1.0)
     _add_sessions(findings, config, population, llm is not None)
@@ -182,7 +184,8 @@ def _bar(total: int, progress: bool) -> Iterator[tqdm[Any]]:
         yield bar
 
 
-def _measure(findings: Findings, study: _Study, answered: Answered) -> None:
+def _measure(findings: Findings, study: _Study, answered: Answered) -> Baselines:
+    """Ratings, choices, information; returns the baselines."""
     data, train = study.data, study.split.train
     levels = np.array(data.rating_levels)
     baselines = fit_baselines(train, data.catalogue)
@@ -202,8 +205,7 @@ def _measure(findings: Findings, study: _Study, answered: Answered) -> None:
     tuning_places = answered.rows(study.tuning_cases.users, study.tuning_cases.items)
     add_choices(findings, answered.watch[places], answered.slots[places], answered.watch[tuning_places], context)
     _add_information(findings, study, predictions, answered, context)
-    for name in ("exposure_auc", "watch_log_loss", "watch_ece"):
-        findings.missing(name, "rating logs do not say what was shown; see --predictions")
+    return baselines
 
 
 def _add_information(
@@ -237,9 +239,21 @@ def _utility(answered: Answered, study: _Study, members: Ints, pages: Ints) -> F
     return utility
 
 
+def _add_impressions(findings: Findings, study: _Study, population: Population, baselines: Baselines) -> None:
+    """Held-out sessions of a log of impressions, where the data set has one."""
+    log = study.data.impressions
+    shown = None if log is None else log.take(held_sessions(log) & np.isin(log.users, study.ids))
+    if shown is None or not len(shown):
+        for name in ("exposure_auc", "watch_log_loss", "watch_ece"):
+            findings.missing(name, "the log does not say what was shown (docs/data.md)")
+    else:
+        add_exposure(findings, shown, relive_sessions(population.users, shown), study.ids, baselines)
+    if "session_length_ks" not in findings.metrics:
+        findings.missing("session_length_ks", "the log has no exits: when people leave is declared")
+
+
 def _add_sessions(findings: Findings, config: CertifyConfig, population: Population, asks_llm: bool) -> None:
-    """Do people of different traits behave differently? Sessions are lengths of lives that no rating log holds."""
-    findings.missing("session_length_ks", "the log has no exits: when people leave is declared")
+    """Do people of different traits behave differently, in sessions under the random policy?"""
     if asks_llm:
         for trait in _TRAITS:
             findings.missing(f"trait_{trait}", "not simulated here; see: recsim-llm traits RUN")
@@ -289,17 +303,17 @@ def _warnings(findings: Findings, study: _Study, asks_llm: bool) -> Iterator[str
             "Language models may know this public data set by heart: compare with ids and invented titles (--naming), "
             "and with people and items of your own."
         )
-    if getattr(study.data, "impressions", None) is None:
+    if study.data.impressions is None:
         yield "This log holds neither what was shown nor when people left: levels of watching and leaving are declared."
 
 
 def _notes(population: Population, study: _Study) -> dict[str, object]:
-    declared = getattr(study.data, "impressions", None) is None
+    log = study.data.impressions
     return {
         "held-out ratings": len(study.rows),
-        "watch level": "declared" if declared else "fitted",
-        "examination (slots)": "declared: none" if declared else "fitted",
-        "leaving": "declared" if declared else "fitted",
+        "watch level": "fitted" if log else "declared",
+        "examination (slots)": "fitted" if log else "declared: none",
+        "leaving": "fitted" if log and log.has_exits else "declared",
         **population.notes,
     }
 

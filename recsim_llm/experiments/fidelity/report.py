@@ -23,9 +23,11 @@ _STYLE = """
 *{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:0}
 main{max-width:68rem;margin:0 auto;padding:1.5rem 1rem 4rem}h1{margin:.2em 0;font-size:1.7rem}h2{margin-top:2.2em}
 .lead{font-size:1.15rem}.soft{color:var(--soft)}
-.box{border-left:4px solid #d95f02;background:var(--card);padding:.6em 1em;margin:1em 0}.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.86rem}
+.box{border-left:4px solid #d95f02;background:var(--card);padding:.6em 1em;margin:1em 0}.scroll{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-size:.86rem}
 th,td{padding:.32em .6em;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left;white-space:normal;min-width:11rem}td.gate{white-space:normal;min-width:9rem}
+th:first-child,td:first-child{text-align:left;white-space:normal;min-width:11rem}
+td.gate{white-space:normal;min-width:9rem}
 tr.group td{font-weight:600;background:var(--card);text-align:left}.pass{color:#1e8449;font-weight:600}
 .fail{color:#c0392b;font-weight:700}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1rem}
