@@ -24,9 +24,11 @@ fetch: install ## Fetch what demo and slow checks use into the user's cache: Mov
 	$(BIN)/recsim-llm data get ml-100k
 	$(BIN)/recsim-llm models get smollm2-135m
 
-demo: fetch ## Real MovieLens people, played by a small real LLM, meet three policies (minutes on a CPU)
-	$(BIN)/recsim-llm simulate --dataset ml-100k --user-model llm --llm transformers:smollm2-135m \
-		--policy random popularity ease --users 24 --pages 3 --page-size 4 --batch-size 8 --out runs/demo --resume
+demo: fetch ## Certify simulated MovieLens people, let them meet three policies, and ask one of them (a small real LLM answers)
+	$(BIN)/recsim-llm certify --dataset ml-100k --llm transformers:smollm2-135m --out runs/demo-certificate
+	$(BIN)/recsim-llm simulate --dataset ml-100k --llm transformers:smollm2-135m \
+		--policy random popularity ease --users 200 --out runs/demo --resume
+	$(BIN)/recsim-llm interview runs/demo/ease "What did you watch, and did you like it?" --user 331
 
 test: install ## Run the default test suite
 	$(BIN)/pytest -q

@@ -110,6 +110,12 @@ def _wrapped(
     return HybridUsers(StatisticalUsers(parameters), inner, learned.weights, *counts)
 
 
+def played_kind(user_model: str) -> str:
+    """The kind of agent that the language model plays, without options: "agent4rec" for "hybrid:agent4rec:items"."""
+    name = user_model.partition(":")[0]
+    return (inner_name(user_model) if name in WRAPPERS else user_model).partition(":")[0]
+
+
 def played_by_llm(users: UserModel) -> UserModel:
     """The users as the language model plays them, beneath a hybrid or a calibration; others as they are."""
     return users.inner if isinstance(users, HybridUsers | CalibratedUsers) else users

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from recsim_llm.agents.kinds import AGENT_KINDS
+from recsim_llm.agents.named_users import played_kind
 from recsim_llm.agents.page_texts import PageTexts
 from recsim_llm.agents.prompts_text import prompt_text, template
 from recsim_llm.agents.reading import AnswerCounts
@@ -139,7 +140,7 @@ def _context(run: Run, raw_id: str, question: str, after: int | None) -> str:
         shown = ", ".join(raw_ids[:10]) + (", …" if len(raw_ids) > 10 else "")
         raise ConfigError(f"User {raw_id} is not in {run.folder}. Users of this run: {shown}")
     person = personas[raw_ids.index(raw_id)]
-    if run.manifest.user_model.partition(":")[0] in AGENT_KINDS:
+    if played_kind(run.manifest.user_model) in AGENT_KINDS:
         return relive(run, np.array([person.user]), after).context(person.user, question)
     items, raw_items = read_catalogue(run.folder)
     texts = PageTexts(

@@ -31,7 +31,8 @@ from recsim_llm.experiments.fidelity.ranking_measures import (
     tau_b,
 )
 from recsim_llm.experiments.fidelity.ranking_recommenders import CONTROL, FACTORS, Recommender, fit_recommenders
-from recsim_llm.experiments.fidelity.ranking_validity import WAYS, compare, measure_ranking, ranking_table
+from recsim_llm.experiments.fidelity.ranking_validity import compare, measure_ranking, ranking_table
+from recsim_llm.experiments.fidelity.ranking_ways import WAYS
 from recsim_llm.types import Floats, Ints, Reaction
 
 pytest.importorskip("implicit")
@@ -59,7 +60,7 @@ def _made_up(num_users: int = 40, num_recommenders: int = 6, seed: int = 0) -> t
 
 def _tables(truth: Floats, simulator: Floats, offline: Floats | None = None) -> dict[str, Floats]:
     other = truth if offline is None else offline
-    return dict(zip(WAYS, (truth, simulator, other, other), strict=True))
+    return dict(zip(WAYS, (truth, simulator, other, other, other), strict=True))
 
 
 def test_the_truth_itself_orders_rightly() -> None:
@@ -197,6 +198,7 @@ def test_the_table_and_the_file_say_the_same() -> None:
     found = measure_ranking(SMALL, resamples=FEW)
     table = ranking_table(found)
     assert max(map(len, table.splitlines())) <= 110
+    assert all(line == line.rstrip() for line in table.splitlines())
     told = json.loads(json.dumps(found.as_json(), allow_nan=False))
     assert told["passes"] == ("pass" in table.split("Gate")[1])
     assert [row["name"] for row in told["rows"]] == [row.name for row in found.rows]

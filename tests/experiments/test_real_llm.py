@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from recsim_llm.agents.population import make_population
+from recsim_llm.certificate import FAIL, PASS
 from recsim_llm.data import list_datasets
 from recsim_llm.experiments import simulate as module
 from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.fidelity.certify import CertifyConfig, certify
 from recsim_llm.experiments.interview import interview
 from recsim_llm.experiments.replay import replay
 from recsim_llm.experiments.simulate import simulate
@@ -25,8 +27,9 @@ pytestmark = [
         reason="make fetch",
     ),
 ]
+MODEL = "transformers:smollm2-135m"
 CONFIG = SimulationConfig(
-    dataset="ml-100k", user_model="llm", policies=("ease",), users=3, pages=2, page_size=2, batch_size=3
+    dataset="ml-100k", user_model="llm", llm=MODEL, policies=("ease",), users=3, pages=2, page_size=2, batch_size=3
 )
 
 
@@ -74,3 +77,27 @@ def test_an_agent_can_be_interviewed(run):
     raw = make_population("ml-100k").dataset.people[int(run.session(0).user[0])].raw_id
     answer = interview(run, raw, "What did you think of the films you saw?", make_llm(CONFIG.llm))
     assert len(answer.split()) > 3
+
+
+def test_the_certificate_of_the_model_as_it_comes_fails_and_comes_from_the_cache_the_second_time(tmp_path):
+    config = CertifyConfig(user_model="llm", llm=MODEL, users=4, rows=1, resamples=100)
+    found = []
+    for _ in range(2):
+        llm = make_llm(MODEL, tmp_path / "answers.sqlite")
+        found.append(certify(config, "llm", llm, progress=False))
+        asked = llm.usage.calls
+    assert asked == 0
+    assert found[0].metrics == found[1].metrics
+    assert found[0].metrics["log_loss"].verdict == FAIL
+    assert found[0].n_users == 4
+
+
+def test_hybrid_people_with_the_small_model_do_no_harm():
+    """What comes with the package is still of these prompts and this model; it must not be worse than the backbone."""
+    llm = make_llm(MODEL)
+    found = certify(CertifyConfig(llm=MODEL), "hybrid", llm, progress=False)
+    gain = found.metrics["hybrid_gain"]
+    assert gain.verdict == PASS
+    assert gain.high is not None
+    assert gain.high >= 0
+    assert found.metrics["rps_skill"].verdict == PASS

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from recsim_llm.agents.hybrid import HybridUsers
 from recsim_llm.agents.persona import item_means
 from recsim_llm.agents.population import Population, make_population
 from recsim_llm.agents.sources import Source, held_sessions, load_source, personas
@@ -26,7 +27,7 @@ from recsim_llm.experiments.fidelity.asking import Answered, ask_pairs
 from recsim_llm.experiments.fidelity.baselines import Baselines, fit_baselines
 from recsim_llm.experiments.fidelity.choice_measures import choice_measures
 from recsim_llm.experiments.fidelity.exposure import add_exposure, relive_sessions
-from recsim_llm.experiments.fidelity.measures import draw_resamples
+from recsim_llm.experiments.fidelity.measures import draw_resamples, mean_of_rows
 from recsim_llm.experiments.fidelity.rating_measures import Predictions
 from recsim_llm.experiments.fidelity.rows import Cases, RatingRows, draw_cases, rating_rows
 from recsim_llm.experiments.fidelity.sections import (
@@ -117,17 +118,18 @@ def certify(config: CertifyConfig, user_model: str, llm: LLM | None, progress: b
     """
     config.check()
     source = Source(config.dataset, config.split)
-    study = _study(config, source, llm is not None)
     population = make_population(source, user_model, llm, config.encoder)
+    study = _study(config, source, _asks_llm(population, llm))
     testers = make_testers(study.split.train, study.data.catalogue, study.ids)
     members = np.broadcast_to(study.ids[:, None], testers.pages.shape)
     answered = _ask(study, population, [(members, testers.pages)], progress)
     findings = Findings(draw_resamples(len(study.ids), resamples=config.resamples))
     baselines = _measure(findings, study, answered)
+    _add_hybrid_gain(findings, study, population, answered)
     _add_impressions(findings, study, population, baselines)
     utility = _utility(answered, study, members, testers.pages)
     findings.add("tester_pairs", ordered_pairs(testers, utility), 0.5, None, 1.0)
-    _add_sessions(findings, config, population, llm is not None)
+    _add_sessions(findings, config, population, _asks_llm(population, llm))
     _add_naming(findings, config, user_model, llm, study, progress)
     return Certificate(
         metrics=findings.metrics,
@@ -137,11 +139,17 @@ def certify(config: CertifyConfig, user_model: str, llm: LLM | None, progress: b
         llm="" if llm is None else llm.name,
         split=config.split,
         n_users=len(study.ids),
-        warnings=tuple(_warnings(findings, study, llm is not None)),
+        warnings=tuple(_warnings(findings, study, population, llm is not None)),
         baselines=findings.baselines,
         curves=findings.curves,
         notes=_notes(population, study),
     )
+
+
+def _asks_llm(population: Population, llm: LLM | None) -> bool:
+    """Whether answers cost anything; a hybrid whose weights are all 0 never asks."""
+    users = population.users
+    return llm is not None and not (isinstance(users, HybridUsers) and not users.weights.used.any())
 
 
 def _study(config: CertifyConfig, source: Source, asks_llm: bool) -> _Study:
@@ -206,6 +214,18 @@ def _measure(findings: Findings, study: _Study, answered: Answered) -> Baselines
     add_choices(findings, answered.watch[places], answered.slots[places], answered.watch[tuning_places], context)
     _add_information(findings, study, predictions, answered, context)
     return baselines
+
+
+def _add_hybrid_gain(findings: Findings, study: _Study, population: Population, answered: Answered) -> None:
+    """Log-loss of the backbone less that of the hybrid, on the same held-out ratings: it must do no harm."""
+    users, rows = population.users, study.rows
+    if not isinstance(users, HybridUsers):
+        return
+    backbone = ask_pairs(users.backbone, [(rows.users, rows.items)])
+    chance = [source.rating[source.rows(rows.users, rows.items), rows.levels] for source in (backbone, answered)]
+    gain = np.log(np.maximum(chance[1], 1e-12)) - np.log(np.maximum(chance[0], 1e-12))
+    people = np.searchsorted(study.ids, rows.users)
+    findings.add("hybrid_gain", mean_of_rows(people, gain, len(study.ids)), 0.0)
 
 
 def _add_information(
@@ -290,10 +310,12 @@ def _add_naming(
         findings.add(name, auc, references.floor, references.bar, references.value)
 
 
-def _warnings(findings: Findings, study: _Study, asks_llm: bool) -> Iterator[str]:
+def _warnings(findings: Findings, study: _Study, population: Population, asks_llm: bool) -> Iterator[str]:
     """Alarms: figures too good to be true, and what the log cannot tell."""
     rmse, best = findings.metrics["rmse_mean"].value, findings.reference("bias model", "rmse_mean")
-    if rmse is not None and best is not None and rmse < 0.8 * best:
+    if population.is_truth:
+        yield "These are the people that the ratings were drawn from: what no simulator can know without being told."
+    elif rmse is not None and best is not None and rmse < 0.8 * best:
         yield (
             f"RMSE {rmse:.3f} is less than four fifths of the bias model's {best:.3f}: check whether held-out ratings "
             "have leaked into the simulator."

@@ -109,6 +109,5 @@ def _add_lengths(findings: Findings, relived: Relived, users: Ints, count: int) 
 def _survival(totals: Floats) -> tuple[Floats, Floats]:
     at_risk, expected, happened = np.split(totals, 3, axis=-1)
     known = np.maximum(at_risk, 1e-9)
-    simulated: Floats = np.cumprod(1 - expected / known, axis=-1)
-    real: Floats = np.cumprod(1 - happened / known, axis=-1)
-    return simulated, real
+    simulated, real = (np.cumprod(1 - leaving / known, axis=-1, dtype=np.float64) for leaving in (expected, happened))
+    return np.asarray(simulated), np.asarray(real)

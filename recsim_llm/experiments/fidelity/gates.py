@@ -28,13 +28,13 @@ class Gate(NamedTuple):
         compare: ">=", "<=", ">" or "<".
         reference: "floor", "bar", "ceiling", or "" for the bare number.
         factor: Times the reference, or the number itself.
-        low: Whether the low end of the interval must hold too.
+        end: What is held against it: the "value", or the "low" or "high" end of its interval.
     """
 
     compare: str
     reference: str
     factor: float = 1.0
-    low: bool = False
+    end: str = "value"
 
     def text(self, metric: Metric) -> str:
         """The rule with its number: ">= 0.204 (bar)"."""
@@ -42,7 +42,8 @@ class Gate(NamedTuple):
         number = "?" if limit is None else f"{limit:.4g}"
         times = f"{self.factor:g} x " if self.reference and self.factor != 1.0 else ""
         source = f" ({times}{self.reference})" if self.reference else ""
-        return f"{self.compare} {number}{source}{', with the whole interval' if self.low else ''}"
+        ends = {"value": "", "low": ", with the whole interval", "high": ", within the interval"}
+        return f"{self.compare} {number}{source}{ends[self.end]}"
 
     def limit(self, metric: Metric) -> float | None:
         """The number that the value is held against."""
@@ -53,7 +54,8 @@ class Gate(NamedTuple):
 
     def holds(self, metric: Metric) -> bool | None:
         """Whether the metric passes; None where something is missing."""
-        value, limit = metric.low if self.low else metric.value, self.limit(metric)
+        value: float | None = getattr(metric, self.end)
+        limit = self.limit(metric)
         return None if value is None or limit is None else _COMPARE[self.compare](value, limit)
 
 
@@ -80,8 +82,8 @@ GATES: dict[str, tuple[Gate, ...]] = {
     "exposure_auc": _ABOVE_FLOOR,
     "watch_log_loss": (Gate("<", "floor"),),
     "watch_ece": (Gate("<=", "", 0.03),),
-    "incremental_log_loss": (Gate(">", "", 0.0, low=True),),
-    "incremental_watch_log_loss": (Gate(">", "", 0.0, low=True),),
+    "incremental_log_loss": (Gate(">", "", 0.0, end="low"),),
+    "incremental_watch_log_loss": (Gate(">", "", 0.0, end="low"),),
     "incremental_p": (Gate("<", "", 0.01),),
     "incremental_watch_p": (Gate("<", "", 0.01),),
     "popularity_jsd_bits": (Gate("<", "floor"),),
@@ -89,10 +91,11 @@ GATES: dict[str, tuple[Gate, ...]] = {
     "genre_user_jsd_bits": (Gate("<", "floor"),),
     "slot_curve_gap": (Gate("<=", "", 0.1),),
     "session_length_ks": (Gate("<=", "", 0.05),),
-    "trait_activity": (Gate(">", "", 0.0, low=True),),
-    "trait_conformity": (Gate(">", "", 0.0, low=True),),
-    "trait_diversity": (Gate(">", "", 0.0, low=True),),
+    "trait_activity": (Gate(">", "", 0.0, end="low"),),
+    "trait_conformity": (Gate(">", "", 0.0, end="low"),),
+    "trait_diversity": (Gate(">", "", 0.0, end="low"),),
     "tester_pairs": (Gate(">=", "", 0.95),),
+    "hybrid_gain": (Gate(">=", "", 0.0, end="high"),),
     "naming_ids_auc": (Gate(">=", "ceiling", 0.9),),
     "naming_invented_auc": (Gate(">=", "ceiling", 0.95),),
 }

@@ -152,6 +152,11 @@ def estimate(tables: Sequence[Floats], combine: Callable[..., Floats], resamples
     return Estimate(measure.value, *measure.interval(resamples))
 
 
+def mean_of(means: Floats) -> Floats:
+    """(...) the mean of the only recommender of a table of one."""
+    return means[..., 0]
+
+
 def half_tau(values_US: Floats, seed: int, draws: int = 100) -> float:
     """Mean tau-b between the orders of two random halves of the people: what half of the truth says of the other."""
     rng = np.random.default_rng(seed)

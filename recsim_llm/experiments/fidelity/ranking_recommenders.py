@@ -13,7 +13,6 @@ import scipy.sparse as sp
 
 from recsim_llm.agents.fitting import FitOptions, fit_biases, fit_tastes
 from recsim_llm.data.dataset import Catalogue, Ratings
-from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.fidelity.baselines import fit_baselines
 from recsim_llm.policies import make_policy
 from recsim_llm.policies.ranking import RankingPolicy
@@ -24,8 +23,10 @@ FACTORS = "factors"
 CONTROL = "control"
 """The family of recommenders that are random, or bad on purpose."""
 
+LIKED = 0.8
+"""Share of the highest rating level from which a rating counts as liking: 4 of 5 stars."""
+
 _SHRINKAGE = 5.0
-_LIKED = 0.8  # of the highest rating level: 4 of 5 stars
 
 
 @dataclass(frozen=True)
@@ -74,28 +75,11 @@ def fit_recommenders(
     return tuple(made)
 
 
-def check_recommenders(recommenders: Sequence[Recommender], num_users: int, num_items: int) -> None:
-    """Refuse recommenders that cannot be compared.
-
-    Raises:
-        ConfigError: Fewer than two, two of one name, scores of another shape, or scores that are no numbers.
-    """
-    names = [one.name for one in recommenders]
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise ConfigError(f"Two or more recommenders with different names are needed, not {names}.")
-    for one in recommenders:
-        if one.scores.shape != (num_users, num_items) or not np.isfinite(one.scores).all():
-            raise ConfigError(
-                f"Recommender '{one.name}': scores must be finite and of shape {(num_users, num_items)} (people, "
-                f"items), not {one.scores.shape}."
-            )
-
-
 def _policy(name: str, liked: bool = False) -> Callable[[_Log], Floats]:
     """The scores of a registered policy before anything was shown, fitted on all ratings or on good ones."""
 
     def scores(log: _Log) -> Floats:
-        options = {"min_rating": _LIKED * log.top} if liked else {}
+        options = {"min_rating": LIKED * log.top} if liked else {}
         policy = make_policy(name, log.train, log.catalogue, 1, log.seed, **options)
         assert isinstance(policy, RankingPolicy)
         return np.array(policy.scores(_nobody_shown(log.train.num_users), policy.liked), dtype=np.float64)

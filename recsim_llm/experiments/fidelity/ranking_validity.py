@@ -1,279 +1,305 @@
 """Does a simulator order recommenders as reality does? Needs ratings of items shown at random, or a known truth.
 
-The same recommenders are put in three orders. *Truth*: on data with randomly shown items, the mean real rating of the k
-items that a recommender puts first among those a person was shown; shown at random, these ratings are unbiased. In an
-invented world, the exact expected stars of what is watched of its page of k. *Simulator*: the same quantity, answered
-by users fitted to the training log alone. *Offline*: nDCG on a held-out fifth of the log, as is done today.
+The same recommenders, fitted to a training log, are put in order three times. *Truth*: where items were shown at
+random, the mean real stars of the k of them that a recommender puts first, for each person; shown at random, they are
+unbiased. In an invented world, the exact expected stars of what is watched of a recommender's page. *Simulator*: the
+same quantity of the same items, as users fitted to the same training log expect it. *Item means*: the same, as if
+everybody found an item as good as people do on average: the floor of a simulator. *Offline*: nDCG on the held-out part
+of the log, as is done today. What was found: docs/ranking_validity.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recsim_llm.agents.answers import collect_answers
 from recsim_llm.agents.fitting import fit_statistical
-from recsim_llm.agents.persona import traits
 from recsim_llm.agents.statistical import StatisticalUsers
 from recsim_llm.agents.user_model import UserModel
-from recsim_llm.data import Dataset, Ratings, load_dataset, split_ratings
-from recsim_llm.data.synthetic import named_world
+from recsim_llm.data import Dataset, split_ratings
+from recsim_llm.data.synthetic import SyntheticWorld
 from recsim_llm.errors import ConfigError
-from recsim_llm.experiments.fidelity.baselines import fit_baselines
 from recsim_llm.experiments.fidelity.measures import RESAMPLES, draw_resamples
-from recsim_llm.seeding import Stream, uniforms
-from recsim_llm.types import Bools, Floats, Ints
+from recsim_llm.experiments.fidelity.ranking_measures import (
+    Estimate,
+    clear_pairs,
+    estimate,
+    half_tau,
+    mean_of,
+    pairs_right,
+    regret,
+    regret_share,
+    tau_b,
+)
+from recsim_llm.experiments.fidelity.ranking_recommenders import CONTROL, FACTORS, Recommender, fit_recommenders
+from recsim_llm.experiments.fidelity.ranking_ways import (
+    WAYS,
+    check_fits,
+    load_known,
+    offline_tables,
+    shown_tables,
+    task_of_random,
+    task_of_world,
+)
+from recsim_llm.types import Bools, Floats
 
 TOP = 4
-OFFLINE_TOP = 10
-RATING_MODELS = ("svd of ratings", "genres of ratings")
-"""Recommenders of the same kind as statistical users; orders are given without them too."""
+"""k: a quarter of the 16 coats that each person was shown."""
+MARGIN = 0.05
+"""Stars: nobody would choose between recommenders that differ by less."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One recommender: mean over people, with 95 % intervals, in the three ways."""
+    """One recommender: means over people. `family` as in `ranking_recommenders`; the others as in `WAYS`."""
 
     name: str
-    truth: tuple[float, float, float]
-    simulator: tuple[float, float, float]
-    offline: tuple[float, float, float]
+    family: str
+    truth: Estimate
+    simulator: Estimate
+    item_means: Estimate
+    offline: Estimate
+    offline_liked: Estimate
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """How well one order of recommenders agrees with the truth's.
+class Agreement:
+    """How well one way of ordering agrees with the truth.
 
     Attributes:
-        tau: Kendall's tau with its interval.
-        regret: What the truth's best is worth more than this order's best, in the truth's units, with its interval.
-        regret_share: The regret as a share of the distance from the truth's worst to its best.
+        tau: Kendall's tau-b, -1..1.
+        regret: True value of the truly best recommender less that of the one picked.
+        regret_share: The same as a share of the distance from the truly best to the truly worst.
+        pairs_right: Share of clear pairs in the true order.
+        tau_other_kinds: tau without factor models, which are what statistical users themselves are.
+        tau_serious: tau without random and deliberately bad recommenders, which anything tells apart.
     """
 
-    tau: tuple[float, float, float]
-    regret: tuple[float, float, float]
-    regret_share: float
+    tau: Estimate
+    regret: Estimate
+    regret_share: Estimate
+    pairs_right: Estimate
+    tau_other_kinds: Estimate
+    tau_serious: Estimate
 
 
 @dataclass(frozen=True, slots=True)
 class RankingValidity:
-    """What was found.
+    """What was found; every interval is over people, who are drawn for all orders together.
 
     Attributes:
         dataset: Its name.
-        users: People.
-        top: k.
-        unit: Of truth and simulator.
-        rows: The recommenders, the truth's best first.
-        simulator, offline: The two orders.
-        difference: tau of the simulator less tau of offline nDCG, with its interval.
-        without_own_kind: tau of the simulator and of nDCG without recommenders of the simulator's own kind.
+        people: U.
+        k: Items a recommender shows.
+        utility: What truth and simulator are the mean of.
+        rows: The recommenders, the truly best first.
+        simulator: Of the simulator's order.
+        item_means: Of the order by a simulator without persons: the mean stars of each item, in an invented world times
+            the share of the people who have rated it.
+        offline: Of the order by nDCG@k, where all held-out items are relevant.
+        offline_liked: Of the order by nDCG@k, where held-out items with 4 of 5 stars or more are relevant.
+        gain: tau of the simulator less tau of `offline`.
+        gain_liked: tau of the simulator less tau of `offline_liked`.
+        gain_persons: tau of the simulator less tau of `item_means`: what knowing persons is worth.
+        half_truth: Mean tau between the true orders of two halves of the people: near what is attainable.
+        clear: Number of clear pairs: true values more than `MARGIN` apart, the 95 % interval on one side of 0.
     """
 
     dataset: str
-    users: int
-    top: int
-    unit: str
+    people: int
+    k: int
+    utility: str
     rows: tuple[Row, ...]
-    simulator: Order
-    offline: Order
-    difference: tuple[float, float, float]
-    without_own_kind: tuple[float, float]
+    simulator: Agreement
+    item_means: Agreement
+    offline: Agreement
+    offline_liked: Agreement
+    gain: Estimate
+    gain_liked: Estimate
+    gain_persons: Estimate
+    half_truth: float
+    clear: int
+
+    @property
+    def passes(self) -> bool:
+        """The gate: the lower end of the simulator's tau lies above the tau of plain offline nDCG."""
+        return self.simulator.tau.low > self.offline.tau.value
+
+    @property
+    def proven(self) -> bool:
+        """Whether the whole interval of the gain over plain nDCG lies above 0, which is more than the gate asks."""
+        return self.gain.low > 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
+        """JSON values; an estimate is [value, low, high], null where it cannot be had."""
+        plain = _plain({**asdict(self), "passes": self.passes, "proven": self.proven})
+        assert isinstance(plain, dict)
+        return plain
 
 
 def measure_ranking(
-    dataset: str | Dataset,
-    users: UserModel | None = None,
-    top: int = TOP,
+    dataset: str | Path | Dataset | SyntheticWorld = "synthetic",
+    user_model: UserModel | None = None,
+    k: int = TOP,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> RankingValidity:
-    """Compare the orders.
+    """Measure how well a simulator orders recommenders.
+
+    A fifth of the log is held out as everywhere (temporal where there are times, else random); recommenders and
+    simulator are fitted to the rest, and only offline nDCG reads the held-out part.
 
     Args:
-        dataset: "synthetic" and the like, or a data set with ratings of randomly shown items.
-        users: The simulator; default: statistical users fitted to the log. It must not know the random ratings.
-        top: k.
-        seed: Of the random recommender, the offline split and the bootstrap.
+        dataset: An invented world, or a data set with ratings of randomly shown items; or the name or folder of one.
+        user_model: The simulator, fitted to `load_source(dataset)`'s training log or less; default: statistical users.
+            It is asked about each pair of person and item once, on pages of mixed items.
+        k: Items a recommender shows.
+        seed: Of the split, the random recommender and the bootstrap.
         resamples: Bootstrap samples over people.
+        progress: Told how many pairs the simulator has answered since it was told last.
 
     Raises:
-        ConfigError: The data set has neither.
+        DataError: The truth of this data set is not known.
+        ConfigError: `k` is not within 1..N, or the simulator is of other people or items.
+        MissingExtraError: The package of a recommender is not installed.
     """
-    data = load_dataset(dataset) if isinstance(dataset, str) else dataset
-    world = named_world(data.name)
-    if world is None and data.random_ratings is None:
-        raise ConfigError(f"'{data.name}' has no ratings of randomly shown items, and nobody knows its truth.")
-    log = data.ratings
-    model = users or StatisticalUsers(fit_statistical(log, traits(log, data.catalogue).activity, data.rating_levels))
-    scores = recommenders(log, data, seed)
-    if world is not None:
-        truth, simulated = _in_world(data, scores, model, top, world.truth.watch_probabilities(), _expected(world))
-        unit = f"expected stars of what is watched of a page of {top}"
-    else:
-        assert data.random_ratings is not None
-        truth, simulated = _on_random(data.random_ratings, scores, model, top)
-        unit = f"mean stars of the best {top} of the items a person was shown at random"
-    return compare(data.name, list(scores), truth, simulated, _offline(data, seed), unit, top, seed, resamples)
-
-
-def recommenders(log: Ratings, data: Dataset, seed: int = 0) -> dict[str, Floats]:
-    """(U, N) scores of each recommender, fitted to a log."""
-    U, N = log.num_users, log.num_items
-    fitted = fit_baselines(log, data.catalogue)
-    everybody, everything = np.repeat(np.arange(U), N), np.tile(np.arange(N), U)
-    wanted = {"svd of ratings": fitted.stars["svd"]} | {
-        name: fitted.choices[name] for name in ("popularity", "item mean", "item-knn", "svd", "ease")
-    }
-    if "genre profile" in fitted.stars:
-        wanted |= {"genre profile": fitted.choices["genre profile"], "genres of ratings": fitted.stars["genre profile"]}
-    scores = {name: score(everybody, everything).reshape(U, N) for name, score in wanted.items()}
-    scores["random"] = uniforms(seed, Stream.POLICY, np.arange(U)[:, None], np.arange(N))
-    scores["least popular"], scores["worst rated"] = -scores["popularity"], -scores["item mean"]
-    return scores
+    data, world = load_known(dataset)
+    if not 1 <= k <= len(data.catalogue):
+        raise ConfigError(f"k must be within 1..{len(data.catalogue)} (the catalogue), not {k}.")
+    split = split_ratings(data.ratings, "temporal" if data.ratings.times.any() else "random", seed=seed)
+    task = task_of_world(world, k) if world else task_of_random(data, k)
+    users = user_model or StatisticalUsers(
+        fit_statistical(split.train, np.full(len(data.people), 2), data.rating_levels)
+    )
+    check_fits(users, data)
+    recommenders = fit_recommenders(split.train, data.catalogue, data.rating_levels, seed)
+    scores = [one.scores for one in recommenders]
+    tables = {**shown_tables(task, scores, users, split.train, k, progress), **offline_tables(split, data, scores, k)}
+    return compare(recommenders, tables, data.name, k, task.utility, seed, resamples)
 
 
 def compare(
-    dataset: str,
-    names: Sequence[str],
-    truth: Floats,
-    simulated: Floats,
-    offline: Floats,
-    unit: str = "",
-    top: int = TOP,
+    recommenders: Sequence[Recommender],
+    tables: Mapping[str, Floats],
+    dataset: str = "",
+    k: int = TOP,
+    utility: str = "",
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> RankingValidity:
-    """Compare orders of S recommenders from (U, S) values of people in each of the three ways; NaN: no value."""
+    """Compare orders that somebody has made.
+
+    Args:
+        recommenders: S of them; their scores are not read.
+        tables: (U, S) value of each recommender to each person, for each of `WAYS`; NaN where unknown.
+        dataset: For the record, as `k` and `utility`.
+        k: See `RankingValidity`.
+        utility: See `RankingValidity`.
+        seed: Of the bootstrap.
+        resamples: Bootstrap samples over people.
+    """
+    truth = tables["truth"]
     weights = draw_resamples(len(truth), seed, resamples)
-    means = {kind: _means(values, weights) for kind, values in (("t", truth), ("s", simulated), ("o", offline))}
-    best_first = np.argsort(-means["t"][0][0], kind="stable")
-    rows = tuple(
-        Row(names[i], *(_band(means[kind][0][0, i], means[kind][1][:, i]) for kind in "tso"))
-        for i in best_first.tolist()
+    clear = clear_pairs(truth, weights, MARGIN)
+    means = {way: [estimate([tables[way][:, [s]]], mean_of, weights) for s in range(truth.shape[1])] for way in WAYS}
+    best_first = np.argsort([-one.value for one in means["truth"]], kind="stable")
+    return RankingValidity(
+        dataset=dataset,
+        people=len(truth),
+        k=k,
+        utility=utility,
+        rows=tuple(
+            Row(recommenders[s].name, recommenders[s].family, *(means[way][s] for way in WAYS))
+            for s in best_first.tolist()
+        ),
+        **{way: _agreement(recommenders, truth, tables[way], clear, weights) for way in WAYS[1:]},
+        gain=_gain(tables, "offline", weights),
+        gain_liked=_gain(tables, "offline_liked", weights),
+        gain_persons=_gain(tables, "item_means", weights),
+        half_truth=half_tau(truth, seed),
+        clear=int(clear.sum()),
     )
-    taus = {kind: [_tau(means["t"][part], means[kind][part]) for part in (0, 1)] for kind in "so"}
-    difference = _band(float((taus["s"][0] - taus["o"][0])[0]), taus["s"][1] - taus["o"][1])
-    others = np.array([name not in RATING_MODELS for name in names])
-    alone = tuple(float(_tau(means["t"][0][:, others], means[kind][0][:, others])[0]) for kind in "so")
-    orders = [_order(means["t"], means[kind], taus[kind]) for kind in "so"]
-    return RankingValidity(dataset, len(truth), top, unit, rows, orders[0], orders[1], difference, (alone[0], alone[1]))
 
 
 def ranking_table(found: RankingValidity) -> str:
-    """The findings, for a terminal."""
-    head = f"{'recommender':<18} {'truth':>22} {'simulator':>22} {'offline nDCG':>22}"
-    lines = [f"{found.dataset}, {found.users} people. Truth and simulator: {found.unit}.", "", head]
-    lines += [
-        f"{row.name:<18} {_text(row.truth):>22} {_text(row.simulator):>22} {_text(row.offline):>22}"
-        for row in found.rows
-    ]
-    lines += ["", f"{'':<18} {'simulator':>22} {'offline nDCG':>22}"]
-    lines.append(f"{'Kendall tau':<18} {_text(found.simulator.tau):>22} {_text(found.offline.tau):>22}")
-    lines.append(f"{'top-1 regret':<18} {_text(found.simulator.regret):>22} {_text(found.offline.regret):>22}")
-    shares = (found.simulator.regret_share, found.offline.regret_share)
-    lines.append(f"{'  of the spread':<18} {shares[0]:>22.1%} {shares[1]:>22.1%}")
-    lines.append(f"{'tau, other kinds':<18} {found.without_own_kind[0]:>22.3f} {found.without_own_kind[1]:>22.3f}")
-    better = "pass" if found.simulator.tau[1] > found.offline.tau[0] else "FAIL"
-    lines.append(f"\nSimulator's tau less nDCG's: {_text(found.difference)}.")
-    lines.append(f"Gate, lower end of the simulator's tau above nDCG's tau: {better}.")
+    """The findings, for a terminal of 105 columns."""
+    lines = [f"{found.dataset}, {found.people} people, top {found.k}. Truth and simulator: {found.utility}.", ""]
+    lines.append(f"{'recommender':<20}{''.join(f'{_HEADS[way]:>17}' for way in WAYS)}")
+    lines += [f"{row.name:<20}{''.join(f'{_text(getattr(row, way)):>17}' for way in WAYS)}" for row in found.rows]
+    lines += ["", f"{'agreement with truth':<25}{''.join(f'{_HEADS[way]:>20}' for way in WAYS[1:])}"]
+    for name, label in _LABELS.items():
+        values = [getattr(getattr(found, way), name) for way in WAYS[1:]]
+        lines.append(f"{label:<25}{''.join(f'{_text(one):>20}' for one in values)}")
+    gains = "".join(f"{_text(one):>20}" for one in (found.gain_persons, found.gain, found.gain_liked))
+    lines.append(f"{'gain of the simulator':<45}{gains}")
+    lines += ["", f"Clear pairs: {found.clear}. Half of the people against the others: tau {found.half_truth:.2f}."]
+    lines.append(f"Gate, lower end of the simulator's tau above nDCG's tau: {'pass' if found.passes else 'FAIL'}.")
+    lines += [] if found.proven else ["That the simulator's order is better than nDCG's is not proven."]
+    lines += [] if found.gain_persons.low > 0.0 else ["That it is better than that of item means is not proven."]
     return "\n".join(lines)
 
 
-def _in_world(
-    data: Dataset, scores: Mapping[str, Floats], model: UserModel, top: int, watch: Floats, stars: Floats
-) -> tuple[Floats, Floats]:
-    """(U, S) true and simulated utility of everybody's page, from all items that they have not rated."""
-    known = data.ratings.matrix().toarray() > 0
-    pages = [np.argsort(-np.where(known, -np.inf, score), axis=1, kind="stable")[:, :top] for score in scores.values()]
-    truth = [np.take_along_axis(watch * stars, page, axis=1).sum(axis=1) for page in pages]
-    asked = _ask(model, pages)
-    simulated = [np.take_along_axis(asked[0] * asked[1], page, axis=1).sum(axis=1) for page in pages]
-    return np.stack(truth, axis=1), np.stack(simulated, axis=1)
+_HEADS = {
+    "truth": "truth",
+    "simulator": "simulator",
+    "item_means": "item means",
+    "offline": "nDCG",
+    "offline_liked": "nDCG of liked",
+}
+_LABELS = {
+    "tau": "Kendall tau",
+    "tau_other_kinds": "  without factor models",
+    "tau_serious": "  without bad ones",
+    "pairs_right": "clear pairs right",
+    "regret": "regret of the pick",
+    "regret_share": "  share of best to worst",
+}
 
 
-def _on_random(random: Ratings, scores: Mapping[str, Floats], model: UserModel, top: int) -> tuple[Floats, Floats]:
-    """(U, S) mean true and simulated stars of the best of what each person was shown at random."""
-    shown = random.matrix().toarray()
-    short = (shown > 0).sum(axis=1) < top
-    pages = [
-        np.argsort(-np.where(shown > 0, score, -np.inf), axis=1, kind="stable")[:, :top] for score in scores.values()
-    ]
-    expected = _ask(model, pages)[1]
-    values = []
-    for source in (shown, expected):
-        means = np.stack([np.take_along_axis(source, page, axis=1).mean(axis=1) for page in pages], axis=1)
-        values.append(np.where(short[:, None], np.nan, means))
-    return values[0], values[1]
+def _agreement(
+    recommenders: Sequence[Recommender], truth: Floats, judged: Floats, clear: Bools, weights: Floats
+) -> Agreement:
+    families = np.array([one.family for one in recommenders])
+
+    def tau(kept: Bools) -> Estimate:
+        return _in_range(estimate([truth[:, kept], judged[:, kept]], tau_b, weights), 1.0)
+
+    return Agreement(
+        tau(families == families),
+        estimate([truth, judged], regret, weights),
+        _in_range(estimate([truth, judged], regret_share, weights), 1.0),
+        _in_range(estimate([truth, judged], lambda t, j: pairs_right(t, j, clear), weights), 1.0),
+        tau(families != FACTORS),
+        tau(families != CONTROL),
+    )
 
 
-def _ask(model: UserModel, pages: Sequence[Ints]) -> tuple[Floats, Floats]:
-    """(U, N) probability of watching and expected stars, 0 where not on any page."""
-    wanted: Bools = np.zeros((model.num_users, model.num_items), dtype=np.bool_)
-    for page in pages:
-        np.put_along_axis(wanted, page, True, axis=1)
-    users, items = np.nonzero(wanted)
-    answers = collect_answers(model, users, items)
-    watch, stars = np.zeros(wanted.shape), np.zeros(wanted.shape)
-    watch[users, items], stars[users, items] = answers.watch, answers.rating @ model.rating_levels
-    return watch, stars
+def _gain(tables: Mapping[str, Floats], other: str, weights: Floats) -> Estimate:
+    """Tau of the simulator less tau of another way, over the same people."""
+
+    def difference(truth: Floats, simulator: Floats, judged: Floats) -> Floats:
+        return tau_b(truth, simulator) - tau_b(truth, judged)
+
+    return _in_range(estimate([tables["truth"], tables["simulator"], tables[other]], difference, weights), 2.0)
 
 
-def _offline(data: Dataset, seed: int) -> Floats:
-    """(U, S) nDCG@10 of recommenders refitted without a random fifth of the log, whose items are the relevant ones."""
-    split = split_ratings(data.ratings, "random", 0.2, seed)
-    known, held = split.train.matrix().toarray() > 0, split.test.matrix().toarray() > 0
-    discounts = 1.0 / np.log2(np.arange(2, OFFLINE_TOP + 2))
-    ideal = discounts.cumsum()[np.clip(held.sum(axis=1), 1, OFFLINE_TOP) - 1]
-    columns = []
-    for score in recommenders(split.train, data, seed).values():
-        best = np.argsort(-np.where(known, -np.inf, score), axis=1, kind="stable")[:, :OFFLINE_TOP]
-        gain = (np.take_along_axis(held, best, axis=1) * discounts).sum(axis=1) / ideal
-        columns.append(np.where(held.any(axis=1), gain, np.nan))
-    return np.stack(columns, axis=1)
+def _in_range(found: Estimate, most: float) -> Estimate:
+    """Ends of an interval that was shifted must not leave the range of the number."""
+    return Estimate(found.value, max(found.low, -most), min(found.high, most))
 
 
-def _expected(world: Any) -> Floats:
-    stars: Floats = world.truth.expected_ratings(world.truth.scores())
-    return stars
+def _text(one: Estimate) -> str:
+    return f"{one.value:.2f} [{one.low:.2f},{one.high:.2f}]"
 
 
-def _means(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """(1, S) means over people, and (T, S) those of bootstrap samples."""
-    known = ~np.isnan(values)
-    sums, counts = np.where(known, values, 0.0), known.astype(np.float64)
-    return (sums.sum(axis=0) / counts.sum(axis=0))[None], (weights @ sums) / (weights @ counts)
-
-
-def _tau(truth: Floats, other: Floats) -> Floats:
-    """(T,) Kendall's tau-b between rows of (T, S) values."""
-    i, j = np.triu_indices(truth.shape[1], 1)
-    a, b = (np.sign(values[:, i] - values[:, j]) for values in (truth, other))
-    tau: Floats = (a * b).sum(axis=1) / np.sqrt(np.maximum(np.abs(a).sum(axis=1) * np.abs(b).sum(axis=1), 1.0))
-    return tau
-
-
-def _order(truth: tuple[Floats, Floats], other: tuple[Floats, Floats], taus: Sequence[Floats]) -> Order:
-    regrets = []
-    for true, said in zip(truth, other, strict=True):
-        picked = np.take_along_axis(true, said.argmax(axis=1)[:, None], axis=1)[:, 0]
-        regrets.append(true.max(axis=1) - picked)
-    spread = float(truth[0].max() - truth[0].min())
-    regret = _band(float(regrets[0][0]), regrets[1])
-    return Order(_band(float(taus[0][0]), taus[1]), regret, regret[0] / spread if spread else 0.0)
-
-
-def _band(value: float, resampled: Floats) -> tuple[float, float, float]:
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return float(value), float(low), float(high)
-
-
-def _text(band: tuple[float, float, float]) -> str:
-    return f"{band[0]:.3f} [{band[1]:.3f}, {band[2]:.3f}]"
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

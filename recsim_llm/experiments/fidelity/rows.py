@@ -100,10 +100,12 @@ def draw_cases(positives: RatingRows, everything: Ratings, train: Ratings) -> Ca
     parts = [(users, positives.items[shared], np.full(len(users), -1))]
     known = sp.csr_array(everything.matrix())
     popularity = np.bincount(train.items, minlength=train.num_items).astype(np.float64)
-    wanted = CASE_ITEMS - CASE_ITEMS // 10  # 18: what the ratio 1:9 needs
+    per_person = np.bincount(users)
     for kind, weights in enumerate((np.ones(train.num_items), popularity)):
         for user in np.unique(users).tolist():
             rated = known.indices[known.indptr[user] : known.indptr[user + 1]].astype(np.int64)
+            # What the ratio 1:9 needs, at most 18, and the others at most 15.
+            wanted = min(CASE_ITEMS - CASE_ITEMS // 10, int(per_person[user]) * max(RATIOS))
             items = _draw(user, kind, weights, rated, wanted)
             parts.append((np.full(len(items), user), items, np.full(len(items), kind)))
     columns = [np.concatenate(column).astype(np.int64) for column in zip(*parts, strict=True)]

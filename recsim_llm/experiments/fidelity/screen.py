@@ -3,67 +3,73 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS, Certificate, Metric
-from recsim_llm.experiments.fidelity.labels import GROUPS, label_of
+from recsim_llm.certificate import FAIL, NOT_MEASURABLE, Certificate, Metric
+from recsim_llm.experiments.fidelity.labels import label_of
+from recsim_llm.experiments.fidelity.wording import about, grouped, headline, interval, number, short_gate
 
-WIDTH = 100
+WIDTH, HEIGHT = 100, 45
+_VERDICTS = {FAIL: "FAIL", NOT_MEASURABLE: "n/a"}
 
 
 def certificate_table(certificate: Certificate) -> str:
-    """The main metrics, at most 100 columns wide: value and interval, floor, bar, ceiling, verdict."""
-    lines = [headline(certificate), about(certificate), ""]
-    lines.append(f"{'':<30} {'value':>8} {'95 % interval':>18} {'floor':>7} {'bar':>7} {'ceiling':>7}  verdict")
-    for group in (*GROUPS, "Other"):
-        rows = [name for name in certificate.metrics if label_of(name).group == group and label_of(name).headline]
-        if rows:
-            lines.append(group)
-            lines += [_row(label_of(name).text, certificate.metrics[name]) for name in rows]
-    lines += [line for warning in certificate.warnings for line in _wrapped(f"! {warning}")]
-    return "\n".join(line.rstrip() for line in lines)
+    """The main metrics and whatever else failed, at most 100 columns and 45 lines: numbers, gate and verdict."""
+    top = [*_wrapped(about(certificate)), *_wrapped(headline(certificate)), "", _HEAD]
+    bottom = [line for warning in certificate.warnings for line in _wrapped(f"! {warning}")]
+    most = max(HEIGHT - len(top) - min(len(bottom), _WARNING_LINES), 1)
+    body = list(_rows(certificate, also_failed=True))
+    if len(body) > most:
+        body = list(_rows(certificate, also_failed=False))
+    if len(body) > most:
+        body = [*body[: most - 1], " ... more in the report"]
+    room = HEIGHT - len(top) - len(body)
+    if len(bottom) > room:
+        bottom = [*bottom[: room - 1], "! ... more in the report"]
+    return "\n".join(line.rstrip() for line in [*top, *body, *bottom])
 
 
-def headline(certificate: Certificate) -> str:
-    """How many gates passed, in a sentence."""
-    verdicts = [metric.verdict for metric in certificate.metrics.values()]
-    passed, failed, unknown = (verdicts.count(verdict) for verdict in (PASS, FAIL, NOT_MEASURABLE))
-    return f"{passed} of {passed + failed} measurable gates passed, {failed} failed; {unknown} not measurable."
+_WARNING_LINES = 6
 
 
-def about(certificate: Certificate) -> str:
-    """What was measured on what."""
-    llm = f" played by {certificate.llm}" if certificate.llm else ""
-    people = f"{certificate.split} split, {certificate.n_users} people"
-    return f"{certificate.user_model}{llm} on {certificate.dataset}, {people}."
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
-def number(value: float | None) -> str:
-    """Three significant places or so, "-" for none."""
-    if value is None:
-        return "-"
-    if value != 0 and abs(value) < 0.001:
-        return f"{value:.1e}"
-    return f"{value:.3f}"
+def _cells(*cells: str) -> str:
+    text, value, ends, floor, bar, ceiling, gate, verdict = cells
+    return (
+        f" {_cut(text, 26):<26} {value:>8} {ends:>18} {floor:>7} {bar:>7} {ceiling:>7} {_cut(gate, 15):<15} {verdict}"
+    )
 
 
-def interval(metric: Metric) -> str:
-    """The interval, "" for none."""
-    return "" if metric.low is None or metric.high is None else f"[{number(metric.low)}, {number(metric.high)}]"
+_HEAD = _cells("", "value", "95 % interval", "floor", "bar", "ceiling", "gate", "")
 
 
-def failed_first(certificate: Certificate) -> Sequence[str]:
-    """Names of the metrics that failed."""
-    return [name for name, metric in certificate.metrics.items() if metric.verdict == FAIL]
+def _rows(certificate: Certificate, also_failed: bool) -> Iterator[str]:
+    for group, members in grouped(certificate):
+        failed = [name for name in members if also_failed and certificate.metrics[name].verdict == FAIL]
+        names = [name for name in members if label_of(name).headline or name in failed]
+        missing: dict[str, list[str]] = {}
+        if names:
+            yield group
+        for name in names:
+            metric = certificate.metrics[name]
+            if metric.value is None:
+                missing.setdefault(metric.why, []).append(label_of(name).text)
+            else:
+                yield _row(label_of(name).text, metric)
+        for why, texts in missing.items():
+            yield from textwrap.wrap(
+                f"not measurable: {', '.join(texts)} ({why})", WIDTH, initial_indent=" ", subsequent_indent="   "
+            )
 
 
 def _row(text: str, metric: Metric) -> str:
-    if metric.verdict == NOT_MEASURABLE and metric.value is None:
-        return f"  {text:<28} not measurable: {metric.why}"[:WIDTH]
-    verdict = "FAIL" if metric.verdict == FAIL else metric.verdict
-    numbers = " ".join(f"{number(value):>7}" for value in (metric.floor, metric.bar, metric.ceiling))
-    return f"  {text[:28]:<28} {number(metric.value):>8} {interval(metric):>18} {numbers}  {verdict}"[:WIDTH]
+    numbers = (number(value) for value in (metric.floor, metric.bar, metric.ceiling))
+    verdict = _VERDICTS.get(metric.verdict, metric.verdict)
+    return _cells(text, number(metric.value), interval(metric, ".."), *numbers, short_gate(metric.gate), verdict)
 
 
-def _wrapped(text: str) -> Iterator[str]:
-    yield from textwrap.wrap(text, WIDTH, subsequent_indent="  ")
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ")

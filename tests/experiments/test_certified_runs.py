@@ -1,0 +1,132 @@
+"""Certificates and calibrations on their way: made, found again by environments and runs, kept with runs."""
+
+import json
+import re
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import recsim_llm.experiments.measuring as measuring
+import recsim_llm.experiments.simulate as module
+from recsim_llm.agents.named_users import inner_name, learned_identity, model_fingerprint
+from recsim_llm.agents.population import make_population
+from recsim_llm.certificate import read_certificate
+from recsim_llm.errors import ConfigError, UncertifiedWarning
+from recsim_llm.experiments.calibrate import CalibrateConfig, calibrate
+from recsim_llm.experiments.cli import main
+from recsim_llm.experiments.config import SimulationConfig, chosen_model
+from recsim_llm.experiments.cost import dry_run
+from recsim_llm.experiments.replay import replay
+from recsim_llm.experiments.simulate import simulate
+from recsim_llm.testing.scripted import hash_choice_llm
+
+TOWN = "synthetic:0:300"
+HYBRID = SimulationConfig(
+    dataset=TOWN, user_model="hybrid", llm="hash", policies=("popularity",), users=12, pages=2, page_size=4
+)
+
+
+@pytest.fixture(autouse=True)
+def _at_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("RECSIM_LLM_HOME", str(tmp_path / "home"))
+    for place in (module, measuring):
+        monkeypatch.setattr(place, "cached_backend", lambda spec: hash_choice_llm(0))
+
+
+def certify(*args: str) -> None:
+    main(["certify", "--dataset", "synthetic", "--resamples", "100", *args])
+
+
+def test_an_environment_of_unmeasured_people_says_so(tmp_path):
+    with pytest.warns(UncertifiedWarning, match="recsim-llm certify --dataset synthetic --user-model llm"):
+        env = gym.make("recsim_llm/Page-v0", user_model="llm", llm=hash_choice_llm(0))
+    assert not env.reset(seed=0)[1]["certified"]
+
+
+def test_a_certificate_is_found_by_environments_and_travels_with_runs(tmp_path, capsys):
+    certify("--user-model", "llm", "--llm", "hash", "--users", "20", "--rows", "4", "--out", str(tmp_path / "c"))
+    assert "count as certified now" in capsys.readouterr().out
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = gym.make("recsim_llm/Page-v0", user_model="llm", llm=hash_choice_llm(0))
+        users = gym.make_vec("recsim_llm/Page-v0", num_envs=2, vectorization_mode="vector_entry_point")
+    assert env.reset(seed=0)[1]["certified"]
+    assert users.reset(seed=0)[1]["certified"].all(), "the truth of an invented world needs no certificate"
+    other = make_population("synthetic", "llm", hash_choice_llm(1))
+    assert other.certificate is None, "another model needs its own"
+    config = SimulationConfig(user_model="llm", llm="hash", policies=("random",), users=4, pages=1, page_size=3)
+    (run,) = simulate(config, tmp_path / "runs", progress=False)
+    kept = read_certificate(run.folder / "certificate.json")
+    assert kept.metrics == read_certificate(tmp_path / "c/certificate.json").metrics
+    assert run.manifest.summary["certified"]
+
+
+def test_requirements_decide_the_exit_code(tmp_path, capsys):
+    certify("--user-model", "statistical", "--out", str(tmp_path / "c"), "--require", "rps_skill", "tester_pairs>=0.9")
+    with pytest.raises(SystemExit) as stopped:
+        certify("--user-model", "statistical", "--out", str(tmp_path / "c"), "--require", "rmse_mean<0.1")
+    assert stopped.value.code == 1
+    assert "rmse_mean is" in capsys.readouterr().err
+
+
+def test_certify_writes_what_it_promises(tmp_path):
+    certify("--user-model", "statistical", "--out", str(tmp_path / "c"))
+    stored = json.loads((tmp_path / "c/certificate.json").read_text())
+    assert stored["user_model"] == "statistical"
+    assert stored["n_users"] > 100
+    assert {"value", "low", "high", "floor", "bar", "ceiling", "gate", "verdict"} <= set(stored["metrics"]["rps_skill"])
+    page = (tmp_path / "c/certificate.html").read_text()
+    assert "<svg" in page
+    assert not re.search(r"(src|href)=.?http", page), "nothing is fetched from elsewhere"
+    assert (tmp_path / "c/certificate.md").exists()
+
+
+def test_a_hybrid_without_calibration_names_the_way_out():
+    with pytest.raises(ConfigError, match="recsim-llm calibrate --dataset synthetic --user-model hybrid:llm"):
+        make_population("synthetic", "hybrid", hash_choice_llm(0))
+
+
+def test_a_worthless_model_is_not_asked_and_the_run_replays(tmp_path):
+    done = calibrate(CalibrateConfig(dataset=TOWN), hash_choice_llm(0), progress=False)
+    assert not done.learned.weights.used.any()
+    (run,) = simulate(HYBRID, tmp_path / "runs", progress=False)
+    assert run.manifest.summary["llm"]["calls"] == 0
+    assert (run.folder / "learned/hybrid.json").exists()
+    # What this machine knows may change; the run keeps what it was made with.
+    for file in done.folder.iterdir():
+        file.write_text("broken")
+    assert replay(run).steps == len(run.step_batch())
+
+
+def test_calibrated_users_are_asked_and_corrected(tmp_path):
+    calibrate(CalibrateConfig(dataset=TOWN), hash_choice_llm(0), progress=False)
+    pages = np.arange(40).reshape(4, 10)
+    raw, fitted = (make_population(TOWN, name, hash_choice_llm(0)).users for name in ("llm", "calibrated:llm"))
+    for users in (raw, fitted):
+        users.reset(np.arange(4), np.arange(4), np.arange(4).astype(np.uint64))
+    assert fitted.react(np.arange(4), pages).rating_BKR.std() < raw.react(np.arange(4), pages).rating_BKR.std()
+
+
+def test_a_calibration_belongs_to_its_model_prompts_and_data():
+    identity = learned_identity(TOWN, "hybrid:agent4rec:items", "model-a")
+    assert identity.key != learned_identity(TOWN, "hybrid:agent4rec:items", "model-b").key
+    assert identity.key != learned_identity(TOWN, "hybrid:agent4rec", "model-a").key
+    assert identity.key != learned_identity("synthetic", "hybrid:agent4rec:items", "model-a").key
+    assert model_fingerprint("agent4rec") != model_fingerprint("agent4rec:items")
+
+
+def test_a_dry_run_of_a_hybrid_costs_at_most_the_agents_alone():
+    ((_, calls, _),) = dry_run(HYBRID)
+    assert calls > 0
+
+
+def test_names_and_defaults():
+    assert chosen_model("", "") == ("statistical", "")
+    assert chosen_model("", "openai:x") == ("hybrid", "openai:x")
+    assert chosen_model("agent4rec", "")[1].startswith("transformers:")
+    assert inner_name("hybrid") == "llm"
+    for wrong in ("statistical", "hybrid:hybrid", "hybrid:statistical"):
+        with pytest.raises(ConfigError, match="KIND"):
+            inner_name(wrong)
