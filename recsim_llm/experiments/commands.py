@@ -172,7 +172,7 @@ def cost_table(runs: Sequence[Run]) -> str:
     lines = []
     for run in runs:
         llm, answers = run.manifest.summary.get("llm"), run.manifest.summary.get("answers")
-        if llm and answers:
+        if llm and answers and (llm["calls"] or llm["cache_hits"]):
             mass = answers["label_mass"] / max(answers["usable"], 1)
             lines.append(
                 f"{run.manifest.name}: {llm['calls']:,} LLM calls, {llm['prompt_tokens']:,} prompt tokens, "

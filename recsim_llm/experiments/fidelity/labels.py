@@ -51,6 +51,10 @@ LABELS: dict[str, Label] = {
         "Mean gap between predicted and observed share of liked items, in 10 equal-width bins of the prediction.",
         "lower",
     ),
+    "hybrid_gain": Label(
+        "Ratings", "hybrid over its backbone",
+        "Log-loss of the backbone less that of the hybrid, nats a rating: the language model must do no harm.",
+    ),
     "auc_like": Label("Ratings", "AUC of liking", "Chance that a liked row gets a higher P(liked) than one not liked."),
     "rmse_mean": Label("Ratings", "RMSE of the mean", "Root mean squared error of the predicted mean, stars.", "lower"),
     "mae_mean": Label(
@@ -66,11 +70,11 @@ LABELS: dict[str, Label] = {
         "Share of a person's pairs of unequal ratings whose predicted means are in the right order, ties half.",
     ),
     "incremental_log_loss": Label(
-        "Ratings", "gain over CF, liking",
+        "Ratings", "liking: gain over CF",
         "Held-out log-loss of liking by all baselines together, less the same with the simulator added; nats a rating.",
     ),
     "incremental_p": Label(
-        "Ratings", "p of the gain, liking",
+        "Ratings", "liking: p of the gain",
         "Share of permutations of the simulator's answers within each person that gain as much.", "lower", False,
     ),
     "discrimination_popmatched_auc": Label(
@@ -89,11 +93,11 @@ LABELS: dict[str, Label] = {
         "Mean gap between predicted and observed share of chosen items, in 10 equal-width bins.", "lower",
     ),
     "incremental_watch_log_loss": Label(
-        "Choices", "gain over CF, choosing",
+        "Choices", "choosing: gain over CF",
         "Held-out log-loss of choosing by all baselines together, less the same with the simulator added; nats a row.",
     ),
     "incremental_watch_p": Label(
-        "Choices", "p of the gain, choosing",
+        "Choices", "choosing: p of the gain",
         "Share of permutations of the simulator's answers within each person that gain as much.", "lower", False,
     ),
     "slot_curve_gap": Label(
@@ -102,14 +106,14 @@ LABELS: dict[str, Label] = {
         "lower",
     ),
     "rating_jsd_bits": Label(
-        "Population", "rating histogram, JSD",
+        "Population", "rating histogram JSD",
         "Jensen-Shannon divergence of the histograms of drawn and of real ratings, bits.", "lower",
     ),
     "rating_emd": Label(
-        "Population", "rating histogram, EMD", "Earth mover's distance of the two histograms, stars.", "lower", False
+        "Population", "rating histogram EMD", "Earth mover's distance of the two histograms, stars.", "lower", False
     ),
     "rating_sd_ratio": Label(
-        "Population", "spread of ratings, ratio", "Standard deviation of drawn over that of real ratings.", "near 1"
+        "Population", "spread of ratings", "Standard deviation of drawn over that of real ratings.", "near 1"
     ),
     "between_user_variance_ratio": Label(
         "Population", "between-person variance",
@@ -119,22 +123,22 @@ LABELS: dict[str, Label] = {
         "Population", "constant raters", "Share of people who give one and the same rating to everything.", "lower"
     ),
     "popularity_jsd_bits": Label(
-        "Population", "popularity of choices, JSD",
+        "Population", "popularity of choices JSD",
         "Divergence of popularity deciles of simulated and real choices from the same shown items, bits.", "lower",
     ),
     "genre_jsd_bits": Label(
-        "Population", "genres of choices, JSD",
+        "Population", "genres of choices JSD",
         "Divergence of genres of simulated and real choices from the same shown items, bits.", "lower", False,
     ),
     "genre_user_jsd_bits": Label(
-        "Population", "genres a person, JSD", "The same for genres, person by person, then averaged, bits.", "lower"
+        "Population", "genres a person JSD", "The same for genres, person by person, then averaged, bits.", "lower"
     ),
     "tester_pairs": Label(
         "Decisions", "known-order recommenders",
         "Share of pairs of recommenders, one spoilt more than the other by construction, that are put in order.",
     ),
     "ranking_tau": Label(
-        "Decisions", "order of recommenders, tau",
+        "Decisions", "order of recommenders tau",
         "Kendall's tau between the order of recommenders in simulation and in fully observed reality.",
     ),
     "ranking_regret": Label(
@@ -142,7 +146,7 @@ LABELS: dict[str, Label] = {
         "True utility lost by choosing the recommender that simulation puts first.", "lower",
     ),
     "session_length_ks": Label(
-        "Sessions", "session length, KS",
+        "Sessions", "session length KS",
         "Largest gap between the survival curves of simulated and of real sessions.", "lower",
     ),
     "trait_activity": Label(
@@ -189,7 +193,7 @@ def _discrimination(test: str, ratio: int, measure: str) -> Label:
     words = "as popular as rated ones" if matched else "drawn uniformly"
     return Label(
         "Choices",
-        f"1:{ratio} {_MEASURE_TEXT.get(measure, measure)}{', matched' if matched else ''}",
+        f"{'matched ' if matched else ''}1:{ratio} {_MEASURE_TEXT.get(measure, measure)}",
         f"Rated items against unrated ones {words}, 1:{ratio}: {MEASURES[measure]}.",
         headline=discrimination_name(test, ratio, measure) in _PUBLISHED,
     )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recsim_llm.certificate import PASS, Certificate, Metric
 from recsim_llm.errors import MissingExtraError
 from recsim_llm.experiments.fidelity.labels import label_of
-from recsim_llm.experiments.fidelity.wording import grouped
+from recsim_llm.experiments.fidelity.wording import cut, grouped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +21,8 @@ _SIMULATED, _REAL, _OTHER, _THIRD = "#e0712c", "#3d87c9", "#8a949b", "#a569bd"
 _PASS, _FAIL = "#2a9d6f", "#d1495b"
 _SIZE = (4.4, 3.1)
 _LEFT, _RIGHT = -0.22, 1.16
+_LONGEST = 26
+"""Characters of a name in a figure."""
 _STYLE = {
     "svg.hashsalt": "recsim-llm", "svg.fonttype": "none", "text.parse_math": False, "font.size": 9,
     "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.spines.top": False,
@@ -105,9 +106,9 @@ def _titled(axes: Axes, figure: FigureKind, series: Curve, certificate: Certific
     figure.draw(axes, series)
     rows = certificate.notes.get("held-out ratings", certificate.notes.get("rows"))
     ratings = f"{rows:,} ratings of " if figure.counts == "ratings" and isinstance(rows, int) else ""
-    axes.set_title(f"{figure.title}\n", pad=4)
+    axes.set_title(f"{figure.title}\n", pad=3)
     axes.annotate(
-        f"n = {ratings}{certificate.n_users:,} people", (0, 1), (0, 5), "axes fraction", "offset points", fontsize=8
+        f"n = {ratings}{certificate.n_users:,} people", (0, 1), (0, 4), "axes fraction", "offset points", fontsize=8
     )
 
 
@@ -124,7 +125,7 @@ def _usable(curve: Curve, needs: Sequence[str]) -> dict[str, list[Any]]:
 
 def _drawable(value: Any) -> Any:
     if isinstance(value, str):
-        return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", " ", value)
+        return cut(value, _LONGEST)
     return float("nan") if value is None else float(value)
 
 
@@ -173,8 +174,8 @@ def _overview_keys() -> list[Any]:
     from matplotlib.lines import Line2D
 
     return [
-        Line2D([], [], color=_PASS, marker="o", lw=1.6, label="passes"),
-        Line2D([], [], color=_FAIL, marker="X", lw=1.6, label="does not"),
+        Line2D([], [], color=_PASS, marker="o", ms=6, lw=0, label="passes"),
+        Line2D([], [], color=_FAIL, marker="X", ms=6, lw=0, label="fails"),
         Line2D([], [], color=INK, marker="|", ms=10, mew=1.6, lw=0, label="bar (CF)"),
     ]
 
@@ -236,12 +237,19 @@ def _user_means(axes: Axes, curve: Curve) -> None:
     axes.legend(loc="upper left")
 
 
+_SCORERS = {
+    "ease": ("EASE", _REAL, "s--"),
+    "popularity": ("popularity", _OTHER, "^:"),
+    "genre profile": ("genre profile", _THIRD, "D-."),
+    "model": ("simulated users", _SIMULATED, "o-"),
+}
+"""Text, colour and line of each; they often lie on one another, so that none is told by its colour alone."""
+
+
 def _discrimination(axes: Axes, curve: Curve) -> None:
-    colours = {"model": _SIMULATED, "ease": _REAL, "popularity": _OTHER, "genre profile": _THIRD}
-    texts = {"model": "simulated users", "ease": "EASE"}
-    for name, colour in colours.items():
+    for name, (text, colour, line) in _SCORERS.items():
         if len(curve.get(name, [])) == len(curve["ratio"]):
-            axes.plot(curve["ratio"], curve[name], "o-", color=colour, label=texts.get(name, name))
+            axes.plot(curve["ratio"], curve[name], line, color=colour, label=text)
     axes.axhline(0.5, color=_OTHER, lw=0.8, ls=":")
     axes.set(xlabel="rated : unrated items", ylabel="AUC within people", ylim=(0.45, 1.0))
     axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
@@ -273,7 +281,7 @@ def _genres(axes: Axes, curve: Curve) -> None:
 def _session_length(axes: Axes, curve: Curve) -> None:
     for name, colour in (("simulated", _SIMULATED), ("real", _REAL)):
         axes.step(curve["page"], curve[name], where="post", color=colour, label=name)
-    axes.set(xlabel="pages", ylabel="share of sessions still on", ylim=(0, 1))
+    axes.set(xlabel="pages", ylabel="share of sessions still on", ylim=(0, 1.03))
     axes.legend(loc="upper right")
 
 

@@ -26,6 +26,7 @@ from recsim_llm.experiments.fidelity.wording import (
     note_parts,
     number,
     plain,
+    printable,
     title,
 )
 
@@ -44,7 +45,7 @@ def write_report(certificate: Certificate, folder: Path) -> list[Path]:
     texts = {"certificate.html": html_page(certificate, drawn), "certificate.md": _markdown(certificate, drawn)}
     texts |= {f"plots/{name}.svg": svg for name, svg in drawn.items() if name != "overview-narrow"}
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        (folder / name).write_text(printable(text), encoding="utf-8", newline="\n")
     return [folder / name for name in texts]
 
 

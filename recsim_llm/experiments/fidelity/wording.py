@@ -26,6 +26,7 @@ BASELINE_METRICS = (
     "rps_skill", "log_loss", "ece", "auc_like", "rmse_mean", "pairwise_order", "discrimination_1_1_accuracy",
     "discrimination_1_9_f1", "discrimination_popmatched_1_1_auc", "exposure_auc",
 )  # fmt: skip
+_CHECKSUM_DIGITS = 16
 _SPLITS = {
     "random": "a random fifth of each person's ratings",
     "temporal": "the latest fifth of each person's ratings",
@@ -51,7 +52,7 @@ def facts(certificate: Certificate) -> dict[str, str]:
         "Simulated users": certificate.user_model,
         "Language model": certificate.llm or "none",
         "Data set": certificate.dataset,
-        "Checksum of the data": certificate.dataset_checksum,
+        "Checksum of the data": certificate.dataset_checksum[:_CHECKSUM_DIGITS],
         "Held out": _SPLITS.get(certificate.split, certificate.split),
         "People measured": f"{certificate.n_users:,}",
         "Ratings measured": f"{rows:,}" if isinstance(rows, int) else "",
@@ -60,27 +61,41 @@ def facts(certificate: Certificate) -> dict[str, str]:
 
 
 def headline(certificate: Certificate) -> str:
-    """How many main gates passed, which gates failed, and how many could not be measured: a sentence or two."""
+    """How many main gates passed, which gates failed, and how many could not be measured: a sentence or three."""
     main = {name: metric.verdict for name, metric in certificate.metrics.items() if label_of(name).headline}
     more = {name: metric.verdict for name, metric in certificate.metrics.items() if name not in main}
-    sentence = f"{_counted(main, 'main gates')}."
+    sentences = [_counted(main, "main gates")]
     if any(verdict != NOT_MEASURABLE for verdict in more.values()):
-        sentence += f" Of further gates, {_counted(more, '')}."
+        sentences.append(f"Of further gates, {_counted(more, '')}")
     unknown = list(main.values()).count(NOT_MEASURABLE)
-    return sentence + (f" {unknown} main gates could not be measured." if unknown else "")
+    if unknown:
+        sentences.append(f"{unknown} main gate{'s' * (unknown > 1)} could not be measured")
+    return "".join(f"{sentence}. " for sentence in sentences).rstrip()
 
 
-def _counted(verdicts: dict[str, str], what: str) -> str:
+_NAMED = 5
+
+
+def _counted(verdicts: Mapping[str, str], what: str) -> str:
     failed = [label_of(name).text for name, verdict in verdicts.items() if verdict == FAIL]
     passed = list(verdicts.values()).count(PASS)
     counted = " ".join(word for word in (f"{passed} of {passed + len(failed)}", what, "passed") if word)
     if not failed:
         return counted
-    shown = ", ".join(failed[:_NAMED]) + (", ..." if len(failed) > _NAMED else "")
-    return f"{counted}; {len(failed)} failed: {shown}"
+    # One more name is no longer than "and 1 more".
+    shown = failed if len(failed) <= _NAMED + 1 else [*failed[:_NAMED], f"and {len(failed) - _NAMED} more"]
+    return f"{counted}; {len(failed)} failed: {', '.join(shown)}"
 
 
-_NAMED = 8
+def printable(text: str) -> str:
+    """Text without control characters and halves of characters, which neither terminals nor files take well."""
+    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", " ", text)
+
+
+def cut(text: str, width: int) -> str:
+    """Text on one line, its end left out where it is too long."""
+    text = " ".join(printable(text).split())
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def number(value: float | None) -> str:
