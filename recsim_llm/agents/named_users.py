@@ -58,6 +58,20 @@ def inner_name(user_model: str) -> str:
     return inner or "llm"
 
 
+def check_user_model(user_model: str) -> None:
+    """Refuse a name that means nothing, before a model is loaded or paid for.
+
+    Raises:
+        ConfigError: There is no such user model.
+    """
+    name = user_model.partition(":")[0]
+    if name in WRAPPERS:
+        check_user_model(inner_name(user_model))
+    elif name not in AGENT_KINDS and user_model not in USER_MODELS:
+        known = ", ".join([*USER_MODELS, *AGENT_KINDS, *WRAPPERS])
+        raise ConfigError(f"There is no user model '{user_model}'. User models: {known}.")
+
+
 def make_users(
     source: Source,
     user_model: str,
@@ -72,14 +86,12 @@ def make_users(
         ConfigError: No such user model, an LLM is missing, the data set lacks what it needs, or nobody has calibrated
             the language model.
     """
+    check_user_model(user_model)
     name, _, option = user_model.partition(":")
     if name in WRAPPERS:
         return _wrapped(source, name, user_model, llm, encoder, personas_file, learned)
     if name in AGENT_KINDS:
         return _agents(source, name, option, llm, encoder, personas_file)
-    if user_model not in USER_MODELS:
-        known = ", ".join([*USER_MODELS, *AGENT_KINDS, *WRAPPERS])
-        raise ConfigError(f"There is no user model '{user_model}'. User models: {known}.")
     return USER_MODELS[user_model](source, llm, personas_file)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from recsim_llm.agents.named_users import uses_llm
+from recsim_llm.agents.named_users import check_user_model, uses_llm
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.policies import POLICIES
@@ -67,8 +67,9 @@ class SimulationConfig:
         Not on construction, where the command line's parser would wrap the sentence in its own.
 
         Raises:
-            ConfigError: No such policy, or a number out of range.
+            ConfigError: No such user model or policy, or a number out of range.
         """
+        check_user_model(self.chosen.user_model)
         unknown = [name for name in self.policies if name not in POLICIES]
         if unknown or not self.policies:
             raise ConfigError(f"There is no policy {', '.join(unknown)!r}. Policies: {', '.join(POLICIES)}.")

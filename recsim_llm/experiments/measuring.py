@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recsim_llm.agents.certified import certificate_path
-from recsim_llm.agents.named_users import model_fingerprint, uses_llm
+from recsim_llm.agents.named_users import check_user_model, inner_name, model_fingerprint, uses_llm
 from recsim_llm.certificate import FILE, Certificate
 from recsim_llm.errors import ConfigError, RequirementError
 from recsim_llm.experiments.backend import cached_backend
@@ -29,6 +29,7 @@ def run_certify(config: CertifyConfig, out: Path | None, require: Sequence[str])
     check_required(require)
     need_matplotlib()
     user_model, llm_name = chosen_model(config.user_model, config.llm)
+    check_user_model(user_model)
     llm = cached_backend(llm_name) if uses_llm(user_model) else None
     folder = out or certificate_folder(config, user_model)
     try:
@@ -64,6 +65,7 @@ def run_certify_predictions(
 
 def run_calibrate(config: CalibrateConfig) -> None:
     """Calibrate a language model for a data set, print what was learned and where it is kept."""
+    check_user_model(inner_name(config.user_model))
     try:
         done = calibrate(config, cached_backend(config.llm or DEFAULT_LLM))
     except KeyboardInterrupt:

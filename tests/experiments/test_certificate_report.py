@@ -320,6 +320,7 @@ def test_gates_lose_the_numbers_that_have_columns() -> None:
     assert short_gate("<= 0.005323 (5 x ceiling)") == "<= 5*ceiling"
     assert short_gate(">= 0.9 and <= 1.1") == ">= 0.9, <= 1.1"
     assert short_gate("> 0, with the whole interval") == "> 0, interval"
+    assert short_gate(">= 0, within the interval") == ">= 0, high end"
 
 
 def test_the_best_of_a_column_is_found_by_its_direction() -> None:

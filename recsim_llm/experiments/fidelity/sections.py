@@ -226,9 +226,12 @@ def _add_discrimination(
                 curve[name].append(_number(found["auc"].value))
     findings.curves[prefix] = {"ratio": [f"1:{ratio}" for ratio in RATIOS], **curve}
     if kind == "popmatched":
-        findings.metrics["discrimination_popmatched_auc"] = judged(
-            "discrimination_popmatched_auc", findings.metrics["discrimination_popmatched_1_1_auc"]
-        )
+        # The headline of the hardest test: the same number under its own name and gate, counted once.
+        old, new = "discrimination_popmatched_1_1_auc", "discrimination_popmatched_auc"
+        findings.metrics[new] = judged(new, findings.metrics.pop(old))
+        for values in findings.baselines.values():
+            if old in values:
+                values[new] = values.pop(old)
 
 
 def _add_shares(findings: Findings, chance: Floats, ease: Floats, context: ChoiceContext) -> None:

@@ -24,7 +24,7 @@ READING = (
 )
 BASELINE_METRICS = (
     "rps_skill", "log_loss", "ece", "auc_like", "rmse_mean", "pairwise_order", "discrimination_1_1_accuracy",
-    "discrimination_1_9_f1", "discrimination_popmatched_1_1_auc", "exposure_auc",
+    "discrimination_1_9_f1", "discrimination_popmatched_auc", "exposure_auc",
 )  # fmt: skip
 _CHECKSUM_DIGITS = 16
 _SPLITS = {
@@ -118,7 +118,12 @@ def interval(metric: Metric, between: str = ", ") -> str:
 def short_gate(gate: str) -> str:
     """A gate without the numbers that stand in columns of their own: ">= bar", "<= 5*ceiling"."""
     named = re.sub(r"\S+ \(([^()]*)\)", r"\1", gate)
-    return named.replace(" x ", "*").replace(" and ", ", ").replace("with the whole interval", "interval")
+    return (
+        named.replace(" x ", "*")
+        .replace(" and ", ", ")
+        .replace("with the whole interval", "interval")
+        .replace("within the interval", "high end")
+    )
 
 
 def grouped(certificate: Certificate) -> Iterator[tuple[str, list[str]]]:
