@@ -1,8 +1,9 @@
 """The slot effect as a module of its own: the position-based model, P(watch) = P(slot examined) * P(watch | examined).
 
-Source: Craswell et al., WSDM 2008; Richardson et al., WWW 2007. Only products are identified, so the most examined slot
-has probability 1, and whatever is missing there belongs to the level of watching. A language model is never asked to
-have a position bias; where a log shows slots, people get the bias that the log shows.
+Sources: Richardson et al., WWW 2007; Craswell et al., WSDM 2008; as propensities, Joachims et al., WSDM 2017. Slots and
+level are identified up to a constant only, so the most examined slot has probability 1, and whatever is missing there
+belongs to the level of watching. A language model is never asked to have a position bias; where a log shows slots,
+people get the bias that the log shows.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from scipy.special import expit
 
 from recsim_llm.types import Floats, Ints
 
-_FEWEST = 20
-_TINY = 1e-9
+FEWEST_SHOWN = 20
+"""Impressions that a slot needs for a probability of its own."""
+
+_LEAST = 1e-4
+"""The smallest probability that a slot is examined: a slot in which nothing was watched is not yet invisible."""
 
 
 class FittedExamination(NamedTuple):
@@ -24,13 +28,15 @@ class FittedExamination(NamedTuple):
 
     Attributes:
         probability: (S,) that a slot is examined; the largest is 1.
-        errors: (S,) standard errors; 0 for the largest.
+        errors: (S,) standard errors; 0 for the slot that is 1 by definition.
         level: Log-odds to be added to the attraction of an examined item.
+        level_error: Its standard error.
     """
 
     probability: Floats
     errors: Floats
     level: float
+    level_error: float
 
 
 def examined(watch_BK: Floats, probability: Floats) -> Floats:
@@ -51,41 +57,68 @@ def examined(watch_BK: Floats, probability: Floats) -> Floats:
 def fit_examination(log_odds: Floats, slots: Ints, watched: Floats) -> FittedExamination:
     """Maximum likelihood of slots and level, given each pair's attraction up to that level.
 
+    The slot with the most watching for the attraction of what it showed is taken as the one that is always examined.
+    Its choice adds nothing to the standard errors, which are those of the expected information.
+
     Args:
         log_odds: (M,) of watching, by a model that knows nothing of slots; its level is fitted here.
-        slots: (M,) from 0. Slots with fewer than 20 impressions join the one before.
-        watched: (M,) 1 or 0.
+        slots: (M,) from 0. Slots with fewer than 20 impressions join the one before (the first ones, the one after).
+        watched: (M,) 1 or 0; both must occur.
     """
-    count = np.bincount(slots)
-    last = int(np.flatnonzero(count >= _FEWEST).max(initial=0))
-    slots, size = np.minimum(slots, last), last + 1
-
-    def chance(x: Floats) -> Floats:
-        result: Floats = expit(x[slots]) * expit(log_odds + x[-1])
-        return np.clip(result, _TINY, 1 - _TINY)
+    group_of_slot = _groups(np.bincount(slots))
+    groups, size = group_of_slot[np.minimum(slots, len(group_of_slot) - 1)], int(group_of_slot.max()) + 1
+    best = _most_watched(log_odds, groups, watched, size)
 
     def loss(x: Floats) -> tuple[float, Floats]:
-        seen, drawn = expit(x[slots]), expit(log_odds + x[-1])
-        p = np.clip(seen * drawn, _TINY, 1 - _TINY)
+        p, drawn = _chance(x, log_odds, groups)
         slope = (p - watched) / (1 - p)  # d loss / d log p
-        gradient = np.bincount(slots, weights=slope * (1 - seen), minlength=size)
-        value = -(watched * np.log(p) + (1 - watched) * np.log1p(-p)).sum()
-        # A trace of a penalty: that slot and level trade off must not let both run away.
-        return float(value + 0.005 * (x @ x)), np.append(gradient, (slope * (1 - drawn)).sum()) + 0.01 * x
+        value = -(watched * np.log(p) + (1 - watched) * np.log1p(-p)).mean()
+        gradient = np.append(np.bincount(groups, weights=slope, minlength=size), (slope * (1 - drawn)).sum())
+        return float(value), gradient / len(watched)
 
-    start = np.zeros(size + 1)
-    found = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
-    probability = expit(found.x[:size])
-    best = float(probability.max())
-    return _normalised(probability / best, best, log_odds, slots, watched, float(found.x[-1]), chance(found.x))
+    # Logs of probabilities, so that the bound at 1 can be reached.
+    bounds = [(0.0, 0.0) if g == best else (np.log(_LEAST), 0.0) for g in range(size)] + [(-30.0, 30.0)]
+    start = np.append(np.where(np.arange(size) == best, 0.0, np.log(0.5)), _level(log_odds, watched))
+    options = {"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-8}
+    x = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    errors, probability = _errors(x, best, log_odds, groups), np.exp(x[:size])
+    return FittedExamination(
+        probability[group_of_slot], (probability * errors[:size])[group_of_slot], float(x[-1]), float(errors[-1])
+    )
 
 
-def _normalised(
-    probability: Floats, best: float, log_odds: Floats, slots: Ints, watched: Floats, level: float, p: Floats
-) -> FittedExamination:
-    """Put what is missing in the best slot into the level, and add standard errors from the binomial information."""
-    wanted = float((best * expit(log_odds + level)).mean())
-    moved = scipy.optimize.brentq(lambda c: expit(log_odds + c).mean() - wanted, -60.0, 60.0)
-    information = np.bincount(slots, weights=p / (1 - p), minlength=len(probability))
-    errors = np.where(probability < 1.0, probability / np.sqrt(np.maximum(information, _TINY)), 0.0)
-    return FittedExamination(probability, errors, float(moved))
+def _groups(shown: Ints) -> Ints:
+    """(S,) group of each slot: slots that were shown too little have none of their own."""
+    own = np.flatnonzero(shown >= FEWEST_SHOWN)
+    place = np.searchsorted(own, np.arange(len(shown)), side="right") - 1
+    groups: Ints = np.maximum(place, 0).astype(np.int64)
+    return groups[: own[-1] + 1] if len(own) else groups[:1]
+
+
+def _level(log_odds: Floats, watched: Floats) -> float:
+    """Log-odds to be added for as much watching as there was, were there no slot effect."""
+    share = float(np.clip(watched.mean(), 1e-6, 1 - 1e-6))
+    return float(scipy.optimize.brentq(lambda c: expit(log_odds + c).mean() - share, -100.0, 100.0))
+
+
+def _most_watched(log_odds: Floats, groups: Ints, watched: Floats, size: int) -> int:
+    expected = np.bincount(groups, weights=expit(log_odds + _level(log_odds, watched)), minlength=size)
+    return int(np.argmax(np.bincount(groups, weights=watched, minlength=size) / expected))
+
+
+def _chance(x: Floats, log_odds: Floats, groups: Ints) -> tuple[Floats, Floats]:
+    """(M,) probability of watching, and of watching what is examined; never quite 0 or 1."""
+    drawn = np.clip(expit(log_odds + x[-1]), 1e-12, 1 - 1e-12)
+    return np.exp(x[:-1])[groups] * drawn, drawn
+
+
+def _errors(x: Floats, best: int, log_odds: Floats, groups: Ints) -> Floats:
+    """(S + 1,) standard errors of the logs of the probabilities and of the level, from the expected information."""
+    p, drawn = _chance(x, log_odds, groups)
+    size, weight, slope = len(x) - 1, p / (1 - p), 1 - drawn  # d log p / d level
+    information = np.diag(np.append(np.bincount(groups, weights=weight, minlength=size), (weight * slope**2).sum()))
+    information[:size, -1] = information[-1, :size] = np.bincount(groups, weights=weight * slope, minlength=size)
+    free = np.arange(size + 1) != best
+    errors = np.zeros(size + 1)
+    errors[free] = np.sqrt(np.diag(np.linalg.inv(information[np.ix_(free, free)])))
+    return errors

@@ -2,6 +2,7 @@
 
 The table `impressions` of the plain folder format: user, item, session, page, slot (both from 1), watched (1 or 0),
 optional rating (empty where none), optional left (1 on the rows of the page after which the person left, else 0).
+Sessions are numbered by user, then by name (as numbers where all names are whole numbers, else as text).
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ import pyarrow as pa
 
 from recsim_llm.data import checks
 from recsim_llm.data.dataset import Catalogue, Impressions, Person
-from recsim_llm.data.tables import Table, numbers, text
-from recsim_llm.types import Floats, Ints
+from recsim_llm.data.tables import Table, numbers
+from recsim_llm.types import Bools, Floats, Floats32, Ints
+
+MOST_SLOTS = 1000
+"""More slots than this are taken for a mistake: places in a whole session, perhaps, instead of on a page."""
 
 
 def read_impressions(
@@ -36,19 +40,12 @@ def read_impressions(
     items = checks.positions(table, "item", checks.ids(table, "item"), catalogue.raw_ids, "the items")
     pages, slots = _counted(table, "page") - 1, _counted(table, "slot") - 1
     watched = _yes(table, "watched")
-    ratings = numbers(table, "rating", optional=True) if "rating" in table else np.full(len(table), np.nan)
-    rated = ~np.isnan(ratings)
-    wrong = rated & (~np.isin(ratings.astype(np.float32), np.array(levels, dtype=np.float32)) | ~watched)
-    if wrong.any():
-        row = int(wrong.argmax())
-        table.fail(row, "rating", float(ratings[row]), "is no level, or of an item not watched", "Correct or empty it.")
+    stars = _stars(table, watched, levels)
     left = _yes(table, "left") if "left" in table else np.zeros(len(table), dtype=np.bool_)
-    names = np.unique(np.array(text(table, "session").to_pylist(), dtype=np.str_), return_inverse=True)[1]
-    sessions = np.unique(users * (len(table) + 1) + names, return_inverse=True)[1].astype(np.int64)
-    stars = np.where(rated, ratings, 0.0).astype(np.float32)
-    log = Impressions(users, items, sessions, pages, slots, watched, stars, left, "left" in table)
-    log = log.take(np.lexsort((slots, pages, sessions, users)))
-    _check_ends(table, log)
+    sessions = _sessions(table, users)
+    order = np.lexsort((slots, pages, sessions))
+    log = Impressions(users, items, sessions, pages, slots, watched, stars, left, "left" in table).take(order)
+    _check_pages(table, log, order)
     return log
 
 
@@ -67,16 +64,39 @@ def impression_columns(log: Impressions, people: Sequence[Person], catalogue: Ca
     return columns | ({"left": log.left.astype(np.int64)} if log.has_exits else {})
 
 
+def _sessions(table: Table, users: Ints) -> Ints:
+    """(M,) number of each visit, by user and then by name, so that neither the file's order nor a copy changes it."""
+    raw = checks.ids(table, "session")
+    names = checks.number_ids(raw)
+    name = checks.positions(table, "session", raw, names, "the sessions")
+    numbered: Ints = np.unique(users * len(names) + name, return_inverse=True)[1].astype(np.int64)
+    return numbered
+
+
+def _stars(table: Table, watched: Bools, levels: Sequence[float]) -> Floats32:
+    ratings = numbers(table, "rating", optional=True) if "rating" in table else np.full(len(table), np.nan)
+    rated = ~np.isnan(ratings)
+    strange = rated & ~np.isin(ratings.astype(np.float32), np.array(levels, dtype=np.float32))
+    for wrong, why in ((strange, "is not among the rating levels"), (rated & ~watched, "is of an item not watched")):
+        if wrong.any():
+            row = int(wrong.argmax())
+            table.fail(row, "rating", float(ratings[row]), why, "Correct it, or leave it empty.")
+    return np.where(rated, ratings, 0.0).astype(np.float32)
+
+
 def _counted(table: Table, name: str) -> Ints:
     values = numbers(table, name)
     wrong = (values < 1) | (values != np.rint(values))
     if wrong.any():
         row = int(wrong.argmax())
         table.fail(row, name, float(values[row]), "is not a whole number from 1", "Count pages and slots from 1.")
+    if name == "slot" and values.max() > MOST_SLOTS:
+        row, why = int(values.argmax()), f"is more than {MOST_SLOTS} slots a page"
+        table.fail(row, name, float(values[row]), why, "Count slots anew on each page.")
     return values.astype(np.int64)
 
 
-def _yes(table: Table, name: str) -> np.ndarray:
+def _yes(table: Table, name: str) -> Bools:
     values: Floats = numbers(table, name)
     wrong = ~np.isin(values, [0.0, 1.0])
     if wrong.any():
@@ -85,11 +105,30 @@ def _yes(table: Table, name: str) -> np.ndarray:
     return values.astype(np.bool_)
 
 
-def _check_ends(table: Table, log: Impressions) -> None:
-    """Nobody sees a page after leaving."""
-    last = np.zeros(int(log.sessions.max(initial=-1)) + 1, dtype=np.int64)
-    np.maximum.at(last, log.sessions, log.pages)
-    wrong = log.left & (log.pages < last[log.sessions])
-    if wrong.any():
-        row = int(wrong.argmax())
-        table.fail(row, "left", 1, "is followed by a later page of the session", "Mark the last page alone.")
+def _check_pages(table: Table, log: Impressions, order: Ints) -> None:
+    """Pages are complete and in one piece, for satisfaction and repetition are computed from those before.
+
+    Args:
+        table: The source, for messages.
+        log: Its rows, sorted by session, page and slot.
+        order: Where each of them stands in the source.
+    """
+    same = np.diff(log.sessions) == 0
+    step = np.diff(log.pages)
+    begins = np.flatnonzero(np.append(True, ~same) & (log.pages > 0))
+    _fail_at(table, order, begins, "page", "is the first of its session", "Number pages 1, 2, ... in each session.")
+    jumps = np.flatnonzero(same & (step > 1)) + 1
+    _fail_at(table, order, jumps, "page", "comes without the page before", "Number pages 1, 2, ... in each session.")
+    twice = np.flatnonzero(same & (step == 0) & (np.diff(log.slots) == 0)) + 1
+    _fail_at(table, order, twice, "slot", "is there twice on this page", "Keep one of the two rows.")
+    differs = np.flatnonzero(same & (step == 0) & (log.left[1:] != log.left[:-1])) + 1
+    _fail_at(table, order, differs, "left", "differs from the rest of the page", "Give all rows of a page the same.")
+    early = np.flatnonzero(same & (step > 0) & log.left[:-1])
+    _fail_at(table, order, early, "left", "is followed by a later page of the session", "Mark the last page alone.")
+
+
+def _fail_at(table: Table, order: Ints, places: Ints, name: str, why: str, way_out: str) -> None:
+    """Fail at the first of these rows, as the source orders them."""
+    if len(places):
+        row = int(order[places].min())
+        table.fail(row, name, float(numbers(table, name)[row]), why, way_out)

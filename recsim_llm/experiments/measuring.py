@@ -21,7 +21,7 @@ from recsim_llm.experiments.fidelity.gates import check_required, unmet
 from recsim_llm.experiments.fidelity.plots import need_matplotlib
 from recsim_llm.experiments.fidelity.ranking_validity import measure_ranking, ranking_table
 from recsim_llm.experiments.fidelity.report import write_report
-from recsim_llm.experiments.fidelity.screen import certificate_table
+from recsim_llm.experiments.fidelity.screen import baseline_table, certificate_table
 
 
 def run_certify(config: CertifyConfig, out: Path | None, require: Sequence[str]) -> None:
@@ -91,6 +91,7 @@ def _publish(certificate: Certificate, folder: Path, require: Sequence[str]) -> 
     certificate.write(folder / FILE)
     written = write_report(certificate, folder)
     print(certificate_table(certificate))
+    print(f"\nBeside simple models, on the same rows:\n{baseline_table(certificate)}")
     print(f"\nThe certificate is {folder / FILE}; to read: {', '.join(str(path) for path in written[:2])}")
 
 

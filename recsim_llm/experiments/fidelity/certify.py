@@ -139,7 +139,7 @@ def certify(config: CertifyConfig, user_model: str, llm: LLM | None, progress: b
         llm="" if llm is None else llm.name,
         split=config.split,
         n_users=len(study.ids),
-        warnings=tuple(_warnings(findings, study, population, llm is not None)),
+        warnings=tuple(_warnings(findings, study, population, _asks_llm(population, llm))),
         baselines=findings.baselines,
         curves=findings.curves,
         notes=_notes(population, study),
@@ -325,6 +325,8 @@ def _warnings(findings: Findings, study: _Study, population: Population, asks_ll
             "Language models may know this public data set by heart: compare with ids and invented titles (--naming), "
             "and with people and items of your own."
         )
+    if isinstance(population.users, HybridUsers):
+        yield population.users.weights.sentence()
     if study.data.impressions is None:
         yield "This log holds neither what was shown nor when people left: levels of watching and leaving are declared."
 

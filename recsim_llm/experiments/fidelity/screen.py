@@ -9,6 +9,7 @@ from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS, Certificate, Metr
 from recsim_llm.experiments.fidelity.labels import label_of
 from recsim_llm.experiments.fidelity.wording import (
     about,
+    baseline_rows,
     cut,
     grouped,
     headline,
@@ -76,3 +77,27 @@ def _row(text: str, metric: Metric) -> str:
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
     return textwrap.wrap(printable(text), WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ")
+
+
+_ON_SCREEN = {
+    "rps_skill": "RPS skill",
+    "rmse_mean": "RMSE",
+    "log_loss": "log-loss",
+    "discrimination_1_1_accuracy": "1:1 acc.",
+    "discrimination_1_1_f1": "1:1 F1",
+    "discrimination_popmatched_auc": "matched AUC",
+    "exposure_auc": "shown AUC",
+}
+
+
+def baseline_table(certificate: Certificate) -> str:
+    """The simulator and the simple models on the same rows, a line each; "" where there are none."""
+    known, rows = baseline_rows(certificate)
+    places = [i for i, metric in enumerate(known) if metric in _ON_SCREEN]
+    if not places or not certificate.baselines:
+        return ""
+    lines = [f"{'':<20}" + "".join(f"{_ON_SCREEN[known[i]]:>12}" for i in places)]
+    for name, values in rows:
+        cells = "".join(f"{'-' if values[i] is None else number(values[i]):>12}" for i in places)
+        lines.append(f"{cut(printable(name), 20):<20}{cells}")
+    return "\n".join(lines)
