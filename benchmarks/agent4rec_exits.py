@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsim_llm.agents.impression_fit import Pages, fit_leave
 from recsim_llm.agents.leaving import LeaveParameters, leave_probability
 from recsim_llm.types import Bools, Floats, Ints
-
-DECLARED = LeaveParameters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +32,17 @@ class Exits:
 
 
 def fit_exits(exits: Exits) -> tuple[LeaveParameters, Floats]:
-    """Maximum likelihood of the declared form, by Newton's method; forced exits are left out.
+    """Maximum likelihood of the declared form (`impression_fit.fit_leave`); forced exits are left out.
 
     Boredom cannot be fitted, as no item was shown twice, and memory is not: both stay as declared.
 
     Returns:
         The parameters, and the standard errors of base, per_page, pleasure and patience.
     """
-    free = ~exits.forced
-    ones = np.ones(int(free.sum()))
-    x = np.stack([ones, exits.page[free], -exits.satisfaction[free], 2.0 - exits.activity[free]], axis=1)
-    y, weights = exits.left[free].astype(np.float64), np.zeros(4)
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-(x @ weights)))
-        information = (x * (p * (1 - p))[:, None]).T @ x
-        step = np.linalg.solve(information, x.T @ (y - p))
-        weights += step
-        if np.abs(step).max() < 1e-10:
-            break
-    base, per_page, pleasure, patience = (float(weight) for weight in weights)
-    errors: Floats = np.sqrt(np.diag(np.linalg.inv(information)))
-    return LeaveParameters(base, per_page, pleasure, DECLARED.boredom, patience, DECLARED.memory), errors
+    repeats = np.zeros(len(exits.page))
+    pages = Pages(exits.page, exits.satisfaction, repeats, exits.activity, exits.left, exits.forced)
+    found = fit_leave(pages, LeaveParameters())
+    return found.parameters, np.array([found.errors[name] for name in ("base", "per_page", "pleasure", "patience")])
 
 
 def describe(exits: Exits, max_pages: int) -> Iterator[str]:

@@ -77,10 +77,12 @@ def fit_examination(log_odds: Floats, slots: Ints, watched: Floats) -> FittedExa
         return float(value), gradient / len(watched)
 
     # Logs of probabilities, so that the bound at 1 can be reached.
-    bounds = [(0.0, 0.0) if g == best else (np.log(_LEAST), 0.0) for g in range(size)] + [(-30.0, 30.0)]
+    lowest = np.append(np.where(np.arange(size) == best, 0.0, np.log(_LEAST)), -30.0)
+    bounds = scipy.optimize.Bounds(lowest, np.append(np.zeros(size), 30.0))
     start = np.append(np.where(np.arange(size) == best, 0.0, np.log(0.5)), _level(log_odds, watched))
-    options = {"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-8}
-    x = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    x = scipy.optimize.minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-8}
+    ).x
     errors, probability = _errors(x, best, log_odds, groups), np.exp(x[:size])
     return FittedExamination(
         probability[group_of_slot], (probability * errors[:size])[group_of_slot], float(x[-1]), float(errors[-1])

@@ -1,4 +1,8 @@
-"""Fits to a log of impressions what ratings cannot tell: how often people watch, the slots, and when they leave."""
+"""Fits to a log of impressions what ratings cannot tell: how often people watch, the slots, and when they leave.
+
+What the log is too small to tell stays as declared, and the parameters say so: without a fit of slots and level
+`examination` is empty, without one of leaving `leave_fitted` is 0.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,21 @@ from recsim_llm.agents.examination import fit_examination
 from recsim_llm.agents.leaving import LeaveParameters
 from recsim_llm.agents.statistical import StatisticalParameters, page_satisfaction, scores, watch_probability
 from recsim_llm.data.dataset import Impressions
-from recsim_llm.types import EMPTY, Floats, Ints, Responses
+from recsim_llm.errors import DataError
+from recsim_llm.types import EMPTY, Bools, Floats, Ints, Responses
+
+FEWEST_CHOICES = 30
+"""Items watched, and items not watched, below which slots and the level of watching stay as declared."""
 
 FEWEST_EXITS = 30
+"""Pages after which somebody left, and pages after which somebody stayed, below which leaving stays as declared."""
+
+_PRIOR = 0.01
+"""Precision, about what is declared, of all terms but the base: a standard deviation of 10 log-odds.
+
+It matters only where exits are told apart perfectly, and the likelihood has no maximum (Albert and Anderson 1984).
+"""
+
 _TERMS = ("base", "per_page", "pleasure", "boredom", "patience")
 
 
@@ -27,15 +43,15 @@ class Pages:
         repeats: (P,) share of its items already shown in the session.
         activity: (P,) trait level 1..3.
         left: (P,) whether the person left after it.
-        cut: (P,) whether the session was cut off after it: it says nothing of leaving.
+        cut: (P,) whether it says nothing of leaving: the session was cut off after it, or would have been (`pages_of`).
     """
 
     page: Ints
     satisfaction: Floats
     repeats: Floats
     activity: Ints
-    left: np.ndarray
-    cut: np.ndarray
+    left: Bools
+    cut: Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,47 +77,72 @@ def fit_from_impressions(parameters: StatisticalParameters, log: Impressions) ->
         parameters: Fitted to ratings; everything else is kept.
         log: Of the same people and items.
     """
-    taste = scores(parameters, log.users, log.items[:, None])
-    chance = watch_probability(parameters, log.users, log.items[:, None], taste)[:, 0]
-    first = ~_repeated(log)  # what was watched before is watched less, for another reason
-    odds = np.log(chance) - np.log1p(-chance)
-    found = fit_examination(odds[first], log.slots[first], log.watched[first].astype(np.float64))
-    fitted = replace(parameters, watch_user=parameters.watch_user + found.level, examination=found.probability)
-    if not log.has_exits or int(pages_of(log, fitted).left.sum()) < FEWEST_EXITS:
+    fitted = _with_watching(parameters, log)
+    if not log.has_exits:
         return fitted
-    return replace(fitted, leave=fit_leave(pages_of(log, fitted), parameters.leave).parameters, leave_fitted=1.0)
+    pages = pages_of(log, parameters)
+    decided = pages.left[~pages.cut]
+    if min(int(decided.sum()), int((~decided).sum())) < FEWEST_EXITS:
+        return fitted
+    return replace(fitted, leave=fit_leave(pages, parameters.leave).parameters, leave_fitted=1.0)
+
+
+def _with_watching(parameters: StatisticalParameters, log: Impressions) -> StatisticalParameters:
+    log = log.take(~_repeated(log))  # what was watched before is watched less, for another reason
+    watched = int(log.watched.sum())
+    if min(watched, len(log) - watched) < FEWEST_CHOICES:
+        return parameters
+    taste = scores(parameters, log.users, log.items[:, None])
+    chance = np.clip(watch_probability(parameters, log.users, log.items[:, None], taste)[:, 0], 1e-12, 1 - 1e-12)
+    odds = np.log(chance) - np.log1p(-chance)
+    found = fit_examination(odds, log.slots, log.watched.astype(np.float64))
+    return replace(parameters, watch_user=parameters.watch_user + found.level, examination=found.probability)
 
 
 def fit_leave(pages: Pages, declared: LeaveParameters) -> FittedLeave:
     """Maximum likelihood of the declared form: a discrete-time hazard (Allison 1982), by Newton's method.
 
     Sessions that were cut off are censored. A covariate that does not vary cannot be told from the base: it stays as
-    declared. So does the memory of satisfaction.
+    declared. So does the memory of satisfaction, which is no term of the sum.
+
+    Raises:
+        DataError: The fit finds no maximum, as where everybody leaves at once or nobody ever does.
     """
     free = ~pages.cut
     ones = np.ones(len(pages.page))
     columns = np.stack([ones, pages.page, -pages.satisfaction, pages.repeats, 2.0 - pages.activity], axis=1)[free]
     label = pages.left[free].astype(np.float64)
-    varies = np.append(True, columns[:, 1:].std(axis=0) > 1e-9)
-    fixed = np.array([getattr(declared, name) for name in _TERMS]) * ~varies
-    offset, x = columns @ fixed, columns[:, varies]
-    weights = np.zeros(x.shape[1])
-    for _ in range(50):
-        p = expit(offset + x @ weights)
-        information = (x * (p * (1 - p))[:, None]).T @ x + 1e-6 * np.eye(x.shape[1])
-        step = np.linalg.solve(information, x.T @ (label - p))
-        weights = weights + step
-        if np.abs(step).max() < 1e-9:
-            break
+    varies = np.append(True, np.ptp(columns[:, 1:], axis=0) > 1e-9 if len(label) else np.zeros(4, dtype=np.bool_))
+    values = np.array([getattr(declared, name) for name in _TERMS])
+    weights, errors = _hazard(columns[:, varies], label, columns[:, ~varies] @ values[~varies], values[varies])
     names = [name for name, known in zip(_TERMS, varies.tolist(), strict=True) if known]
-    errors = np.sqrt(np.diag(np.linalg.inv(information)))
-    values = asdict(declared) | dict(zip(names, weights.tolist(), strict=True))
+    found = asdict(declared) | dict(zip(names, weights.tolist(), strict=True))
     told = dict(zip(names, errors.tolist(), strict=True))
-    return FittedLeave(LeaveParameters(**values), told, len(label), int(label.sum()))
+    return FittedLeave(LeaveParameters(**found), told, len(label), int(label.sum()))
+
+
+def _hazard(x: Floats, label: Floats, offset: Floats, declared: Floats) -> tuple[Floats, Floats]:
+    """Weights of a logistic model, the first of them the base, and their standard errors."""
+    if not 0 < label.sum() < len(label):
+        raise DataError(f"{int(label.sum())} exits after {len(label)} pages: a hazard needs pages left and not left.")
+    penalty = np.diag(np.append(0.0, np.full(x.shape[1] - 1, _PRIOR)))
+    share = label.mean()
+    weights = np.append(np.log(share / (1 - share)), np.zeros(x.shape[1] - 1))
+    for _ in range(100):
+        p = expit(offset + x @ weights)
+        information = (x * (p * (1 - p))[:, None]).T @ x + penalty
+        step = np.linalg.solve(information, x.T @ (label - p) - penalty @ (weights - declared))
+        weights = weights + step * min(1.0, 2.0 / float(np.abs(step).max() + 1e-300))
+        if np.abs(step).max() < 1e-9:
+            return weights, np.sqrt(np.diag(np.linalg.inv(information)))
+    raise DataError("The hazard of leaving cannot be fitted to this log; leave out its column 'left'.")
 
 
 def pages_of(log: Impressions, parameters: StatisticalParameters) -> Pages:
     """The pages of a log, with the satisfaction that statistical people would have had.
+
+    Where sessions are cut off after the longest session's last page, that page is a limit. Then nobody's decision there
+    counts: of those who would have stayed none is known, so those who left would make leaving look certain.
 
     Args:
         log: Rows in any order.
@@ -126,8 +167,15 @@ def pages_of(log: Impressions, parameters: StatisticalParameters) -> Pages:
         shown_before / np.maximum(np.bincount(place, minlength=len(first)), 1),
         parameters.activity[log.users[first]],
         left,
-        last & ~left,
+        _cut(number, left, last),
     )
+
+
+def _cut(number: Ints, left: Bools, last: Bools) -> Bools:
+    """(P,) whose page says nothing of leaving."""
+    cut: Bools = last & ~left
+    at_limit = number == number.max(initial=-1)
+    return cut | at_limit if (cut & at_limit).any() else cut
 
 
 def _running(pleased: Floats, number: Ints, memory: float) -> Floats:
@@ -151,18 +199,18 @@ def _shown_before(log: Impressions) -> Floats:
     return earlier
 
 
-def _repeated(log: Impressions) -> np.ndarray:
+def _repeated(log: Impressions) -> Bools:
     """(M,) whether the item was watched on an earlier page of the session."""
     key = log.sessions * (int(log.items.max(initial=0)) + 1) + log.items
     first = np.full(len(key), np.iinfo(np.int64).max)
     _, place = np.unique(key, return_inverse=True)
     np.minimum.at(first, place[log.watched], log.pages[log.watched])
-    repeated: np.ndarray = log.pages > first[place]
+    repeated: Bools = log.pages > first[place]
     return repeated
 
 
 def impressions_of(
-    users: Ints, sessions: Ints, pages: Ints, items: Ints, watched: np.ndarray, ratings: Floats, left: np.ndarray
+    users: Ints, sessions: Ints, pages: Ints, items: Ints, watched: Bools, ratings: Floats, left: Bools
 ) -> Impressions:
     """A log of impressions from P recorded pages of K slots (empty slots are left out).
 

@@ -1,7 +1,8 @@
 """Leaving as a hazard: the probability that a user ends the session after a page.
 
-No public rating log has exits, so these parameters are *declared*, not fitted. They are chosen so that a user of
-middling patience who is never pleased sees about 2 pages, and one who is always pleased about 8.
+Rating logs have no exits, so these parameters are *declared*: chosen so that a user of middling patience who is never
+pleased sees about 2 pages, and one who is always pleased about 8. A log of impressions with exits has them fitted
+(`agents.impression_fit`); `StatisticalParameters.leave_fitted` says which it was.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def leave_probability(
     """Probability of leaving now.
 
     Args:
-        parameters: The declared hazard.
+        parameters: The hazard.
         page: (B,) pages seen before this one.
         satisfaction: (B,) running satisfaction, [0, 1].
         repeats: (B,) share of this page's items already shown in this session, [0, 1].

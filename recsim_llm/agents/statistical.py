@@ -1,7 +1,7 @@
 """Statistical users: a collaborative-filtering model of the same people, stepped as arrays. Knows no language model.
 
 A user's taste for an item is a score in stars, s = mean + user bias + item bias + user factors . item factors.
-Ratings follow an ordered logit over s, watching a logistic model, leaving a declared hazard (`agents.leaving`).
+Ratings follow an ordered logit over s, watching a logistic model, leaving a hazard (`agents.leaving`).
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class StatisticalParameters:
         leave: The hazard of leaving.
         leave_fitted: 1 where the hazard was fitted to a log with exits, 0 where it is declared.
         examination: (S,) probability that a slot of a page is examined (`agents.examination`); (0,) for no slot effect.
+            Not empty only where it was fitted to a log of impressions, and the level of watching with it.
     """
 
     mean: float

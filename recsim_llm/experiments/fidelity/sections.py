@@ -226,12 +226,12 @@ def _add_discrimination(
                 curve[name].append(_number(found["auc"].value))
     findings.curves[prefix] = {"ratio": [f"1:{ratio}" for ratio in RATIOS], **curve}
     if kind == "popmatched":
-        # The headline of the hardest test: the same number under its own name and gate, counted once.
-        old, new = "discrimination_popmatched_1_1_auc", "discrimination_popmatched_auc"
-        findings.metrics[new] = judged(new, findings.metrics.pop(old))
+        # The headline of the hardest test: the same number under a name and a gate of its own.
+        test, headline = "discrimination_popmatched_1_1_auc", "discrimination_popmatched_auc"
+        findings.metrics[headline] = judged(headline, findings.metrics[test])
         for values in findings.baselines.values():
-            if old in values:
-                values[new] = values.pop(old)
+            if test in values:
+                values[headline] = values[test]
 
 
 def _add_shares(findings: Findings, chance: Floats, ease: Floats, context: ChoiceContext) -> None:
