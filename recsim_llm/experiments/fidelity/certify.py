@@ -17,6 +17,7 @@ from recsim_llm.agents.hybrid import HybridUsers
 from recsim_llm.agents.persona import item_means
 from recsim_llm.agents.population import Population, make_population
 from recsim_llm.agents.sources import Source, held_sessions, load_source, personas
+from recsim_llm.agents.statistical import StatisticalUsers
 from recsim_llm.certificate import Certificate
 from recsim_llm.data import Dataset, Split
 from recsim_llm.data.naming import NAMINGS
@@ -332,13 +333,20 @@ def _warnings(findings: Findings, study: _Study, population: Population, asks_ll
 
 
 def _notes(population: Population, study: _Study) -> dict[str, object]:
-    log = study.data.impressions
+    return {"held-out ratings": len(study.rows), **_origins(population), **population.notes}
+
+
+def _origins(population: Population) -> dict[str, str]:
+    """What was fitted and what is declared."""
+    users = population.users
+    people = users.backbone if isinstance(users, HybridUsers) else users
+    if not isinstance(people, StatisticalUsers):
+        return {"watch level": "the model's own", "examination (slots)": "the model's own", "leaving": "not fitted"}
+    known = people.parameters
     return {
-        "held-out ratings": len(study.rows),
-        "watch level": "fitted" if log else "declared",
-        "examination (slots)": "fitted" if log else "declared: none",
-        "leaving": "fitted" if log and log.has_exits else "declared",
-        **population.notes,
+        "watch level": "fitted" if len(known.examination) else "declared",
+        "examination (slots)": "fitted" if len(known.examination) else "declared: none",
+        "leaving": "fitted" if known.leave_fitted else "declared",
     }
 
 
