@@ -24,8 +24,8 @@ FEWEST_CHOICES = 30
 FEWEST_EXITS = 30
 """Pages after which somebody left, and pages after which somebody stayed, below which leaving stays as declared."""
 
-_PRIOR = 0.01
-"""Precision, about what is declared, of all terms but the base: a standard deviation of 10 log-odds.
+_PRIOR = 1e-4
+"""Precision, about what is declared, of all terms but the base: a standard deviation of 100 log-odds.
 
 It matters only where exits are told apart perfectly, and the likelihood has no maximum (Albert and Anderson 1984).
 """
@@ -167,12 +167,18 @@ def pages_of(log: Impressions, parameters: StatisticalParameters) -> Pages:
         shown_before / np.maximum(np.bincount(place, minlength=len(first)), 1),
         parameters.activity[log.users[first]],
         left,
-        _cut(number, left, last),
+        says_nothing_of_leaving(number, left, last),
     )
 
 
-def _cut(number: Ints, left: Bools, last: Bools) -> Bools:
-    """(P,) whose page says nothing of leaving."""
+def says_nothing_of_leaving(number: Ints, left: Bools, last: Bools) -> Bools:
+    """(P,) pages after which a session was cut off, and all pages at the limit that the log's sessions are cut off at.
+
+    Args:
+        number: (P,) pages of the session before.
+        left: (P,) whether the person left after it.
+        last: (P,) whether it is the session's last.
+    """
     cut: Bools = last & ~left
     at_limit = number == number.max(initial=-1)
     return cut | at_limit if (cut & at_limit).any() else cut

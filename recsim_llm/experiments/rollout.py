@@ -42,7 +42,7 @@ def rollout(
         dataset: Name or folder, for catalogue and logged histories.
         users: The population.
         policy: Shows the pages; if it can learn, it learns after each round.
-        visitors: (S,) user ids; session s is that of `visitors[s]`.
+        visitors: (S,) user ids; session s is that of `visitors[s]`. Who is named twice has the same session twice.
         rules: Page size, page limit, reward.
         seed: Seed of all sampling.
         batch_size: Sessions side by side.

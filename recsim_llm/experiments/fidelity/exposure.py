@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsim_llm.agents.impression_fit import says_nothing_of_leaving
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.data.dataset import Impressions
 from recsim_llm.experiments.fidelity.baselines import Baselines
@@ -14,7 +15,7 @@ from recsim_llm.experiments.fidelity.measures import Measure, mean_of_users, per
 from recsim_llm.experiments.fidelity.rating_measures import calibration_error
 from recsim_llm.experiments.fidelity.sections import Findings
 from recsim_llm.seeding import Stream, mix
-from recsim_llm.types import EMPTY, Floats, Ints, Responses
+from recsim_llm.types import EMPTY, Bools, Floats, Ints, Responses
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,15 @@ class Relived:
         page_users, page_numbers: (P,) of each page.
         leave: (P,) probability of leaving after it.
         left: (P,) whether the person left; False where the session was cut off.
+        decided: (P,) whether the page says anything of leaving (`impression_fit.says_nothing_of_leaving`).
     """
 
     chance: Floats
     page_users: Ints
     page_numbers: Ints
     leave: Floats
-    left: np.ndarray
+    left: Bools
+    decided: Bools
 
 
 def relive_sessions(model: UserModel, log: Impressions) -> Relived:
@@ -47,7 +50,9 @@ def relive_sessions(model: UserModel, log: Impressions) -> Relived:
     users = log.users[first]
     model.reset(np.arange(len(users)), users, mix(0, Stream.CALIBRATION, log.sessions[first]))
     chance = np.zeros(len(log))
-    pieces: list[tuple[Ints, Ints, Floats, np.ndarray]] = []
+    pieces: list[tuple[Ints, Ints, Floats, Bools, Bools]] = []
+    last_page = np.zeros(len(users), dtype=np.int64)
+    np.maximum.at(last_page, handle, log.pages)
     for page in range(int(log.pages.max()) + 1):
         rows = np.flatnonzero(log.pages == page)
         if not len(rows):
@@ -61,9 +66,10 @@ def relive_sessions(model: UserModel, log: Impressions) -> Relived:
         left[place] = log.left[rows]
         chance[rows] = model.react(here, items).watch_BK[place, log.slots[rows]]
         leave = model.observe(here, items, Responses(watched, stars))
-        pieces.append((users[here], np.full(len(here), page), leave, left))
-    page_users, numbers, leaves, lefts = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    return Relived(chance, page_users, numbers, leaves, lefts)
+        pieces.append((users[here], np.full(len(here), page), leave, left, last_page[here] == page))
+    page_users, numbers, leaves, lefts, lasts = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    decided = ~says_nothing_of_leaving(numbers, lefts, lasts)
+    return Relived(chance, page_users, numbers, leaves, lefts, decided)
 
 
 def add_exposure(findings: Findings, log: Impressions, relived: Relived, ids: Ints, baselines: Baselines) -> None:
@@ -91,15 +97,18 @@ def add_exposure(findings: Findings, log: Impressions, relived: Relived, ids: In
     findings.add("slot_curve_gap", slot_measure(users, relived.chance, watched, log.slots, count), 1.0, None, 0.0)
     findings.curves["slots"] = slot_curve(relived.chance, watched, log.slots)
     if log.has_exits:
-        _add_lengths(findings, relived, np.searchsorted(ids, relived.page_users), count)
+        _add_lengths(findings, relived, ids)
 
 
-def _add_lengths(findings: Findings, relived: Relived, users: Ints, count: int) -> None:
-    """KS of survival curves, from the share that leaves among those who saw a page: cut sessions bias neither."""
-    place = np.eye(int(relived.page_numbers.max()) + 1)[relived.page_numbers]
-    left = relived.left.astype(np.float64)
-    columns = np.concatenate([place, place * relived.leave[:, None], place * left[:, None]], axis=1)
-    measure = Measure(per_user(users, columns, count), lambda t: np.abs(np.subtract(*_survival(t))).max(axis=-1))
+def _add_lengths(findings: Findings, relived: Relived, ids: Ints) -> None:
+    """KS of survival curves, from the share that leaves among those who decided after a page."""
+    rows = relived.decided
+    if not rows.any():
+        return
+    place = np.eye(int(relived.page_numbers[rows].max()) + 1)[relived.page_numbers[rows]]
+    left, users = relived.left[rows].astype(np.float64), np.searchsorted(ids, relived.page_users[rows])
+    columns = np.concatenate([place, place * relived.leave[rows, None], place * left[:, None]], axis=1)
+    measure = Measure(per_user(users, columns, len(ids)), lambda t: np.abs(np.subtract(*_survival(t))).max(axis=-1))
     findings.add("session_length_ks", measure, 1.0, None, 0.0)
     simulated, real = _survival(measure.sums.sum(axis=0))
     pages = [float(page + 1) for page in range(len(real))]
