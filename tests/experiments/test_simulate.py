@@ -136,7 +136,7 @@ class Slow:
     def generate(self, prompts):
         time.sleep(0.01)
         return inner.generate(prompts)
-module._backend = lambda spec: Slow()
+module.cached_backend = lambda spec: Slow()
 config = module.SimulationConfig(
     policies=("popularity",), users=12, pages=4, page_size=3, batch_size=2, user_model="llm", llm="hash")
 print("ready", flush=True)
