@@ -47,6 +47,10 @@ class LLMError(RecsimError):
     """A backend could not answer; nothing is ever returned *as* an error."""
 
 
+class BudgetError(RecsimError):
+    """A job has come to the ceiling that it was given; what it has recorded stays, and it can be resumed."""
+
+
 class ModelNotFoundError(LLMError):
     """The model is not on this machine; the message says how to get it."""
 

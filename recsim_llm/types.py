@@ -160,12 +160,15 @@ class Completion(NamedTuple):
         logprobs: With choices, the natural-log probability of each among *all* tokens, in the order of the
             choices (so that exp and sum give the label mass), slot after slot; else ().
         prompt_tokens, output_tokens: Tokens read and written, 0 where the backend does not say.
+        refused: Why the model cannot answer this prompt, whatever is tried (it is longer than its context, or the
+            server rejects it); "" for an answer. Text and log-probabilities of a refused prompt are empty.
     """
 
     text: str
     logprobs: tuple[float, ...] = ()
     prompt_tokens: int = 0
     output_tokens: int = 0
+    refused: str = ""
 
 
 @dataclass(slots=True)
@@ -175,16 +178,24 @@ class Usage:
     Attributes:
         calls: Prompts that reached the model.
         prompt_tokens, output_tokens: Tokens of those calls.
+        cached_tokens: Prompt tokens that were not read again because a prefix of theirs had been.
         cache_hits: Prompts answered from a cache.
         duplicates: Prompts of one `generate` that equalled another one and were asked once.
         retries: Calls sent again after a failure.
+        hedged: Calls sent a second time because the first was slow.
+        refused: Prompts that the model cannot answer.
+        restarts: Engines that died and were started again.
         seconds: Wall time inside the model.
     """
 
     calls: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
     cache_hits: int = 0
     duplicates: int = 0
     retries: int = 0
+    hedged: int = 0
+    refused: int = 0
+    restarts: int = 0
     seconds: float = 0.0

@@ -21,6 +21,7 @@ class AnswerCounts:
         asked: Questions, re-asks not included.
         malformed: Answers that could not be used, re-asks included.
         reasked: Prompts sent again with a reminder.
+        refused: Questions that the model cannot answer (too long, rejected): not asked again.
         fallbacks: Questions answered by the fallback: every choice equally likely.
         label_mass: Sum over usable answers of the probability of all labels together, in the mean over the answer's
             slots (mean = label_mass / usable).
@@ -30,6 +31,7 @@ class AnswerCounts:
     asked: int = 0
     malformed: int = 0
     reasked: int = 0
+    refused: int = 0
     fallbacks: int = 0
     label_mass: float = 0.0
     usable: int = 0
@@ -68,7 +70,7 @@ def ask(
     """
     counts.asked += len(prompts)
     completions = yield prompts
-    answers = [label_probabilities(p, c, counts) for p, c in zip(prompts, completions, strict=True)]
+    answers = [_read(p, c, counts) for p, c in zip(prompts, completions, strict=True)]
     for attempt in range(1, MAX_REASKS + 1):
         if None not in answers:
             break
@@ -77,8 +79,16 @@ def ask(
         again = [_reminded(prompts[i], remind, attempt) for i in open_]
         completions = yield again
         for i, prompt, completion in zip(open_, again, completions, strict=True):
-            answers[i] = label_probabilities(prompt, completion, counts)
+            answers[i] = _read(prompt, completion, counts)
     return [_fallback(p, counts) if answer is None else answer for p, answer in zip(prompts, answers, strict=True)]
+
+
+def _read(prompt: Prompt, completion: Completion, counts: AnswerCounts) -> list[float] | None:
+    """Probabilities; of a refused prompt the fallback at once, since asking again would make it longer still."""
+    if completion.refused:
+        counts.refused += 1
+        return _fallback(prompt, counts)
+    return label_probabilities(prompt, completion, counts)
 
 
 def _reminded(prompt: Prompt, remind: str, attempt: int) -> Prompt:

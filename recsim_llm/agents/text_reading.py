@@ -23,13 +23,15 @@ def ask_text(
         counts: Counters to add to. A usable text counts with label mass 1.
 
     Returns:
-        What was parsed, in order; None where no attempt could be used. The caller declares the fallback.
+        What was parsed, in order; None where no attempt could be used, and at once where the model cannot answer the
+        prompt at all. The caller declares the fallback.
     """
     counts.asked += len(prompts)
     completions = yield prompts
     found = [parse(completion.text) for completion in completions]
+    refused = {i for i, completion in enumerate(completions) if completion.refused}
     for attempt in range(1, MAX_REASKS + 1):
-        open_ = [i for i, value in enumerate(found) if value is None]
+        open_ = [i for i, value in enumerate(found) if value is None and i not in refused]
         if not open_:
             break
         counts.malformed += len(open_)
@@ -37,8 +39,10 @@ def ask_text(
         again = yield [_reminded(prompts[i], remind, attempt) for i in open_]
         for i, completion in zip(open_, again, strict=True):
             found[i] = parse(completion.text)
+            refused |= {i} if completion.refused else set()
     lost = sum(value is None for value in found)
-    counts.malformed += lost
+    counts.refused += len(refused)
+    counts.malformed += lost - len(refused)
     counts.fallbacks += lost
     counts.usable += len(found) - lost
     counts.label_mass += len(found) - lost

@@ -65,6 +65,25 @@ class ChatLayout:
             text += f"\nAnswer with JSON that follows this schema: {prompt.schema}"
         return [*self._encode(text), *self._encode_frame(self._frame(prompt).tail)]
 
+    def prompt(self, prompt: Prompt) -> list[int]:
+        """Ids of the whole prompt, in one piece."""
+        return [*self.system(prompt), *self.context(prompt), *self.question(prompt)]
+
+    def answer_tokens(self, prompt: Prompt) -> int:
+        """Most tokens that are read or written behind a prompt for its answer."""
+        if not prompt.choices:
+            return prompt.max_tokens
+        return self.slot_tokens(prompt.choices, bool(prompt.system)).fed(prompt.slots) if prompt.slots > 1 else 0
+
+    def too_long(self, tokens: int, context_length: int | None) -> str:
+        """Why a prompt of so many tokens, with its answer, is refused; "" where it fits."""
+        if context_length is None or tokens <= context_length:
+            return ""
+        return (
+            f"The prompt needs {tokens} tokens with its answer, the model reads {context_length}. "
+            "Shorten the agent's memory or the page, lower max_tokens, or take a model with a longer context."
+        )
+
     def decode(self, ids: list[int]) -> str:
         """The text of an answer."""
         return str(self._tokenizer.decode(ids, skip_special_tokens=True)).strip()

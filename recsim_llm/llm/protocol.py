@@ -26,6 +26,8 @@ class LLM(Protocol):
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Answer every prompt: same length, same order.
 
+        A prompt that the model cannot answer whatever is tried comes back with `refused` set, and disturbs no other.
+
         Raises:
             LLMError: The backend cannot answer (unreachable, wrong key, out of memory, ...).
         """

@@ -128,6 +128,7 @@ class TransformersLLM:
         self._systems: dict[tuple[int, ...], Past] = {}
         self._contexts = KeptPasts(kept_bytes)
         self._lock = threading.Lock()
+        self._fed = 0  # tokens of prompts that went through the model so far
         self._name = f"transformers:{fingerprint(model, folder)}:{dtype}:{self._device.type}:layout{VERSION}"
 
     @property
@@ -136,26 +137,32 @@ class TransformersLLM:
         return self._name
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """Answer every prompt.
+        """Answer every prompt; those that are longer than the model's context are refused.
 
         Raises:
-            LLMError: A prompt is longer than the model's context, choices cannot be told apart (or, with several slots,
-                are not one token each), or memory ran out.
+            LLMError: Choices cannot be told apart (or, with several slots, are not one token each), or memory ran out.
         """
         torch = _import_torch()
         started = time.perf_counter()
         with self._lock, torch.inference_mode(), _memory_explained(self._max_batch_tokens):
-            groups = self._grouped(prompts)
+            groups, refused = self._grouped(prompts)
+            before = self._fed
             # An answer: choice -> log-probability; the log-probabilities of several slots; or token ids of a text.
             answers: list[dict[int, float] | list[int] | list[float]] = [{} for _ in prompts]
             for pack in self._packs(groups):
                 self._run(pack, prompts, answers)
         self.usage.seconds += time.perf_counter() - started
         sizes = {row.place: len(g.system) + len(g.context) + len(row.ids) for g in groups for row in g.rows}
-        return [self._completion(p, answers[i], sizes[i]) for i, p in enumerate(prompts)]
+        # Where a choice costs a row, more can be fed than the prompts hold.
+        self.usage.cached_tokens += max(0, sum(sizes.values()) - (self._fed - before))
+        self.usage.calls += len(prompts)
+        self.usage.refused += len(refused)
+        return [
+            Completion("", refused=refused[i]) if i in refused else self._completion(p, answers[i], sizes[i])
+            for i, p in enumerate(prompts)
+        ]
 
     def _completion(self, prompt: Prompt, answer: Any, tokens: int) -> Completion:
-        self.usage.calls += 1
         self.usage.prompt_tokens += tokens
         if prompt.slots > 1 and prompt.choices:
             wrote = self._slot_tokens(prompt).fed(prompt.slots)
@@ -167,8 +174,10 @@ class TransformersLLM:
         logprobs = tuple([round(answer[choice], _DIGITS) for choice in range(len(prompt.choices))])
         return Completion(prompt.choices[logprobs.index(max(logprobs))], logprobs, tokens, 0)
 
-    def _grouped(self, prompts: Sequence[Prompt]) -> list[_Group]:
+    def _grouped(self, prompts: Sequence[Prompt]) -> tuple[list[_Group], dict[int, str]]:
+        """Groups of questions, and the prompts that are too long, by position, with the reason."""
         groups: dict[tuple[str, str], _Group] = {}
+        refused: dict[int, str] = {}
         systems: dict[str, tuple[int, ...]] = {}
         for index, prompt in enumerate(prompts):
             group = groups.get(prompt[:2])
@@ -177,25 +186,22 @@ class TransformersLLM:
                     systems[prompt.system] = tuple(self._layout.system(prompt))
                 group = _Group(systems[prompt.system], self._layout.context(prompt), [])
                 groups[prompt[:2]] = group
-            group.rows.extend(self._rows(index, prompt, group))
-        return list(groups.values())
+            rows = self._rows(index, prompt)
+            reason = self._too_long(prompt, group, max(len(row.ids) for row in rows))
+            if reason:
+                refused[index] = reason
+            else:
+                group.rows.extend(rows)
+        return [group for group in groups.values() if group.rows], refused
 
-    def _rows(self, index: int, prompt: Prompt, group: _Group) -> list[_Row]:
+    def _rows(self, index: int, prompt: Prompt) -> list[_Row]:
         ids = self._layout.question(prompt)
-        rows = self._label_rows(index, prompt, ids) if prompt.choices else [_Row(index, ids, ())]
-        longest = len(group.system) + len(group.context) + max(len(row.ids) for row in rows)
-        longest += self._wrote_at_most(prompt)
-        if self._context_length is not None and longest > self._context_length:
-            raise LLMError(
-                f"Prompt {index} needs {longest} tokens with its answer, the model reads {self._context_length}. "
-                "Shorten the agent's memory or the page, lower max_tokens, or take a model with a longer context."
-            )
-        return rows
+        return self._label_rows(index, prompt, ids) if prompt.choices else [_Row(index, ids, ())]
 
-    def _wrote_at_most(self, prompt: Prompt) -> int:
-        if not prompt.choices:
-            return prompt.max_tokens
-        return self._slot_tokens(prompt).fed(prompt.slots) if prompt.slots > 1 else 0
+    def _too_long(self, prompt: Prompt, group: _Group, question: int) -> str:
+        """Why a prompt does not fit into the model's context; "" where it does."""
+        longest = len(group.system) + len(group.context) + question + self._layout.answer_tokens(prompt)
+        return self._layout.too_long(longest, self._context_length)
 
     def _slot_tokens(self, prompt: Prompt) -> SlotTokens:
         return self._layout.slot_tokens(prompt.choices, bool(prompt.system))
@@ -233,6 +239,7 @@ class TransformersLLM:
         past = self._read_contexts(pack)
         batches: dict[tuple[tuple[str, int], int, int], list[tuple[int, _Row]]] = defaultdict(list)
         for number, group in enumerate(pack):
+            self._fed += sum(len(row.ids) for row in group.rows)
             for row in group.rows:
                 # One more than the tokens, rounded up: there is always padding.
                 width = (len(row.ids) // _BUCKET + 1) * _BUCKET
@@ -261,6 +268,7 @@ class TransformersLLM:
             return self._read_blocks(past, pack[0])
         import torch
 
+        self._fed += sum(len(group.context) for group in pack)
         past = past.select(torch.zeros(len(pack), dtype=torch.long, device=self._device))
         width = max(len(group.context) for group in pack)
         ids, mask = pad([group.context for group in pack], width, left=False, device=self._device)
@@ -282,11 +290,13 @@ class TransformersLLM:
         return self._read_on(past, ids[whole:]) if whole < len(ids) else past
 
     def _read_on(self, past: Past, ids: list[int]) -> Past:
+        self._fed += len(ids)
         return read(self._model, past, *pad([ids], len(ids), left=False, device=self._device))
 
     def _read_system(self, system: tuple[int, ...]) -> Past:
         past = self._systems.pop(system, None)
         if past is None:
+            self._fed += len(system)
             past = read(self._model, None, *pad([list(system)], len(system), left=True, device=self._device))
         self._systems[system] = past  # last used, last in the dictionary
         if len(self._systems) > _SYSTEMS_KEPT:

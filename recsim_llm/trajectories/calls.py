@@ -33,11 +33,12 @@ SCHEMA = pa.schema(
             ("logprobs", pa.list_(pa.field("element", pa.float64(), nullable=False))),
             ("prompt_tokens", pa.int64()),
             ("output_tokens", pa.int64()),
+            ("refused", pa.string()),
             ("round", pa.int64()),
         )
     ]
 )
-ANSWER_COLUMNS = ("key", "text", "logprobs", "prompt_tokens", "output_tokens")
+ANSWER_COLUMNS = ("key", *Completion._fields)
 
 
 class _LLM(Protocol):
@@ -78,7 +79,7 @@ class CallBatch:
         columns = zip(*self.prompts, strict=True) if self.prompts else ((),) * len(Prompt._fields)
         system, context, question, choices, schema, max_tokens, temperature, seed, slots = columns
         answers = zip(*self.completions, strict=True) if self.completions else ((),) * len(Completion._fields)
-        text, logprobs, prompt_tokens, output_tokens = answers
+        text, logprobs, prompt_tokens, output_tokens, refused = answers
         try:
             arrays = [
                 pa.array(self.keys, pa.binary(KEY_BYTES)),
@@ -95,6 +96,7 @@ class CallBatch:
                 _lists(logprobs, lambda values: pa.array(values, pa.float64())),
                 pa.array(prompt_tokens, pa.int64()),
                 pa.array(output_tokens, pa.int64()),
+                text_array(refused),
                 pa.array(np.full(len(self), round_, dtype=np.int64)),
             ]
         except OverflowError as error:
@@ -117,8 +119,8 @@ class CallBatch:
 
 def completions(table: pa.Table) -> dict[bytes, Completion]:
     """The answers of a table of calls, by key; it needs `ANSWER_COLUMNS` only."""
-    key, text, logprobs, read, wrote = (table[name].to_pylist() for name in ANSWER_COLUMNS)
-    answers = map(Completion, text, map(tuple, logprobs), read, wrote)
+    key, text, logprobs, read, wrote, refused = (table[name].to_pylist() for name in ANSWER_COLUMNS)
+    answers = map(Completion, text, map(tuple, logprobs), read, wrote, refused)
     return dict(zip(key, answers, strict=True))
 
 
@@ -178,7 +180,7 @@ class RecordingLLM:
             raise RecordingError(f"'{self.name}' was asked {len(missing)} prompts and gave {len(answers)} answers.")
         for (key, prompt), answer in zip(missing.items(), answers, strict=True):
             # Cleaned before anybody sees it: what agents read is what a replay will read.
-            self._known[key] = kept = answer if answer.text.isascii() else answer._replace(text=storable(answer.text))
+            self._known[key] = kept = _storable(answer)
             self._new.append((key, prompt, kept))
 
 
@@ -214,6 +216,12 @@ class ReplayLLM:
         self.usage.cache_hits += distinct
         self.usage.duplicates += len(keys) - distinct
         return found
+
+
+def _storable(answer: Completion) -> Completion:
+    if answer.text.isascii() and answer.refused.isascii():
+        return answer
+    return answer._replace(text=storable(answer.text), refused=storable(answer.refused))
 
 
 def _shown(text: str, length: int = 120) -> str:

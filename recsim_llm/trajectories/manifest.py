@@ -12,7 +12,7 @@ from recsim_llm.errors import RecordingError
 from recsim_llm.trajectories.files import write_durably
 
 FILE = "run.json"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 STATUSES = ("running", "finished", "interrupted")
 # What may differ between a run and its resumption.
 _PROGRESS = {"created", "status", "summary", "stopped_by", "parts"}

@@ -7,6 +7,9 @@ import math
 import pytest
 
 from recsim_llm.agents.reading import MAX_REASKS, AnswerCounts, ask
+from recsim_llm.agents.text_reading import ask_text
+from recsim_llm.llm.converse import converse
+from recsim_llm.testing.scripted import ScriptedLLM
 from recsim_llm.types import Completion, Prompt
 
 PROMPT = Prompt("s", "c", "q", ("yes", "no"))
@@ -64,3 +67,22 @@ def test_hopeless_answers_fall_back_and_are_counted(bad):
 def test_minus_infinity_for_one_label_is_an_answer():
     answers, _ = drive(ask([PROMPT], "", AnswerCounts()), [[Completion("yes", (0.0, -math.inf))]])
     assert answers == [[1.0, 0.0]]
+
+
+def test_a_refused_question_gets_the_fallback_and_is_not_asked_again():
+    counts = AnswerCounts()
+    prompts = [Prompt("", "", "Too long?", ("Yes", "No")), Prompt("", "", "Rain?", ("Yes", "No"))]
+    llm = ScriptedLLM([Completion("", refused="longer than the context"), (0.9, 0.1)])
+    (answers,) = converse(llm, [ask(prompts, "Again.", counts)])
+    assert answers == [[0.5, 0.5], pytest.approx([0.9, 0.1])]
+    assert len(llm.prompts) == 2
+    assert (counts.asked, counts.usable, counts.refused, counts.malformed, counts.fallbacks) == (2, 1, 1, 0, 1)
+
+
+def test_a_refused_text_is_not_asked_again():
+    counts = AnswerCounts()
+    llm = ScriptedLLM([Completion("", refused="longer than the context"), "fine"])
+    prompts = [Prompt("", "", "Too long?"), Prompt("", "", "How are you?")]
+    (answers,) = converse(llm, [ask_text(prompts, lambda text: text or None, "Again.", counts)])
+    assert answers == [None, "fine"]
+    assert (counts.asked, counts.usable, counts.refused, counts.malformed, counts.fallbacks) == (2, 1, 1, 0, 1)

@@ -1,6 +1,8 @@
+import dataclasses
 import itertools
 import os
 import random
+import re
 
 import pytest
 
@@ -173,8 +175,8 @@ def test_a_page_whose_last_label_would_not_fit_is_refused(shared):
     prompt = questions()[0]._replace(choices=DIGITS, slots=4)
     size = shared.generate([prompt])[0].prompt_tokens
     long = prompt._replace(slots=(8192 - size) // 2 + 2)
-    with pytest.raises(LLMError, match=r"needs 819[34] tokens .* reads 8192"):
-        shared.generate([long])
+    (refused,) = shared.generate([long])
+    assert re.search(r"needs 819[34] tokens .* reads 8192", refused.refused)
 
 
 def test_greedy_text_is_that_of_a_plain_loop(shared):
@@ -236,12 +238,28 @@ def test_max_tokens_are_counted_a_prompt(shared):
     assert completions[1].text.startswith(completions[0].text)
 
 
-def test_a_prompt_longer_than_the_context_is_refused_before_anything_is_computed(shared):
-    before = shared.usage.calls
+def test_a_prompt_longer_than_the_context_is_refused_and_disturbs_nobody(shared):
+    before = dataclasses.replace(shared.usage)
     long = Prompt(SYSTEM, "word " * 9000, "Yes or No?", YES_NO)
-    with pytest.raises(LLMError, match=r"Prompt 1 needs \d+ tokens .* reads 8192"):
-        shared.generate([questions()[0], long])
-    assert shared.usage.calls == before
+    first, refused, second = shared.generate([questions()[0], long, questions()[1]])
+    assert re.search(r"needs \d+ tokens .* reads 8192", refused.refused)
+    assert (refused.text, refused.logprobs) == ("", ())
+    assert [first, second] == shared.generate(questions()[:2])
+    assert shared.usage.refused == before.refused + 1
+
+
+def test_what_is_read_once_for_several_is_counted_as_cached(shared):
+    prompt = Prompt(SYSTEM, "You are the only one who was never asked before.", "Rain: Yes or No?", YES_NO)
+    for choices in (YES_NO, DIGITS):
+        before = dataclasses.replace(shared.usage)
+        prompts = [prompt._replace(question=f"Film {i}?", choices=choices) for i in range(5)]
+        shared.generate(prompts)
+        read = shared.usage.prompt_tokens - before.prompt_tokens
+        cached = shared.usage.cached_tokens - before.cached_tokens
+        context = len(shared._layout.context(prompt))
+        system = len(shared._layout.system(prompt))
+        # The system text was read by an earlier test or by the first of these, the context by one of five.
+        assert 4 * (system + context) <= cached <= 5 * (system + context) < read
 
 
 def test_a_text_cannot_end_its_message(shared):

@@ -57,7 +57,7 @@ def test_a_run_before_its_first_page(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format_version": 3}, "format 3, written by a newer version"),
+        ({"format_version": 4}, "format 4, written by a newer version"),
         ({"format_version": 0}, "format 0, written by another version"),
         ({"colour": "red"}, "unknown entries: colour"),
         ({"status": "lost"}, "status lost"),

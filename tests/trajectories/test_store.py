@@ -309,6 +309,6 @@ def test_config_and_summary_must_be_json(tmp_path):
 
 def test_the_manifest_is_json_that_a_person_can_read(undisturbed):
     values = json.loads((undisturbed / "run.json").read_text())
-    assert values["format_version"] == 2
+    assert values["format_version"] == 3
     assert values["created"].endswith("+00:00")
     assert values["parts"] == ROUNDS
