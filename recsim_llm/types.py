@@ -139,6 +139,8 @@ class Prompt(NamedTuple):
         seed: Seed of a sampled text; also tells apart the same question asked twice on purpose.
         slots: With choices, how many of them the answer holds, on one line with a space between: one call for a whole
             page. Each is read after the likeliest of those before it.
+        adapter: Folder of a LoRA adapter to answer with, "" for the model as it is; backends without adapters refuse
+            the call.
     """
 
     system: str
@@ -150,6 +152,7 @@ class Prompt(NamedTuple):
     temperature: float = 0.0
     seed: int = 0
     slots: int = 1
+    adapter: str = ""
 
 
 class Completion(NamedTuple):

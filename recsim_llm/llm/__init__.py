@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 from recsim_llm.errors import ConfigError
@@ -10,8 +13,10 @@ from recsim_llm.llm.converse import Turn, converse
 from recsim_llm.llm.models import MODELS, ModelRow, get_model, list_models, resolve_model
 from recsim_llm.llm.openai_backend import OpenAILLM
 from recsim_llm.llm.protocol import LLM, Usage
+from recsim_llm.llm.spec import parse_spec
 from recsim_llm.llm.transformers_backend import TransformersLLM
 from recsim_llm.llm.uniform import UniformLLM
+from recsim_llm.llm.vllm_backend import VllmLLM
 
 __all__ = [
     "LLM",
@@ -23,6 +28,7 @@ __all__ = [
     "Turn",
     "UniformLLM",
     "Usage",
+    "VllmLLM",
     "converse",
     "get_model",
     "list_models",
@@ -35,29 +41,60 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
     """Make a language model from one line of text.
 
     Args:
-        spec: "transformers:NAME_OR_FOLDER" (a name of `MODELS`, a folder, or a hub id), "openai:MODEL" (server and key
-            from OPENAI_BASE_URL and OPENAI_API_KEY), or "uniform".
+        spec: "transformers:MODEL" or "vllm:MODEL" (in this process; a name of `MODELS`, a folder, or a hub id),
+            "openai:MODEL" (server and key from OPENAI_BASE_URL and OPENAI_API_KEY), "ray:NAME" (engines that another
+            process has started under this name), "python:MODULE:FUNCTION" (your own: a function that returns an `LLM`),
+            or "uniform". Options of the backend's constructor may follow: "vllm:MODEL?max_model_len=2048".
         cache: File for a `CachedLLM` around it; None for no cache.
 
     Raises:
-        ConfigError: The line is none of these.
+        ConfigError: The line is none of these, or names an option that the backend does not have.
         ModelNotFoundError: The model is not on this machine.
         MissingExtraError: The backend's packages are not installed.
 
     >>> make_llm("uniform").name
     'uniform'
     """
-    kind, _, model = spec.partition(":")
-    llm: LLM
-    if kind == "transformers" and model:
-        llm = TransformersLLM(model)
-    elif kind == "openai" and model:
-        llm = OpenAILLM(model)
-    elif spec == "uniform":
-        llm = UniformLLM()
-    else:
+    kind, model, options = parse_spec(spec)
+    if kind not in _BACKENDS or bool(model) == (kind == "uniform"):
         raise ConfigError(
             f"'{spec}' is no language model. Use transformers:NAME_OR_FOLDER (for example "
-            "transformers:smollm2-135m), openai:MODEL, or uniform."
+            "transformers:smollm2-135m), vllm:NAME_OR_FOLDER, openai:MODEL, ray:NAME, python:MODULE:FUNCTION, or "
+            "uniform."
         )
+    make = _BACKENDS[kind]
+    known = [name for name in signature(make).parameters if name != "model"]
+    if unknown := set(options) - set(known):
+        raise ConfigError(
+            f"'{spec}': {kind} has no option {', '.join(sorted(unknown))}; options: {', '.join(known) or 'none'}."
+        )
+    llm = make(model, **options) if model else make(**options)
     return llm if cache is None else CachedLLM(llm, cache)
+
+
+def _join(model: str) -> LLM:
+    from recsim_llm.llm.ray_backend import RayLLM
+
+    return RayLLM.join(model)
+
+
+def _own(model: str) -> LLM:
+    module, _, function = model.partition(":")
+    try:
+        make = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"'python:{model}' names no function that can be imported ({error}). Write python:MODULE:FUNCTION."
+        ) from error
+    llm: LLM = make()
+    return llm
+
+
+_BACKENDS: dict[str, Callable[..., LLM]] = {
+    "transformers": TransformersLLM,
+    "vllm": VllmLLM,
+    "openai": OpenAILLM,
+    "ray": _join,
+    "python": _own,
+    "uniform": UniformLLM,
+}

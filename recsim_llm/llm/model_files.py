@@ -34,20 +34,48 @@ def load_model(name: str, device: Any, dtype: Any) -> tuple[Any, Any, Path | str
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = resolve_model(name)
-    with quiet():
-        try:
+    try:
+        with quiet(), _not_found_explained(name):
             tokenizer = AutoTokenizer.from_pretrained(where)
             model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
-        except OSError as error:
-            raise ModelNotFoundError(
-                f"The model '{name}' is neither a name in `recsim-llm models list`, nor a folder with a model, nor can "
-                f"it be fetched from the hub ({_first_line(error)}). Try: recsim-llm models get smollm2-135m"
-            ) from error
-        except (ValueError, KeyError, RuntimeError) as error:
-            raise LLMError(f"The model '{name}' cannot be loaded: {_first_line(error)}") from error
-    revision = getattr(model.config, "_commit_hash", None)
-    origin = f"{where}@{revision}" if isinstance(where, str) and revision else where
-    return model.to(device).eval(), tokenizer, origin
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise LLMError(f"The model '{name}' cannot be loaded: {_first_line(error)}") from error
+    return model.to(device).eval(), tokenizer, _origin(where, model.config)
+
+
+def load_tokenizer(name: str) -> tuple[Any, int | None, Path | str]:
+    """Load what is needed to write prompts for a model that something else serves.
+
+    Returns:
+        The tokenizer, the tokens that the model reads at most (None where it does not say), and the folder or hub id
+        they came from (with the revision, where it has one).
+
+    Raises:
+        ModelNotFoundError: Neither here nor on the hub.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    where = resolve_model(name)
+    with quiet(), _not_found_explained(name):
+        tokenizer, config = AutoTokenizer.from_pretrained(where), AutoConfig.from_pretrained(where)
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return tokenizer, length, _origin(where, config)
+
+
+@contextmanager
+def _not_found_explained(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ModelNotFoundError(
+            f"The model '{name}' is neither a name in `recsim-llm models list`, nor a folder with a model, nor can it "
+            f"be fetched from the hub ({_first_line(error)}). Try: recsim-llm models get smollm2-135m"
+        ) from error
+
+
+def _origin(where: Path | str, config: Any) -> Path | str:
+    revision = getattr(config, "_commit_hash", None)
+    return f"{where}@{revision}" if isinstance(where, str) and revision else where
 
 
 def fingerprint(name: str, origin: Path | str) -> str:

@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from recsim_llm.errors import LLMError
 from recsim_llm.types import Completion, Prompt, Usage
 
-__all__ = ["LLM", "Usage"]
+__all__ = ["LLM", "Usage", "no_adapters"]
+
+
+def no_adapters(name: str, prompts: Sequence[Prompt]) -> None:
+    """For backends that answer with one set of weights.
+
+    Raises:
+        LLMError: A prompt asks for an adapter.
+    """
+    wanted = next((prompt.adapter for prompt in prompts if prompt.adapter), "")
+    if wanted:
+        raise LLMError(f"'{name}' takes no adapters, and a prompt asks for '{wanted}'. Use vllm:MODEL?adapters=1.")
 
 
 class LLM(Protocol):

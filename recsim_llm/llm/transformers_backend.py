@@ -28,7 +28,7 @@ from recsim_llm.errors import ConfigError, LLMError, MissingExtraError
 from recsim_llm.llm.chat_layout import VERSION, ChatLayout
 from recsim_llm.llm.kv import KeptPasts, Past, pad, predict, read
 from recsim_llm.llm.model_files import fingerprint, load_model
-from recsim_llm.llm.protocol import Usage
+from recsim_llm.llm.protocol import Usage, no_adapters
 from recsim_llm.llm.slots import SlotReader, SlotTokens, likeliest
 from recsim_llm.llm.text_sampling import Decoder
 from recsim_llm.types import Completion, Prompt
@@ -144,6 +144,7 @@ class TransformersLLM:
         """
         torch = _import_torch()
         started = time.perf_counter()
+        no_adapters(self.name, prompts)
         with self._lock, torch.inference_mode(), _memory_explained(self._max_batch_tokens):
             groups, refused = self._grouped(prompts)
             before = self._fed

@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
             ("temperature", pa.float64()),
             ("seed", pa.int64()),
             ("slots", pa.int64()),
+            ("adapter", pa.dictionary(pa.int32(), pa.string())),
             ("text", pa.string()),
             ("logprobs", pa.list_(pa.field("element", pa.float64(), nullable=False))),
             ("prompt_tokens", pa.int64()),
@@ -77,7 +78,7 @@ class CallBatch:
             RecordingError: A number does not fit into 64 bits.
         """
         columns = zip(*self.prompts, strict=True) if self.prompts else ((),) * len(Prompt._fields)
-        system, context, question, choices, schema, max_tokens, temperature, seed, slots = columns
+        system, context, question, choices, schema, max_tokens, temperature, seed, slots, adapter = columns
         answers = zip(*self.completions, strict=True) if self.completions else ((),) * len(Completion._fields)
         text, logprobs, prompt_tokens, output_tokens, refused = answers
         try:
@@ -92,6 +93,7 @@ class CallBatch:
                 pa.array(temperature, pa.float64()),
                 pa.array(seed, pa.int64()),
                 pa.array(slots, pa.int64()),
+                _dictionary(adapter),
                 text_array(text),
                 _lists(logprobs, lambda values: pa.array(values, pa.float64())),
                 pa.array(prompt_tokens, pa.int64()),

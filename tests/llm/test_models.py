@@ -110,6 +110,6 @@ def test_make_llm(tmp_path, monkeypatch):
     cached = make_llm("uniform", tmp_path / "answers.sqlite")
     assert isinstance(cached, CachedLLM)
     cached.close()
-    for spec in ("", "uniform:", "gpt", "openai:", "transformers:", "vllm:x"):
+    for spec in ("", "uniform:x", "gpt", "openai:", "transformers:", "vllm:"):
         with pytest.raises(ConfigError, match=r"transformers:.*openai:.*uniform"):
             make_llm(spec)

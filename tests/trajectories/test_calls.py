@@ -26,9 +26,15 @@ prompts = st.builds(
     st.floats(0, 2),
     st.integers(-(2**63), 2**63 - 1),
     st.integers(1, 2**63 - 1),
+    text,
 )
 answers = st.builds(
-    Completion, text, st.lists(st.floats(max_value=0), max_size=3).map(tuple), st.integers(0, 9), st.integers(0, 9)
+    Completion,
+    text,
+    st.lists(st.floats(max_value=0), max_size=3).map(tuple),
+    st.integers(0, 9),
+    st.integers(0, 9),
+    text,
 )
 
 
