@@ -182,6 +182,8 @@ class Usage:
         calls: Prompts that reached the model.
         prompt_tokens, output_tokens: Tokens of those calls.
         cached_tokens: Prompt tokens that were not read again because a prefix of theirs had been.
+        repeated_tokens: Prompt tokens that begin as an earlier prompt did, in blocks of 16: what a prefix cache of a
+            million tokens would have saved. Counted on the texts, so it is there for every model (`llm.prefix_cache`).
         cache_hits: Prompts answered from a cache.
         duplicates: Prompts of one `generate` that equalled another one and were asked once.
         retries: Calls sent again after a failure.
@@ -195,6 +197,7 @@ class Usage:
     prompt_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    repeated_tokens: int = 0
     cache_hits: int = 0
     duplicates: int = 0
     retries: int = 0

@@ -1,19 +1,111 @@
-"""The language model of a job, with this machine's cache of answers around it."""
+"""The language model of a job: where it runs, its budget, and this machine's cache of answers around it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from recsim_llm.errors import ConfigError
 from recsim_llm.fetch import cache_dir
 from recsim_llm.llm import CachedLLM, OpenAILLM, make_llm
+from recsim_llm.llm.budget import Budget, BudgetLLM
+from recsim_llm.llm.prefix_cache import PrefixMeter
 from recsim_llm.llm.protocol import LLM
+
+_CHUNK = 512
+"""Prompts between two commits to the answer cache, for one engine in this process."""
+_SERVER_CHUNK = 8_192
+"""The same for a server: many requests are in flight, and each commit waits for the last of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Where the language model runs. It changes how fast a run is, not what happens in it.
+
+    Attributes:
+        ray: '' for this process; 'local', 'auto' (the Ray cluster that this machine belongs to), or a cluster's address
+            (docs/ray.md).
+        replicas: Copies of the model, with Ray.
+        gpus_per_replica: GPUs of each copy, with Ray: 1, a share such as 0.5, or more than 1 for tensor parallel; 0 for
+            CPUs.
+    """
+
+    ray: str = ""
+    replicas: int = 1
+    gpus_per_replica: float = 0.0
+
+    def check(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ConfigError: A number out of range, or replicas without Ray.
+        """
+        if self.replicas < 1:
+            raise ConfigError(f"--replicas must be at least 1, not {self.replicas}.")
+        if self.gpus_per_replica < 0 or (self.gpus_per_replica > 1 and self.gpus_per_replica % 1):
+            raise ConfigError(f"--gpus-per-replica is 0, a share of 1, or a whole number; not {self.gpus_per_replica}.")
+        if not self.ray and (self.replicas > 1 or self.gpus_per_replica):
+            raise ConfigError("Replicas are run by Ray: add --ray local, --ray auto, or --ray ADDRESS.")
+
+
+@contextmanager
+def open_backend(spec: str, engines: Engines | None = None, budget: Budget | None = None) -> Iterator[LLM]:
+    """The language model of a job, with the user's answer cache around it; ended when the job ends.
+
+    Args:
+        spec: As `make_llm` takes it.
+        engines: Where it runs; default: in this process.
+        budget: What it may cost; default: without limit.
+
+    Raises:
+        ConfigError: Engines or budget cannot work.
+        LLMError: The model cannot be started, or a server does not answer.
+    """
+    engines, budget = engines or Engines(), budget or Budget()
+    engines.check()
+    budget.check()
+    with ExitStack() as stack:
+        llm = _engine(spec, engines, stack)
+        if spec != "uniform":
+            llm = stack.enter_context(closing(_cached(PrefixMeter(llm), spec, engines)))
+        yield BudgetLLM(llm, budget) if budget.limited else llm
 
 
 def cached_backend(spec: str) -> LLM:
-    """The language model with the user's answer cache around it; a server is asked one small question first."""
+    """The same for a job that ends with its process."""
     if spec == "uniform":
         return make_llm(spec)
+    return _cached(_engine(spec, Engines(), ExitStack()), spec, Engines())
+
+
+def _engine(spec: str, engines: Engines, stack: ExitStack) -> LLM:
+    if engines.ray:
+        return stack.enter_context(closing(_on_ray(spec, engines)))
     llm = make_llm(spec)
     if isinstance(llm, OpenAILLM):
-        llm.check()
+        llm.check()  # one small question, before anything is built on it
+    if hasattr(llm, "close"):
+        stack.callback(llm.close)
+    return llm
+
+
+def _on_ray(spec: str, engines: Engines) -> Any:
+    from recsim_llm.llm.ray_backend import RayLLM
+
+    shared = int(engines.gpus_per_replica) if engines.gpus_per_replica > 1 else 1
+    return RayLLM(
+        spec,
+        engines.ray,
+        replicas=engines.replicas,
+        gpus_per_replica=engines.gpus_per_replica,
+        tensor_parallel=shared,
+    )
+
+
+def _cached(llm: LLM, spec: str, engines: Engines) -> CachedLLM:
     folder = cache_dir()
     folder.mkdir(parents=True, exist_ok=True)
-    return CachedLLM(llm, folder / "answers.sqlite")
+    chunk = _SERVER_CHUNK if spec.startswith("openai:") else _CHUNK * (4 * engines.replicas if engines.ray else 1)
+    return CachedLLM(llm, folder / "answers.sqlite", chunk)

@@ -12,11 +12,13 @@ from typing import Annotated
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
-from recsim_llm.errors import RecsimError
+from recsim_llm.errors import BudgetError, RecsimError
 from recsim_llm.experiments import commands, measuring
+from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.calibrate import CalibrateConfig
 from recsim_llm.experiments.config import DEFAULT_LLM, SimulationConfig
 from recsim_llm.experiments.fidelity.certify import CertifyConfig
+from recsim_llm.llm.budget import Budget
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Simulate:
     """Go on with the runs in the folder: finished steps are kept, nothing is asked twice."""
     dry_run: bool = False
     """Only print the most LLM calls and tokens that this could cost."""
+    engines: OmitArgPrefixes[Engines] = field(default_factory=Engines)
+    budget: OmitArgPrefixes[Budget] = field(default_factory=Budget)
 
 
 @dataclass(frozen=True)
@@ -160,9 +164,15 @@ Command = (
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Entry point of `recsim-llm`. Exit codes: 0 done, 1 a named error, 2 wrong usage, 130 interrupted."""
+    """Entry point of `recsim-llm`.
+
+    Exit codes: 0 done, 1 a named error, 2 wrong usage, 3 stopped at its budget, 130 interrupted.
+    """
     try:
         run(_parse(args))
+    except BudgetError as stopped:
+        print(f"recsim-llm: {stopped}", file=sys.stderr)
+        raise SystemExit(3) from None
     except RecsimError as error:
         print(f"recsim-llm: {error}", file=sys.stderr)
         raise SystemExit(1) from None
@@ -195,8 +205,10 @@ def run(command: Command) -> None:
             commands.models_list()
         case Models(ModelsGet(name)):
             commands.models_get(name)
-        case Simulate(config, out, resume, dry):
-            commands.estimate(config) if dry else commands.run_simulation(config, out, resume)
+        case Simulate(config, out, resume, True):
+            commands.estimate(config)
+        case Simulate(config, out, resume, _, engines, budget):
+            commands.run_simulation(config, out, resume, engines, budget)
         case Replay(folder):
             commands.replay_runs(folder)
         case Compare(folders):

@@ -15,8 +15,10 @@ from recsim_llm.agents.sources import TEST_SHARE
 from recsim_llm.data import get_dataset_files, list_datasets, load_dataset, split_ratings
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.arm_files import LEARNED
+from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.config import SimulationConfig, config_of
 from recsim_llm.experiments.cost import dry_run
+from recsim_llm.experiments.cost_report import cost_report
 from recsim_llm.experiments.interview import EXIT_FILE, exit_interviews, interview
 from recsim_llm.experiments.metrics import paired_difference, summarise, table
 from recsim_llm.experiments.people import load_people
@@ -24,6 +26,7 @@ from recsim_llm.experiments.replay import replay
 from recsim_llm.experiments.simulate import simulate
 from recsim_llm.experiments.traits import separation_table, separations
 from recsim_llm.llm import make_llm
+from recsim_llm.llm.budget import Budget
 from recsim_llm.llm.models import get_model, list_models
 from recsim_llm.trajectories import Run, find_runs
 
@@ -50,20 +53,20 @@ def models_get(name: str) -> None:
     print(f"{name} is in {get_model(name)}")
 
 
-def run_simulation(config: SimulationConfig, out: Path | None, resume: bool) -> None:
-    """Simulate, then print the table, where the runs are, and what to do next."""
+def run_simulation(config: SimulationConfig, out: Path | None, resume: bool, engines: Engines, budget: Budget) -> None:
+    """Simulate, then print the table, what it cost, where the runs are, and what to do next."""
     config = config.chosen
     kind = config.user_model.partition(":")[0]
     folder = out or Path("runs") / f"{Path(config.dataset).name}-{kind}-seed{config.seed}"
     try:
-        runs = simulate(config, folder, resume)
+        runs = simulate(config, folder, resume, engines=engines, budget=budget)
     except KeyboardInterrupt:
         print(f"\nInterrupted; every finished page is kept in {folder}.")
         print("Go on with the same command and --resume.")
         raise
     print(run_table(runs))
     if config.asks_llm:
-        print(cost_table(runs))
+        print(cost_report(runs), end="")
         print(weights_line(runs[0], config.user_model), end="")
     for run in runs:
         print(diary_line(run), end="")
@@ -165,23 +168,6 @@ def run_table(runs: Sequence[Run]) -> str:
     if not runs:
         raise RecordingError("There are no runs to show.")
     return table([(run.manifest.name, summarise(run.step_batch())) for run in runs])
-
-
-def cost_table(runs: Sequence[Run]) -> str:
-    """What the language model cost, a line a run; empty for runs without one."""
-    lines = []
-    for run in runs:
-        llm, answers = run.manifest.summary.get("llm"), run.manifest.summary.get("answers")
-        if llm and answers and (llm["calls"] or llm["cache_hits"]):
-            mass = answers["label_mass"] / max(answers["usable"], 1)
-            lines.append(
-                f"{run.manifest.name}: {llm['calls']:,} LLM calls, {llm['prompt_tokens']:,} prompt tokens, "
-                f"{llm['cache_hits']:,} from the cache, {llm['duplicates']:,} asked once for several, "
-                f"{answers['malformed']} malformed, {answers['reasked']} asked again, "
-                f"{answers['fallbacks']} answered by the fallback, mean label mass {mass:.2f}, "
-                f"{run.manifest.summary['seconds']:.0f} s"
-            )
-    return "\n".join(lines)
 
 
 def _print_rows(rows: Sequence[dict[str, object]]) -> None:

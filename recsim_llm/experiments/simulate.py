@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,19 +24,29 @@ from recsim_llm.certificate import FILE as CERTIFICATE
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import RecordingError
 from recsim_llm.experiments.arm_files import LEARNED, fit_missing, keep_plan, learned_of, load_policies, save_policies
-from recsim_llm.experiments.backend import cached_backend
+from recsim_llm.experiments.backend import Engines, open_backend
 from recsim_llm.experiments.config import SimulationConfig, config_json
+from recsim_llm.experiments.gpu_use import GpuUse
 from recsim_llm.experiments.interventions import Intervention, NewItem, load_interventions
 from recsim_llm.experiments.living import Diary
 from recsim_llm.experiments.people import save_people
 from recsim_llm.experiments.trajectory import Cast, assemble, stream
+from recsim_llm.llm.budget import Budget
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.policies import POLICIES
 from recsim_llm.trajectories import Manifest, RecordingLLM, Run, RunWriter, StepBatch, repair, write_catalogue
 from recsim_llm.trajectories.events import events_table
+from recsim_llm.types import EMPTY
 
 
-def simulate(config: SimulationConfig, out: Path, resume: bool = False, progress: bool = True) -> list[Run]:
+def simulate(
+    config: SimulationConfig,
+    out: Path,
+    resume: bool = False,
+    progress: bool = True,
+    engines: Engines | None = None,
+    budget: Budget | None = None,
+) -> list[Run]:
     """Run every policy of the config; finished runs are kept when resuming.
 
     Args:
@@ -43,21 +54,24 @@ def simulate(config: SimulationConfig, out: Path, resume: bool = False, progress
         out: Folder; policy P is recorded in `out/P`, and with interventions its control arm in `out/P-control`.
         resume: Go on with what is already there instead of refusing it.
         progress: Show a progress bar.
+        engines: Where the language model runs; default: in this process.
+        budget: What this call may cost; default: without limit.
 
     Raises:
         ConfigError: The config cannot work.
         RecordingError: A run is already there and `resume` is False, or was made by another config.
         LLMError: The model cannot answer. What is recorded stays; the run can be resumed.
+        BudgetError: The budget is used up. What is recorded stays; the run can be resumed.
     """
     config.check()
     config = config.chosen
     plans = arms(config)
-    backend = cached_backend(config.llm) if config.asks_llm else None
     runs = []
-    for name in config.policies:
-        for suffix, interventions in plans.items():
-            one = replace(config, policies=(name,))
-            runs.append(_one_run(one, out / f"{name}{suffix}", interventions, backend, resume, progress))
+    with open_backend(config.llm, engines, budget) if config.asks_llm else nullcontext() as backend:
+        for name in config.policies:
+            for suffix, interventions in plans.items():
+                one = replace(config, policies=(name,))
+                runs.append(_one_run(one, out / f"{name}{suffix}", interventions, backend, resume, progress))
     return runs
 
 
@@ -107,7 +121,7 @@ def _record(
     writer = (RunWriter.resume if resume else RunWriter.create)(folder, manifest)
     started = time.monotonic()
     before = asdict(recorder.usage) if recorder else {}  # the backend counts on from run to run
-    scribe = _Scribe(writer, recorder)
+    scribe, gpu = _Scribe(writer, recorder), GpuUse()
     try:
         save_policies(folder, fitted)
         if learned:
@@ -118,7 +132,8 @@ def _record(
         # In a log file, a line every ten seconds is enough.
         interval = 0.1 if sys.stderr.isatty() else 10.0
         total, unit = (config.rounds, "round") if config.rounds else (config.users, "user")
-        with tqdm(total=total, unit=unit, desc=folder.name, disable=not progress, mininterval=interval) as bar:
+        bar = tqdm(total=total, unit=unit, desc=folder.name, disable=not progress, mininterval=interval)
+        with bar, gpu:
             for happening in happenings:
                 bar.update(scribe.write(happening))
         scribe.flush()
@@ -128,15 +143,21 @@ def _record(
         raise
     spent = {k: v - before[k] for k, v in asdict(recorder.usage).items()} if recorder else {}
     done = summary(cast.population.users, spent, time.monotonic() - started)
-    writer.finish({**done, "certified": cast.population.certified})
+    writer.finish({**done, "decisions": scribe.decisions, "gpu_busy": gpu.mean, "certified": cast.population.certified})
     return Run(folder)
 
 
 class _Scribe:
-    """Writes down what happens, with the model's answers before the steps they led to."""
+    """Writes down what happens, with the model's answers before the steps they led to.
+
+    Attributes:
+        decisions: Items on pages that were not on record before: what this command has worked for.
+    """
 
     def __init__(self, writer: RunWriter, recorder: RecordingLLM | None) -> None:
         self._writer, self._recorder, self._index = writer, recorder, 0
+        self._recorded = writer.num_parts
+        self.decisions = 0
         self._society = False
 
     def write(self, happening: StepBatch | Diary) -> int:
@@ -147,6 +168,8 @@ class _Scribe:
             self._society = True
             return 1
         self._writer.write_round(self._index, happening, self._recorder.drain() if self._recorder else None)
+        if self._index >= self._recorded:
+            self.decisions += int((happening.items != EMPTY).sum())
         self._index += 1
         return 0 if self._society else int((happening.left | happening.truncated).sum())
 

@@ -3,6 +3,7 @@
 import json
 import re
 import warnings
+from contextlib import nullcontext
 
 import gymnasium as gym
 import numpy as np
@@ -31,8 +32,8 @@ HYBRID = SimulationConfig(
 @pytest.fixture(autouse=True)
 def _at_home(monkeypatch, tmp_path):
     monkeypatch.setenv("RECSIM_LLM_HOME", str(tmp_path / "home"))
-    for place in (module, measuring):
-        monkeypatch.setattr(place, "cached_backend", lambda spec: hash_choice_llm(0))
+    monkeypatch.setattr(measuring, "cached_backend", lambda spec: hash_choice_llm(0))
+    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(hash_choice_llm(0)))
 
 
 def certify(*args: str) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
 pytest.importorskip("transformers")
 
 from recsim_llm.experiments import simulate as module
-from recsim_llm.experiments.commands import cost_table
 from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.cost_report import cost_report
 from recsim_llm.experiments.interview import exit_interviews
 from recsim_llm.experiments.replay import replay
 from recsim_llm.experiments.simulate import simulate
@@ -31,7 +33,7 @@ def smollm():
 
 @pytest.fixture(autouse=True)
 def _model_without_cache(monkeypatch, smollm):
-    monkeypatch.setattr(module, "cached_backend", lambda spec: smollm)
+    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(smollm))
 
 
 @pytest.mark.parametrize("kind", ["agent4rec:genres", "recagent", "agentcf"])
@@ -45,7 +47,7 @@ def test_a_hundred_agents_of_each_kind_see_up_to_three_pages(kind, tmp_path):
     answers = summary["answers"]
     assert answers["usable"] > 100
     assert answers["reasked"] == answers["malformed"] - answers["fallbacks"]
-    assert f"{answers['malformed']} malformed" in cost_table([run])
+    assert f"{answers['malformed']} malformed" in cost_report([run])
     assert replay(run).steps == len(steps)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -36,7 +37,9 @@ CONFIG = SimulationConfig(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "cached_backend", make_llm)  # without the user's answer cache
+        patch.setattr(
+            module, "open_backend", lambda spec, *_: nullcontext(make_llm(spec))
+        )  # without the user's answer cache
         return simulate(CONFIG, tmp_path_factory.mktemp("whole"), progress=False)[0]
 
 
@@ -56,7 +59,7 @@ def test_replay_needs_no_model(run):
 
 def test_batch_size_changes_nothing(run, tmp_path, monkeypatch):
     """Bit for bit, with the real model: its answers do not depend on what else is asked."""
-    monkeypatch.setattr(module, "cached_backend", make_llm)
+    monkeypatch.setattr(module, "open_backend", lambda spec, *_: nullcontext(make_llm(spec)))
     (other,) = simulate(replace(CONFIG, batch_size=1), tmp_path, progress=False)
     mine, theirs = (r.step_batch().in_order() for r in (run, other))
     for name in ("user", "items", "watch", "rating_probs", "watched", "ratings", "leave", "left"):
@@ -67,7 +70,7 @@ def test_a_cached_run_is_the_same_and_asks_nothing(run, tmp_path, monkeypatch):
     cache = tmp_path / "answers.sqlite"
     for folder, fresh in (("first", True), ("second", False)):
         llm = make_llm(CONFIG.llm, cache)
-        monkeypatch.setattr(module, "cached_backend", lambda spec, llm=llm: llm)
+        monkeypatch.setattr(module, "open_backend", lambda *_, llm=llm: nullcontext(llm))
         (again,) = simulate(CONFIG, tmp_path / folder, progress=False)
         assert again.trajectory_hash() == run.trajectory_hash()
         assert (llm.usage.calls > 0) == fresh

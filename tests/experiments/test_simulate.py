@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ AGENTS = replace(SMALL, user_model="llm", llm="hash", policies=("popularity",))
 
 @pytest.fixture(autouse=True)
 def _fake_backend(monkeypatch):
-    monkeypatch.setattr(module, "cached_backend", lambda spec: hash_choice_llm(0))
+    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(hash_choice_llm(0)))
 
 
 def step_files(folder: Path) -> dict[str, bytes]:
@@ -97,13 +98,13 @@ def test_interrupted_run_goes_on_and_asks_nothing_twice(tmp_path, monkeypatch):
 
     whole = simulate(AGENTS, tmp_path / "whole", progress=False)[0]
     needed = len(whole.calls())
-    monkeypatch.setattr(module, "cached_backend", lambda spec: Failing(5))
+    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(Failing(5)))
     with pytest.raises(LLMError, match="has gone"):
         simulate(AGENTS, tmp_path / "broken", progress=False)
     assert Run(tmp_path / "broken" / "popularity").manifest.status == "interrupted"
     with pytest.raises(RecordingError, match="--resume"):
         simulate(AGENTS, tmp_path / "broken", progress=False)
-    monkeypatch.setattr(module, "cached_backend", lambda spec: Failing(10**6))
+    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(Failing(10**6)))
     resumed = simulate(AGENTS, tmp_path / "broken", resume=True, progress=False)[0]
     assert step_files(resumed.folder) == step_files(whole.folder)
     assert sum(asked) == needed
@@ -124,6 +125,7 @@ def test_resume_of_a_finished_run_changes_nothing(tmp_path):
 
 CHILD = """
 import sys, time
+from contextlib import nullcontext
 from pathlib import Path
 from recsim_llm.experiments import simulate as module
 from recsim_llm.experiments.config import SimulationConfig
@@ -136,7 +138,7 @@ class Slow:
     def generate(self, prompts):
         time.sleep(0.01)
         return inner.generate(prompts)
-module.cached_backend = lambda spec: Slow()
+module.open_backend = lambda *_: nullcontext(Slow())
 config = module.SimulationConfig(
     policies=("popularity",), users=12, pages=4, page_size=3, batch_size=2, user_model="llm", llm="hash")
 print("ready", flush=True)
@@ -203,7 +205,9 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path):
 
 
 def test_misbehaving_model_is_shown_in_the_summary(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "cached_backend", lambda spec: MisbehavingLLM(hash_choice_llm(0), malformed=0.2))
+    monkeypatch.setattr(
+        module, "open_backend", lambda *_: nullcontext(MisbehavingLLM(hash_choice_llm(0), malformed=0.2))
+    )
     (run,) = simulate(AGENTS, tmp_path, progress=False)
     answers = run.manifest.summary["answers"]
     assert answers["malformed"] > 0
@@ -213,7 +217,7 @@ def test_misbehaving_model_is_shown_in_the_summary(tmp_path, monkeypatch):
 
 def test_costs_are_those_of_each_run(tmp_path, monkeypatch):
     shared = hash_choice_llm(0)
-    monkeypatch.setattr(module, "cached_backend", lambda spec: shared)
+    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(shared))
     runs = simulate(replace(AGENTS, policies=("random", "popularity")), tmp_path, progress=False)
     for run in runs:
         assert run.manifest.summary["llm"]["calls"] == len(run.calls())

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ AGENTS = replace(TOWN, user_model="agent4rec", llm="hash", users=12, rounds=6, g
 
 @pytest.fixture(autouse=True)
 def _fake_backend(monkeypatch):
-    monkeypatch.setattr(module, "cached_backend", lambda spec: hash_choice_llm(0))
+    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(hash_choice_llm(0)))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -134,8 +135,8 @@ def test_everybody_is_asked_at_the_end(tmp_path):
 def test_misbehaving_models_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(
         module,
-        "cached_backend",
-        lambda spec: MisbehavingLLM(hash_choice_llm(0), malformed=0.1, refusing=0.1, leaking=0.05),
+        "open_backend",
+        lambda *_: nullcontext(MisbehavingLLM(hash_choice_llm(0), malformed=0.1, refusing=0.1, leaking=0.05)),
     )
     (run,) = simulate(AGENTS, tmp_path, progress=False)
     answers = run.manifest.summary["answers"]

@@ -1,0 +1,83 @@
+"""What the language model of a run cost: one paragraph a run, from what the run itself has kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from recsim_llm.trajectories import Run
+
+
+class Cost(NamedTuple):
+    """Derived figures of one run; where it was resumed, of the last command.
+
+    Attributes:
+        decisions: Items on pages that agents decided about.
+        decisions_s: Decisions a second of wall time.
+        tokens: Tokens read and written for one decision.
+        read: Tokens of those that the engine had to compute anew.
+        cached: Share of prompt tokens that the engine served from its prefix cache, [0, 1].
+        repeated: Share that a prefix cache of a million tokens would have served, [0, 1].
+    """
+
+    decisions: int
+    decisions_s: float
+    tokens: float
+    read: float
+    cached: float
+    repeated: float
+
+
+def cost(run: Run) -> Cost | None:
+    """Figures of the command that ended a run; None where it asked no language model."""
+    spent = run.manifest.summary.get("llm")
+    if not spent or not spent["calls"]:
+        return None
+    decisions = run.manifest.summary["decisions"]
+    read, tokens = spent["prompt_tokens"], spent["prompt_tokens"] + spent["output_tokens"]
+    return Cost(
+        decisions,
+        decisions / max(run.manifest.summary["seconds"], 1e-9),
+        tokens / max(decisions, 1),
+        (tokens - spent["cached_tokens"]) / max(decisions, 1),
+        spent["cached_tokens"] / max(read, 1),
+        spent["repeated_tokens"] / max(read, 1),
+    )
+
+
+def cost_report(runs: Sequence[Run]) -> str:
+    """A paragraph a run; "" for runs without a language model."""
+    return "".join(f"{run.manifest.name}: {_sentences(run)}\n" for run in runs if run.manifest.summary.get("llm"))
+
+
+def _sentences(run: Run) -> str:
+    summary = run.manifest.summary
+    spent, answers = summary["llm"], summary.get("answers")
+    parts = [
+        f"{spent['calls']:,} LLM calls in {summary['seconds']:,.0f} s, {spent['cache_hits']:,} answers from the cache, "
+        f"{spent['duplicates']:,} asked once for several"
+    ]
+    if figures := cost(run):
+        parts += [
+            f"{spent['prompt_tokens']:,} tokens read and {spent['output_tokens']:,} written, "
+            f"{figures.cached:.0%} of the prompts from the engine's prefix cache ({figures.repeated:.0%} possible)",
+            f"{figures.decisions:,} decisions, {figures.decisions_s:,.3g} a second, {figures.tokens:,.0f} tokens each "
+            f"({figures.read:,.0f} not cached)",
+        ]
+    if summary.get("gpu_busy") is not None:
+        parts.append(f"GPUs busy {summary['gpu_busy']:.0%} of the time")
+    parts.append(_troubles(spent))
+    if answers:
+        mass = answers["label_mass"] / max(answers["usable"], 1)
+        parts.append(
+            f"{answers['malformed']:,} malformed answers, {answers['reasked']:,} asked again, "
+            f"{answers['fallbacks']:,} by the fallback, mean label mass {mass:.2f}"
+        )
+    return ";\n  ".join(parts) + "."
+
+
+def _troubles(spent: dict[str, Any]) -> str:
+    return (
+        f"{spent['retries']:,} calls repeated after failures, {spent['hedged']:,} sent twice for being slow, "
+        f"{spent['refused']:,} prompts refused, {spent['restarts']:,} engines restarted"
+    )
