@@ -10,6 +10,7 @@ from recsim_llm.agents.agent4rec import Agent4Rec, Agent4RecOptions
 from recsim_llm.agents.agent_kind import AgentKind
 from recsim_llm.agents.agentcf import AgentCF, AgentCFOptions
 from recsim_llm.agents.agentcf_memories import AgentCFMemories
+from recsim_llm.agents.dialogue import Dialogue, DialogueOptions
 from recsim_llm.agents.memory.encoder import TextEncoder
 from recsim_llm.agents.recagent import RecAgent, RecAgentOptions
 from recsim_llm.data import Dataset, Ratings
@@ -60,10 +61,17 @@ def _agentcf(m: Material) -> AgentKind:
     return AgentCF(m.dataset.catalogue, m.personas, m.dataset.rating_levels, memories, m.log, m.encoder, options)
 
 
+def _dialogue(m: Material) -> AgentKind:
+    _check("dialogue", m.options, {"items"})
+    options = DialogueOptions(one_by_one="items" in m.options)
+    return Dialogue(m.dataset.catalogue, m.personas, m.dataset.rating_levels, options)
+
+
 AGENT_KINDS: dict[str, Callable[[Material], AgentKind]] = {
     "agent4rec": _agent4rec,
     "recagent": _recagent,
     "agentcf": _agentcf,
+    "dialogue": _dialogue,
 }
 
 

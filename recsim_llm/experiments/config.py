@@ -25,8 +25,8 @@ class SimulationConfig:
         dataset: A data set's name ('recsim-llm data list') or a folder.
         user_model: 'statistical' (arrays, very fast; the default), 'hybrid' (the same people, with a language model
             where it was found to add something; the default with --llm), or language-model agents as they come:
-            'agent4rec', 'recagent', 'agentcf', 'llm' (the plainest), 'calibrated:KIND'. Options go behind a colon:
-            'hybrid:agent4rec:items', 'agentcf:FOLDER' (docs/agents, docs/hybrid.md).
+            'agent4rec', 'recagent', 'agentcf', 'dialogue' (the cheapest), 'llm' (the plainest), 'calibrated:KIND'.
+            Options go behind a colon: 'hybrid:agent4rec:items', 'agentcf:FOLDER' (docs/agents, docs/hybrid.md).
         llm: Backend of LLM users: transformers:NAME_OR_FOLDER, openai:MODEL, or uniform (a stand-in); default for them:
             transformers:smollm2-135m.
         policies: Policies to compare; each gets its own run over the same users and the same random numbers.

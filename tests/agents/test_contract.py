@@ -47,6 +47,10 @@ class TestAgentCF(KindContract):
     kind = "agentcf"
 
 
+class TestDialogue(KindContract):
+    kind = "dialogue"
+
+
 def test_every_user_model_and_kind_has_a_contract():
     kept = {cls.__name__.removeprefix("Test").lower() for cls in (*UserModelContract.__subclasses__(), KindContract)}
     assert set(USER_MODELS) <= kept
