@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks import costs, environment, label_reads, memory, overhead, policies, recall, server, store
+from benchmarks import (
+    costs,
+    environment,
+    gpu,
+    label_reads,
+    memory,
+    overhead,
+    policies,
+    recall,
+    server,
+    store,
+    vllm_engine,
+)
 from benchmarks.table import Benchmark, Row, number, show
 from recsim_llm.errors import MissingExtraError, ModelNotFoundError
 
@@ -24,13 +38,24 @@ BENCHMARKS: dict[str, Benchmark] = {
     "policies": policies.run,
     "recall": recall.run,
     "store": store.run,
+    "vllm": vllm_engine.run,
+    "gpu": gpu.run,
 }
+
+RESULTS = Path(__file__).parent / "results"
+ON_REQUEST = ("vllm", "gpu")
+"""Not run unless named: they need an environment or a machine of their own."""
 
 
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and size, beside a peer's way.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of: {', '.join(BENCHMARKS)} (default: all)")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"any of: {', '.join(BENCHMARKS)} (default: all but {' and '.join(ON_REQUEST)})",
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs, figures mean little")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in BENCHMARKS]
@@ -38,7 +63,7 @@ def main() -> None:
         parser.error(f"there is no benchmark {', '.join(unknown)}; benchmarks: {', '.join(BENCHMARKS)}")
     started = perf_counter()
     print(machine(), flush=True)
-    rows, left_out = run(options.names or list(BENCHMARKS), options.quick)
+    rows, left_out = run(options.names or [name for name in BENCHMARKS if name not in ON_REQUEST], options.quick)
     print(f"\n{show(rows)}\n" if rows else "")
     for sentence in left_out:
         print(f"Left out: {sentence}")
@@ -50,6 +75,7 @@ def run(names: list[str], quick: bool) -> tuple[list[Row], list[str]]:
     rows: list[Row] = []
     left_out: list[str] = []
     for name in names:
+        first = len(rows)
         for result in _results(name, quick):
             if isinstance(result, Row):
                 rows.append(result)
@@ -58,7 +84,18 @@ def run(names: list[str], quick: bool) -> tuple[list[Row], list[str]]:
             else:
                 left_out.append(result)
                 print(f"[{name}] left out: {result}", flush=True)
+        if not quick:
+            keep(name, rows[first:])
     return rows, left_out
+
+
+def keep(name: str, rows: list[Row], folder: Path = RESULTS) -> None:
+    """Write rows to `folder`/NAME.json, with the machine they were taken on; nothing where there are none."""
+    if rows:
+        folder.mkdir(exist_ok=True)
+        figures = [asdict(row) | {"ratio": row.ratio} for row in rows]
+        text = json.dumps({"machine": machine(), "rows": figures}, indent=1)
+        (folder / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 def _results(name: str, quick: bool) -> Iterator[Row | str]:
