@@ -48,7 +48,7 @@ test-slow: fetch ## Run the slow checks: real model, real data, kill -9, trainin
 	$(BIN)/pytest -q -m slow
 
 test-vllm: install-vllm fetch ## Run the checks that need vLLM: the real engine and the real server, on CPU
-	$(VLLM)/bin/pytest -q -m vllm
+	$(VLLM)/bin/pytest -q -m vllm -W default
 
 check: install ## Lint, format check, types, import contracts
 	$(BIN)/ruff check .

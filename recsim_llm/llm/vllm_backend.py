@@ -15,9 +15,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsim_llm.errors import ConfigError, LLMError, MissingExtraError
@@ -102,6 +104,7 @@ class VllmLLM:
                 enable_prefix_caching=True,
                 logits_processors=[_SLOTS],
                 disable_log_stats=True,
+                use_tqdm_on_load=False,
                 **options,
             )
         self._adapters: dict[str, int] | None = {} if adapters else None
@@ -160,6 +163,8 @@ class VllmLLM:
             return None
         if self._adapters is None:
             raise LLMError(f"A prompt asks for the adapter '{path}', and adapters are off. Make VllmLLM(adapters=1).")
+        if not Path(path, "adapter_config.json").exists():
+            raise LLMError(f"There is no LoRA adapter in '{path}' (adapter_config.json is missing).")
         from vllm.lora.request import LoRARequest
 
         number = self._adapters.setdefault(path, len(self._adapters) + 1)
@@ -245,8 +250,11 @@ def _free_gib() -> int:
 
 def _import_vllm() -> Any:
     try:
-        import vllm
-        from vllm import SamplingParams
+        with warnings.catch_warnings():
+            # Of its own use of torch: nothing that a user could act upon.
+            warnings.simplefilter("ignore", FutureWarning)
+            import vllm
+            from vllm import SamplingParams
     except ImportError as error:
         raise MissingExtraError(error.name or "vllm", "vllm", "A model behind vLLM in this process") from error
     if not hasattr(SamplingParams, "logprob_token_ids"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +110,38 @@ def test_choices_that_begin_alike_are_refused_with_a_sentence(engine):
 def test_an_adapter_where_none_are_on_is_an_error(engine):
     with pytest.raises(LLMError, match="adapters are off"):
         engine.generate([questions()[0]._replace(adapter="/somewhere")])
+
+
+def write_adapter(folder: Path, scale: float) -> str:
+    """A LoRA adapter for SmolLM2-135M's queries, with random weights of this size."""
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    draw, rank, width, weights = torch.Generator().manual_seed(0), 8, 576, {}
+    for layer in range(30):
+        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
+        weights[f"{name}.lora_A.weight"] = torch.randn(rank, width, generator=draw) / width**0.5
+        weights[f"{name}.lora_B.weight"] = torch.randn(width, rank, generator=draw) * scale
+    save_file(weights, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": rank, "target_modules": ["q_proj"], "bias": "none"}
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return str(folder)
+
+
+def test_a_prompt_may_name_its_adapter(engine, tmp_path):
+    idle, busy = write_adapter(tmp_path / "idle", 0.0), write_adapter(tmp_path / "busy", 1.0)
+    prompt = questions()[0]
+    llm = VllmLLM("smollm2-135m", max_model_len=512, cpu_cache_gib=1, adapters=2)
+    try:
+        bare, same, other = llm.generate([prompt._replace(adapter=adapter) for adapter in ("", idle, busy)])
+        with pytest.raises(LLMError, match="no LoRA adapter"):
+            llm.generate([prompt._replace(adapter=str(tmp_path / "nothing"))])
+    finally:
+        llm.close()
+    assert bare.logprobs == pytest.approx(engine.generate([prompt])[0].logprobs, abs=2e-3)
+    assert same.logprobs == pytest.approx(bare.logprobs, abs=2e-3)
+    assert abs(other.logprobs[0] - bare.logprobs[0]) > 0.1
 
 
 def test_bad_options_are_named_before_anything_starts():
