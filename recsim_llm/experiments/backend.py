@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from recsim_llm.errors import ConfigError
 from recsim_llm.fetch import cache_dir
@@ -13,6 +12,7 @@ from recsim_llm.llm import CachedLLM, OpenAILLM, make_llm
 from recsim_llm.llm.budget import Budget, BudgetLLM
 from recsim_llm.llm.prefix_cache import PrefixMeter
 from recsim_llm.llm.protocol import LLM
+from recsim_llm.llm.ray_backend import RayLLM
 
 _CHUNK = 512
 """Prompts between two commits to the answer cache, for one engine in this process."""
@@ -91,8 +91,7 @@ def _engine(spec: str, engines: Engines, stack: ExitStack) -> LLM:
     return llm
 
 
-def _on_ray(spec: str, engines: Engines) -> Any:
-    from recsim_llm.llm.ray_backend import RayLLM
+def _on_ray(spec: str, engines: Engines) -> RayLLM:
 
     shared = int(engines.gpus_per_replica) if engines.gpus_per_replica > 1 else 1
     return RayLLM(

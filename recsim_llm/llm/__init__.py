@@ -13,6 +13,7 @@ from recsim_llm.llm.converse import Turn, converse
 from recsim_llm.llm.models import MODELS, ModelRow, get_model, list_models, resolve_model
 from recsim_llm.llm.openai_backend import OpenAILLM
 from recsim_llm.llm.protocol import LLM, Usage
+from recsim_llm.llm.ray_backend import RayLLM
 from recsim_llm.llm.spec import parse_spec
 from recsim_llm.llm.transformers_backend import TransformersLLM
 from recsim_llm.llm.uniform import UniformLLM
@@ -24,6 +25,7 @@ __all__ = [
     "CachedLLM",
     "ModelRow",
     "OpenAILLM",
+    "RayLLM",
     "TransformersLLM",
     "Turn",
     "UniformLLM",
@@ -72,12 +74,6 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
     return llm if cache is None else CachedLLM(llm, cache)
 
 
-def _join(model: str) -> LLM:
-    from recsim_llm.llm.ray_backend import RayLLM
-
-    return RayLLM.join(model)
-
-
 def _own(model: str) -> LLM:
     module, _, function = model.partition(":")
     try:
@@ -94,7 +90,7 @@ _BACKENDS: dict[str, Callable[..., LLM]] = {
     "transformers": TransformersLLM,
     "vllm": VllmLLM,
     "openai": OpenAILLM,
-    "ray": _join,
+    "ray": lambda model: RayLLM.join(model),
     "python": _own,
     "uniform": UniformLLM,
 }
