@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,6 +95,14 @@ def test_prompts_travel_and_shared_texts_travel_once():
     columns = pack_prompts(asked)
     assert unpack_prompts(columns) == asked
     assert len(columns) < 12_000
+
+
+def test_the_example_of_a_cluster_is_one():
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    jsonschema, yaml = pytest.importorskip("jsonschema"), pytest.importorskip("yaml")
+    schema = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
+    example = Path(__file__).parents[2] / "examples" / "ray-cluster.yaml"
+    jsonschema.validate(yaml.safe_load(example.read_text("utf-8")), json.loads(schema.read_text("utf-8")))
 
 
 def test_errors_keep_their_class_and_sentence():
