@@ -63,5 +63,9 @@ class RequirementError(RecsimError):
     """A certificate does not meet what was required of it; the message names each metric."""
 
 
+class SetAsideWarning(UserWarning):
+    """A file that cannot be used was renamed, and a new one begun; the message names both."""
+
+
 class UncertifiedWarning(UserWarning):
     """An environment's population has no fidelity certificate on this machine."""

@@ -7,14 +7,18 @@ resumed run asks the model for exactly the batch that was lost.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
+import warnings
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
-from recsim_llm.errors import LLMError
+from recsim_llm.errors import LLMError, SetAsideWarning
 from recsim_llm.llm.protocol import LLM, Usage
 from recsim_llm.prompt_key import prompt_keys
 from recsim_llm.types import Completion, Prompt
@@ -35,6 +39,9 @@ _Row = tuple[bytes, str, bytes, int, int]
 class CachedLLM:
     """Asks the wrapped model only what has never been asked before.
 
+    A file of another version, or one that is no database, is set aside with a `SetAsideWarning`: it is only a cache.
+    Prompts that a model refused are not kept: another version of the server, or of the model's settings, may take them.
+
     The key is a hash of the wrapped model's name and of every field of the prompt; a sampled text is cached too, since
     its seed is part of the prompt. What is stored with choices is the distribution, so every agent still draws for
     itself. Of two processes that ask the same thing at once, the first to commit wins and both return its answer.
@@ -46,7 +53,7 @@ class CachedLLM:
             sizes so as not to split a run of prompts that share system and context.
 
     Raises:
-        LLMError: The file is damaged, or was written by another version.
+        LLMError: The file cannot be opened, made or set aside.
     """
 
     def __init__(self, llm: LLM, path: str | Path, chunk_size: int = 512) -> None:
@@ -55,7 +62,13 @@ class CachedLLM:
         self._chunk_size = chunk_size
         self._lock = threading.Lock()
         with _explained(self._path):
-            self._db = _open(self._path)
+            try:
+                self._db = _open(self._path)
+            except (_OtherVersionError, sqlite3.DatabaseError) as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise  # locked, read-only, full: nothing is wrong with the file
+                _set_aside(self._path, error)
+                self._db = _open(self._path)
 
     @property
     def name(self) -> str:
@@ -103,12 +116,13 @@ class CachedLLM:
     def _store(self, keys: list[bytes], answers: Sequence[Completion]) -> dict[bytes, Completion]:
         if len(answers) != len(keys):
             raise LLMError(f"'{self.name}' was asked {len(keys)} prompts and returned {len(answers)} completions.")
-        rows = [_row(key, answer) for key, answer in zip(keys, answers, strict=True)]
+        given = dict(zip(keys, answers, strict=True))
+        rows = [_row(key, answer) for key, answer in given.items() if not answer.refused]
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             written = self._db.executemany(_INSERT, rows).rowcount
         # Fewer rows than asked for: another process was first, and its answers are the ones that count.
-        return self._look_up(keys) if written < len(rows) else dict(zip(keys, answers, strict=True))
+        return given | self._look_up(keys) if written < len(rows) else given
 
 
 class _explained:  # noqa: N801 - reads as a statement
@@ -133,6 +147,29 @@ class _explained:  # noqa: N801 - reads as a statement
             ) from error
 
 
+class _OtherVersionError(Exception):
+    """The file was written by another version of this package."""
+
+
+def _set_aside(path: Path, reason: Exception) -> None:
+    names = (path.with_name(f"{path.name}.aside{i}") for i in count(1))
+    aside = next(name for name in names if not name.exists())
+    try:
+        for suffix in ("", "-wal", "-shm"):  # what SQLite keeps beside its file
+            with suppress(FileNotFoundError):
+                os.replace(f"{path}{suffix}", f"{aside}{suffix}")
+    except OSError as error:
+        raise LLMError(
+            f"The answer cache {path} cannot be used ({reason}), nor set aside ({error.strerror}). Delete it: it is "
+            "only a cache."
+        ) from error
+    warnings.warn(
+        f"The answer cache {path} cannot be used: {reason}. It was set aside as {aside}, and a new one was begun.",
+        SetAsideWarning,
+        stacklevel=3,
+    )
+
+
 def _open(path: Path) -> sqlite3.Connection:
     # Autocommit: transactions are begun by hand, so that one chunk is one transaction.
     db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
@@ -141,15 +178,12 @@ def _open(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous=NORMAL")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version not in {0, _VERSION}:
-            raise LLMError(
-                f"The answer cache {path} has format {version}, this version reads format {_VERSION}. "
-                "Delete it (it is only a cache) or name another file."
-            )
+            raise _OtherVersionError(f"it has format {version}, and this version reads format {_VERSION}")
         db.execute("BEGIN IMMEDIATE")
         db.execute(_CREATE)
         db.execute(f"PRAGMA user_version={_VERSION}")
         db.execute("COMMIT")
-    except (sqlite3.Error, LLMError):
+    except (sqlite3.Error, _OtherVersionError):
         db.close()
         raise
     return db

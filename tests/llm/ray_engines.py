@@ -60,3 +60,19 @@ class Broken(Slow):
 
 def missing():
     raise MissingExtraError("nowhere", "vllm", "This test")
+
+
+class DiesOnce(Slow):
+    """Kills its process over its third call; the file RECSIM_LLM_TEST_MARK names remembers that it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def generate(self, prompts):
+        self.asked += 1
+        mark = os.environ["RECSIM_LLM_TEST_MARK"]
+        if mark and self.asked == 3 and not Path(mark).exists():
+            Path(mark).touch()
+            os._exit(1)
+        return self._inner.generate(prompts)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsim_llm.errors import LLMError
+from recsim_llm.errors import LLMError, SetAsideWarning
 from recsim_llm.llm import CachedLLM, UniformLLM
 from recsim_llm.llm.cache import _chunks
 from recsim_llm.prompt_key import prompt_keys as _keys
@@ -171,18 +171,42 @@ def test_first_answer_wins(path):
 
 
 @pytest.mark.parametrize("content", [b"this is no database " * 100, b"SQLite format 3\x00" + b"\xff" * 4096])
-def test_a_damaged_file_is_named_with_the_way_out(path, content):
+def test_a_damaged_file_is_set_aside(path, content):
     path.write_bytes(content)
-    with pytest.raises(LLMError, match=r"answers\.sqlite.*Delete it"):
-        CachedLLM(UniformLLM(), path)
+    with pytest.warns(SetAsideWarning, match=r"answers\.sqlite cannot be used.*answers\.sqlite\.aside1"):
+        llm = CachedLLM(UniformLLM(), path)
+    assert len(llm.generate([ask("q")])) == 1
+    llm.close()
+    assert path.with_name("answers.sqlite.aside1").read_bytes() == content
 
 
-def test_another_format_is_named_with_the_way_out(path):
-    db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version=99")
-    db.close()
-    with pytest.raises(LLMError, match="format 99.*Delete it"):
-        CachedLLM(UniformLLM(), path)
+def test_another_format_is_set_aside_each_time_under_another_name(path):
+    for number in (1, 2):
+        path.unlink(missing_ok=True)
+        db = sqlite3.connect(path)
+        db.execute("PRAGMA user_version=99")
+        db.close()
+        with pytest.warns(SetAsideWarning, match=f"format 99.*aside{number}"):
+            CachedLLM(UniformLLM(), path).close()
+        assert path.with_name(f"answers.sqlite.aside{number}").exists()
+
+
+def test_what_a_model_refuses_is_not_kept(path):
+    class Refusing(UniformLLM):
+        def generate(self, prompts):
+            answers = super().generate(prompts)
+            return [
+                Completion("", refused="no") if "poison" in p.question else a
+                for p, a in zip(prompts, answers, strict=True)
+            ]
+
+    prompts = [ask("q"), ask("poison"), ask("r")]
+    for asked in (3, 1):
+        llm = CachedLLM(Refusing(), path)
+        answers = llm.generate(prompts)
+        assert [bool(a.refused) for a in answers] == [False, True, False]
+        assert llm.usage.calls == asked
+        llm.close()
 
 
 def test_a_missing_folder_is_explained(tmp_path):
