@@ -1,26 +1,44 @@
-"""Bytes an agent takes after 100 interactions, beside one Python object an agent with a list of dictionaries."""
+"""Bytes an agent takes, idle and after 100 interactions, beside one Python object an agent, and one Ray actor."""
 
 from __future__ import annotations
 
 import dataclasses
 import gc
+import logging
+import os
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.table import Row
-from benchmarks.world import ITEMS, folder, llm_users, people, random_pages
+from benchmarks.world import ITEMS, PreparedLLM, folder, llm_users, people, random_pages
+from recsim_llm.agents.agent_users import AgentUsers
 from recsim_llm.agents.leaving import LeaveParameters
+from recsim_llm.agents.memory.encoder import CachedEncoder, HashEncoder
+from recsim_llm.agents.persona import build_personas
+from recsim_llm.agents.population import make_population, make_society
+from recsim_llm.agents.sources import load_source, personas
 from recsim_llm.agents.statistical import StatisticalUsers
 from recsim_llm.agents.user_model import UserModel
+from recsim_llm.environments.society import Society, SocietyRules
+from recsim_llm.environments.society_env import new_society
 from recsim_llm.environments.vector import PageVectorEnv
+from recsim_llm.errors import UncertifiedWarning
+from recsim_llm.seeding import mix
 
 PAGE, PAGES = 10, 10
 
 
-def run(quick: bool) -> Iterator[Row]:
+def run(quick: bool) -> Iterator[Row | str]:
     """The slope between a small and a large population, so that what all agents share does not count."""
+    actor = _ray_actor(2 if quick else 8)
+    yield from _idle((500, 1_500) if quick else (2_000, 10_000), actor)
+    if actor is None:
+        yield "memory of a Ray actor: ray is not installed (pip install 'recsim-llm[ray]')."
     few, many = (200, 600) if quick else (2_000, 12_000)
     peer, peer_is = slope(objects, 200, 1_000), "an object an agent, a dict an interaction"
     measure = f"agent after {PAGE * PAGES} interactions, environment included, "
@@ -29,6 +47,53 @@ def run(quick: bool) -> Iterator[Row]:
     few, many = (200, 600) if quick else (1_000, 3_000)
     ours = slope(lambda n: visit(n, llm_users(stay=True)[0]), few, many)
     yield Row(f"{measure}LLM users", ours, "bytes/agent", "4,096", peer, peer_is)
+    ours = slope(lambda n: visit(n, _staying_agents()), few, many)
+    yield Row(f"{measure}agent4rec", ours, "bytes/agent", "4,096", peer, peer_is)
+
+
+def _idle(sizes: tuple[int, int], peer: float | None) -> Iterator[Row]:
+    """People nobody has met yet, and people born into a society in which nobody knows anybody."""
+    for count in sizes:
+        personas(f"synthetic:0:{count}")
+    peer_is = "a Ray actor an agent, empty" if peer else ""
+    ours = slope(_people, *sizes)
+    yield Row("idle agent of a population", ours, "bytes/agent", "1,024", peer, peer_is)
+    ours += slope(_born, *sizes)
+    yield Row("idle agent of a society, agent4rec, born and in the queue", ours, "bytes/agent", "1,024", peer, peer_is)
+
+
+def _people(count: int) -> object:
+    data, split = load_source(f"synthetic:0:{count}")
+    return build_personas(data, split.train)
+
+
+def _born(count: int) -> Society:
+    population = make_society(f"synthetic:0:{count}", "agent4rec:genres", PreparedLLM(), "none")
+    society = new_society(population, np.arange(count), SocietyRules())
+    society.begin(mix(0))
+    return society
+
+
+def _ray_actor(actors: int) -> float | None:
+    """Bytes of an actor that holds an empty agent; None where Ray is not installed."""
+    try:
+        import ray
+    except ImportError:
+        return None
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        actor: Any = ray.remote(num_cpus=0)(ObjectAgent)
+        started = [actor.remote(user) for user in range(actors)]
+        pids = ray.get([one.__ray_call__.remote(lambda _: os.getpid()) for one in started])
+        return sum(_own_bytes(pid) for pid in pids) / actors
+    finally:
+        ray.shutdown()
+
+
+def _own_bytes(pid: int) -> int:
+    """Proportional set size of a process: what it shares is divided among those who share it."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8").splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("Pss:")))
 
 
 def slope(make: Callable[[int], object], few: int, many: int) -> float:
@@ -53,13 +118,24 @@ def held(make: Callable[[int], object], count: int) -> int:
 
 def visit(count: int, users: UserModel) -> PageVectorEnv:
     """An environment whose sessions have all seen ten pages of ten items."""
-    env = PageVectorEnv(count, folder(), users, page_size=PAGE, max_pages=PAGES, autoreset_mode="disabled")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UncertifiedWarning)
+        env = PageVectorEnv(count, folder(), users, page_size=PAGE, max_pages=PAGES, autoreset_mode="disabled")
     env.reset(seed=0, options={"user": np.arange(count) % users.num_users})
     # One draw a page for everybody would let lines of memory be shared more than they are.
     for page in random_pages(count, PAGE, PAGES):
         env.step(page)
     assert env.sessions.pages_seen.min() == PAGES
     return env
+
+
+def _staying_agents() -> UserModel:
+    # The cache of an encoder is shared and bounded (65,536 texts); it would be counted as the agents' own until full.
+    encoder = CachedEncoder(HashEncoder(), kept=500)
+    users = make_population(folder(), "agent4rec:genres", PreparedLLM(), encoder).users
+    assert isinstance(users, AgentUsers)
+    users.kind.leaving = LeaveParameters(base=-100.0)
+    return users
 
 
 def _staying_statistical_users() -> StatisticalUsers:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from functools import cache
+from math import log
 from pathlib import Path
 from time import perf_counter
 
@@ -71,19 +72,31 @@ class PreparedLLM:
         self._yes_no = Completion("No", (yes, no))
         self._stay = Completion("No", (-30.0, 0.0))
         self._stars = Completion("4", (-2.303, -1.61, -1.61, -1.204, -1.61))
+        self._others: dict[tuple[int, int], Completion] = {}
         self.leave_question = ""
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Answer every prompt."""
         start = perf_counter()
         stars, yes_no = self._stars, self._yes_no
-        answers = [yes_no if len(prompt.choices) == 2 else stars for prompt in prompts]
+        answers = [
+            yes_no if len(p.choices) == 2 else stars if len(p.choices) == 5 and p.slots == 1 else self._other(p)
+            for p in prompts
+        ]
         if self.stay:
             quit_ = self.leave_question
             answers = [self._stay if p.question == quit_ else a for p, a in zip(prompts, answers, strict=True)]
         self.usage.calls += len(answers)
         self.usage.seconds += perf_counter() - start
         return answers
+
+    def _other(self, prompt: Prompt) -> Completion:
+        """A text, or any number of choices and slots, in each the first choice likeliest."""
+        size, key = len(prompt.choices), (len(prompt.choices), prompt.slots)
+        if key not in self._others:
+            slot = (log(0.8), *[log(0.2 / max(size - 1, 1))] * (size - 1)) if size else ()
+            self._others[key] = Completion("Nothing to say.", slot * prompt.slots)
+        return self._others[key]
 
 
 def llm_users(stay: bool = False) -> tuple[LLMUsers, PreparedLLM]:

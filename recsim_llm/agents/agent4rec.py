@@ -207,7 +207,7 @@ class Agent4Rec:
         nothing = PageAnswer([0.0] * len(page), [[1.0 / levels] * levels for _ in page])
         if not order:
             return nothing
-        labels = [self._texts.label(page[slot]) for slot in order]
+        labels = [self._texts.label[page[slot]] for slot in order]
         prompt = stem._replace(
             question=self._texts.page_text([page[slot] for slot in order]),
             schema=page_schema(len(order), levels),

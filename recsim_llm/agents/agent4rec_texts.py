@@ -11,6 +11,7 @@ from recsim_llm.agents.memory.protocol import Event
 from recsim_llm.agents.page_labels import numbered
 from recsim_llm.agents.page_texts import short
 from recsim_llm.agents.prompts_text import phrases, prompt_text, template
+from recsim_llm.agents.rendered import Rendered
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.types import EMPTY, Ints, Persona
 
@@ -30,6 +31,10 @@ class Agent4RecTexts:
         means: (N,) mean stars shown with an item; None to show none.
         memory_bytes: Most bytes of memories in a prompt.
         slogans: Words shown with an item, by item; filled from outside.
+
+    Attributes:
+        system, remind, reflect, taste_system, page_labels: Texts of the prompts.
+        label: Title with the year, by item.
     """
 
     def __init__(
@@ -49,18 +54,13 @@ class Agent4RecTexts:
         self.reflect = prompt_text(KIND, "reflect")
         self.taste_system = prompt_text(KIND, "taste_system")
         self.page_labels: Template = template(KIND, "page_labels")
-        self._items: dict[int, str] = {}
-        self._profiles: dict[int, tuple[str, str]] = {}
+        self.label = Rendered[int, str](lambda item: catalogue[item].label)
+        self._items = Rendered[int, str](self._item)
+        self._given = Rendered[tuple[int, float], str](self._given_line)
+        self._profiles = Rendered[int, tuple[str, str]](self._profile)
 
     def item(self, item: int) -> str:
         """The line that tells of an item."""
-        if item not in self._items:
-            found, say = self._catalogue[item], phrases(KIND)
-            genres = f", {', '.join(found.genres)}" if found.genres else ""
-            average = say["average"].substitute(mean=f"{self._means[item]:.1f}") if self._means is not None else ""
-            text = f". {short(found.description)}" if found.description else ""
-            line = say["item"].substitute(label=found.label, genres=genres, average=average, description=text)
-            self._items[item] = line
         slogan = self._slogans.get(item)
         return self._items[item] if slogan is None else f"{self._items[item]} {slogan}"
 
@@ -68,10 +68,6 @@ class Agent4RecTexts:
         """This person is from now on as described."""
         self._personas[persona.user] = persona
         self._profiles.pop(persona.user, None)
-
-    def label(self, item: int) -> str:
-        """Title with the year."""
-        return self._catalogue[item].label
 
     def query(self, page: Sequence[int]) -> str:
         """What memories a page brings up: those about its titles and genres.
@@ -94,7 +90,7 @@ class Agent4RecTexts:
         for stars in self._levels[::-1]:
             items = self._log.items[rows[self._log.values[rows] == stars]][-TITLES_A_RATING:]
             if len(items):
-                titles = "; ".join(self.label(item) for item in items.tolist())
+                titles = "; ".join(self.label[item] for item in items.tolist())
                 lines.append(phrases(KIND)["rated"].substitute(stars=f"{stars:g}", top=self._top, items=titles))
         return template(KIND, "taste").substitute(rated="\n".join(lines))
 
@@ -111,11 +107,9 @@ class Agent4RecTexts:
     def fact(self, page_number: int, page: Sequence[int], stars: Sequence[float]) -> str:
         """What happened on a page, as a factual memory."""
         say = phrases(KIND)
-        shown = [(self.label(item), given) for item, given in zip(page, stars, strict=True) if item != EMPTY]
-        watched = [
-            say["given"].substitute(item=label, stars=f"{given:g}", top=self._top) for label, given in shown if given
-        ]
-        skipped = [label for label, given in shown if not given]
+        shown = [pair for pair in zip(page, stars, strict=True) if pair[0] != EMPTY]
+        watched = [self._given[pair] for pair in shown if pair[1]]
+        skipped = [self.label[item] for item, given in shown if not given]
         parts = [say["page"].substitute(page=page_number)]
         parts += [say["watched"].substitute(items="; ".join(watched))] if watched else []
         parts += [say["skipped"].substitute(items="; ".join(skipped))] if skipped else []
@@ -125,25 +119,33 @@ class Agent4RecTexts:
         """An emotional memory from the running satisfaction: text explains behaviour, it does not decide it."""
         say = phrases(KIND)
         pleased = topic != EMPTY and stars > self._levels[len(self._levels) // 2]
-        liked = say["liked some"].substitute(items=self.label(topic)) if pleased else say["liked none"].template
+        liked = say["liked some"].substitute(items=self.label[topic]) if pleased else say["liked none"].template
         return say["satisfied" if satisfaction >= 0.5 else "unsatisfied"].substitute(page=pages, liked=liked)
 
     def context(self, user: int, tastes: str, recalled: Sequence[Event]) -> str:
         """Who the person is and what they remember; the memories take at most `memory_bytes`."""
-        rating, traits = self._profile(user)
+        rating, traits = self._profiles[user]
         memory = fit(recalled, self._memory_bytes) or phrases(KIND)["nothing"].template
         return template(KIND, "context").substitute(tastes=tastes, rating=rating, traits=traits, memory=memory)
 
-    def _profile(self, user: int) -> tuple[str, str]:
-        if user not in self._profiles:
-            persona, say = self._personas[user], phrases(KIND)
-            rating = say["rating"].substitute(mean=f"{persona.mean_rating:.1f}", top=self._top) + "\n"
-            levels = {name: getattr(persona, name) for name in ("activity", "conformity", "diversity")}
-            traits = "\n".join(say[f"{name} {level}"].template for name, level in levels.items())
-            self._profiles[user] = rating, traits
-        return self._profiles[user]
+    def _item(self, item: int) -> str:
+        found, say = self._catalogue[item], phrases(KIND)
+        genres = f", {', '.join(found.genres)}" if found.genres else ""
+        average = say["average"].substitute(mean=f"{self._means[item]:.1f}") if self._means is not None else ""
+        text = f". {short(found.description)}" if found.description else ""
+        return say["item"].substitute(label=found.label, genres=genres, average=average, description=text)
 
-    @property
+    def _given_line(self, impression: tuple[int, float]) -> str:
+        item, stars = impression
+        return phrases(KIND)["given"].substitute(item=self.label[item], stars=f"{stars:g}", top=self._top)
+
+    def _profile(self, user: int) -> tuple[str, str]:
+        persona, say = self._personas[user], phrases(KIND)
+        rating = say["rating"].substitute(mean=f"{persona.mean_rating:.1f}", top=self._top) + "\n"
+        levels = {name: getattr(persona, name) for name in ("activity", "conformity", "diversity")}
+        return rating, "\n".join(say[f"{name} {level}"].template for name, level in levels.items())
+
+    @cached_property
     def _top(self) -> str:
         return f"{self._levels[-1]:g}"
 

@@ -7,7 +7,7 @@ return a result (`llm.converse`); they do no I/O. A kind owns the memory of its 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 from recsim_llm.agents.leaving import LeaveParameters
@@ -30,7 +30,6 @@ class Agent:
         page: Pages seen in this visit.
         hour: Simulated hours since the run began.
         satisfaction: Running satisfaction of this visit, [0, 1].
-        shown: Items shown in this visit.
         topic, stars: The item watched last that it liked best, and what it gave it: what it talks about. EMPTY and 0
             before anything was watched.
     """
@@ -41,7 +40,6 @@ class Agent:
     page: int = 0
     hour: float = 0.0
     satisfaction: float = 0.5
-    shown: set[int] = field(default_factory=set)
     topic: int = EMPTY
     stars: float = 0.0
 

@@ -15,6 +15,7 @@ from recsim_llm.agents import social_turns
 from recsim_llm.agents.agent_kind import Agent, AgentKind
 from recsim_llm.agents.clock import PAGE_HOURS, WATCH_HOURS
 from recsim_llm.agents.inhabitants import Message
+from recsim_llm.agents.item_log import ItemLog
 from recsim_llm.agents.leaving import leave_probability
 from recsim_llm.agents.memory.protocol import Event
 from recsim_llm.agents.reading import AnswerCounts
@@ -43,6 +44,7 @@ class AgentUsers:
         self.num_users, self.num_items, self.rating_levels = kind.num_users, kind.num_items, kind.rating_levels
         self._social, self._activity = social, activity
         self._agents: dict[int, Agent] = {}
+        self._shown = ItemLog()
 
     @property
     def counts(self) -> AnswerCounts:
@@ -55,6 +57,7 @@ class AgentUsers:
 
     def reset(self, sessions: Ints, users: Ints, keys: Keys) -> None:
         """See `UserModel.reset`: these agents are born anew, without memories."""
+        self._shown.forget(sessions)
         self.kind.memory.forget(sessions, keys)
         born = [Agent(*row) for row in zip(sessions.tolist(), users.tolist(), keys.tolist(), strict=True)]
         self._agents |= {agent.handle: agent for agent in born}
@@ -64,7 +67,7 @@ class AgentUsers:
         """See `Inhabitants.visit`."""
         for me, hour in zip(self._at(agents), hours.tolist(), strict=True):
             me.page, me.satisfaction, me.hour = 0, 0.5, hour
-            me.shown.clear()
+        self._shown.forget(agents)
 
     def react(self, sessions: Ints, pages: Ints) -> Reaction:
         """See `UserModel.react`."""
@@ -82,7 +85,7 @@ class AgentUsers:
         """See `UserModel.observe`."""
         here, rows, stars = self._at(sessions), pages.tolist(), responses.ratings_BK.tolist()
         seen = converse(self.llm, [self.kind.observe(*row) for row in zip(here, rows, stars, strict=True)])
-        repeats = np.array([_repeats(me, page) for me, page in zip(here, rows, strict=True)], dtype=np.float64)
+        repeats = self._repeats(sessions, pages)
         self._count(here, rows, responses)
         self._remember(here, seen)
         self._remember(here, converse(self.llm, [self.kind.reflect(me) for me in here]))
@@ -163,15 +166,18 @@ class AgentUsers:
         """See `UserModel.state`."""
         agents = list(self._agents.values())
         columns = {f.name: [getattr(a, f.name) for a in agents] for f in fields(Agent)}
-        columns["shown"] = [sorted(shown) for shown in columns["shown"]]
-        return {"agents": columns, "memory": self.kind.memory.state(), "kind": self.kind.state()}
+        return {
+            "agents": columns,
+            "shown": {name: np.asarray(values).tolist() for name, values in self._shown.state().items()},
+            "memory": self.kind.memory.state(),
+            "kind": self.kind.state(),
+        }
 
     def load(self, state: State) -> None:
         """See `UserModel.load`."""
-        columns = state["agents"] | {"shown": [set(shown) for shown in state["agents"]["shown"]]}
-        names = [f.name for f in fields(Agent)]
-        rows = zip(*(columns[name] for name in names), strict=True)
+        rows = zip(*(state["agents"][f.name] for f in fields(Agent)), strict=True)
         self._agents = {agent.handle: agent for agent in (Agent(*row) for row in rows)}
+        self._shown.load(state["shown"])
         self.kind.memory.load(state["memory"])
         self.kind.load(state["kind"])
 
@@ -194,11 +200,18 @@ class AgentUsers:
         for me, page, joy, stars in zip(here, pages, pleased, responses.ratings_BK.tolist(), strict=True):
             me.satisfaction = memory * me.satisfaction + (1.0 - memory) * joy
             me.page += 1
-            me.shown.update(item for item in page if item != EMPTY)
             watched = [(given, -item) for item, given in zip(page, stars, strict=True) if given > 0]
             me.hour += PAGE_HOURS + WATCH_HOURS * len(watched)
             if watched:
                 me.stars, me.topic = max(watched)[0], -max(watched)[1]
+
+    def _repeats(self, sessions: Ints, pages: Ints) -> Floats:
+        """(B,) share of each page that was shown before in this visit; the page itself is noted as shown."""
+        real = pages != EMPTY
+        repeated = self._shown.has(sessions, pages) & real
+        self._shown.add(sessions, pages, real)
+        repeats: Floats = repeated.sum(axis=1) / np.maximum(real.sum(axis=1), 1)
+        return repeats
 
     def _remember(self, here: list[Agent], seen: list[list[Event]]) -> None:
         rows = [(me, event) for me, events in zip(here, seen, strict=True) for event in events]
@@ -206,8 +219,3 @@ class AgentUsers:
             handles = np.array([me.handle for me, _ in rows], dtype=np.int64)
             hours = np.array([me.hour for me, _ in rows], dtype=np.float64)
             self.kind.memory.add(handles, [event for _, event in rows], hours)
-
-
-def _repeats(me: Agent, page: list[int]) -> float:
-    items = [item for item in page if item != EMPTY]
-    return sum(item in me.shown for item in items) / max(len(items), 1)

@@ -1,4 +1,4 @@
-"""The page agent: a generator that asks about one page by label reads. It does no I/O and holds no client.
+"""Page agents: one generator that asks many people about their pages by label reads. It does no I/O, holds no client.
 
 For each item it asks whether the person watches it (yes, no) and how the person would rate it (1..R); after the page,
 whether the person leaves (yes, no). Items are judged one at a time after a shared context, so that the model cannot
@@ -9,45 +9,62 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
+import numpy as np
+
 from recsim_llm.agents.page_texts import PageTexts
-from recsim_llm.agents.reading import AnswerCounts, ask
-from recsim_llm.types import EMPTY, Completion, Prompt
+from recsim_llm.agents.reading import AnswerCounts
+from recsim_llm.agents.reading_rows import ask_rows
+from recsim_llm.types import EMPTY, Bools, Completion, Floats, Ints, Prompt, Reaction
 
 YES_NO = ("Yes", "No")
 """Capitalised, as chat models begin an answer: SmolLM2 gives these eight times the probability of yes and no."""
 
-PageRow = tuple[list[float], list[list[float]]]
-"""Probability of watching each of K items, and R rating probabilities for each."""
-
 
 def react(
-    context: str, page: Sequence[int], texts: PageTexts, counts: AnswerCounts
-) -> Generator[Sequence[Prompt], Sequence[Completion], PageRow]:
-    """Read one page.
+    contexts: Sequence[str], pages: Ints, texts: PageTexts, counts: AnswerCounts
+) -> Generator[Sequence[Prompt], Sequence[Completion], Reaction]:
+    """Read a page each.
 
     Args:
-        context: Who the person is and what happened on this visit (`PageTexts.context`).
-        page: K item ids; EMPTY slots are not asked about and get probability 0.
+        contexts: B texts: who the person is and what happened on this visit (`PageTexts.context`).
+        pages: (B, K) item ids; EMPTY slots are not asked about and get probability 0.
         texts: The texts.
         counts: Counters of usable and malformed answers.
-
-    Returns:
-        The user's row of a Reaction.
     """
-    system, levels = texts.system, texts.levels
-    items = [item for item in page if item != EMPTY]
-    prompts = [Prompt(system, context, texts.watch(item), YES_NO) for item in items]
-    prompts += [Prompt(system, context, texts.rate(item), levels) for item in items]
-    answers = yield from ask(prompts, texts.remind, counts)
-    asked = {item: (answers[i][0], answers[i + len(items)]) for i, item in enumerate(items)}
-    nothing = (0.0, [1.0 / len(levels)] * len(levels))
-    rows = [asked.get(item, nothing) for item in page]
-    return [watch for watch, _ in rows], [rating for _, rating in rows]
+    real = pages != EMPTY
+    answers = yield from ask_rows(_questions(contexts, pages, texts), texts.remind, counts)
+    watch, rating = np.zeros(pages.shape), np.full((*pages.shape, len(texts.levels)), 1.0 / len(texts.levels))
+    watched, rated = _places(real)
+    watch[real] = answers[watched, 0]
+    rating[real] = answers[rated, : len(texts.levels)]
+    return Reaction(watch, rating)
 
 
 def leave(
-    context: str, texts: PageTexts, counts: AnswerCounts
-) -> Generator[Sequence[Prompt], Sequence[Completion], float]:
-    """Ask whether the person leaves now; the context already tells of the page just seen."""
-    answers = yield from ask([Prompt(texts.system, context, texts.leave, YES_NO)], texts.remind, counts)
-    return answers[0][0]
+    contexts: Sequence[str], texts: PageTexts, counts: AnswerCounts
+) -> Generator[Sequence[Prompt], Sequence[Completion], Floats]:
+    """Ask each of B people whether they leave now; the contexts already tell of the page just seen."""
+    system, question = texts.system, texts.leave
+    answers = yield from ask_rows(
+        [Prompt(system, context, question, YES_NO) for context in contexts], texts.remind, counts
+    )
+    return answers[:, 0]
+
+
+def _questions(contexts: Sequence[str], pages: Ints, texts: PageTexts) -> list[Prompt]:
+    """Of each person in turn, whether they watch each item, then how they rate it."""
+    system, levels, watch, rate = texts.system, texts.levels, texts.watch, texts.rate
+    prompts: list[Prompt] = []
+    for context, page in zip(contexts, pages.tolist(), strict=True):
+        items = [item for item in page if item != EMPTY]
+        prompts += [Prompt(system, context, watch[item], YES_NO) for item in items]
+        prompts += [Prompt(system, context, rate[item], levels) for item in items]
+    return prompts
+
+
+def _places(real: Bools) -> tuple[Ints, Ints]:
+    """Where among all prompts the two about each item are, row by row of the pages."""
+    size = real.sum(axis=1)
+    first = 2 * (np.cumsum(size) - size)
+    watched: Ints = (first[:, None] + np.cumsum(real, axis=1) - 1)[real]
+    return watched, watched + np.repeat(size, size)

@@ -8,14 +8,13 @@ Small models also count along ("1 2 3 4"); for them, the same labels can be read
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from functools import cache
 from string import Template
-
-import numpy as np
 
 from recsim_llm.agents.agent_kind import PageAnswer
 from recsim_llm.agents.prompts_text import template
 from recsim_llm.agents.reading import AnswerCounts, ask
-from recsim_llm.seeding import Stream, uniforms
+from recsim_llm.seeding import Stream, mix_one
 from recsim_llm.types import EMPTY, Completion, Prompt
 
 
@@ -24,14 +23,21 @@ def listing_order(key: int, page_number: int, page: Sequence[int]) -> list[int]:
 
     Drawn by (session key, number of the page, item): neither the batch nor the slot matters.
     """
-    slots = [slot for slot, item in enumerate(page) if item != EMPTY]
-    draws = uniforms(np.uint64(key), Stream.LISTING, page_number, np.array([page[slot] for slot in slots]))
-    return [slots[i] for i in np.argsort(draws, kind="stable")]
+    draw = mix_one(key, Stream.LISTING, page_number)
+    # The upper 53 bits, as a uniform number has them; equal items keep their places.
+    draws = [(mix_one(item, key=draw) >> 11, slot) for slot, item in enumerate(page) if item != EMPTY]
+    return [slot for _, slot in sorted(draws)]
 
 
 def numbered(lines: Sequence[str]) -> str:
     """The lines with numbers from 1, as a list in a prompt."""
     return "\n".join(f"{i + 1}. {line}" for i, line in enumerate(lines))
+
+
+@cache
+def page_choices(num_levels: int) -> tuple[str, ...]:
+    """The labels of an item: "0" for passing it over, then a label a rating level."""
+    return tuple(str(level) for level in range(num_levels + 1))
 
 
 def read_page(
@@ -48,7 +54,7 @@ def read_page(
     """Ask what the person does with each item of a page: one prompt, one label an item.
 
     Args:
-        stem: System text and context; the other fields are filled in here.
+        stem: System text and context; nothing else of it is used.
         question: Asks for the labels; `$items` is the numbered list, `$count` their number, `$top` the best label.
         describe: The line that tells of an item.
         page: K item ids, EMPTY in empty slots.
@@ -64,15 +70,15 @@ def read_page(
     nothing = PageAnswer([0.0] * len(page), [[1.0 / num_levels] * num_levels for _ in page])
     if not order:
         return nothing
-    labels = tuple(str(level) for level in range(num_levels + 1))
+    labels = page_choices(num_levels)
     lines = [describe(page[slot]) for slot in order]
     if one_by_one:
         ask_one = template("page", "one_item")
         texts = [ask_one.substitute(item=line, top=labels[-1]) for line in lines]
-        prompts = [stem._replace(question=text, choices=labels) for text in texts]
+        prompts = [Prompt(stem.system, stem.context, text, labels) for text in texts]
     else:
         text = question.substitute(items=numbered(lines), count=len(order), top=labels[-1])
-        prompts = [stem._replace(question=text, choices=labels, slots=len(order))]
+        prompts = [Prompt(stem.system, stem.context, text, labels, slots=len(order))]
     answers = yield from ask(prompts, remind, counts)
     flat = [probability for answer in answers for probability in answer]
     for i, slot in enumerate(order):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 
 from recsim_llm.agents.prompts_text import phrases, prompt_text, template
+from recsim_llm.agents.rendered import Rendered
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.types import EMPTY, Item, Persona
 
@@ -20,6 +21,10 @@ class PageTexts:
         system, system_interview: Instructions shared by all agents, on a visit and in an interview.
         remind: What is added to a question asked again.
         levels: Choices of a rating question, "1" (worst) to "R" (best).
+        watch, rate: The questions whether the person watches an item and how they rate it, by item.
+        person: Who a person is, by user.
+        seen: The line about an impression, by item and stars (0 where not watched); "" for an EMPTY slot.
+        nothing: The memory of who has seen nothing yet.
     """
 
     def __init__(
@@ -28,35 +33,22 @@ class PageTexts:
         personas: Sequence[Persona] | Mapping[int, Persona],
         rating_levels: Sequence[float],
     ) -> None:
-        self._catalogue, self._personas = catalogue, personas
+        self._catalogue = catalogue
         self._top = _stars(rating_levels[-1])
         self.system = prompt_text(KIND, "system")
         self.system_interview = prompt_text(KIND, "system_interview")
         self.remind = prompt_text(KIND, "remind")
+        self.nothing = phrases(KIND)["nothing"].template
         self.levels = tuple(str(i + 1) for i in range(len(rating_levels)))
-        self._persona: dict[int, str] = {}
-        self._watch: dict[int, str] = {}
-        self._rate: dict[int, str] = {}
-        self._seen: dict[tuple[int, float], str] = {}
+        self.person = Rendered[int, str](lambda user: _render_persona(personas[user], catalogue, self._top))
+        self.watch = Rendered[int, str](self._watch_question)
+        self.rate = Rendered[int, str](self._rate_question)
+        self.seen = Rendered[tuple[int, float], str](self._seen_line)
 
     @cached_property
     def leave(self) -> str:
         """The question whether the person leaves."""
         return prompt_text(KIND, "leave")
-
-    def watch(self, item: int) -> str:
-        """The question whether the person watches an item."""
-        if item not in self._watch:
-            text = _item_text(self._catalogue[item])
-            self._watch[item] = template(KIND, "watch").substitute(item=text)
-        return self._watch[item]
-
-    def rate(self, item: int) -> str:
-        """The question how the person rates an item."""
-        if item not in self._rate:
-            text = _item_text(self._catalogue[item])
-            self._rate[item] = template(KIND, "rate").substitute(item=text, top=self.levels[-1])
-        return self._rate[item]
 
     def context(self, user: int, items: Sequence[int], stars: Sequence[float], page_size: int) -> str:
         """Who the person is and what happened on this visit.
@@ -67,36 +59,30 @@ class PageTexts:
             stars: Stars given to each, 0 where not watched.
             page_size: Impressions a page.
         """
-        return self._persona_text(user) + self._memory(items, stars, page_size)
-
-    def _persona_text(self, user: int) -> str:
-        if user not in self._persona:
-            self._persona[user] = _render_persona(self._personas[user], self._catalogue, self._top)
-        return self._persona[user]
-
-    def _memory(self, items: Sequence[int], stars: Sequence[float], page_size: int) -> str:
-        if not items:
-            return phrases(KIND)["nothing"].template
         lines = []
         for start in range(0, len(items), page_size):
-            lines.append(_page_line(start // page_size + 1))
-            # A dictionary of lines, because a template is a hundred times as slow as a look-up.
-            for key in zip(items[start : start + page_size], stars[start : start + page_size], strict=True):
-                line = self._seen.get(key)
-                lines.append(self._seen_line(*key) if line is None else line)
-        return "".join(lines).removesuffix("\n")
+            lines.append(page_line(start // page_size + 1))
+            keys = zip(items[start : start + page_size], stars[start : start + page_size], strict=True)
+            lines += [self.seen[key] for key in keys]
+        return self.person[user] + ("".join(lines).removesuffix("\n") or self.nothing)
 
-    def _seen_line(self, item: int, stars: float) -> str:
+    def _watch_question(self, item: int) -> str:
+        return template(KIND, "watch").substitute(item=_item_text(self._catalogue[item]))
+
+    def _rate_question(self, item: int) -> str:
+        return template(KIND, "rate").substitute(item=_item_text(self._catalogue[item]), top=self.levels[-1])
+
+    def _seen_line(self, impression: tuple[int, float]) -> str:
+        item, stars = impression
         if item == EMPTY:
             return ""
         phrase = phrases(KIND)["watched" if stars else "skipped"]
-        line = phrase.substitute(item=self._catalogue[item].label, stars=_stars(stars), top=self._top) + "\n"
-        self._seen[item, stars] = line
-        return line
+        return phrase.substitute(item=self._catalogue[item].label, stars=_stars(stars), top=self._top) + "\n"
 
 
 @cache
-def _page_line(page: int) -> str:
+def page_line(page: int) -> str:
+    """The line above the impressions of a page, numbered from 1."""
     return phrases(KIND)["page"].substitute(page=page) + "\n"
 
 

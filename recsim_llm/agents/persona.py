@@ -14,11 +14,14 @@ the lower level.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsim_llm.agents.log_order import user_ends, user_order
+from recsim_llm.agents.rendered import Rendered
 from recsim_llm.data.dataset import Catalogue, Dataset, Ratings
 from recsim_llm.errors import DataError
 from recsim_llm.types import Floats, Ints, Persona
@@ -90,14 +93,32 @@ def _tastes(ratings: Ratings, catalogue: Catalogue, user_means: Floats) -> Float
     return sums / (_genre_counts(ratings, catalogue.genre_matrix) + _GENRE_PRIOR)
 
 
-def _examples(ratings: Ratings, rows: Ints, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Best and worst rated item ids among one user's rows; ties go to the latest."""
-    values = ratings.values[rows]
-    order = np.lexsort((-np.arange(len(rows)), -values))
-    half = min(count, len(rows) // 2 if len(rows) > 1 else 1)
-    best = tuple(int(i) for i in ratings.items[rows[order[:half]]])
-    worst = tuple(int(i) for i in ratings.items[rows[order[::-1][:half]]]) if len(rows) > 1 else ()
-    return best, worst
+def _examples(ratings: Ratings, count: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Best and worst rated item ids of each user in turn; ties go to the latest."""
+    order = user_order(ratings)
+    rows = (np.arange(len(ratings)) if order is None else order)[::-1]
+    rows = rows[np.lexsort((-ratings.values[rows], ratings.users[rows]))]
+    # Numbers are shared, because a hundred thousand people have a million examples.
+    number = list(range(ratings.num_items)).__getitem__
+    items = ratings.items[rows].tolist()
+    ends = user_ends(ratings)
+    for end, size in zip(ends.tolist(), np.diff(ends, prepend=0).tolist(), strict=True):
+        half = min(count, size // 2 if size > 1 else 1)
+        best = tuple(map(number, items[end - size : end - size + half]))
+        yield best, tuple(map(number, items[end - half : end][::-1])) if size > 1 else ()
+
+
+def _genre_tastes(
+    tastes: Floats, names: Sequence[str], count: int
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Genres with the highest and the lowest (U, G) tastes of each user in turn, as far as they are above, below 0."""
+    order = np.argsort(-tastes, axis=1, kind="stable")
+    likes = np.minimum((tastes > 0).sum(axis=1), count).tolist()
+    dislikes = np.minimum((tastes < 0).sum(axis=1), count).tolist()
+    # Few combinations occur, and each is kept once.
+    named = Rendered[tuple[int, ...], tuple[str, ...]](lambda genres: tuple(names[genre] for genre in genres))
+    for row, liked, disliked in zip(order.tolist(), likes, dislikes, strict=True):
+        yield named[tuple(row[:liked])], named[tuple(row[::-1][:disliked])]
 
 
 def build_personas(dataset: Dataset, train: Ratings, num_genres: int = 4, num_examples: int = 4) -> tuple[Persona, ...]:
@@ -121,27 +142,23 @@ def build_personas(dataset: Dataset, train: Ratings, num_genres: int = 4, num_ex
         )
     means = np.bincount(train.users, weights=train.values, minlength=train.num_users) / counts
     trait = traits(train, dataset.catalogue)
-    tastes = _tastes(train, dataset.catalogue, means)
-    genres = dataset.catalogue.genres
-    personas = []
-    for person, rows in zip(dataset.people, train.by_user(), strict=True):
-        user = person.user
-        order = np.argsort(-tastes[user], kind="stable")
-        liked, disliked = _examples(train, rows, num_examples)
-        personas.append(
-            Persona(
-                user=user,
-                age=person.age,
-                gender=person.gender,
-                occupation=person.occupation,
-                activity=int(trait.activity[user]),
-                conformity=int(trait.conformity[user]),
-                diversity=int(trait.diversity[user]),
-                likes=tuple(genres[g] for g in order[:num_genres] if tastes[user, g] > 0),
-                dislikes=tuple(genres[g] for g in order[::-1][:num_genres] if tastes[user, g] < 0),
-                liked_items=liked,
-                disliked_items=disliked,
-                mean_rating=float(means[user]),
-            )
+    tastes = _genre_tastes(_tastes(train, dataset.catalogue, means), dataset.catalogue.genres, num_genres)
+    columns = (trait.activity.tolist(), trait.conformity.tolist(), trait.diversity.tolist(), means.tolist())
+    rows = zip(dataset.people, *columns, tastes, _examples(train, num_examples), strict=True)
+    return tuple(
+        Persona(
+            user=person.user,
+            age=person.age,
+            gender=person.gender,
+            occupation=person.occupation,
+            activity=activity,
+            conformity=conformity,
+            diversity=diversity,
+            likes=likes,
+            dislikes=dislikes,
+            liked_items=liked,
+            disliked_items=disliked,
+            mean_rating=mean,
         )
-    return tuple(personas)
+        for person, activity, conformity, diversity, mean, (likes, dislikes), (liked, disliked) in rows
+    )

@@ -11,6 +11,8 @@ from recsim_llm.types import Completion, Prompt
 MAX_REASKS = 2
 MIN_LABEL_MASS = 0.01
 """Below this total probability of all labels the model is not answering the question (a refusal, a digression)."""
+MAX_LABEL_MASS = 1.001
+"""Above this the numbers are no probabilities; what is between it and 1 is rounding."""
 
 
 @dataclass(slots=True)
@@ -48,12 +50,13 @@ def label_probabilities(prompt: Prompt, completion: Completion, counts: AnswerCo
     except (OverflowError, TypeError):
         weights = []
     size, slots = len(prompt.choices), prompt.slots
-    masses = [sum(weights[i * size : (i + 1) * size]) for i in range(slots)]
+    parts = [weights[start : start + size] for start in range(0, size * slots, size)]
+    masses = list(map(sum, parts))
     # A NaN fails both comparisons.
-    if len(weights) == size * slots and all([MIN_LABEL_MASS <= mass <= 1.001 for mass in masses]):
+    if len(weights) == size * slots and all([MIN_LABEL_MASS <= mass <= MAX_LABEL_MASS for mass in masses]):
         counts.usable += 1
         counts.label_mass += sum(masses) / slots
-        return [w / masses[i // size] for i, w in enumerate(weights)]
+        return [weight / mass for part, mass in zip(parts, masses, strict=True) for weight in part]
     counts.malformed += 1
     return None
 
@@ -70,6 +73,13 @@ def ask(
     """
     counts.asked += len(prompts)
     completions = yield prompts
+    return (yield from settle(prompts, completions, remind, counts))
+
+
+def settle(
+    prompts: Sequence[Prompt], completions: Sequence[Completion], remind: str, counts: AnswerCounts
+) -> Generator[Sequence[Prompt], Sequence[Completion], list[list[float]]]:
+    """The part of `ask` after the first answers: read them, and ask again where that is needed."""
     answers = [_read(p, c, counts) for p, c in zip(prompts, completions, strict=True)]
     for attempt in range(1, MAX_REASKS + 1):
         if None not in answers:

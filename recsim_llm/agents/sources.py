@@ -53,16 +53,20 @@ def _load(source: Source) -> tuple[Dataset, Split]:
     return replace(data, catalogue=renamed(data.catalogue, source.naming)), split
 
 
-@lru_cache(maxsize=8)
 def personas(dataset: str | Source, personas_file: str = "") -> tuple[Persona, ...]:
     """Personas of a data set's people, from the training part of the temporal split, or from a file over these.
 
     Raises:
         DataError: The file breaks a rule (`agents.persona_file.read_personas`).
     """
-    data, split = load_source(dataset)
+    return _personas(dataset if isinstance(dataset, Source) else Source(dataset), personas_file)
+
+
+@lru_cache(maxsize=8)
+def _personas(source: Source, personas_file: str) -> tuple[Persona, ...]:
+    data, split = load_source(source)
     if personas_file:
-        return read_personas(Path(personas_file), data, personas(dataset))
+        return read_personas(Path(personas_file), data, _personas(source, ""))
     return build_personas(data, split.train)
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsim_llm.agents.examination import examined
+from recsim_llm.agents.item_log import ItemLog
 from recsim_llm.agents.leaving import LeaveParameters, leave_probability
 from recsim_llm.errors import RecordingError
-from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses, State
+from recsim_llm.types import EMPTY, Floats, Ints, Keys, Reaction, Responses, State
 
 _FORMAT = 2
 
@@ -137,7 +137,8 @@ def _sigmoid(logit: Floats) -> Floats:
 class StatisticalUsers:
     """A population of statistical users (see `agents.user_model.UserModel`).
 
-    Session state is arrays, indexed by session handle: 8 bytes an impression plus 32 a session.
+    Session state is arrays, indexed by session handle: 40 bytes a session, and of who has seen a page 4 bytes an item
+    shown in this visit or watched in this life, each at most `item_log.MOST`.
     """
 
     def __init__(self, parameters: StatisticalParameters) -> None:
@@ -148,25 +149,31 @@ class StatisticalUsers:
         self._users = np.zeros(0, dtype=np.int64)
         self._pages = np.zeros(0, dtype=np.int64)
         self._satisfaction = np.zeros(0)
-        self._shown = np.zeros((0, 0), dtype=np.int32)
-        self._watched = np.zeros((0, 0), dtype=np.int32)
-        self._filled = np.zeros(0, dtype=np.int64)
+        self._shown, self._watched = ItemLog(), ItemLog()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all sessions; the parameters, which they share, not counted."""
+        alone = (self._users, self._pages, self._satisfaction)
+        return sum(array.nbytes for array in alone) + self._shown.nbytes + self._watched.nbytes
 
     def reset(self, sessions: Ints, users: Ints, keys: Keys) -> None:
         """See `UserModel.reset`; statistical users have no randomness of their own, so keys are not used."""
-        self._grow(int(sessions.max(initial=-1)) + 1, 0)
+        missing = int(sessions.max(initial=-1)) + 1 - len(self._users)
+        if missing > 0:
+            self._users, self._pages = np.pad(self._users, (0, missing)), np.pad(self._pages, (0, missing))
+            self._satisfaction = np.pad(self._satisfaction, (0, missing))
         self._users[sessions] = users
         self._pages[sessions] = 0
         self._satisfaction[sessions] = 0.5
-        self._filled[sessions] = 0
-        self._shown[sessions] = EMPTY
-        self._watched[sessions] = EMPTY
+        self._shown.forget(sessions)
+        self._watched.forget(sessions)
 
     def visit(self, sessions: Ints) -> None:
         """A further visit of the same people: fatigue is gone; what was watched before is still known."""
         self._pages[sessions] = 0
         self._satisfaction[sessions] = 0.5
-        self._shown[sessions] = EMPTY
+        self._shown.forget(sessions)
 
     def react(self, sessions: Ints, pages: Ints) -> Reaction:
         """See `UserModel.react`."""
@@ -174,14 +181,14 @@ class StatisticalUsers:
         items = np.maximum(pages, 0)
         taste = scores(self.parameters, users, items)
         watch = examined(watch_probability(self.parameters, users, items, taste), self.parameters.examination)
-        watch[self._met(self._watched, sessions, pages)] *= self.parameters.rewatch
+        watch[self._watched.has(sessions, pages)] *= self.parameters.rewatch
         watch[pages == EMPTY] = 0.0
         return Reaction(watch, rating_distribution(self.parameters, taste))
 
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
         """See `UserModel.observe`."""
         real = pages != EMPTY
-        repeats = (self._met(self._shown, sessions, pages) & real).sum(axis=1) / np.maximum(real.sum(axis=1), 1)
+        repeats = (self._shown.has(sessions, pages) & real).sum(axis=1) / np.maximum(real.sum(axis=1), 1)
         memory = self.parameters.leave.memory
         pleased = page_satisfaction(responses, self.rating_levels)
         self._satisfaction[sessions] = memory * self._satisfaction[sessions] + (1.0 - memory) * pleased
@@ -192,7 +199,9 @@ class StatisticalUsers:
             repeats,
             self.parameters.activity[self._users[sessions]],
         )
-        self._remember(sessions, pages, responses.watched_BK)
+        self._shown.add(sessions, pages, real)
+        self._watched.add(sessions, pages, responses.watched_BK & real)
+        self._pages[sessions] += 1
         return leave
 
     def state(self) -> State:
@@ -201,51 +210,16 @@ class StatisticalUsers:
             "users": self._users.copy(),
             "pages": self._pages.copy(),
             "satisfaction": self._satisfaction.copy(),
-            "shown": self._shown.copy(),
-            "watched": self._watched.copy(),
-            "filled": self._filled.copy(),
+            "shown": self._shown.state(),
+            "watched": self._watched.state(),
         }
 
     def load(self, state: State) -> None:
         """See `UserModel.load`."""
         self._users, self._pages = state["users"].copy(), state["pages"].copy()
-        self._satisfaction, self._filled = state["satisfaction"].copy(), state["filled"].copy()
-        self._shown, self._watched = state["shown"].copy(), state["watched"].copy()
-
-    def _met(self, log: NDArray[np.int32], sessions: Ints, pages: Ints) -> Bools:
-        """(B, K) whether each item stands in the sessions' rows of a log (`_shown` or `_watched`)."""
-        width = int(self._filled[sessions].max(initial=0))
-        # Column by column of transposed arrays: a comparison with three axes and `any` takes up to five times as long.
-        columns, slots = log[sessions, :width].T.copy(), pages.astype(np.int32).T.copy()
-        found = np.zeros(slots.shape, dtype=np.bool_)
-        for column in columns:
-            found |= slots == column
-        return found.T
-
-    def _remember(self, sessions: Ints, pages: Ints, watched: Bools) -> None:
-        start, size = self._filled[sessions], pages.shape[1]
-        self._grow(len(self._users), int(start.max(initial=0)) + size)
-        columns = start[:, None] + np.arange(size)
-        self._shown[sessions[:, None], columns] = pages
-        self._watched[sessions[:, None], columns] = np.where(watched, pages, EMPTY)
-        self._filled[sessions] = start + size
-        self._pages[sessions] += 1
-
-    def _grow(self, rows: int, columns: int) -> None:
-        """Make room for handles below `rows` and `columns` impressions a session; more than asked for, so amortised."""
-        old_rows, old_columns = self._shown.shape
-        if rows > old_rows:
-            extra = max(rows, min(2 * old_rows, rows + 1024)) - old_rows
-            self._users = np.pad(self._users, (0, extra))
-            self._pages = np.pad(self._pages, (0, extra))
-            self._filled = np.pad(self._filled, (0, extra))
-            self._satisfaction = np.pad(self._satisfaction, (0, extra))
-            self._shown = np.pad(self._shown, ((0, extra), (0, 0)), constant_values=EMPTY)
-            self._watched = np.pad(self._watched, ((0, extra), (0, 0)), constant_values=EMPTY)
-        if columns > old_columns:
-            extra = max(columns, old_columns * 5 // 4) - old_columns
-            self._shown = np.pad(self._shown, ((0, 0), (0, extra)), constant_values=EMPTY)
-            self._watched = np.pad(self._watched, ((0, 0), (0, extra)), constant_values=EMPTY)
+        self._satisfaction = state["satisfaction"].copy()
+        self._shown.load(state["shown"])
+        self._watched.load(state["watched"])
 
 
 def page_satisfaction(responses: Responses, rating_levels: Floats) -> Floats:

@@ -36,16 +36,23 @@ def observation_space(num_users: int, num_items: int, history_length: int, top: 
     )
 
 
-def step_info(sessions: Sessions, outcome: Outcome | None) -> dict[str, np.ndarray]:
+def step_info(sessions: Sessions, outcome: Outcome | None, rows: Ints | None = None) -> dict[str, np.ndarray]:
     """The info of B sessions, the same keys after every reset and step; arrays with a leading B.
 
-    Keys: user; items (K, EMPTY where empty); watched (K); ratings (K, stars); watch_probability (K) and
-    leave_probability, the hidden state of the user, for audits only; left; certified, whether it is known how faithful
-    the population is (docs/certificate.md).
+    Args:
+        sessions: The sessions.
+        outcome: The latest step; None after a reset.
+        rows: (B,) handles, ascending, of all who stepped at least: who is not asked about costs nothing. None: all.
+
+    Returns:
+        user; items (K, EMPTY where empty); watched (K); ratings (K, stars); watch_probability (K) and
+        leave_probability, the hidden state of the user, for audits only; left; certified, whether it is known how
+        faithful the population is (docs/certificate.md).
     """
-    B, K = len(sessions.users), sessions.rules.page_size
+    users = sessions.users if rows is None else sessions.users[rows]
+    B, K = len(users), sessions.rules.page_size
     info: dict[str, np.ndarray] = {
-        "user": sessions.users.copy(),
+        "user": users.copy(),
         "items": np.full((B, K), EMPTY, dtype=np.int64),
         "watched": np.zeros((B, K), dtype=np.bool_),
         "ratings": np.zeros((B, K)),
@@ -55,14 +62,14 @@ def step_info(sessions: Sessions, outcome: Outcome | None) -> dict[str, np.ndarr
         "certified": np.full(B, sessions.certified),
     }
     if outcome is not None:
-        rows = outcome.sessions
-        info["user"][rows] = outcome.users
-        info["items"][rows] = outcome.pages
-        info["watched"][rows] = outcome.responses.watched_BK
-        info["ratings"][rows] = outcome.responses.ratings_BK
-        info["watch_probability"][rows] = outcome.reaction.watch_BK
-        info["leave_probability"][rows] = outcome.leave
-        info["left"][rows] = outcome.left
+        at = outcome.sessions if rows is None else np.searchsorted(rows, outcome.sessions)
+        info["user"][at] = outcome.users
+        info["items"][at] = outcome.pages
+        info["watched"][at] = outcome.responses.watched_BK
+        info["ratings"][at] = outcome.responses.ratings_BK
+        info["watch_probability"][at] = outcome.reaction.watch_BK
+        info["leave_probability"][at] = outcome.leave
+        info["left"][at] = outcome.left
     return info
 
 

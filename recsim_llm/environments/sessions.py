@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recsim_llm.agents.log_order import user_ends, user_order
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.data.dataset import Ratings
 from recsim_llm.environments.rewards import RewardFunction, reward_function
@@ -77,7 +78,9 @@ class Outcome:
 
 
 class Sessions:
-    """Up to B sessions that run side by side, as arrays.
+    """Up to B sessions that run side by side, as arrays of a size that does not grow with the pages they see.
+
+    A session takes 8 bytes an impression of the history that an observation holds, and 4 bytes a slot of all its pages.
 
     Args:
         num_sessions: B.
@@ -99,15 +102,21 @@ class Sessions:
             raise ConfigError(f"page_size {rules.page_size} is larger than the catalogue ({users.num_items} items).")
         self.rules, self.user_model, self.certified = rules, users, certified
         self._reward = reward_function(rules.reward)
-        self._logged = _logged_histories(log, rules.history_length) if log is not None else None
+        self._logged = LoggedHistories(log, rules.history_length) if log is not None else None
         B, H = num_sessions, rules.history_length
         self.users = np.zeros(B, dtype=np.int64)
         self.keys = np.zeros(B, dtype=np.uint64)
         self.pages_seen = np.zeros(B, dtype=np.int64)
         self.ended = np.ones(B, dtype=np.bool_)
-        self._items = np.full((B, H), EMPTY, dtype=np.int64)
+        self._items = np.full((B, H), EMPTY, dtype=np.int32)
         self._ratings = np.zeros((B, H), dtype=np.float32)
         self._watched = np.full((B, rules.page_size * rules.max_pages), EMPTY, dtype=np.int32)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all sessions: fixed when they are made."""
+        held = (self.users, self.keys, self.pages_seen, self.ended, self._items, self._ratings, self._watched)
+        return sum(array.nbytes for array in held)
 
     def begin(self, sessions: Ints, users: Ints, keys: Keys) -> None:
         """Let users begin a session under these handles."""
@@ -118,7 +127,7 @@ class Sessions:
         if self._logged is None:
             self._items[sessions], self._ratings[sessions] = EMPTY, 0.0
         else:
-            self._items[sessions], self._ratings[sessions] = self._logged[0][users], self._logged[1][users]
+            self._items[sessions], self._ratings[sessions] = self._logged.latest(users)
         self.user_model.reset(sessions, users, keys)
 
     def begin_again(self, sessions: Ints, keys: Keys) -> None:
@@ -158,7 +167,7 @@ class Sessions:
         return {
             "user": self.users[rows, None].copy(),
             "page": self.pages_seen[rows, None].copy(),
-            "history_items": self._items[rows].copy(),
+            "history_items": self._items[rows].astype(np.int64),
             "history_ratings": self._ratings[rows].copy(),
             "history_mask": (self._items[rows] != EMPTY).astype(np.int8),
         }
@@ -237,12 +246,25 @@ def _repeated(pages: Ints) -> Bools:
     return repeated
 
 
-def _logged_histories(log: Ratings, length: int) -> tuple[Ints, NDArray[np.float32]]:
-    """(U, H) latest items of each user and their stars, newest at the end."""
-    items = np.full((log.num_users, length), EMPTY, dtype=np.int64)
-    stars = np.zeros((log.num_users, length), dtype=np.float32)
-    for user, rows in enumerate(log.by_user()):
-        if len(rows):
-            latest = rows[-length:]
-            items[user, -len(latest) :], stars[user, -len(latest) :] = log.items[latest], log.values[latest]
-    return items, stars
+class LoggedHistories:
+    """The latest logged ratings of people, looked up when they come: no table of a population is built.
+
+    Args:
+        log: The ratings.
+        length: H, how many of each person.
+    """
+
+    def __init__(self, log: Ratings, length: int) -> None:
+        self._log, self._length = log, length
+        self._rows, self._ends = user_order(log), user_ends(log)
+
+    def latest(self, users: Ints) -> tuple[Ints, NDArray[np.float32]]:
+        """(B, H) latest items of these users and their stars, newest at the end, EMPTY and 0 where there are fewer."""
+        places = self._ends[users][:, None] + np.arange(-self._length, 0)
+        starts = np.where(users > 0, self._ends[users - 1], 0)[:, None]
+        known = places >= starts
+        if not len(self._log):
+            return np.full(places.shape, EMPTY), np.zeros(places.shape, dtype=np.float32)
+        rows = np.where(known, places, 0)
+        rows = rows if self._rows is None else self._rows[rows]
+        return np.where(known, self._log.items[rows], EMPTY), np.where(known, self._log.values[rows], np.float32(0.0))

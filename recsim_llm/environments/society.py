@@ -124,7 +124,7 @@ class Society:
         self._queue: list[tuple[float, int]] = []
         self._diary: list[SocialEvent] = []
         self._plans: dict[Action, Ints] = {}
-        self._partners = np.zeros(0, dtype=np.int64)
+        self._partners = self._visitors = np.zeros(0, dtype=np.int64)
         self._sleep(members)
 
     @property
@@ -134,7 +134,9 @@ class Society:
 
     def waiting(self) -> Ints:
         """Who waits for a page, ascending user ids."""
-        return np.flatnonzero(~self.sessions.ended)
+        # Looked for among this round's visitors, so that who sleeps costs nothing.
+        waiting: Ints = self._visitors[~self.sessions.ended[self._visitors]]
+        return waiting
 
     def observation(self, agents: Ints) -> Observation:
         """What a policy may see of these agents."""
@@ -164,7 +166,7 @@ class Society:
         actions = self._decide(awake, hours)
         self._plans = {action: awake[actions == action] for action in Action}
         self._partners = self._choose_partners(self._plans[Action.CHAT])
-        visitors = awake[(actions == Action.BROWSE) | (actions == Action.SEARCH)]
+        self._visitors = visitors = awake[(actions == Action.BROWSE) | (actions == Action.SEARCH)]
         self._visit[visitors] = self._visits + np.arange(len(visitors))
         self._visits += len(visitors)
         self.sessions.begin_again(visitors, session_keys(self._base, visitors, 1 + self._wakings[visitors]))

@@ -272,7 +272,7 @@ def society_info(society: Society, agents: Ints, outcome: Outcome | None, scalar
     In the scalar environment it tells of the page just shown, whoever saw it.
     """
     told = outcome.users if scalar and outcome is not None else agents
-    info = {key: value[told] for key, value in step_info(society.sessions, outcome).items()}
+    info = step_info(society.sessions, outcome, told)
     info["waiting"] = ~society.sessions.ended[agents]
     info["round"] = np.full(len(agents), society.round, dtype=np.int64)
     info["hour"] = society.hours(agents)

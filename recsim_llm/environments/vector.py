@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -73,12 +74,21 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         single = observation_space(users.num_users, users.num_items, history_length, top)
         self.single_observation_space = cast(spaces.Space[Obs], single)
         self.single_action_space = self._single_action_space(users.num_items, page_size)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
         self._base: np.ndarray | None = None
         self._episodes = np.zeros(num_envs, dtype=np.int64)
         self.last: Outcome | None = None
         """What the latest step did, for recorders; None after a reset."""
+
+    # Made when somebody asks: a batched space holds limits for every cell of every observation, 1,800 bytes a session.
+    @cached_property
+    def observation_space(self) -> spaces.Space[Obs]:  # type: ignore[override]
+        """The space of B observations."""
+        return batch_space(self.single_observation_space, self.num_envs)
+
+    @cached_property
+    def action_space(self) -> spaces.Space[np.ndarray]:  # type: ignore[override]
+        """The space of B actions."""
+        return batch_space(self.single_action_space, self.num_envs)
 
     def _single_action_space(self, num_items: int, page_size: int) -> spaces.Space[Any]:
         return spaces.MultiDiscrete([num_items] * page_size)

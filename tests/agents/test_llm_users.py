@@ -37,7 +37,7 @@ def test_the_agent_is_a_generator_that_a_test_feeds():
     data = load_dataset("synthetic")
     texts = PageTexts(data.catalogue, personas("synthetic"), data.rating_levels)
     counts = AnswerCounts()
-    turn = page_agent.react("me", [7, EMPTY, 9], texts, counts)
+    turn = page_agent.react(["me"], np.array([[7, EMPTY, 9]]), texts, counts)
     prompts = next(turn)
     assert [p.choices for p in prompts] == [("Yes", "No")] * 2 + [("1", "2", "3", "4", "5")] * 2
     assert {(p.system, p.context) for p in prompts} == {(texts.system, "me")}
@@ -46,9 +46,9 @@ def test_the_agent_is_a_generator_that_a_test_feeds():
     answers += [Completion("5", tuple(math.log(p) for p in (0.1, 0.1, 0.1, 0.1, 0.4)))] * 2
     with pytest.raises(StopIteration) as stop:
         turn.send(answers)
-    watch, rating = stop.value.value
-    assert watch == pytest.approx([0.75, 0.0, 0.75])
-    assert rating[0] == pytest.approx([0.125, 0.125, 0.125, 0.125, 0.5])
+    reaction = stop.value.value
+    assert reaction.watch_BK[0] == pytest.approx([0.75, 0.0, 0.75])
+    assert reaction.rating_BKR[0, 0] == pytest.approx([0.125, 0.125, 0.125, 0.125, 0.5])
 
 
 def test_one_generate_a_round_for_everybody():
@@ -71,12 +71,12 @@ def test_one_generate_a_round_for_everybody():
 
 def test_memory_is_append_only_and_what_happened_is_in_it():
     users = begun(hash_choice_llm(0))
-    empty = users._context[0]
+    empty = users.contexts(HANDLES)[0]
     watched = np.array([[True, False, False]] * 3)
     users.observe(HANDLES, PAGES, Responses(watched, watched * 4.0))
-    first = users._context[0]
+    first = users.contexts(HANDLES)[0]
     users.observe(HANDLES, PAGES + 10, Responses(~watched, ~watched * 2.0))
-    second = users._context[0]
+    second = users.contexts(HANDLES)[0]
     assert second.startswith(first), "what was read before stays a prefix"
     assert first.startswith(empty.removesuffix("Nothing yet."))
     catalogue = load_dataset("synthetic").catalogue
@@ -91,7 +91,7 @@ def test_memory_is_bounded_by_construction():
     lengths = []
     for number in range(MEMORY_IMPRESSIONS):
         users.observe(HANDLES, (PAGES + 3 * number) % 500, nothing)
-        lengths.append(users._context[0].count("- "))
+        lengths.append(users.contexts(HANDLES)[0].count("- "))
     assert max(lengths) == lengths[-1] == MEMORY_IMPRESSIONS // 3 * 3
 
 
@@ -146,10 +146,10 @@ def test_half_star_scales_have_a_label_each():
     users.reset(np.array([0]), np.array([0]), NO_KEYS[:1])
     reaction = users.react(np.array([0]), np.array([[0, 1]]))
     assert reaction.rating_BKR.shape == (1, 2, 10)
-    assert "from 1 (worst) to 10 (best)" in users.texts.rate(0)
+    assert "from 1 (worst) to 10 (best)" in users.texts.rate[0]
     watched = np.array([[True, False]])
     users.observe(np.array([0]), np.array([[0, 1]]), Responses(watched, watched * 2.5))
-    assert "- Title 0: watched, rated 2.5 of 5" in users._context[0]
+    assert "- Title 0: watched, rated 2.5 of 5" in users.contexts(np.array([0]))[0]
 
 
 def test_no_titles_is_an_error_before_the_first_call():

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsim_llm.errors import ConfigError, MissingExtraError, ModelNotFoundError
 from recsim_llm.types import Floats32
 
 _WORD = re.compile(r"\w+")
 _KEPT = 1 << 16
+_AT_ONCE = 1 << 10  # texts
 
 
 class TextEncoder(Protocol):
@@ -56,36 +58,52 @@ class HashEncoder:
         if dim < 8:
             raise ConfigError(f"A hash encoder needs at least 8 dimensions, not {dim}.")
         self.name, self.dim = f"hash:{dim}", dim
-        self._features: dict[str, tuple[list[int], list[float]]] = {}
+        self._words: dict[str, int] = {}
+        # Counts are small whole numbers: a word of 32 letters has 30 trigrams. So sums are exact in any order.
+        self._counts = np.zeros((0, dim), dtype=np.int8)
 
     def encode(self, texts: Sequence[str]) -> Floats32:
         """See `TextEncoder.encode`."""
         rows = np.zeros((len(texts), self.dim), dtype=np.float32)
-        for row, text in zip(rows, texts, strict=True):
-            counts = np.zeros(self.dim, dtype=np.float64)
-            for word in _WORD.findall(text.lower()):
-                places, weights = self._features.get(word) or self._hashed(word)
-                # `add.at` would be slower for so few.
-                for place, weight in zip(places, weights, strict=True):
-                    counts[place] += weight
-            damped = np.sign(counts) * np.sqrt(np.abs(counts))
-            length = float(np.sqrt((damped * damped).sum()))
-            if length > 0:
-                row[:] = damped / length
+        for start in range(0, len(texts), _AT_ONCE):
+            rows[start : start + _AT_ONCE] = self._encode(texts[start : start + _AT_ONCE])
         return rows
 
-    def _hashed(self, word: str) -> tuple[list[int], list[float]]:
+    def _encode(self, texts: Sequence[str]) -> Floats32:
+        words = [_WORD.findall(text.lower()) for text in texts]
+        self._learn([word for one in words for word in one])
+        numbers = np.array([self._words[word] for one in words for word in one], dtype=np.int64)
+        sizes = np.array([len(one) for one in words], dtype=np.int64)
+        starts, said = np.cumsum(sizes) - sizes, sizes > 0
+        counts = np.zeros((len(texts), self.dim))
+        if said.any():
+            counts[said] = np.add.reduceat(self._counts[numbers], starts[said], axis=0, dtype=np.int64)
+        damped = np.sign(counts) * np.sqrt(np.abs(counts))
+        lengths = np.sqrt((damped * damped).sum(axis=1))[:, None]
+        result: Floats32 = np.divide(damped, lengths, out=np.zeros_like(damped), where=lengths > 0).astype(np.float32)
+        return result
+
+    def _learn(self, words: Sequence[str]) -> None:
+        """Make room for words not met lately; of more than `_KEPT` all are forgotten first."""
+        new = [word for word in dict.fromkeys(words) if word not in self._words]
+        if len(self._words) + len(new) > _KEPT:
+            self._words, self._counts = {}, self._counts[:0]
+            new = list(dict.fromkeys(words))
+        missing = len(self._words) + len(new) - len(self._counts)
+        if missing > 0:  # by doubling, as words come in small numbers
+            more = np.zeros((max(missing, len(self._counts)), self.dim), dtype=np.int8)
+            self._counts = np.concatenate([self._counts, more])
+        for word in new:
+            self._counts[len(self._words)] = self._hashed(word)
+            self._words[word] = len(self._words)
+
+    def _hashed(self, word: str) -> NDArray[np.int8]:
         padded = f"^{word[:32]}$"
-        features = [(word, 3.0)] + [(padded[i : i + 3], 1.0) for i in range(len(padded) - 2)]
-        places, weights = [], []
-        for feature, weight in features:
+        counts = np.zeros(self.dim, dtype=np.int8)
+        for feature, weight in [(word, 3)] + [(padded[i : i + 3], 1) for i in range(len(padded) - 2)]:
             value = int.from_bytes(blake2b(feature.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
-            places.append((value >> 1) % self.dim)
-            weights.append(weight if value & 1 else -weight)
-        if len(self._features) >= _KEPT:
-            self._features.clear()
-        self._features[word] = places, weights
-        return places, weights
+            counts[(value >> 1) % self.dim] += weight if value & 1 else -weight
+        return counts
 
 
 class SentenceEncoder:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recsim_llm.agents.memory.budget import cut
 from recsim_llm.agents.memory.encoder import TextEncoder
 from recsim_llm.agents.memory.protocol import Event
+from recsim_llm.agents.memory.shared_texts import SharedTexts
 from recsim_llm.types import Floats, Floats32, Ints, Keys, State
 
 KINDS = ("fact", "feeling", "insight", "heard")
@@ -49,18 +50,21 @@ class _Life:
         self.vectors: Floats32 = np.zeros((0, dim), dtype=np.float32)
         self.start = self.count = self.dropped = 0
 
-    def add(self, row: tuple[int, int, float, float], vector: Floats32, capacity: int) -> None:
+    def add(self, row: tuple[int, int, float, float], vector: Floats32, capacity: int) -> list[int]:
+        """Keep a row; return the text that was dropped for it, if any was."""
         if self.count == len(self.rows) < capacity:
             more = min(max(_FIRST_ROOM, len(self.rows)), capacity - len(self.rows))
             self.rows = np.concatenate([self.rows, np.zeros(more, dtype=_ROW)])
             self.vectors = np.concatenate([self.vectors, np.zeros((more, self.vectors.shape[1]), dtype=np.float32)])
         place = (self.start + self.count) % len(self.rows)
+        gone = self.rows["text"][place : place + 1].tolist() if self.count == len(self.rows) else []
         self.rows[place], self.vectors[place] = row, vector
-        if self.count < len(self.rows):
+        if not gone:
             self.count += 1
         else:
             self.start = (self.start + 1) % len(self.rows)
             self.dropped += 1
+        return gone
 
     def ages(self) -> Ints:
         """(count,) place of each row of the ring in the order of happening."""
@@ -71,7 +75,8 @@ class _Life:
 class StreamMemory:
     """A memory stream for a whole population (see `agents.memory.protocol.Memory`).
 
-    Vectors are arrays, 4 * D bytes an event, and 17 bytes more; texts are kept once, however many agents hold them.
+    Vectors are arrays, 4 * D bytes an event, and 17 bytes more; who remembers nothing takes no room. A text is kept
+    once, however many agents hold it, and as long as one does.
 
     Args:
         encoder: One for all agents.
@@ -90,23 +95,29 @@ class StreamMemory:
         self._encoder, self._capacity, self._max_bytes = encoder, capacity, max_bytes
         self._weights = weights or StreamWeights()
         self._lives: dict[int, _Life] = {}
-        self._texts: list[str] = []
-        self._numbers: dict[str, int] = {}
+        self._texts = SharedTexts()
 
     @property
     def dropped(self) -> int:
         """Events dropped for want of room, over all agents."""
         return sum(life.dropped for life in self._lives.values())
 
+    @property
+    def most_bytes(self) -> int:
+        """Most bytes of an agent's memory, texts counted as if they were its own."""
+        return self._capacity * (_ROW.itemsize + 4 * self._encoder.dim + self._max_bytes)
+
     def nbytes(self, agent: int) -> int:
         """Bytes of an agent's own arrays; texts, which agents share, not counted."""
-        life = self._lives[agent]
-        return life.rows.nbytes + life.vectors.nbytes
+        life = self._lives.get(agent)
+        return life.rows.nbytes + life.vectors.nbytes if life else 0
 
     def forget(self, agents: Ints, keys: Keys | None = None) -> None:
         """See `Memory.forget`; nothing is drawn here, so keys are not used."""
         for agent in agents.tolist():
-            self._lives[agent] = _Life(self._encoder.dim)
+            life = self._lives.pop(agent, None)
+            if life is not None:
+                self._texts.release(life.rows["text"][: life.count].tolist())
 
     def add(self, agents: Ints, events: Sequence[Event], hours: Floats) -> None:
         """See `Memory.add`."""
@@ -114,17 +125,17 @@ class StreamMemory:
         vectors = self._encoder.encode(texts)
         rows = zip(agents.tolist(), events, texts, vectors, hours.tolist(), strict=True)
         for agent, event, text, vector, hour in rows:
-            number = self._numbers.setdefault(text, len(self._texts))
-            if number == len(self._texts):
-                self._texts.append(text)
-            row = (number, KINDS.index(event.kind), event.importance, hour)
-            self._lives[agent].add(row, vector, self._capacity)
+            life = self._lives.get(agent)
+            if life is None:
+                life = self._lives[agent] = _Life(self._encoder.dim)
+            row = (self._texts.hold(text), KINDS.index(event.kind), event.importance, hour)
+            self._texts.release(life.add(row, vector, self._capacity))
 
     def recall(self, agents: Ints, queries: Sequence[str], hours: Floats, k: int = 5) -> list[list[Event]]:
         """See `Memory.recall`; of equals the later one counts more."""
         vectors = self._encoder.encode(queries)
         rows = zip(agents.tolist(), vectors, hours.tolist(), strict=True)
-        return [self._best(self._lives[agent], vector, hour, k) for agent, vector, hour in rows]
+        return [self._best(self._lives.get(agent), vector, hour, k) for agent, vector, hour in rows]
 
     def state(self) -> State:
         """See `Memory.state`."""
@@ -138,13 +149,11 @@ class StreamMemory:
             "counts": [life.count for life in lives],
             "dropped": [life.dropped for life in lives],
             "vectors": np.concatenate([no_vectors, *(life.vectors for life in lives)]),
-            "texts": list(self._texts),
+            "texts": self._texts.state(),
         } | {f"row_{name}": rows[name].copy() for name in _ROW.names or ()}
 
     def load(self, state: State) -> None:
         """See `Memory.load`."""
-        self._texts = list(state["texts"])
-        self._numbers = {text: number for number, text in enumerate(self._texts)}
         rows = np.zeros(len(state["row_text"]), dtype=_ROW)
         for name in _ROW.names or ():
             rows[name] = state[f"row_{name}"]
@@ -155,17 +164,20 @@ class StreamMemory:
             life.rows, life.vectors = rows[end : end + size].copy(), state["vectors"][end : end + size].copy()
             life.start, life.count, life.dropped = start, count, dropped
             end += size
+        held = [number for life in self._lives.values() for number in life.rows["text"][: life.count].tolist()]
+        self._texts = SharedTexts(state["texts"], held)
 
-    def _best(self, life: _Life, query: Floats32, hour: float, k: int) -> list[Event]:
-        if life.count == 0 or k < 1:
+    def _best(self, life: _Life | None, query: Floats32, hour: float, k: int) -> list[Event]:
+        if life is None or k < 1:
             return []
-        scores = self._scores(life, query, hour)
         ages = life.ages()
+        if life.count <= k:  # all of them, however they score
+            return self._events(life.rows[np.argsort(ages)])
+        scores = self._scores(life, query, hour)
         # Partitioning finds the k-th best in linear time; only it and what beats it are sorted.
-        bar = np.partition(scores, -k)[-k] if k < life.count else scores.min()
-        near = np.flatnonzero(scores >= bar)
+        near = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
         best = near[np.lexsort((-ages[near], -scores[near]))[:k]]
-        return [self._event(life.rows[i]) for i in best[np.argsort(ages[best])].tolist()]
+        return self._events(life.rows[best[np.argsort(ages[best])]])
 
     def _scores(self, life: _Life, query: Floats32, hour: float) -> Floats32:
         w, n = self._weights, life.count
@@ -178,5 +190,6 @@ class StreamMemory:
             scores += np.float32(w.importance) * life.rows["importance"][:n]
         return scores
 
-    def _event(self, row: Any) -> Event:
-        return Event(self._texts[int(row["text"])], float(row["importance"]), KINDS[int(row["kind"])])
+    def _events(self, rows: NDArray[Any]) -> list[Event]:
+        texts = self._texts
+        return [Event(texts[text], importance, KINDS[kind]) for text, kind, importance, _ in rows.tolist()]

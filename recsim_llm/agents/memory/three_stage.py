@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from recsim_llm.agents.memory.budget import cut
+from recsim_llm.agents.memory.budget import cut, size
 from recsim_llm.agents.memory.encoder import TextEncoder
 from recsim_llm.agents.memory.protocol import Event
 from recsim_llm.seeding import Stream, uniforms
@@ -101,6 +101,22 @@ class ThreeStageMemory:
     def dropped(self) -> int:
         """Long-term memories dropped for want of room, over all agents; forgetting is not counted."""
         return sum(life.dropped for life in self._lives.values())
+
+    @property
+    def most_bytes(self) -> int:
+        """Most bytes of vectors and texts of an agent."""
+        o = self.options
+        trace, chain = 4 * self._encoder.dim + o.max_bytes, (1 + o.promotion) * o.max_bytes
+        short = (o.short_capacity + 1) * (trace + o.promotion * o.max_bytes)
+        return short + o.long_capacity * (trace + chain)
+
+    def nbytes(self, agent: int) -> int:
+        """Bytes of vectors and texts of an agent."""
+        life = self._lives[agent]
+        texts = [text for chain in life.promoted for text in chain]
+        for trace in (*life.short, *life.long):
+            texts += [trace.event.text, *(text for _, text in trace.enhancers)]
+        return sum(map(size, texts)) + 4 * self._encoder.dim * (len(life.short) + len(life.long))
 
     def forget(self, agents: Ints, keys: Keys | None = None) -> None:
         """See `Memory.forget`."""
@@ -255,6 +271,8 @@ class ThreeStageMemory:
         for trace in moved:
             life.promoted.append([trace.event.text, *(text for _, text in trace.enhancers)])
             trace.enhancers = []
+            # Whoever never asks for them must not hold ever more of them.
+            del life.promoted[: -self.options.long_capacity]
             self._store(life, trace, hour)
 
     def _discard(self, life: _Life) -> None:

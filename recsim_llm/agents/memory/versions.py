@@ -1,4 +1,4 @@
-"""AgentCF's memory: one text that is rewritten again and again, with all earlier versions kept."""
+"""AgentCF's memory: one text that is rewritten again and again, with its earlier versions kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recsim_llm.agents.memory.budget import cut
+from recsim_llm.agents.memory.budget import cut, size
 from recsim_llm.agents.memory.encoder import TextEncoder
 from recsim_llm.agents.memory.protocol import Event
 from recsim_llm.types import Floats, Ints, Keys, State
@@ -20,11 +20,25 @@ class VersionMemory:
     Args:
         encoder: One for all agents.
         max_bytes: Longest version in UTF-8 bytes; longer ones are cut between words.
+        capacity: Most versions an agent, a limit of ours; the oldest are dropped, and counted.
+
+    Attributes:
+        dropped: Versions dropped for want of room, over all agents.
     """
 
-    def __init__(self, encoder: TextEncoder, max_bytes: int = MAX_VERSION_BYTES) -> None:
-        self._encoder, self._max_bytes = encoder, max_bytes
+    def __init__(self, encoder: TextEncoder, max_bytes: int = MAX_VERSION_BYTES, capacity: int = 1000) -> None:
+        self._encoder, self._max_bytes, self._capacity = encoder, max_bytes, capacity
         self._versions: dict[int, list[Event]] = {}
+        self.dropped = 0
+
+    @property
+    def most_bytes(self) -> int:
+        """Most bytes of the texts of an agent."""
+        return self._capacity * self._max_bytes
+
+    def nbytes(self, agent: int) -> int:
+        """Bytes of the texts of an agent."""
+        return sum(size(version.text) for version in self._versions[agent])
 
     def current(self, agents: Ints) -> list[str]:
         """The latest version of each agent, "" where there is none."""
@@ -38,7 +52,11 @@ class VersionMemory:
     def add(self, agents: Ints, events: Sequence[Event], hours: Floats) -> None:
         """See `Memory.add`: each event is a new version."""
         for agent, event in zip(agents.tolist(), events, strict=True):
-            self._versions[agent].append(event._replace(text=cut(event.text, self._max_bytes)))
+            versions = self._versions[agent]
+            versions.append(event._replace(text=cut(event.text, self._max_bytes)))
+            if len(versions) > self._capacity:
+                del versions[0]
+                self.dropped += 1
 
     def recall(self, agents: Ints, queries: Sequence[str], hours: Floats, k: int = 5) -> list[list[Event]]:
         """See `Memory.recall`: the versions nearest to the query; of equals, the later."""
@@ -52,11 +70,13 @@ class VersionMemory:
         """See `Memory.state`."""
         return {
             "agents": list(self._versions),
+            "dropped": self.dropped,
             "versions": [[list(event) for event in versions] for versions in self._versions.values()],
         }
 
     def load(self, state: State) -> None:
         """See `Memory.load`."""
+        self.dropped = state["dropped"]
         rows = zip(state["agents"], state["versions"], strict=True)
         self._versions = {agent: [Event(*event) for event in versions] for agent, versions in rows}
 
