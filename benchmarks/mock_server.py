@@ -1,24 +1,30 @@
 """An OpenAI-compatible server on 127.0.0.1 in a process of its own; it answers anything with the same label reads.
 
-The latency, in seconds, is the first part of the path: `http://127.0.0.1:PORT/0.2/v1`. Of a request only `max_tokens`
-is looked for, as a page of S labels asks for 2 S tokens, and the answer of each length is made once, so that the server
-is not what is measured. Run as `python -m benchmarks.mock_server`; it prints its address and serves until its standard
-input closes.
+The latency, in seconds, is the first part of the path: `http://127.0.0.1:PORT/0.2/v1`; behind `/vllm` in front of it
+stands a vLLM server, with batches of conversations: `http://127.0.0.1:PORT/vllm/0.2/v1`. Of a request only what decides
+the form of the answer is looked for, and each form is made once, so that the server is not what is measured. Run as
+`python -m benchmarks.mock_server`; it prints its address and serves until its standard input closes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
+from zlib import crc32
 
 _TOP = [{"token": t, "logprob": lp, "bytes": None} for t, lp in (("Yes", -0.357), ("No", -1.61), ("4", -4.0))]
 _TOP += [{"token": f" other{i}", "logprob": -6.0 - i, "bytes": None} for i in range(17)]
 _SPACE = {"token": " ", "logprob": -0.01, "bytes": None}
+_GAP = 32
+_IDS = re.compile(rb'"max_tokens":(\d+).*"logprob_token_ids":\[([^\]]*)\]')
+_ANSWERS = {"version": {"version": "0.32.0"}, "models": {"data": [{"id": "mock"}]}}
 
 
 @lru_cache(maxsize=64)
@@ -27,15 +33,40 @@ def answer_of(max_tokens: int) -> bytes:
     labels = max(1, max_tokens // 2)
     line = [{**_TOP[0], "top_logprobs": _TOP}]
     line += [{**_SPACE, "top_logprobs": [_SPACE]}, line[0]] * (labels - 1)
-    choice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": " ".join(["Yes"] * labels)},
-        "logprobs": {"content": line},
-        "finish_reason": "length",
-    }
     usage = {"prompt_tokens": 300, "completion_tokens": len(line), "total_tokens": 300 + len(line)}
     head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 0, "model": "mock"}
-    return json.dumps({**head, "choices": [choice], "usage": usage}).encode()
+    return json.dumps({**head, "choices": [_choice(0, " ".join(["Yes"] * labels), line)], "usage": usage}).encode()
+
+
+def batch_answer(body: bytes) -> bytes:
+    """What vLLM answers to a batch of label reads, field by field."""
+    found = _IDS.search(body, body.rfind(b',"max_tokens":'))
+    assert found is not None
+    return _batch_answer(body.count(b'{"role":"user",'), int(found[1]), tuple(map(int, found[2].split(b","))))
+
+
+@lru_cache(maxsize=256)
+def _batch_answer(conversations: int, max_tokens: int, ids: tuple[int, ...]) -> bytes:
+    top = [{"token": f"token_id:{each}", "logprob": -0.5 - i, "bytes": [49]} for i, each in enumerate(ids)]
+    label = {**top[0], "top_logprobs": top}
+    line = [{**label, "token": f"token_id:{_GAP}"} if place % 2 else label for place in range(max_tokens)]
+    choices = [_choice(i, "1", line) for i in range(conversations)]
+    tokens = {"prompt_tokens": 300 * conversations, "completion_tokens": max_tokens * conversations}
+    return json.dumps({"id": "chatcmpl-1", "model": "mock", "choices": choices, "usage": tokens}).encode()
+
+
+def _choice(index: int, text: str, line: list[dict[str, Any]]) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text, "refusal": None, "tool_calls": [], "reasoning": None}
+    rest = {"finish_reason": "length", "stop_reason": None, "token_ids": None}
+    return {"index": index, "message": message, "logprobs": {"content": line}, **rest}
+
+
+def tokens_of(body: bytes) -> list[int]:
+    """Words and spaces, behind one token of a prompt."""
+    asked = json.loads(body)
+    text = asked.get("prompt") or asked["messages"][-1]["content"].replace("?", "")
+    words = [_GAP if word == " " else 100 + crc32(word.encode()) % 30_000 for word in re.findall(r" |[^ ]+", text)]
+    return words if "prompt" in asked else [7, *words]
 
 
 def max_tokens_of(body: bytes) -> int:
@@ -63,9 +94,18 @@ async def serve() -> None:
     from aiohttp import web
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path.removeprefix("/vllm")
+        what = path.rpartition("/")[2]
+        if path != request.path and what in _ANSWERS:
+            return web.json_response(_ANSWERS[what])
         body = await request.read()
-        await asyncio.sleep(float(request.path.split("/", 2)[1]))
-        return web.Response(body=answer_of(max_tokens_of(body)), content_type="application/json")
+        if what == "tokenize":
+            return web.json_response({"tokens": tokens_of(body)})
+        if what not in {"completions", "batch"}:
+            raise web.HTTPNotFound
+        await asyncio.sleep(float(path.split("/", 2)[1]))
+        found = batch_answer(body) if what == "batch" else answer_of(max_tokens_of(body))
+        return web.Response(body=found, content_type="application/json")
 
     runner = web.ServerRunner(web.Server(answer))
     await runner.setup()

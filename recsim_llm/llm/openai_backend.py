@@ -1,45 +1,63 @@
 """Any OpenAI-compatible server as a language model: hundreds of requests in flight from one background thread.
 
-Decisions are label reads (one output token a label, with its log-probabilities), texts are ordinary completions. How
-requests are written and answers are read is in `openai_wire`.
+Decisions are label reads (one output token a label, with its log-probabilities), texts are ordinary completions. A
+vLLM server is recognised and asked in batches (`vllm_server`); every other is asked a prompt a request
+(`openai_wire`). Sending, retries and second copies are in `openai_transport`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from recsim_llm.errors import ConfigError, LLMError, MissingExtraError
-from recsim_llm.llm.openai_wire import BodyWriter, explain_status, has_no_quota, read_answer, retry_after_s
-from recsim_llm.llm.protocol import Usage
-from recsim_llm.seeding import uniforms
+from recsim_llm.errors import ConfigError, LLMError
+from recsim_llm.llm.converse import garbage_collection_paused
+from recsim_llm.llm.crew import Crew
+from recsim_llm.llm.hedging import Hedging
+from recsim_llm.llm.openai_transport import Call, Rejected, Transport, stop
+from recsim_llm.llm.openai_wire import BodyWriter, read_answer
+from recsim_llm.llm.protocol import Usage, no_adapters
+from recsim_llm.llm.vllm_server import BATCH, EXTRAS, VllmServer, recognise
 from recsim_llm.types import Completion, Prompt
 
-if TYPE_CHECKING:
-    import aiohttp
-
+T = TypeVar("T")
 _PUBLIC_URL = "https://api.openai.com/v1"
-_CONNECT_TRIES = 3
-_FIRST_WAIT_S = 0.25
-_LONGEST_WAIT_S = 30.0
-_RETRIED = frozenset({408, 409, 429})
+_BATCH_PROMPTS = 64
+_LEAST_BATCH = 8
+_SPREAD = 16
+_METRICS_EVERY_S = 1.0
+_CONTEXT_FREE = "Say yes."
+
+
+class _Job(NamedTuple):
+    """Prompts that go in one request, by their places in the call; several only as label reads of a vLLM server."""
+
+    places: list[int]
+    batch: bool
+    kind: str
 
 
 class OpenAILLM:
     """A model behind an OpenAI-compatible `/chat/completions`.
 
-    With choices, one token is asked for together with its `top_logprobs` likeliest alternatives. A returned token
-    counts for a choice if, stripped of white space, it is that choice or the beginning of that choice alone. A choice
-    that is not among the returned tokens gets the largest probability it can have: that of the unlikeliest returned
-    token, and no more than its share of the mass that was not returned. An answer of several slots is one request for a
-    line of labels, each one token, with white space, commas or semicolons between; of a line with other words in it
-    only the labels before them are read, so that there are too few and agents ask again.
+    A vLLM server that reads labels by token ids in batches is recognised before the first prompt, and used that way: up
+    to 64 prompts a request, exact log-probabilities of any 128 labels, no hidden reasoning.
+
+    On every other server one token is asked for together with its `top_logprobs` likeliest alternatives. A returned
+    token counts for a choice if, stripped of white space, it is that choice or the beginning of that choice alone. A
+    choice that is not among the returned tokens gets the largest probability it can have: that of the unlikeliest
+    returned token, and no more than its share of the mass that was not returned. An answer of several slots is one
+    request for a line of labels, each one token, with white space, commas or semicolons between; of a line with other
+    words in it only the labels before them are read, so that there are too few and agents ask again.
+
+    A prompt that the server rejects (status 400, 413 or 422, such as one longer than the context) is found and comes
+    back refused, and the others are answered; where the server rejects a plain question of the same form too, the form
+    is at fault, and that is an error.
 
     Works inside a running event loop (notebooks): requests run in a thread of their own, which is kept, with its
     connections, until `close` or until the object is collected. Proxies from the environment are not used.
@@ -48,11 +66,15 @@ class OpenAILLM:
         model: The model's name on the server.
         base_url: Up to and including `/v1`; default is the environment variable OPENAI_BASE_URL, else OpenAI's.
         api_key: Default is the environment variable OPENAI_API_KEY. It is sent, never logged, stored or shown.
-        concurrency: Most requests in flight.
-        timeout_s: Longest wait for one answer, in seconds, before it is asked again.
-        max_retries: How often one prompt is sent again after a timeout, a dropped connection or a status of
+        concurrency: Most requests in flight. There are 64 to begin with, of batches 8; more while they come back within
+            a second, or about as soon as ever; fewer where they wait in the server's queue.
+        timeout_s: Longest wait for one answer, in seconds, before it is asked again; a batch of 64 is given nine times
+            as long.
+        max_retries: How often one request is sent again after a timeout, a dropped connection or a status of
             408, 409, 429 or 5xx, waiting as long as the server says, else 0.25 s, 0.5 s, 1 s, ... with jitter.
-        top_logprobs: Alternatives to ask for with choices; at most 20 on most servers.
+        top_logprobs: Alternatives to ask for with choices; at most 20 on most servers. Not used with vLLM.
+        hedge: Send a request again that takes far longer than those before it, and take the first answer.
+        hedge_after_s: Never before so many seconds.
 
     Raises:
         ConfigError: No key for the public service, or a URL that is none.
@@ -69,6 +91,8 @@ class OpenAILLM:
         timeout_s: float = 60.0,
         max_retries: int = 5,
         top_logprobs: int = 20,
+        hedge: bool = True,
+        hedge_after_s: float = 0.5,
     ) -> None:
         if concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency}; it must be at least 1.")
@@ -76,32 +100,51 @@ class OpenAILLM:
         self._base_url = (base_url or os.environ.get("OPENAI_BASE_URL") or _PUBLIC_URL).rstrip("/")
         key = api_key or os.environ.get("OPENAI_API_KEY", "")
         _check_config(self._base_url, key)
-        self._model, self._concurrency, self._max_retries = model, concurrency, max_retries
+        self._model = model
         self._writer = BodyWriter(model, top_logprobs)
         self._top_logprobs = top_logprobs
-        self._loop, self._session = _start(key, concurrency, timeout_s)
-        self.close = weakref.finalize(self, _stop, self._loop, self._session)
+        self._transport = Transport(
+            self._base_url,
+            key,
+            model,
+            self.usage,
+            timeout_s=timeout_s,
+            max_retries=max_retries,
+            hedging=Hedging(hedge_after_s) if hedge else None,
+        )
+        self._singles = Crew(min(64, concurrency), min(8, concurrency), concurrency, timeout_s / 6)
+        self._batches = Crew(min(8, concurrency), 1, concurrency, timeout_s / 6)
+        self._recognised: asyncio.Task[VllmServer | None] | None = None
+        self._reads: str | None = None
+        self._forms: dict[Prompt, asyncio.Task[bool]] = {}
+        self._cached_tokens = 0
+        self._counted_at = 0.0
+        self.close = weakref.finalize(self, stop, self._transport.loop, self._transport.session)
         """Close the connections and end the thread; later calls fail."""
 
     @property
     def name(self) -> str:
-        """Identity for caches: server, model and how deep log-probabilities are read."""
-        return f"openai:{self._model}@{self._base_url}?top={self._top_logprobs}"
+        """Identity for caches: server, model, and how log-probabilities are read. Asks the server what it is, once.
+
+        Raises:
+            LLMError: The server cannot be reached, or does not serve the model.
+        """
+        if self._reads is None:
+            self._reads = f"top={self._top_logprobs}" if self._run(self._server()) is None else "labels=ids"
+        return f"openai:{self._model}@{self._base_url}?{self._reads}"
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Answer every prompt; the first failure that cannot be cured by asking again ends the call.
 
         Raises:
-            LLMError: Wrong key, unknown model, prompt too long, no log-probabilities, server unreachable or failing.
+            LLMError: Wrong key, unknown model, no log-probabilities, server unreachable or failing, or an adapter
+                is asked for.
         """
-        if not self.close.alive:
-            raise LLMError(f"This connection to {self._base_url} has been closed; make a new OpenAILLM.")
+        no_adapters(f"openai:{self._model}", prompts)
         started = time.perf_counter()
-        future = asyncio.run_coroutine_threadsafe(self._ask_all(prompts, self._max_retries), self._loop)
         try:
-            return future.result()
+            return self._run(self._ask_all(prompts))
         finally:
-            future.cancel()  # does nothing where it is done; ends the requests when the caller is interrupted
             self.usage.seconds += time.perf_counter() - started
 
     def check(self) -> None:
@@ -111,90 +154,133 @@ class OpenAILLM:
             LLMError: What is missing and what to do.
         """
         prompt = Prompt("Answer with one word.", "", "Is water wet? Answer Yes or No.", ("Yes", "No"))
-        asyncio.run_coroutine_threadsafe(self._ask_all([prompt], min(1, self._max_retries)), self._loop).result()
+        (answer,) = self._run(self._ask_all([prompt], most_retries=1))
+        if answer.refused:
+            raise LLMError(answer.refused)
 
-    async def _ask_all(self, prompts: Sequence[Prompt], max_retries: int) -> list[Completion]:
-        answers: list[Completion | None] = [None] * len(prompts)
-        queue = iter(enumerate(prompts))
-        workers = [
-            asyncio.ensure_future(self._work(queue, answers, max_retries))
-            for _ in range(min(self._concurrency, len(prompts)))
-        ]
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self.close.alive:
+            work.close()
+            raise LLMError(f"This connection to {self._base_url} has been closed; make a new OpenAILLM.")
+        future = asyncio.run_coroutine_threadsafe(work, self._transport.loop)
         try:
-            await asyncio.gather(*workers)
+            return future.result()
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            future.cancel()  # does nothing where it is done; ends the requests when the caller is interrupted
+
+    async def _server(self) -> VllmServer | None:
+        """The vLLM server there is, recognised once; what went wrong is tried again in the next call."""
+        if self._base_url == _PUBLIC_URL:
+            return None
+        if self._recognised is None or (self._recognised.done() and self._recognised.exception() is not None):
+            self._recognised = asyncio.ensure_future(
+                recognise(self._transport, self._base_url, self._model, self._writer)
+            )
+        server = await asyncio.shield(self._recognised)
+        self._writer.extras = EXTRAS if server else ""
+        return server
+
+    async def _ask_all(self, prompts: Sequence[Prompt], most_retries: int = 1_000) -> list[Completion]:
+        server = await self._server()
+        answers: list[Completion | None] = [None] * len(prompts)
+        batches, singles = _jobs(prompts, server is not None)
+
+        async def answer(job: _Job) -> None:
+            await self._answer(job, prompts, answers, server, most_retries)
+
+        with garbage_collection_paused():  # parsed answers set off collections that find nothing: a sixth of the time
+            await self._batches.work(batches, answer)
+        await self._singles.work(singles, answer)
+        if server and batches:
+            await self._count_cached(server)
         return [answer for answer in answers if answer is not None]
 
-    async def _work(
-        self, queue: Iterator[tuple[int, Prompt]], answers: list[Completion | None], max_retries: int
+    async def _answer(
+        self,
+        job: _Job,
+        prompts: Sequence[Prompt],
+        answers: list[Completion | None],
+        server: VllmServer | None,
+        most_retries: int,
     ) -> None:
-        usage = self.usage
-        for index, prompt in queue:
-            answer = await self._ask(index, prompt, max_retries)
-            answers[index] = answer
-            usage.calls += 1
-            usage.prompt_tokens += answer.prompt_tokens
-            usage.output_tokens += answer.output_tokens
+        """Fill in the answers of one job, cut up as far as is needed to find a prompt that the server rejects."""
+        asked = [prompts[place] for place in job.places]
+        outcome = await self._send(job, asked, server, most_retries)
+        if isinstance(outcome, list):
+            self.usage.calls += len(asked)
+            for place, completion in zip(job.places, outcome, strict=True):
+                answers[place] = completion
+        elif len(asked) == 1:
+            answers[job.places[0]] = await self._refused(job, asked[0], outcome.reason, server)
+        else:
+            # The longest are the likeliest to be rejected, so the shorter half mostly passes as a whole.
+            order = sorted(job.places, key=lambda place: (sum(map(len, prompts[place][:3])), place))
+            for half in (order[: len(order) // 2], order[len(order) // 2 :]):
+                await self._answer(job._replace(places=half), prompts, answers, server, most_retries)
 
-    async def _ask(self, index: int, prompt: Prompt, max_retries: int) -> Completion:
-        body = self._writer.write(prompt)
-        attempt = 0
-        while True:
-            outcome = await self._post(body)
-            if isinstance(outcome, bytes):
-                return read_answer(outcome, prompt, self._base_url)
-            if attempt >= min(max_retries, outcome.max_retries):
-                raise LLMError(f"{outcome.reason} (asked {attempt + 1} times). {outcome.advice}")
-            await asyncio.sleep(outcome.wait_s if outcome.wait_s is not None else _backoff_s(index, attempt))
-            attempt += 1
-            self.usage.retries += 1
-
-    async def _post(self, body: bytes) -> bytes | _Failure:
-        """Send one request; returns the answer or a failure worth asking again, and raises on any other."""
-        import aiohttp
-
-        try:
-            async with self._session.post(f"{self._base_url}/chat/completions", data=body) as response:
-                content = await response.read()
-                status, headers = response.status, response.headers
-        except aiohttp.ClientConnectorError as error:
-            advice = "Start the server, or correct base_url / OPENAI_BASE_URL."
-            return _Failure(f"The server {self._base_url} cannot be reached: {error.os_error}", advice, _CONNECT_TRIES)
-        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
-            reason = "did not answer in time" if isinstance(error, TimeoutError) else "dropped the connection"
-            return _Failure(f"The server {self._base_url} {reason}", "Lower concurrency or raise timeout_s.")
-        except (aiohttp.ClientError, ValueError) as error:
-            raise LLMError(f"The request to {self._base_url} could not be made: {type(error).__name__}.") from error
-        if status == 200:
+    async def _send(
+        self, job: _Job, asked: list[Prompt], server: VllmServer | None, most_retries: int
+    ) -> list[Completion] | Rejected:
+        number = job.places[0]
+        if job.batch and server:
+            labels = await server.labels(asked[0].choices, asked[0].slots)
+            body = self._writer.write_many(asked, labels.tail)
+            call = Call(BATCH, body, job.kind, len(asked))
+            content = await self._transport.send(call, number, most_retries=most_retries)
+            return content if isinstance(content, Rejected) else server.read(content, asked, labels, self.usage)
+        call = Call("/chat/completions", self._writer.write(asked[0]), job.kind)
+        content = await self._transport.send(call, number, most_retries=most_retries)
+        if isinstance(content, Rejected):
             return content
-        reason = self._without_key(explain_status(status, content, self._model, self._base_url))
-        if (status in _RETRIED or status >= 500) and not has_no_quota(status, content):
-            advice = "Lower concurrency, or look into the server's log."
-            return _Failure(reason, advice, wait_s=retry_after_s(headers.get("Retry-After")))
-        raise LLMError(reason)
+        answer, cached = read_answer(content, asked[0], self._base_url)
+        self.usage.prompt_tokens += answer.prompt_tokens
+        self.usage.output_tokens += answer.output_tokens
+        self.usage.cached_tokens += cached
+        return [answer]
 
-    def _without_key(self, text: str) -> str:
-        # Servers have been seen to quote the whole key back.
-        key = self._session.headers.get("Authorization", "").removeprefix("Bearer ")
-        return text.replace(key, "***") if key else text
+    async def _refused(self, job: _Job, prompt: Prompt, reason: str, server: VllmServer | None) -> Completion:
+        """The prompt is at fault, unless a plain question of the same form is rejected too.
+
+        Raises:
+            LLMError: It is.
+        """
+        form = prompt._replace(system="", context="", question=_CONTEXT_FREE, seed=0)
+        known = self._forms.get(form)
+        if known is None or (known.done() and known.exception() is not None):
+            self._forms[form] = asyncio.ensure_future(self._try(job, form, server))
+        if not await asyncio.shield(self._forms[form]):
+            raise LLMError(reason)
+        self.usage.calls += 1
+        self.usage.refused += 1
+        return Completion("", refused=reason)
+
+    async def _try(self, job: _Job, form: Prompt, server: VllmServer | None) -> bool:
+        return not isinstance(await self._send(job, [form], server, 1_000), Rejected)
+
+    async def _count_cached(self, server: VllmServer) -> None:
+        now = time.monotonic()
+        if now - self._counted_at >= _METRICS_EVERY_S:
+            self._counted_at = now
+            found = await server.cached_tokens()
+            self.usage.cached_tokens += max(0, found - self._cached_tokens)
+            self._cached_tokens = max(found, self._cached_tokens)
 
 
-class _Failure:
-    """A failure that may pass: why, what to do if it does not, and how often and when to try again."""
-
-    __slots__ = ("advice", "max_retries", "reason", "wait_s")
-
-    def __init__(self, reason: str, advice: str, max_retries: int = 1_000, wait_s: float | None = None) -> None:
-        self.reason, self.advice, self.max_retries, self.wait_s = reason, advice, max_retries, wait_s
-
-
-def _backoff_s(index: int, attempt: int) -> float:
-    # Jitter by prompt: what failed together must not come back together.
-    jitter = 0.5 + 0.5 * float(uniforms(index, attempt))
-    return float(min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0**attempt) * jitter)
+def _jobs(prompts: Sequence[Prompt], batched: bool) -> tuple[list[_Job], list[_Job]]:
+    """Batches of label reads of one form, in the order of the prompts and of about equal size; and single prompts."""
+    alike: dict[tuple[tuple[str, ...], int], list[int]] = {}
+    singles: list[_Job] = []
+    for place, prompt in enumerate(prompts):
+        if batched and prompt.choices:
+            alike.setdefault((prompt.choices, prompt.slots), []).append(place)
+        else:
+            singles.append(_Job([place], False, f"label*{prompt.slots}" if prompt.choices else f"{prompt.max_tokens}"))
+    batches: list[_Job] = []
+    for (_, slots), places in alike.items():
+        size = min(_BATCH_PROMPTS, max(_LEAST_BATCH, -(-len(places) // _SPREAD)))
+        kind = f"batch*{slots}"
+        batches += [_Job(places[start : start + size], True, kind) for start in range(0, len(places), size)]
+    return batches, singles
 
 
 def _check_config(base_url: str, key: str) -> None:
@@ -208,34 +294,3 @@ def _check_config(base_url: str, key: str) -> None:
             f"No API key for {_PUBLIC_URL}. Set OPENAI_API_KEY, or point OPENAI_BASE_URL (or base_url) to a server "
             "of your own, for example http://localhost:8000/v1."
         )
-
-
-def _start(key: str, concurrency: int, timeout_s: float) -> tuple[asyncio.AbstractEventLoop, aiohttp.ClientSession]:
-    try:
-        import aiohttp
-    except ImportError as error:
-        raise MissingExtraError("aiohttp", "openai", "A model behind an OpenAI-compatible server") from error
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="recsim-llm-openai", daemon=True).start()
-
-    async def session() -> aiohttp.ClientSession:
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=concurrency, ttl_dns_cache=300),
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
-        )
-
-    return loop, asyncio.run_coroutine_threadsafe(session(), loop).result()
-
-
-def _stop(loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession) -> None:
-    async def end() -> None:
-        await session.close()
-        loop.call_soon(loop.stop)
-
-    asyncio.run_coroutine_threadsafe(end(), loop).result(timeout=5)
-    while loop.is_running():
-        time.sleep(0.001)
-    loop.close()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
@@ -15,7 +18,7 @@ from recsim_llm.types import Completion, Prompt
 
 _LEAST = 1e-30
 _LONGEST_RETRY_AFTER_S = 120.0
-_MEMO = 10_000
+_MEMO = 4_096
 _SEPARATORS = " \t\r\n,;"
 
 
@@ -28,37 +31,50 @@ class BodyWriter:
     """
 
     def __init__(self, model: str, top_logprobs: int) -> None:
-        self._head = f'{{"model":{json.dumps(model)},"messages":['
+        self._head = f'{{"model":{json.dumps(model)},"messages":'
         self._top_logprobs = top_logprobs
         self._label_tail = self._labels_tail(1)
+        self._systems: dict[str, str] = {}
         self._stems: dict[tuple[str, str], str] = {}
         self._tails: dict[tuple[str, int, float, int], str] = {}
+        self.extras = ""
+        """More fields of every body, each with a comma in front."""
 
     def write(self, prompt: Prompt) -> bytes:
         """The JSON body of one `/chat/completions` request, in UTF-8."""
-        shared = prompt[:2]
-        stem = self._stems.get(shared)
-        if stem is None:
-            stem = _remember(self._stems, shared, self._stem(*shared))
         if prompt.choices:
             tail = self._label_tail if prompt.slots == 1 else self._labels_tail(prompt.slots)
         else:
             key = prompt[4:8]
             tail = self._tails.get(key) or _remember(self._tails, key, _text_tail(*key))
-        return f"{stem}{encode_basestring_ascii(prompt.question)[1:-1]}{tail}".encode()
+        return f"{self._head}{self._conversation(prompt)}{tail}{self.extras}}}".encode()
+
+    def write_many(self, prompts: Sequence[Prompt], tail: str) -> bytes:
+        """The body of one request for all of these conversations, ending in the fields of `tail`."""
+        conversations = ",".join([self._conversation(prompt) for prompt in prompts])
+        return f"{self._head}[{conversations}]{tail}{self.extras}}}".encode()
+
+    def _conversation(self, prompt: Prompt) -> str:
+        shared = prompt[:2]
+        stem = self._stems.get(shared)
+        if stem is None:
+            stem = _remember(self._stems, shared, self._stem(*shared))
+        return f'{stem}{encode_basestring_ascii(prompt.question)[1:-1]}"}}]'
 
     def _labels_tail(self, slots: int) -> str:
         # Two tokens a label of several: many tokenizers make the space one of its own, some also at the beginning.
         tokens = 1 if slots == 1 else 2 * slots
         return (
-            f'"}}],"max_tokens":{tokens},"temperature":0,"logprobs":true,'
-            f'"top_logprobs":{self._top_logprobs},"stream":false}}'
+            f',"max_tokens":{tokens},"temperature":0,"logprobs":true,"top_logprobs":{self._top_logprobs},"stream":false'
         )
 
     def _stem(self, system: str, context: str) -> str:
-        first = f'{{"role":"system","content":{json.dumps(system)}}},' if system else ""
-        opening = json.dumps(f"{context}\n" if context else "")[:-1]
-        return f'{self._head}{first}{{"role":"user","content":{opening}'
+        first = self._systems.get(system)
+        if first is None:
+            message = f'{{"role":"system","content":{json.dumps(system)}}},' if system else ""
+            first = _remember(self._systems, system, message)
+        opening = encode_basestring_ascii(f"{context}\n" if context else "")[:-1]
+        return f'[{first}{{"role":"user","content":{opening}'
 
 
 def _remember(memo: dict[Any, str], key: Any, value: str) -> str:
@@ -69,38 +85,54 @@ def _remember(memo: dict[Any, str], key: Any, value: str) -> str:
 
 
 def _text_tail(schema: str, max_tokens: int, temperature: float, seed: int) -> str:
-    tail = f'"}}],"max_tokens":{int(max_tokens)},"temperature":{float(temperature)},"stream":false'
+    tail = f',"max_tokens":{int(max_tokens)},"temperature":{float(temperature)},"stream":false'
     if temperature > 0:
         tail += f',"seed":{int(seed) % 2**31}'
     if schema:
         compact = json.dumps(json.loads(schema), separators=(",", ":"))
         answer = f'{{"name":"answer","strict":true,"schema":{compact}}}'
         tail += f',"response_format":{{"type":"json_schema","json_schema":{answer}}}'
-    return tail + "}"
+    return tail
 
 
-def read_answer(content: bytes, prompt: Prompt, server: str) -> Completion:
-    """Read the body of a successful response.
+def read_answer(content: bytes, prompt: Prompt, server: str) -> tuple[Completion, int]:
+    """Read the body of a successful response: the answer, and how many of its prompt tokens were cached.
 
     Raises:
         LLMError: It is not what the protocol promises, or log-probabilities are missing.
     """
-    try:
+    with no_surprises(server):
         answer = json.loads(content)
         choice = answer["choices"][0]
         usage = answer.get("usage") or {}
         tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-        if not prompt.choices:
-            return Completion(choice["message"]["content"] or "", (), *tokens)
-        if prompt.slots > 1:
-            return _read_slots(choice, prompt, server)._replace(prompt_tokens=tokens[0], output_tokens=tokens[1])
-        logprobs = _label_logprobs(prompt.choices, _alternatives(choice, server))
+        cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+        return _completion(choice, prompt, server)._replace(prompt_tokens=tokens[0], output_tokens=tokens[1]), cached
+
+
+@contextmanager
+def no_surprises(server: str) -> Iterator[None]:
+    """Turns what goes wrong in reading an answer into one sentence.
+
+    Raises:
+        LLMError: The answer is not what the protocol promises.
+    """
+    try:
+        yield
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise LLMError(
             f"The server {server} answered with something that is not an OpenAI chat completion "
             f"({type(error).__name__}: {error}). Check that base_url ends in /v1."
         ) from error
-    return Completion(prompt.choices[logprobs.index(max(logprobs))], logprobs, *tokens)
+
+
+def _completion(choice: dict[str, Any], prompt: Prompt, server: str) -> Completion:
+    if not prompt.choices:
+        return Completion(choice["message"]["content"] or "")
+    if prompt.slots > 1:
+        return _read_slots(choice, prompt, server)
+    logprobs = _label_logprobs(prompt.choices, _alternatives(choice, server))
+    return Completion(prompt.choices[logprobs.index(max(logprobs))], logprobs)
 
 
 def _read_slots(choice: dict[str, Any], prompt: Prompt, server: str) -> Completion:
@@ -162,6 +194,7 @@ def _label_logprobs(choices: tuple[str, ...], alternatives: list[tuple[str, floa
     return tuple([math.log(max(_LEAST, mass[index])) for index in range(len(choices))])
 
 
+@lru_cache(maxsize=4_096)
 def _match(token: str, choices: tuple[str, ...]) -> int | None:
     """The choice that a token begins: the one it equals, else the only one it is a prefix of."""
     if not token:

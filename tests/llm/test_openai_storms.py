@@ -1,0 +1,176 @@
+"""Poison prompts, hanging calls and failing ones: who is refused, who waits, and that answers stay the same."""
+
+import threading
+import time
+from collections import Counter
+from zlib import crc32
+
+import pytest
+
+pytest.importorskip("aiohttp")
+
+from mock_server import MockServer, problem
+
+from recsim_llm.errors import LLMError
+from recsim_llm.llm import OpenAILLM
+from recsim_llm.llm.hedging import Hedging
+from recsim_llm.seeding import uniforms
+from recsim_llm.types import Prompt
+
+
+def ask(question, **fields):
+    return Prompt("system", "context", question, fields.pop("choices", ("Yes", "No")), **fields)
+
+
+def answers(prompts, *, vllm, **options):
+    """Of a server that never fails."""
+    with MockServer(vllm=vllm) as server:
+        llm = OpenAILLM("m", server.url, "k", **options)
+        try:
+            return llm.generate(prompts)
+        finally:
+            llm.close()
+
+
+def poisoned(question, attempt):
+    return problem(400, "maximum context length is 8 tokens") if "poison" in question else None
+
+
+@pytest.mark.parametrize("vllm", [False, True])
+@pytest.mark.parametrize("poison", [{0}, {63}, {3, 64, 65, 199}, set(range(200))])
+def test_poison_prompts_are_refused_and_the_others_answered(vllm, poison):
+    prompts = [ask(f"q{i}" + " poison" * (i in poison)) for i in range(200)]
+    expected = answers(prompts, vllm=vllm)
+    with MockServer(vllm=vllm, fault=poisoned) as server:
+        llm = OpenAILLM("m", server.url, "k")
+        found = llm.generate(prompts)
+        llm.close()
+    for i, completion in enumerate(found):
+        if i in poison:
+            assert "maximum context length" in completion.refused
+            assert (completion.text, completion.logprobs) == ("", ())
+        else:
+            assert completion.logprobs == expected[i].logprobs
+    assert llm.usage.refused == len(poison)
+    assert llm.usage.calls == 200
+    assert llm.usage.retries == 0
+
+
+def test_one_poison_prompt_costs_few_requests():
+    with MockServer(vllm=True, fault=poisoned) as server:
+        llm = OpenAILLM("m", server.url, "k")
+        llm.generate([ask(f"q{i}" + " poison" * (i == 40)) for i in range(512)])
+        llm.close()
+    assert server.paths["/v1/chat/completions/batch"] <= 1 + 16 + 2 * 5 + 1
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_every_text_can_be_poison_too(status):
+    with MockServer(fault=lambda q, a: problem(status, "no") if "poison" in q else None) as server:
+        llm = OpenAILLM("m", server.url, "k")
+        bad, good = llm.generate([Prompt("", "", q, max_tokens=5) for q in ("poison", "fine")])
+        llm.close()
+    assert f"status {status}" in bad.refused
+    assert good.text.startswith("fine")
+
+
+@pytest.mark.parametrize("vllm", [False, True])
+def test_a_form_that_is_rejected_whatever_is_asked_is_an_error(vllm):
+    def fault(question, attempt):
+        return None if "water" in question else problem(400, "logprobs are not supported")
+
+    with MockServer(vllm=vllm, fault=fault) as server:
+        llm = OpenAILLM("m", server.url, "k")
+        with pytest.raises(LLMError, match="logprobs are not supported"):
+            llm.generate([ask(f"q{i}") for i in range(100)])
+        assert llm.usage.refused == 0
+        llm.close()
+
+
+class Storm:
+    """A share of requests hang, the first time they are seen."""
+
+    def __init__(self, hang=0.0, fail=0.0):
+        self.hang, self.fail, self.seen, self.lock = hang, fail, Counter(), threading.Lock()
+
+    def __call__(self, question, attempt):
+        key = crc32(question.encode())
+        luck = float(uniforms(key, attempt))
+        if luck < self.hang:
+            self.seen["hang"] += 1
+            return "hang"
+        if luck < self.hang + self.fail:
+            self.seen["fail"] += 1
+            return [problem(500, "oops"), problem(429, "slow down", {"Retry-After": "0.01"}), "drop"][key % 3]
+        return None
+
+
+@pytest.mark.parametrize("vllm", [False, True])
+def test_a_storm_changes_no_answer_and_costs_little_time(vllm):
+    """5 % of calls hang for 20 s, 10 % fail, and a second copy goes out after 0.1 s."""
+    prompts = [ask(f"question {i}" * 3) for i in range(4_000 if vllm else 1_000)]
+    options = {"concurrency": 32, "hedge_after_s": 0.1}
+    seconds, found = [], []
+    for storm in (None, Storm(hang=0.05, fail=0.1)):
+        with MockServer(vllm=vllm, latency_s=0.05, hang_s=20.0, fault=storm) as server:
+            llm = OpenAILLM("m", server.url, "k", **options)
+            llm.check()
+            started = time.perf_counter()
+            found.append([c.logprobs for c in llm.generate(prompts)])
+            seconds.append(time.perf_counter() - started)
+            llm.close()
+    assert storm.seen["hang"] > 0
+    assert storm.seen["fail"] > 0
+    assert found[0] == found[1]
+    assert llm.usage.hedged > 0
+    assert llm.usage.calls == 1 + len(prompts)
+    assert seconds[1] < 10.0  # no hanging call was waited for
+
+
+def test_without_hedging_a_hanging_call_is_waited_for():
+    with MockServer(hang_s=0.6, fault=lambda q, a: "hang" if q.endswith("q9") else None) as server:
+        llm = OpenAILLM("m", server.url, "k", hedge=False)
+        started = time.perf_counter()
+        llm.generate([ask(f"q{i}") for i in range(10)])
+        assert time.perf_counter() - started > 0.6
+        assert llm.usage.hedged == 0
+        llm.close()
+
+
+def test_a_copy_of_a_copy_goes_out_and_the_oldest_is_given_up():
+    with MockServer(hang_s=20.0, fault=lambda q, a: "hang" if q.endswith("q9") and a < 3 else None) as server:
+        llm = OpenAILLM("m", server.url, "k", hedge_after_s=0.05)
+        started = time.perf_counter()
+        llm.generate([ask(f"q{i}") for i in range(30)])
+        assert time.perf_counter() - started < 5
+        assert llm.usage.hedged == 3
+        llm.close()
+
+
+def test_a_server_slow_for_everybody_gets_few_second_copies():
+    with MockServer(latency_s=0.15) as server:
+        llm = OpenAILLM("m", server.url, "k", concurrency=20, hedge_after_s=0.01)
+        llm.generate([ask(f"q{i}") for i in range(200)])
+        llm.close()
+    assert llm.usage.hedged <= 2 + 20
+
+
+def test_second_copies_are_a_bounded_share():
+    hedging = Hedging(0.01)
+    for _ in range(1_000):
+        hedging.sent()
+        hedging.answered("a", 0.1)
+    assert hedging.patience_s("a") == pytest.approx(0.15)
+    assert not hedging.may_copy("a", 0.14)
+    assert not hedging.may_copy("a", 0.16, factor=2.0)
+    assert sum(hedging.may_copy("a", 0.16) for _ in range(10_000)) == 102
+
+
+def test_requests_of_an_unknown_kind_have_more_time_and_a_look_in_between():
+    hedging = Hedging(0.5)
+    assert hedging.patience_s("a") == 10.0
+    assert hedging.look_s("a", 0.0, 1.0) == 0.5
+    for _ in range(4):
+        hedging.answered("a", 0.1)
+    assert hedging.patience_s("a") == 0.5
+    assert hedging.look_s("a", 0.2, 1.0) == pytest.approx(0.3)

@@ -1,0 +1,58 @@
+"""Whole runs through bad weather: a server that fails and hangs, a copy of the model that is killed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("aiohttp")
+
+from mock_server import MockServer
+from test_openai_storms import Storm
+
+from recsim_llm.experiments.backend import Engines
+from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.replay import replay
+from recsim_llm.experiments.simulate import simulate
+
+CONFIG = SimulationConfig(
+    user_model="agent4rec:genres,items", policies=("popularity",), users=100, pages=3, page_size=4
+)
+
+
+@pytest.mark.parametrize("vllm", [False, True])
+def test_a_server_that_fails_and_hangs_changes_nothing(vllm, tmp_path, monkeypatch):
+    """10 % of calls fail, 5 % hang for 20 s."""
+    runs, seconds = [], []
+    for storm in (None, Storm(hang=0.05, fail=0.1)):
+        monkeypatch.setenv("RECSIM_LLM_HOME", str(tmp_path / f"home{len(runs)}"))
+        with MockServer(vllm=vllm, latency_s=0.02, hang_s=20.0, fault=storm) as server:
+            llm = f"openai:m?base_url={server.url}&api_key=k&hedge_after_s=0.1&concurrency=64"
+            started = time.perf_counter()
+            runs += simulate(replace(CONFIG, llm=llm), tmp_path / f"run{len(runs)}", progress=False)
+            seconds.append(time.perf_counter() - started)
+    calm, stormy = runs
+    assert storm is not None
+    assert storm.seen["fail"] > 0
+    assert stormy.trajectory_hash() == calm.trajectory_hash()
+    assert stormy.manifest.summary["llm"]["retries"] > 0
+    assert seconds[1] < 15.0, "no hanging call was waited for"
+    assert replay(stormy).trajectory_hash == calm.trajectory_hash()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_copy_of_the_model_that_is_killed_changes_nothing(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path.parent) + ":" + __file__.rpartition("/")[0])
+    runs = []
+    for engines in (Engines(), Engines("local", 2)):
+        monkeypatch.setenv("RECSIM_LLM_HOME", str(tmp_path / f"home{len(runs)}"))
+        monkeypatch.setenv("RECSIM_LLM_TEST_MARK", str(tmp_path / f"mark{len(runs)}") if engines.ray else "")
+        config = replace(CONFIG, llm="python:ray_engines:DiesOnce")
+        runs += simulate(config, tmp_path / f"run{len(runs)}", progress=False, engines=engines)
+    calm, stormy = runs
+    assert stormy.trajectory_hash() == calm.trajectory_hash()
+    assert stormy.manifest.summary["llm"]["restarts"] == 1
