@@ -23,6 +23,7 @@ from benchmarks import (
     population,
     ray_chunks,
     recall,
+    resume,
     server,
     store,
     vllm_engine,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "policies": policies.run,
     "recall": recall.run,
     "store": store.run,
+    "resume": resume.run,
     "vllm": vllm_engine.run,
     "gpu": gpu.run,
 }

@@ -96,11 +96,12 @@ def weights_line(run: Run, user_model: str) -> str:
 def estimate(config: SimulationConfig) -> None:
     """Print the most that a simulation can cost."""
     print("At most, if nobody leaves before the last page and nothing is in a cache:")
-    total_calls = total_tokens = 0
-    for policy, calls, tokens in dry_run(config):
-        print(f"  {policy:<16} {calls:>12,} LLM calls  {tokens:>15,} prompt tokens (characters / 4)")
-        total_calls, total_tokens = total_calls + calls, total_tokens + tokens
-    print(f"  {'all':<16} {total_calls:>12,} LLM calls  {total_tokens:>15,} prompt tokens; 1 output token a call")
+    estimates = list(dry_run(config))
+    for policy, calls, tokens, repeated in estimates:
+        share = f"; {repeated / tokens:.0%} from a prefix cache of a million" if tokens else ""
+        print(f"  {policy:<16} {calls:>12,} LLM calls  {tokens:>15,} prompt tokens (characters / 4){share}")
+    calls, tokens = sum(e.calls for e in estimates), sum(e.tokens for e in estimates)
+    print(f"  {'all':<16} {calls:>12,} LLM calls  {tokens:>15,} prompt tokens; 1 output token a label")
 
 
 def replay_runs(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from recsim_llm.experiments.interventions import Intervention
 from recsim_llm.experiments.simulate import arms
 from recsim_llm.experiments.trajectory import assemble, stream, wide_page
 from recsim_llm.llm import make_llm
+from recsim_llm.llm.prefix_cache import PrefixMeter
 from recsim_llm.trajectories import RecordingLLM
-from recsim_llm.types import Completion
+from recsim_llm.types import Completion, Usage
 
 
 class NobodyLeaves:
@@ -34,8 +35,24 @@ class NobodyLeaves:
         return np.zeros_like(self._users.observe(sessions, pages, responses))
 
 
-def dry_run(config: SimulationConfig) -> Iterator[tuple[str, int, int]]:
-    """The most that each policy's run can cost: yields (policy, LLM calls, prompt tokens).
+class Estimate(NamedTuple):
+    """The most that one run can cost.
+
+    Attributes:
+        policy: Name of the run.
+        calls: LLM calls.
+        tokens: Prompt tokens.
+        repeated: Of these, what a prefix cache of a million tokens would serve.
+    """
+
+    policy: str
+    calls: int = 0
+    tokens: int = 0
+    repeated: int = 0
+
+
+def dry_run(config: SimulationConfig) -> Iterator[Estimate]:
+    """The most that each policy's run can cost.
 
     The simulation is run with a model that answers everything uniformly, and nobody leaves before the last page. Tokens
     are estimated as characters / 4. Identical prompts of one round count once; answers already in a cache count.
@@ -47,20 +64,21 @@ def dry_run(config: SimulationConfig) -> Iterator[tuple[str, int, int]]:
     for name in config.policies:
         for suffix, interventions in plans.items():
             if not config.asks_llm:
-                yield f"{name}{suffix}", 0, 0
+                yield Estimate(f"{name}{suffix}")
                 continue
-            yield f"{name}{suffix}", *_dry_arm(replace(config, policies=(name,)), interventions)
+            usage = _dry_arm(replace(config, policies=(name,)), interventions)
+            yield Estimate(f"{name}{suffix}", usage.calls, usage.prompt_tokens, usage.repeated_tokens)
 
 
-def _dry_arm(config: SimulationConfig, interventions: tuple[Intervention, ...]) -> tuple[int, int]:
+def _dry_arm(config: SimulationConfig, interventions: tuple[Intervention, ...]) -> Usage:
     if config.user_model.partition(":")[0] in WRAPPERS:
         # At most: everything asked, as if no weight were 0.
         config = replace(config, user_model=inner_name(config.user_model))
-    recorder = RecordingLLM(make_llm("uniform"), dict[bytes, Completion]())
+    recorder = RecordingLLM(PrefixMeter(make_llm("uniform")), dict[bytes, Completion]())
     cast = assemble(config, recorder)
     stay = replace(cast.population, users=NobodyLeaves(cast.population.users))
     wide = replace(config, page_size=wide_page(config, interventions))
     policies = {name: fit(wide, cast.population, name) for name in policy_names(config, interventions)}
     for _ in stream(config, replace(cast, population=stay), policies, interventions):
         recorder.drain()
-    return recorder.usage.calls, recorder.usage.prompt_tokens
+    return recorder.usage

@@ -119,7 +119,7 @@ def test_a_calibration_belongs_to_its_model_prompts_and_data():
 
 
 def test_a_dry_run_of_a_hybrid_costs_at_most_the_agents_alone():
-    ((_, calls, _),) = dry_run(HYBRID)
+    ((_, calls, _, _),) = dry_run(HYBRID)
     assert calls > 0
 
 

@@ -225,11 +225,11 @@ def test_costs_are_those_of_each_run(tmp_path, monkeypatch):
 
 def test_dry_run_is_an_upper_bound(tmp_path):
     (run,) = simulate(AGENTS, tmp_path, progress=False)
-    ((policy, calls, tokens),) = list(dry_run(AGENTS))
+    ((policy, calls, tokens, _),) = list(dry_run(AGENTS))
     assert policy == "popularity"
     assert len(run.calls()) <= calls <= 12 * 4 * 7
     assert tokens > calls * 100
-    assert list(dry_run(SMALL)) == [("random", 0, 0), ("ease", 0, 0)]
+    assert list(dry_run(SMALL)) == [("random", 0, 0, 0), ("ease", 0, 0, 0)]
 
 
 def test_interview_answers_from_the_memory_of_then(tmp_path):
