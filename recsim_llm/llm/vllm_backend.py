@@ -40,6 +40,8 @@ _GIB = 1 << 30
 _CPU_KV_GIB = 8
 _CPU_BLOCK = 32
 """Tokens of a block of the prefix cache on CPU: the smallest that its kernels know. On GPU it is 16, vLLM's default."""
+_CPU_STEP = 4_096
+"""Tokens that an engine on CPU reads in one step, at least one whole prompt."""
 _MOST_LABELS = 128
 """Tokens whose log-probabilities vLLM returns for one position."""
 _MISSING_FEATURES = "This vLLM ({version}) has no `{feature}`, by which labels are read. Install vllm >= 0.32."
@@ -91,7 +93,7 @@ class VllmLLM:
         self._layout = ChatLayout(tokenizer)
         self._context_length = min(max_model_len, context_length or max_model_len)
         on_cpu, dtype = _device(vllm, dtype)
-        options: dict[str, Any] = {"block_size": _CPU_BLOCK, "enforce_eager": True} if on_cpu else {}
+        options: dict[str, Any] = _cpu_options(self._context_length) if on_cpu else {}
         options |= {"max_num_seqs": max_num_seqs} if max_num_seqs else {}
         options |= {"enable_lora": True, "max_loras": adapters, "max_lora_rank": 64} if adapters else {}
         with _start_explained(model):
@@ -239,6 +241,16 @@ def _prepare_environment(cpu_cache_gib: int | None) -> None:
         os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(cpu_cache_gib)
     else:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, min(_CPU_KV_GIB, _free_gib() // 3))))
+
+
+def _cpu_options(context_length: int) -> dict[str, Any]:
+    return {
+        "block_size": _CPU_BLOCK,
+        "enforce_eager": True,
+        # vLLM 0.32 rewinds the generator of a prompt that it reads in two steps; a CPU's cannot be, and the engine dies.
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(_CPU_STEP, context_length),
+    }
 
 
 def _free_gib() -> int:
