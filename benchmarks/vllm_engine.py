@@ -74,7 +74,7 @@ def pages_of(kind: str, people: int) -> list[list[Prompt]]:
         llm.heard.clear()
         shown = [rng.choice(users.num_items, PAGE_SIZE, replace=False) for _ in range(people)]
         env.step(np.array(shown))
-        pages.append(list(llm.heard))
+        pages.append(llm.heard[:people])  # what is asked again of a model that writes nonsense comes behind
     return pages
 
 

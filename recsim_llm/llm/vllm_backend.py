@@ -247,7 +247,7 @@ def _cpu_options(context_length: int) -> dict[str, Any]:
     return {
         "block_size": _CPU_BLOCK,
         "enforce_eager": True,
-        # vLLM 0.32 rewinds the generator of a prompt that it reads in two steps; a CPU's cannot be, and the engine dies.
+        # vLLM 0.32 rewinds the generator of a prompt that it reads in two steps: impossible on CPU, so the engine dies.
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(_CPU_STEP, context_length),
     }
