@@ -90,7 +90,7 @@ def test_a_prompt_longer_than_the_context_is_refused_and_disturbs_nobody(engine)
 
 
 def test_seeded_texts_of_many_long_prompts(engine):
-    """More tokens than one step of the engine takes: no prompt may be cut in two, as a CPU generator has no way back."""
+    """More tokens than one step takes: no prompt may be cut in two, as a CPU generator has no way back."""
     prompts = [
         Prompt(SYSTEM, f"You are person {i}. " + "This is what you remember of the visit. " * 40, "Say a word.",
                max_tokens=2, temperature=0.7, seed=i)
