@@ -15,6 +15,7 @@ from recsim_llm.agents.inhabitants import Inhabitants
 from recsim_llm.agents.kinds import AGENT_KINDS, Material
 from recsim_llm.agents.learned import Identity, Learned, find_learned
 from recsim_llm.agents.llm_users import LLMUsers
+from recsim_llm.agents.long_term_users import LongTermUsers
 from recsim_llm.agents.memory.encoder import TextEncoder, make_encoder
 from recsim_llm.agents.social_turns import SocialTexts
 from recsim_llm.agents.sources import (
@@ -129,8 +130,10 @@ def played_kind(user_model: str) -> str:
 
 
 def played_by_llm(users: UserModel) -> UserModel:
-    """The users as the language model plays them, beneath a hybrid or a calibration; others as they are."""
-    return users.inner if isinstance(users, HybridUsers | CalibratedUsers) else users
+    """The users as the language model plays them, beneath a rule of leaving, a hybrid or a calibration."""
+    while isinstance(users, LongTermUsers | HybridUsers | CalibratedUsers):
+        users = users.inner
+    return users
 
 
 def learned_identity(dataset: str | Source, user_model: str, llm_name: str) -> Identity:

@@ -12,6 +12,11 @@ def register_environments() -> None:
             vector_entry_point=f"recsim_llm.environments.vector:{name}VectorEnv",
         )
     register(
+        id="recsim_llm/LongTerm-v0",
+        entry_point="recsim_llm.environments.long_term:LongTermEnv",
+        vector_entry_point="recsim_llm.environments.long_term:LongTermVectorEnv",
+    )
+    register(
         id="recsim_llm/Society-v0",
         entry_point="recsim_llm.environments.society_env:SocietyEnv",
         vector_entry_point="recsim_llm.environments.society_env:SocietyVectorEnv",

@@ -128,7 +128,7 @@ class PageEnv(gym.Env[Obs, np.ndarray]):
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ConfigError(f"render_mode must be one of {self.metadata['render_modes']}, not '{render_mode}'.")
         self.render_mode = render_mode
-        self.population = make_population(dataset, user_model, llm)
+        self.population = self._population(dataset, user_model, llm)
         warn_if_uncertified(self.population, user_model)
         rules = PageRules(page_size, max_pages, history_length, duplicates, reward)
         users = self.population.users
@@ -141,6 +141,9 @@ class PageEnv(gym.Env[Obs, np.ndarray]):
         self._base: np.ndarray | None = None
         self._episode = 0
         self._last: Outcome | None = None
+
+    def _population(self, dataset: str, user_model: str | UserModel, llm: str | LLM | None) -> Population:
+        return make_population(dataset, user_model, llm)
 
     def _action_space(self, num_items: int, page_size: int) -> spaces.Space[Any]:
         return spaces.MultiDiscrete([num_items] * page_size)

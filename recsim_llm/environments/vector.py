@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from recsim_llm.agents.population import make_population
+from recsim_llm.agents.population import Population, make_population
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.environments.page import (
     Obs,
@@ -64,7 +64,7 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         self.num_envs = num_envs
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
-        self.population = make_population(dataset, user_model, llm)
+        self.population = self._population(dataset, user_model, llm)
         warn_if_uncertified(self.population, user_model)
         users = self.population.users
         pages = max_pages if max_episode_steps is None else min(max_pages, max_episode_steps)
@@ -89,6 +89,9 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
     def action_space(self) -> spaces.Space[np.ndarray]:  # type: ignore[override]
         """The space of B actions."""
         return batch_space(self.single_action_space, self.num_envs)
+
+    def _population(self, dataset: str, user_model: str | UserModel, llm: str | LLM | None) -> Population:
+        return make_population(dataset, user_model, llm)
 
     def _single_action_space(self, num_items: int, page_size: int) -> spaces.Space[Any]:
         return spaces.MultiDiscrete([num_items] * page_size)

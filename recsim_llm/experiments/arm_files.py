@@ -10,11 +10,15 @@ from pathlib import Path
 from recsim_llm.agents.learned import Learned, find_learned
 from recsim_llm.agents.named_users import WRAPPERS, learned_identity
 from recsim_llm.agents.population import Population, SocialPopulation
+from recsim_llm.data import Catalogue
 from recsim_llm.errors import RecordingError
+from recsim_llm.experiments.bounds import make_oracle
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.interventions import Intervention, from_json, to_json
 from recsim_llm.experiments.trajectory import Cast, switched, wide_page
-from recsim_llm.policies import load_policy, make_policy
+from recsim_llm.llm.protocol import LLM
+from recsim_llm.policies import load_policy, open_policy
+from recsim_llm.policies.oracle import Oracle
 from recsim_llm.policies.protocol import FittedPolicy
 
 PLAN = "interventions.json"
@@ -22,12 +26,12 @@ LEARNED = "learned"
 
 
 def fit_missing(
-    config: SimulationConfig, cast: Cast, interventions: Sequence[Intervention], folder: Path
+    config: SimulationConfig, cast: Cast, interventions: Sequence[Intervention], folder: Path, llm: LLM | None = None
 ) -> dict[str, FittedPolicy]:
     """The policies that this run needs and its folder does not hold yet, fitted."""
     wide = replace(config, page_size=wide_page(config, interventions))
     names = [name for name in policy_names(config, interventions) if not policy_path(folder, name, config).exists()]
-    return {policy_path(folder, name, config).name: fit(wide, cast.population, name) for name in names}
+    return {policy_path(folder, name, config).name: fit(wide, cast.population, name, llm) for name in names}
 
 
 def policy_names(config: SimulationConfig, interventions: Sequence[Intervention]) -> list[str]:
@@ -35,9 +39,13 @@ def policy_names(config: SimulationConfig, interventions: Sequence[Intervention]
     return list(dict.fromkeys([config.policies[0], *switched(interventions)]))
 
 
-def fit(config: SimulationConfig, population: Population | SocialPopulation, name: str) -> FittedPolicy:
-    """Fit a policy to what the platform already holds."""
-    return make_policy(name, population.log, population.dataset.catalogue, config.page_size, config.seed)
+def fit(
+    config: SimulationConfig, population: Population | SocialPopulation, policy: str, llm: LLM | None = None
+) -> FittedPolicy:
+    """Fit a policy to what the platform already holds, or read the file of a fitted one."""
+    if policy == Oracle.name and isinstance(population, Population):
+        return make_oracle(population, config.page_size)
+    return open_policy(policy, population.log, population.dataset.catalogue, config.page_size, config.seed, llm)
 
 
 def policy_path(folder: Path, name: str, config: SimulationConfig) -> Path:
@@ -54,11 +62,15 @@ def save_policies(folder: Path, fitted: Mapping[str, FittedPolicy]) -> None:
 
 
 def load_policies(
-    folder: Path, config: SimulationConfig, interventions: Sequence[Intervention]
+    folder: Path,
+    config: SimulationConfig,
+    interventions: Sequence[Intervention],
+    catalogue: Catalogue,
+    llm: LLM | None = None,
 ) -> dict[str, FittedPolicy]:
     """A run's policies, always read from their files, so that a resumed run has the very same ones."""
     names = policy_names(config, interventions)
-    return {name: load_policy(policy_path(folder, name, config)) for name in names}
+    return {name: load_policy(policy_path(folder, name, config), catalogue, llm) for name in names}
 
 
 def learned_of(config: SimulationConfig, llm_name: str, folder: Path) -> Learned | None:

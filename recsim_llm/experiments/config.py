@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import tyro
 
+from recsim_llm.agents.long_term import rule_of
 from recsim_llm.agents.named_users import check_user_model, uses_llm
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.policies import POLICIES
+from recsim_llm.policies import asks_llm, check_policy
 from recsim_llm.trajectories import Run
 
 DEFAULT_LLM = "transformers:smollm2-135m"
@@ -29,7 +30,12 @@ class SimulationConfig:
             Options go behind a colon: 'hybrid:agent4rec:items', 'agentcf:FOLDER' (docs/agents, docs/hybrid.md).
         llm: Backend of LLM users: transformers:NAME_OR_FOLDER, openai:MODEL, or uniform (a stand-in); default for them:
             transformers:smollm2-135m.
-        policies: Policies to compare; each gets its own run over the same users and the same random numbers.
+        policies: Policies to compare; each gets its own run over the same users and the same random numbers. A name, a
+            name with options ('ease?reg=100'), or the file of a trained policy (docs/policies.md).
+        policy_llm: Backend of policies that ask a language model; default: that of the users, or
+            transformers:smollm2-135m.
+        quit: '' for people who leave of their own accord; 'window' for BiLLP's setting, in which everything shown is
+            taken up and people leave by a rule ('window?nearest=0.2&ratings=sampled'; docs/long_term.md).
         users: How many people visit, one session each; with rounds, how many live in the society.
         pages: Pages after which a session is cut off.
         page_size: Items a page.
@@ -60,6 +66,8 @@ class SimulationConfig:
     interventions: str = ""
     encoder: str = "hash"
     personas: str = ""
+    policy_llm: str = ""
+    quit: str = ""
 
     def check(self) -> None:
         """Refuse what cannot work.
@@ -70,9 +78,13 @@ class SimulationConfig:
             ConfigError: No such user model or policy, or a number out of range.
         """
         check_user_model(self.chosen.user_model)
-        unknown = [name for name in self.policies if name not in POLICIES]
-        if unknown or not self.policies:
-            raise ConfigError(f"There is no policy {', '.join(unknown)!r}. Policies: {', '.join(POLICIES)}.")
+        labels = [check_policy(policy).label for policy in self.policies]
+        if not labels or len(set(labels)) < len(labels):
+            raise ConfigError(f"Name at least one policy, and none twice; got {', '.join(labels) or 'none'}.")
+        if self.quit:
+            rule_of(self.quit)
+            if self.rounds:
+                raise ConfigError("In a society people leave of their own accord: drop --quit, or --rounds.")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}.")
         if self.rounds < 0:
@@ -87,10 +99,16 @@ class SimulationConfig:
         return uses_llm(self.chosen.user_model)
 
     @property
+    def policies_ask_llm(self) -> bool:
+        """Whether a policy asks a language model."""
+        return any(asks_llm(policy) for policy in self.policies)
+
+    @property
     def chosen(self) -> SimulationConfig:
-        """The same config with user model and language model named."""
+        """The same config with user model and language models named."""
         user_model, llm = chosen_model(self.user_model, self.llm)
-        return replace(self, user_model=user_model, llm=llm)
+        policy_llm = (self.policy_llm or llm or DEFAULT_LLM) if self.policies_ask_llm else ""
+        return replace(self, user_model=user_model, llm=llm, policy_llm=policy_llm)
 
     @property
     def rules(self) -> PageRules:
@@ -115,9 +133,10 @@ def config_of(run: Run) -> SimulationConfig:
     """
     known = {f.name for f in fields(SimulationConfig)}
     stored: Mapping[str, Any] = run.manifest.config
-    if set(stored) != known:
-        differing = ", ".join(sorted(set(stored) ^ known))
-        raise RecordingError(f"{run.folder}: recorded by a version with other options ({differing}).")
+    # An option that came later has a default that changes nothing.
+    strange = sorted(set(stored) - known)
+    if strange:
+        raise RecordingError(f"{run.folder}: recorded by a version with other options ({', '.join(strange)}).")
     return SimulationConfig(**{**stored, "policies": tuple(stored["policies"])})
 
 

@@ -63,7 +63,7 @@ def dry_run(config: SimulationConfig) -> Iterator[Estimate]:
     plans = arms(config)
     for name in config.policies:
         for suffix, interventions in plans.items():
-            if not config.asks_llm:
+            if not (config.asks_llm or config.policies_ask_llm):
                 yield Estimate(f"{name}{suffix}")
                 continue
             usage = _dry_arm(replace(config, policies=(name,)), interventions)
@@ -75,10 +75,10 @@ def _dry_arm(config: SimulationConfig, interventions: tuple[Intervention, ...]) 
         # At most: everything asked, as if no weight were 0.
         config = replace(config, user_model=inner_name(config.user_model))
     recorder = RecordingLLM(PrefixMeter(make_llm("uniform")), dict[bytes, Completion]())
-    cast = assemble(config, recorder)
+    cast = assemble(config, recorder if config.asks_llm else None)
     stay = replace(cast.population, users=NobodyLeaves(cast.population.users))
     wide = replace(config, page_size=wide_page(config, interventions))
-    policies = {name: fit(wide, cast.population, name) for name in policy_names(config, interventions)}
+    policies = {name: fit(wide, cast.population, name, recorder) for name in policy_names(config, interventions)}
     for _ in stream(config, replace(cast, population=stay), policies, interventions):
         recorder.drain()
     return recorder.usage

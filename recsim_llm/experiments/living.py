@@ -69,10 +69,12 @@ def _steps(society: Society, outcome: Outcome) -> StepBatch:
 def _feedback(outcomes: Sequence[Outcome]) -> Feedback:
     if not outcomes:
         nobody = np.zeros(0, dtype=np.int64)
-        return Feedback(nobody, nobody[:, None], nobody[:, None] > 0, np.zeros((0, 1)))
+        return Feedback(nobody, nobody[:, None], nobody[:, None] > 0, np.zeros((0, 1)), np.zeros(0), nobody > 0)
     return Feedback(
         np.concatenate([o.users for o in outcomes]),
         np.concatenate([o.pages for o in outcomes]),
         np.concatenate([o.responses.watched_BK for o in outcomes]),
         np.concatenate([o.responses.ratings_BK for o in outcomes]),
+        np.concatenate([o.rewards for o in outcomes]),
+        np.concatenate([o.left | o.truncated for o in outcomes]),
     )

@@ -68,7 +68,9 @@ def recast(run: Run) -> Cast:
 def happenings(run: Run, cast: Cast) -> Iterator[StepBatch | Diary]:
     """What happened in a recorded run, computed again."""
     config, plan = config_of(run), kept_plan(run.folder)
-    return stream(config, cast, load_policies(run.folder, config, plan), plan)
+    llm = ReplayLLM(run.manifest.policy_llm, run.recorded_completions()) if config.policies_ask_llm else None
+    policies = load_policies(run.folder, config, plan, cast.population.dataset.catalogue, llm)
+    return stream(config, cast, policies, plan)
 
 
 def _as_far_as_recorded(run: Run, again: Iterator[StepBatch | Diary]) -> Iterator[StepBatch | Diary]:

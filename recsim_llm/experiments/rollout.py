@@ -80,8 +80,8 @@ def _sessions(env: PageVectorEnv, policy: Policy, batch: Ints, seed: int, start:
 
 
 def _feedback(outcome: Outcome) -> Feedback:
-    responses = outcome.responses
-    return Feedback(outcome.users, outcome.pages, responses.watched_BK, responses.ratings_BK)
+    responses, ended = outcome.responses, outcome.left | outcome.truncated
+    return Feedback(outcome.users, outcome.pages, responses.watched_BK, responses.ratings_BK, outcome.rewards, ended)
 
 
 def step_batch(outcome: Outcome, start: int) -> StepBatch:

@@ -6,7 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,25 @@ from recsim_llm.certificate import FILE as CERTIFICATE
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import RecordingError
 from recsim_llm.experiments.arm_files import LEARNED, fit_missing, keep_plan, learned_of, load_policies, save_policies
-from recsim_llm.experiments.backend import Engines, open_backend
+from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.config import SimulationConfig, config_json
 from recsim_llm.experiments.gpu_use import GpuUse
 from recsim_llm.experiments.interventions import Intervention, NewItem, load_interventions
 from recsim_llm.experiments.living import Diary
 from recsim_llm.experiments.people import save_people
+from recsim_llm.experiments.recorders import Models, Recorders, open_models
 from recsim_llm.experiments.trajectory import Cast, assemble, stream
 from recsim_llm.llm.budget import Budget
-from recsim_llm.llm.protocol import LLM
 from recsim_llm.policies import POLICIES
-from recsim_llm.trajectories import Manifest, RecordingLLM, Run, RunWriter, StepBatch, repair, write_catalogue
+from recsim_llm.policies.spec import parse_policy
+from recsim_llm.trajectories import (
+    Manifest,
+    Run,
+    RunWriter,
+    StepBatch,
+    repair,
+    write_catalogue,
+)
 from recsim_llm.trajectories.events import events_table
 from recsim_llm.types import EMPTY
 
@@ -67,11 +75,13 @@ def simulate(
     config = config.chosen
     plans = arms(config)
     runs = []
-    with open_backend(config.llm, engines, budget) if config.asks_llm else nullcontext() as backend:
-        for name in config.policies:
+    with ExitStack() as stack:
+        models = open_models(config, engines, budget, stack)
+        for policy in config.policies:
             for suffix, interventions in plans.items():
-                one = replace(config, policies=(name,))
-                runs.append(_one_run(one, out / f"{name}{suffix}", interventions, backend, resume, progress))
+                one = replace(config, policies=(policy,))
+                folder = out / f"{parse_policy(policy).label}{suffix}"
+                runs.append(_one_run(one, folder, interventions, models, resume, progress))
     return runs
 
 
@@ -91,7 +101,7 @@ def _one_run(
     config: SimulationConfig,
     folder: Path,
     interventions: tuple[Intervention, ...],
-    backend: LLM | None,
+    models: Models,
     resume: bool,
     progress: bool,
 ) -> Run:
@@ -102,33 +112,37 @@ def _one_run(
     if there:
         for sentence in repair(folder):
             print(sentence, file=sys.stderr)
-    return _record(config, folder, interventions, backend, there, progress)
+    return _record(config, folder, interventions, models, there, progress)
 
 
 def _record(
     config: SimulationConfig,
     folder: Path,
     interventions: tuple[Intervention, ...],
-    backend: LLM | None,
+    models: Models,
     resume: bool,
     progress: bool,
 ) -> Run:
-    recorder = RecordingLLM(backend, Run(folder).recorded_completions() if resume else {}) if backend else None
-    learned = learned_of(config, backend.name if backend else "", folder)
-    cast = assemble(config, recorder, learned)
-    fitted = fit_missing(config, cast, interventions, folder)
-    manifest = make_manifest(config, cast.population, backend.name if backend else "", folder.name)
+    recorders = models.recorders(config, Run(folder).recorded_completions() if resume else {})
+    llm_name = models.users.name if models.users else ""
+    learned = learned_of(config, llm_name, folder)
+    cast = assemble(config, recorders.users, learned)
+    fitted = fit_missing(config, cast, interventions, folder, recorders.policies)
+    manifest = make_manifest(config, cast.population, llm_name, folder.name)
+    manifest = replace(manifest, policy_llm=recorders.policies.name if recorders.policies else "")
     writer = (RunWriter.resume if resume else RunWriter.create)(folder, manifest)
     started = time.monotonic()
-    before = asdict(recorder.usage) if recorder else {}  # the backend counts on from run to run
-    scribe, gpu = _Scribe(writer, recorder), GpuUse()
+    before = recorders.usage()  # the backends count on from run to run
+    scribe, gpu = _Scribe(writer, recorders), GpuUse()
     try:
         save_policies(folder, fitted)
         if learned:
             learned.save(folder / LEARNED)
         keep_plan(folder, interventions)
         _describe(cast, config, folder)
-        happenings = stream(config, cast, load_policies(folder, config, interventions), interventions)
+        catalogue = cast.population.dataset.catalogue
+        policies = load_policies(folder, config, interventions, catalogue, recorders.policies)
+        happenings = stream(config, cast, policies, interventions)
         # In a log file, a line every ten seconds is enough.
         interval = 0.1 if sys.stderr.isatty() else 10.0
         total, unit = (config.rounds, "round") if config.rounds else (config.users, "user")
@@ -141,8 +155,11 @@ def _record(
         scribe.flush()  # answers of the unfinished round are paid for: the resumed run finds them
         writer.interrupt(type(stopped).__name__)
         raise
-    spent = {k: v - before[k] for k, v in asdict(recorder.usage).items()} if recorder else {}
+    spent = {name: {k: v - before[name][k] for k, v in used.items()} for name, used in recorders.usage().items()}
     done = summary(cast.population.users, spent, time.monotonic() - started)
+    counts = getattr(policies[config.policies[0]], "counts", None)
+    if counts is not None:
+        done["policy"] = counts()
     writer.finish({**done, "decisions": scribe.decisions, "gpu_busy": gpu.mean, "certified": cast.population.certified})
     return Run(folder)
 
@@ -154,8 +171,8 @@ class _Scribe:
         decisions: Items on pages that were not on record before: what this command has worked for.
     """
 
-    def __init__(self, writer: RunWriter, recorder: RecordingLLM | None) -> None:
-        self._writer, self._recorder, self._index = writer, recorder, 0
+    def __init__(self, writer: RunWriter, recorders: Recorders) -> None:
+        self._writer, self._recorders, self._index = writer, recorders, 0
         self._recorded = writer.num_parts
         self.decisions = 0
         self._society = False
@@ -167,7 +184,7 @@ class _Scribe:
             self._writer.write_events(happening.round, events_table(happening.events))
             self._society = True
             return 1
-        self._writer.write_round(self._index, happening, self._recorder.drain() if self._recorder else None)
+        self._writer.write_round(self._index, happening, self._recorders.drain())
         if self._index >= self._recorded:
             self.decisions += int((happening.items != EMPTY).sum())
         self._index += 1
@@ -175,8 +192,9 @@ class _Scribe:
 
     def flush(self) -> None:
         """Keep answers that no step has followed yet."""
-        if self._recorder:
-            self._writer.write_calls(self._index, self._recorder.drain())
+        calls = self._recorders.drain()
+        if calls is not None:
+            self._writer.write_calls(self._index, calls)
 
 
 def make_manifest(
@@ -213,11 +231,9 @@ def versions() -> dict[str, str]:
     }
 
 
-def summary(users: UserModel, spent: Mapping[str, float], seconds: float) -> dict[str, Any]:
-    """Cost of a run: seconds, calls, tokens, and how answers came out."""
-    out: dict[str, Any] = {"seconds": round(seconds, 3)}
-    if spent:
-        out["llm"] = dict(spent)
+def summary(users: UserModel, spent: Mapping[str, Mapping[str, float]], seconds: float) -> dict[str, Any]:
+    """Cost of a run: seconds, calls and tokens of each model ("llm", "policy_llm"), and how answers came out."""
+    out: dict[str, Any] = {"seconds": round(seconds, 3), **{name: dict(used) for name, used in spent.items()}}
     played = played_by_llm(users)
     if isinstance(played, (LLMUsers, AgentUsers)):
         out["answers"] = asdict(played.counts)

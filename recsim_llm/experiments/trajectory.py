@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from recsim_llm.agents.learned import Learned
+from recsim_llm.agents.long_term import make_long_term
 from recsim_llm.agents.population import Population, SocialPopulation, make_population, make_society
 from recsim_llm.environments.page import draw_base_key
 from recsim_llm.environments.society import SocietyRules
@@ -53,12 +54,19 @@ def assemble(config: SimulationConfig, llm: LLM | None, learned: Learned | None 
         ConfigError: The config cannot work with this data set.
     """
     if not config.rounds:
-        pages = make_population(config.dataset, config.user_model, llm, config.encoder, config.personas, learned)
+        pages = _visitors_population(config, llm, learned)
         return Cast(pages, choose_visitors(pages.users.num_users, config.users, config.seed))
     society = make_society(
         config.dataset, config.user_model, llm, config.graph, config.encoder, config.seed, config.personas, learned
     )
     return Cast(society, society.members(config.users, config.seed))
+
+
+def _visitors_population(config: SimulationConfig, llm: LLM | None, learned: Learned | None) -> Population:
+    one = (config.encoder, config.personas, learned)
+    if config.quit:
+        return make_long_term(config.dataset, config.user_model, llm, config.quit, *one)
+    return make_population(config.dataset, config.user_model, llm, *one)
 
 
 def wide_page(config: SimulationConfig, interventions: Sequence[Intervention]) -> int:

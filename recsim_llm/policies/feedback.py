@@ -18,12 +18,16 @@ class Feedback:
         pages: (B, K) items shown, EMPTY (-1) in empty slots.
         watched: (B, K) True where watched.
         ratings: (B, K) stars, 0 where not watched.
+        rewards: (B,) what the page earned.
+        ended: (B,) whether the session is over after this page: the user left, or it was cut off.
     """
 
     users: Ints
     pages: Ints
     watched: Bools
     ratings: Floats
+    rewards: Floats
+    ended: Bools
 
 
 @runtime_checkable

@@ -6,9 +6,10 @@ A policy knows nothing of agents and environments: it is fitted on the training 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from recsim_llm.data.dataset import Catalogue, Ratings
+from recsim_llm.llm.protocol import LLM
 from recsim_llm.types import Ints, Observation
 
 
@@ -43,4 +44,17 @@ class FittedPolicy(Policy, Protocol):
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote."""
+        ...
+
+
+@runtime_checkable
+class LLMPolicy(Protocol):
+    """A policy that asks a language model; `policies.make_policy` and `load_policy` connect it."""
+
+    def connect(self, llm: LLM, catalogue: Catalogue) -> None:
+        """From now on ask this model about this catalogue.
+
+        Raises:
+            ConfigError: The catalogue lacks what the policy needs, or is another one than it was fitted for.
+        """
         ...

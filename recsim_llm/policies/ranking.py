@@ -41,12 +41,14 @@ class RankingPolicy:
         min_rating: Stars from which a rating counts as taste.
         popularity: (N,) how many users have rated each item.
         fitted: What was learned, by name: the arrays that make up the file.
+        reads_log: Whether it learns by `learn_from_log` (order, times, texts) instead of `learn_from` (the matrix).
     """
 
     name: ClassVar[str]
+    reads_log: ClassVar[bool] = False
 
     def __init__(self, page_size: int, seed: int, known: sp.csr_array, fitted: Mapping[str, NDArray[Any]]) -> None:
-        _check_page_size(page_size, known.shape[1])
+        check_page_size(page_size, known.shape[1])
         self.page_size, self.seed, self.known, self.fitted = page_size, seed, known, dict(fitted)
         self.min_rating = float(fitted["min_rating"]) if "min_rating" in fitted else 0.0
         self.liked = _unpack(fitted, "liked", known.shape) if self.min_rating > 0 else known
@@ -61,21 +63,24 @@ class RankingPolicy:
             catalogue: The items.
             page_size: K, 1..N.
             seed: Seed of fitting and of the policy's own randomness.
-            options: Those of `learn_from`, and `min_rating`: stars from which a rating, logged or in a history, counts
+            options: Those of `options()`, and `min_rating`: stars from which a rating, logged or in a history, counts
                 as taste (default 0: every rating does). What is rated lower is still not shown again.
 
         Raises:
             ConfigError: An unknown option, a value that cannot work, a page larger than the catalogue, or a log of
                 another catalogue.
         """
-        _check_page_size(page_size, len(catalogue))
+        check_page_size(page_size, len(catalogue))
         if log.num_items != len(catalogue):
             raise ConfigError(f"The log is about {log.num_items} items, the catalogue has {len(catalogue)}.")
         min_rating = options.pop("min_rating", 0.0)
         check_option("min_rating", min_rating, 0)
         cls._check_names(options)
         liked = interactions(log, min_rating)
-        fitted = dict(cls.learn_from(liked, seed=seed, **options))
+        if cls.reads_log:
+            fitted = dict(cls.learn_from_log(log.take(log.values >= min_rating), catalogue, seed=seed, **options))
+        else:
+            fitted = dict(cls.learn_from(liked, seed=seed, **options))
         if min_rating > 0:
             fitted |= {"min_rating": np.array(min_rating), **_pack("liked", liked)}
         return cls(page_size, seed, interactions(log), fitted)
@@ -84,6 +89,23 @@ class RankingPolicy:
     def learn_from(cls, known: sp.csr_array, seed: int) -> Mapping[str, NDArray[Any]]:
         """What to learn from (U, N) interactions."""
         raise NotImplementedError
+
+    @classmethod
+    def learn_from_log(cls, log: Ratings, catalogue: Catalogue, seed: int) -> Mapping[str, NDArray[Any]]:
+        """What to learn where a matrix does not say enough: for classes with `reads_log`.
+
+        Args:
+            log: The ratings that count as taste, in any order.
+            catalogue: The items.
+            seed: Seed of fitting.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Names and defaults of what `fit` takes besides `min_rating`."""
+        learn = inspect.signature(cls.learn_from_log if cls.reads_log else cls.learn_from)
+        return {n: p.default for n, p in learn.parameters.items() if n not in ("known", "log", "catalogue", "seed")}
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
         """(B, N) finite scores, higher is better. A row must not depend on the other rows.
@@ -137,7 +159,7 @@ class RankingPolicy:
 
     @classmethod
     def _check_names(cls, options: Mapping[str, Any]) -> None:
-        own = [name for name in inspect.signature(cls.learn_from).parameters if name not in ("known", "seed")]
+        own = cls.options()
         unknown = sorted(set(options) - set(own))
         if unknown:
             names = ", ".join([*own, "min_rating"])
@@ -190,7 +212,12 @@ def _marked_last(scores: Scores, last: Bools) -> Ints:
     return np.take_along_axis(by_score, unmarked_first, axis=1).astype(np.int64)
 
 
-def _check_page_size(page_size: int, num_items: int) -> None:
+def check_page_size(page_size: int, num_items: int) -> None:
+    """Check that a page fits the catalogue.
+
+    Raises:
+        ConfigError: It does not.
+    """
     if not 1 <= page_size <= num_items:
         raise ConfigError(f"page_size must be within 1..{num_items} (the catalogue), not {page_size}.")
 

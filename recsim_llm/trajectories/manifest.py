@@ -40,6 +40,7 @@ class Manifest:
         stopped_by: Why it was interrupted; "" otherwise.
         parts: Number of parts of a finished run; 0 before.
         summary: Cost of a finished run, JSON values.
+        policy_llm: As `llm`, of the policy's language model; "" for none.
         format_version: Version of the run folder's format.
     """
 
@@ -60,6 +61,7 @@ class Manifest:
     stopped_by: str = ""
     parts: int = 0
     summary: Mapping[str, Any] = field(default_factory=dict)
+    policy_llm: str = ""
     format_version: int = FORMAT_VERSION
 
     def write(self, folder: Path) -> None:
@@ -96,6 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{FORMAT_VERSION}. Install that version to read it, or record the run again in another folder."
         )
     names = {f.name for f in fields(Manifest)} - {"format_version"}
+    values = {"policy_llm": "", **values}  # came later
     if set(values) != names or values["status"] not in STATUSES:
         wrong = ", ".join(sorted(set(values) ^ names)) or f"status {values['status']}"
         raise RecordingError(f"{path} has missing or unknown entries: {wrong}. Record the run again in another folder.")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import recsim_llm.experiments.measuring as measuring
-import recsim_llm.experiments.simulate as module
+import recsim_llm.experiments.recorders as module
 from recsim_llm.agents.named_users import inner_name, learned_identity, model_fingerprint
 from recsim_llm.agents.population import make_population
 from recsim_llm.certificate import read_certificate

@@ -80,7 +80,7 @@ def test_dry_run_needs_no_model_and_leaves_nothing(capsys, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("simulate", "--policy", "oracle"), "live-popularity"),
+        (("simulate", "--policy", "soothsayer"), "live-popularity"),
         (("simulate", "--users", "100000"), "1..200"),
         (("simulate", "--user-model", "robot"), "statistical, llm"),
         (("simulate", "--page-size", "1000"), "catalogue"),

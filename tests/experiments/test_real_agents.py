@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from recsim_llm.experiments import simulate as module
+from recsim_llm.experiments import recorders as module
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.cost_report import cost_report
 from recsim_llm.experiments.interview import exit_interviews

@@ -11,7 +11,7 @@ import pytest
 from recsim_llm.agents.population import make_population
 from recsim_llm.certificate import FAIL, PASS
 from recsim_llm.data import list_datasets
-from recsim_llm.experiments import simulate as module
+from recsim_llm.experiments import recorders as module
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.fidelity.certify import CertifyConfig, certify
 from recsim_llm.experiments.interview import interview

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -17,7 +18,7 @@ import pytest
 
 from recsim_llm.agents.population import make_population
 from recsim_llm.errors import ConfigError, LLMError, RecordingError
-from recsim_llm.experiments import simulate as module
+from recsim_llm.experiments import recorders as module
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.cost import dry_run
 from recsim_llm.experiments.interview import interview, interview_prompt
@@ -127,9 +128,10 @@ CHILD = """
 import sys, time
 from contextlib import nullcontext
 from pathlib import Path
-from recsim_llm.experiments import simulate as module
+from recsim_llm.experiments import recorders as module
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.cost import dry_run
+from recsim_llm.experiments.simulate import simulate
 from recsim_llm.testing.scripted import hash_choice_llm
 from dataclasses import replace
 inner = hash_choice_llm(0)
@@ -139,10 +141,10 @@ class Slow:
         time.sleep(0.01)
         return inner.generate(prompts)
 module.open_backend = lambda *_: nullcontext(Slow())
-config = module.SimulationConfig(
+config = SimulationConfig(
     policies=("popularity",), users=12, pages=4, page_size=3, batch_size=2, user_model="llm", llm="hash")
 print("ready", flush=True)
-module.simulate(config, Path(sys.argv[1]), resume=True, progress=False)
+simulate(config, Path(sys.argv[1]), resume=True, progress=False)
 """
 
 
@@ -252,6 +254,33 @@ def test_interview_answers_from_the_memory_of_then(tmp_path):
 
 def test_bad_configs_are_named():
     with pytest.raises(ConfigError, match="live-popularity"):
-        SimulationConfig(policies=("oracle",)).check()
+        SimulationConfig(policies=("soothsayer",)).check()
     with pytest.raises(ConfigError, match="1..200"):
         list(simulate(replace(SMALL, users=201), Path("never")))
+
+
+def test_an_older_recording_has_the_options_of_its_time(tmp_path):
+    (run,) = simulate(replace(SMALL, policies=("popularity",)), tmp_path, progress=False)
+    manifest = json.loads((run.folder / "run.json").read_text())
+    for later in ("quit", "policy_llm"):
+        del manifest["config"][later]
+    del manifest["policy_llm"]
+    (run.folder / "run.json").write_text(json.dumps(manifest))
+    assert replay(Run(run.folder)).steps > 0
+    manifest["config"]["strange"] = 1
+    (run.folder / "run.json").write_text(json.dumps(manifest))
+    with pytest.raises(RecordingError, match="strange"):
+        replay(Run(run.folder))
+
+
+def test_the_long_term_setting_is_recorded_and_replayed(tmp_path):
+    config = SimulationConfig(policies=("random", "oracle"), users=20, pages=6, page_size=1, quit="window")
+    runs = simulate(config, tmp_path, progress=False)
+    random_, oracle = (run.step_batch() for run in runs)
+    assert random_.left.any()
+    assert not oracle.left.any()
+    assert (oracle.watched == 1).all()
+    for run in runs:
+        replay(run)
+    with pytest.raises(ConfigError, match="society"):
+        replace(config, rounds=2).check()

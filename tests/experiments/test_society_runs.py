@@ -16,7 +16,7 @@ import pytest
 
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.experiments import simulate as module
+from recsim_llm.experiments import recorders as module
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.cost import dry_run
 from recsim_llm.experiments.interview import exit_interviews, interview_prompt

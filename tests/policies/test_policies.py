@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,8 +58,10 @@ def make(name, **options):
 
 
 def test_every_policy_has_a_contract():
-    here = {cls.name for cls in PolicyContract.__subclasses__() if cls.__module__ == __name__}
-    assert here == set(POLICIES)
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    kept = set(re.findall(r"\(PolicyContract\):\n    name = \"(.+)\"", tests))
+    # The oracle is not fitted: it is told the truth of one population (tests/environments/test_long_term.py).
+    assert set(POLICIES) - kept == {"oracle"}
 
 
 @settings(max_examples=60, deadline=None)
@@ -114,7 +119,7 @@ def test_live_popularity_grows_with_watches():
     pages = np.full((100, 2), least)
     pages[:, 1] = (least + 1) % ITEMS
     watched = np.array([[True, False]] * 100)
-    live.learn(Feedback(np.arange(100), pages, watched, watched * 4.0))
+    live.learn(Feedback(np.arange(100), pages, watched, watched * 4.0, np.zeros(100), np.zeros(100) > 0))
     assert live.act(stranger)[0, 0] == least
     assert live.fitted["counts"].sum() == frozen.fitted["counts"].sum() + 100
 
@@ -151,4 +156,4 @@ def test_random_pages_are_uniform():
 
 def test_unknown_policy_lists_the_known():
     with pytest.raises(ConfigError, match="random, popularity"):
-        make("oracle")
+        make("soothsayer")

@@ -21,7 +21,7 @@ def make(name: str, **options):
 def feedback(pages, watched, ratings=None) -> Feedback:
     watched = np.array(watched, dtype=np.bool_)
     stars = np.where(watched, 4.0, 0.0) if ratings is None else np.array(ratings)
-    return Feedback(np.arange(len(pages)), np.array(pages), watched, stars)
+    return Feedback(np.arange(len(pages)), np.array(pages), watched, stars, stars.sum(axis=1), watched.any(axis=1))
 
 
 def test_most_ratings_first_and_ties_by_id():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -79,7 +80,7 @@ def _policy(name: str, liked: bool = False) -> Callable[[_Log], Floats]:
     """The scores of a registered policy before anything was shown, fitted on all ratings or on good ones."""
 
     def scores(log: _Log) -> Floats:
-        options = {"min_rating": LIKED * log.top} if liked else {}
+        options: dict[str, Any] = {"min_rating": LIKED * log.top} if liked else {}
         policy = make_policy(name, log.train, log.catalogue, 1, log.seed, **options)
         assert isinstance(policy, RankingPolicy)
         return np.array(policy.scores(_nobody_shown(log.train.num_users), policy.liked), dtype=np.float64)

@@ -1,0 +1,104 @@
+"""People in BiLLP's long-term setting: any users, who take up what they are shown and leave by a rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsim_llm.agents.quit_rule import QuitRule, distance_threshold, repeated_genres, too_near
+from recsim_llm.agents.user_model import UserModel
+from recsim_llm.errors import ConfigError
+from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses, State
+
+
+class LongTermUsers:
+    """Any user model in BiLLP's setting (see `UserModel`): every shown item is taken up, and the rule says who leaves.
+
+    The inner users answer, remember and learn as ever; their watching is set to 1, and their ratings may be made
+    deterministic (`QuitRule.ratings`). A session takes 8 bytes an item of the window besides what the inner users keep.
+
+    Args:
+        inner: The people.
+        rule: When they leave.
+        vectors: (N, D) of the items, whose Euclidean distances the rule is about.
+        genres: (N, G) which item has which genre, for `QuitRule.repeats`.
+
+    Raises:
+        ConfigError: Vectors or genres are not about the users' catalogue.
+    """
+
+    def __init__(self, inner: UserModel, rule: QuitRule, vectors: Floats, genres: NDArray[np.bool_]) -> None:
+        if len(vectors) != inner.num_items or len(genres) != inner.num_items:
+            raise ConfigError(
+                f"The quit rule knows {len(vectors)} vectors and genres of {len(genres)} items; the users' catalogue "
+                f"has {inner.num_items}."
+            )
+        self.inner, self.rule = inner, rule
+        self.num_users, self.num_items, self.rating_levels = inner.num_users, inner.num_items, inner.rating_levels
+        self.vectors, self.genres = vectors, genres
+        self.threshold = distance_threshold(vectors, rule.nearest)
+        self._windows = np.full((0, rule.window), EMPTY, dtype=np.int64)
+
+    def reset(self, sessions: Ints, users: Ints, keys: Keys) -> None:
+        """See `UserModel.reset`."""
+        self.inner.reset(sessions, users, keys)
+        missing = int(sessions.max(initial=-1)) + 1 - len(self._windows)
+        if missing > 0:
+            self._windows = np.pad(self._windows, ((0, missing), (0, 0)), constant_values=EMPTY)
+        self._windows[sessions] = EMPTY
+
+    def react(self, sessions: Ints, pages: Ints) -> Reaction:
+        """See `UserModel.react`."""
+        reaction = self.inner.react(sessions, pages)
+        ratings = reaction.rating_BKR
+        if self.rule.ratings == "expected":
+            ratings = nearest_level(ratings, self.rating_levels)
+        return replace(reaction, watch_BK=(pages != EMPTY).astype(np.float64), rating_BKR=ratings)
+
+    def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
+        """See `UserModel.observe`."""
+        own = self.inner.observe(sessions, pages, responses)
+        quits = self.alike(sessions, pages) | self._disliked(sessions, responses)
+        self._windows[sessions] = _newest(self._windows[sessions], pages)
+        return np.where(quits, 1.0, own if self.rule.hazard else 0.0)
+
+    def alike(self, sessions: Ints, pages: Ints) -> Bools:
+        """(B,) whether people would leave because these pages are too much like what was shown just before."""
+        windows, wrong = self._windows[sessions], np.zeros(pages.shape, dtype=np.bool_)
+        if self.rule.nearest > 0:
+            wrong |= too_near(self.vectors, self.threshold, windows, pages)
+        if self.rule.repeats is not None:
+            wrong |= repeated_genres(self.genres, self.rule.repeats, windows, pages)
+        share = wrong.sum(axis=1) / np.maximum((pages != EMPTY).sum(axis=1), 1)
+        return np.asarray(share >= self.rule.share)
+
+    def _disliked(self, sessions: Ints, responses: Responses) -> Bools:
+        low = responses.ratings_BK.max(axis=1, initial=0.0) < self.rule.low_reward
+        first = (self._windows[sessions] == EMPTY).all(axis=1)
+        return np.asarray(low & (~first | self.rule.first_item))
+
+    def state(self) -> State:
+        """See `UserModel.state`."""
+        return {"inner": self.inner.state(), "windows": self._windows.copy()}
+
+    def load(self, state: State) -> None:
+        """See `UserModel.load`."""
+        self.inner.load(state["inner"])
+        self._windows = np.array(state["windows"], dtype=np.int64).reshape(-1, self.rule.window)
+
+
+def nearest_level(ratings_BKR: Floats, levels: Floats) -> Floats:
+    """(B, K, R) all weight on the level nearest to the expected rating; ties go to the lower one."""
+    expected = ratings_BKR @ levels
+    chosen = np.abs(levels - expected[..., None]).argmin(axis=-1)
+    sure: Floats = np.eye(len(levels))[chosen]
+    return sure
+
+
+def _newest(windows: Ints, pages: Ints) -> Ints:
+    """(B, W) windows after these pages; empty slots are no items, so they push nothing out."""
+    joined = np.concatenate([windows, pages], axis=1)
+    order = np.argsort(joined != EMPTY, axis=1, kind="stable")
+    return np.take_along_axis(joined, order, axis=1)[:, -windows.shape[1] :]
