@@ -45,7 +45,7 @@ def step_info(sessions: Sessions, outcome: Outcome | None, rows: Ints | None = N
         rows: (B,) handles, ascending, of all who stepped at least: who is not asked about costs nothing. None: all.
 
     Returns:
-        user; items (K, EMPTY where empty); watched (K); ratings (K, stars); watch_probability (K) and
+        user; shown (K items, EMPTY where empty); watched (K); ratings (K, stars); watch_probability (K) and
         leave_probability, the hidden state of the user, for audits only; left; certified, whether it is known how
         faithful the population is (docs/certificate.md).
     """
@@ -53,7 +53,7 @@ def step_info(sessions: Sessions, outcome: Outcome | None, rows: Ints | None = N
     B, K = len(users), sessions.rules.page_size
     info: dict[str, np.ndarray] = {
         "user": users.copy(),
-        "items": np.full((B, K), EMPTY, dtype=np.int64),
+        "shown": np.full((B, K), EMPTY, dtype=np.int64),
         "watched": np.zeros((B, K), dtype=np.bool_),
         "ratings": np.zeros((B, K)),
         "watch_probability": np.zeros((B, K)),
@@ -64,7 +64,7 @@ def step_info(sessions: Sessions, outcome: Outcome | None, rows: Ints | None = N
     if outcome is not None:
         at = outcome.sessions if rows is None else np.searchsorted(rows, outcome.sessions)
         info["user"][at] = outcome.users
-        info["items"][at] = outcome.pages
+        info["shown"][at] = outcome.pages
         info["watched"][at] = outcome.responses.watched_BK
         info["ratings"][at] = outcome.responses.ratings_BK
         info["watch_probability"][at] = outcome.reaction.watch_BK

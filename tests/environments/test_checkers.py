@@ -65,7 +65,7 @@ def test_action_masks_forbid_what_was_watched():
     env.reset(seed=0, options={"user": 3})
     assert env.action_masks().all()
     *_, info = env.step(np.arange(10))
-    watched = set(info["items"][info["watched"]].tolist())
+    watched = set(info["shown"][info["watched"]].tolist())
     assert watched
     mask = env.action_masks().reshape(10, 500)
     assert all(set(np.flatnonzero(~row).tolist()) == watched for row in mask)
@@ -82,7 +82,7 @@ def test_masks_in_the_observation():
     seen = set()
     for item in range(20):
         obs, _, left, cut, info = env.step(item)
-        seen |= set(info["items"][info["watched"]].tolist())
+        seen |= set(info["shown"][info["watched"]].tolist())
         np.testing.assert_array_equal(np.flatnonzero(obs["action_mask"] == 0), sorted(seen))
         if left or cut:
             break
@@ -94,12 +94,12 @@ def test_duplicates():
     drop = PageEnv(page_size=4)
     drop.reset(seed=0)
     *_, info = drop.step(twice)
-    assert info["items"].tolist() == [5, -1, -1, 8]
+    assert info["shown"].tolist() == [5, -1, -1, 8]
     assert not info["watched"][1:3].any()
     allow = PageEnv(page_size=4, duplicates="allow")
     allow.reset(seed=0)
     *_, info = allow.step(twice)
-    assert info["items"].tolist() == [5, 5, 5, 8]
+    assert info["shown"].tolist() == [5, 5, 5, 8]
     refuse = PageEnv(page_size=4, duplicates="raise")
     refuse.reset(seed=0)
     with pytest.raises(InvalidActionError, match="Item 5 stands twice"):
