@@ -13,11 +13,12 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
 from recsim_llm.errors import BudgetError, RecsimError
-from recsim_llm.experiments import commands, measuring
+from recsim_llm.experiments import commands, measuring, studying
 from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.calibrate import CalibrateConfig
 from recsim_llm.experiments.config import DEFAULT_LLM, SimulationConfig
 from recsim_llm.experiments.fidelity.certify import CertifyConfig
+from recsim_llm.experiments.train import TrainConfig
 from recsim_llm.llm.budget import Budget
 
 
@@ -149,6 +150,33 @@ class Ranking:
     """A JSON file for the numbers."""
 
 
+@dataclass(frozen=True)
+class Train:
+    """Train a policy that learns by acting; its file is a policy for --policy."""
+
+    config: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class StudyCommand:
+    """Run a study: many policies, several seeds, the same people; one table, one report. Finished parts are kept."""
+
+    study: Positional[str] = "long-term"
+    """A study that comes with the package (long-term, quick), or a TOML file (docs/long_term_study.md)."""
+    dataset: str = ""
+    """Another data set than the study's."""
+    policies: tuple[str, ...] = ()
+    """Only these rows of the study, or further policies that are fitted to the log."""
+    seeds: int = 0
+    """Another number of seeds."""
+    users: int = 0
+    """Another number of people a seed."""
+    policy_llm: str = ""
+    """Another language model of planners."""
+    out: Path | None = None
+    """Folder; default studies/STUDY-DATASET."""
+
+
 Command = (
     Annotated[Data, subcommand("data")]
     | Annotated[Models, subcommand("models")]
@@ -160,6 +188,8 @@ Command = (
     | Annotated[Certify, subcommand("certify")]
     | Annotated[Calibrate, subcommand("calibrate")]
     | Annotated[Ranking, subcommand("ranking")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[StudyCommand, subcommand("study")]
 )
 
 
@@ -223,6 +253,11 @@ def run(command: Command) -> None:
             measuring.run_calibrate(config)
         case Ranking(dataset, out):
             measuring.run_ranking(dataset, out)
+        case Train(config):
+            studying.run_training(config)
+        case StudyCommand(name, dataset, policies, seeds, users, policy_llm, out):
+            study = studying.chosen_study(name, dataset, policies, seeds, users, policy_llm)
+            studying.run_study_command(study, out or studying.study_folder(name, study.dataset))
         case Interview(folder, "", "", None, llm):
             commands.interview_everybody(folder, llm)
         case Interview(folder, question, user, after, llm):

@@ -9,20 +9,37 @@ from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.policies.als import ALS
+from recsim_llm.policies.bm25 import BM25
+from recsim_llm.policies.bpr import BPR
+from recsim_llm.policies.cornac_adapter import CornacPolicy
 from recsim_llm.policies.ease import EASE
 from recsim_llm.policies.embeddings import EmbeddingPolicy
 from recsim_llm.policies.files import read_file
+from recsim_llm.policies.gru4rec import GRU4Rec
 from recsim_llm.policies.item_knn import ItemKNN
+from recsim_llm.policies.lightgcn import LightGCN
 from recsim_llm.policies.oracle import Oracle
+from recsim_llm.policies.planners.actonly import ActOnly
+from recsim_llm.policies.planners.billp import BiLLP
+from recsim_llm.policies.planners.react import ReAct
+from recsim_llm.policies.planners.reflexion import Reflexion
 from recsim_llm.policies.popularity import LivePopularity, Popularity
 from recsim_llm.policies.protocol import FittedPolicy, LLMPolicy
 from recsim_llm.policies.random import RandomPolicy
 from recsim_llm.policies.ranking import check_page_size
+from recsim_llm.policies.rl.dorl import DORL
+from recsim_llm.policies.rl.offline import BCQ, CQL, CRR, SQN
+from recsim_llm.policies.rl.online import A2C, DQN, PPO
+from recsim_llm.policies.sasrec import SASRec
 from recsim_llm.policies.spec import PolicySpec, parse_policy
 
+_CLASSIC = (RandomPolicy, Popularity, LivePopularity, BM25, ItemKNN, EASE, ALS, BPR, LightGCN, GRU4Rec, SASRec)
+_ADAPTERS_AND_BOUND = (EmbeddingPolicy, CornacPolicy, Oracle)
+_LEARNING = (SQN, BCQ, CQL, CRR, DORL, DQN, A2C, PPO)
+_PLANNING = (ActOnly, ReAct, Reflexion, BiLLP)
+
 POLICIES: dict[str, type[FittedPolicy]] = {
-    policy.name: policy
-    for policy in (RandomPolicy, Popularity, LivePopularity, EASE, ItemKNN, ALS, EmbeddingPolicy, Oracle)
+    policy.name: policy for policy in (*_CLASSIC, *_ADAPTERS_AND_BOUND, *_LEARNING, *_PLANNING)
 }
 
 

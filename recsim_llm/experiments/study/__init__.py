@@ -1,0 +1,1 @@
+"""Studies: many policies, several seeds, the same people; one table."""

@@ -1,0 +1,118 @@
+"""Means with standard errors over seeds and people, and paired tests over the same people and luck."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsim_llm.types import Floats, Ints
+
+DRAWS = 10_000
+
+Values = Mapping[tuple[int, int], float]
+"""(seed, user) to a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean with its standard error.
+
+    Attributes:
+        value: The mean over seeds of means over people; NaN where there is no value.
+        error: Standard error; NaN with fewer than two values.
+        n: Values.
+    """
+
+    value: float
+    error: float
+    n: int
+
+    def __str__(self) -> str:
+        if np.isnan(self.value):
+            return "-"
+        return f"{self.value:.2f}" if np.isnan(self.error) else f"{self.value:.2f} ± {self.error:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One policy against the best, over the (seed, person) pairs that both have.
+
+    Attributes:
+        difference: Mean of the best's value less this one's, with its standard error.
+        p: Two-sided p-value of the sign-flip permutation test.
+        adjusted: The same after Holm's correction over all policies of the table.
+    """
+
+    difference: Mean
+    p: float
+    adjusted: float
+
+
+def mean_over(values: Values) -> Mean:
+    """Mean and standard error over seeds and people.
+
+    People are nested in seeds. With S seeds of means m_s over n people in all, the squared error is the larger of the
+    mean squares between and within seeds, divided by n: the one-way random-effects analysis (Searle, Casella and
+    McCulloch, "Variance Components", 1992, chapter 3), without letting a lucky agreement of few seeds make the error
+    smaller than people alone would. NaN values are left out.
+    """
+    seeds = np.array([seed for (seed, _), value in values.items() if not np.isnan(value)])
+    x = np.array([value for value in values.values() if not np.isnan(value)])
+    if len(x) < 2:
+        return Mean(float(x[0]) if len(x) else float("nan"), float("nan"), len(x))
+    groups = [x[seeds == seed] for seed in np.unique(seeds)]
+    means, sizes = np.array([g.mean() for g in groups]), np.array([len(g) for g in groups])
+    grand = float(means.mean())
+    within = sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / max(len(x) - len(groups), 1)
+    between = float((sizes * (means - x.mean()) ** 2).sum()) / (len(groups) - 1) if len(groups) > 1 else 0.0
+    return Mean(grand, float(np.sqrt(max(between, within) / len(x))), len(x))
+
+
+def against_best(table: Mapping[str, Values], best: str, seed: int = 0) -> dict[str, Pair]:
+    """Every policy against the best, in pairs of the same seed and person.
+
+    The test flips signs of the differences (Fisher's randomisation test; Good, "Permutation, Parametric and Bootstrap
+    Tests of Hypotheses", 2005, section 3.1), with 10,000 draws. It is about these trained policies: another training
+    seed may train another one, which the standard error tells and the test does not.
+
+    Args:
+        table: Policy to values.
+        best: The policy to compare with.
+        seed: Of the draws.
+    """
+    found: dict[str, tuple[Mean, float]] = {}
+    for name, values in table.items():
+        if name == best:
+            continue
+        both = {pair: table[best][pair] - values[pair] for pair in values if pair in table[best]}
+        gaps = np.array([gap for gap in both.values() if not np.isnan(gap)])
+        found[name] = (mean_over(both), sign_flip(gaps, seed))
+    adjusted = holm([p for _, p in found.values()])
+    return {name: Pair(gap, p, a) for (name, (gap, p)), a in zip(found.items(), adjusted, strict=True)}
+
+
+def sign_flip(gaps: Floats, seed: int = 0) -> float:
+    """Two-sided p-value of a mean of 0 under random signs; 1 without values.
+
+    The observed one counts as a draw, so that no p-value is 0 (Phipson and Smyth, 2010).
+    """
+    if not len(gaps):
+        return 1.0
+    rng = np.random.default_rng(seed)
+    observed, extreme = abs(gaps.sum()), 0
+    for _ in range(DRAWS // 1_000):
+        signs = rng.integers(0, 2, (1_000, len(gaps)), dtype=np.int8) * 2 - 1
+        extreme += int((np.abs(signs @ gaps) >= observed - 1e-12).sum())
+    return (extreme + 1) / (DRAWS + 1)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (Scandinavian Journal of Statistics, 1979), in the order given."""
+    order: Ints = np.argsort(np.asarray(p), kind="stable")
+    adjusted, so_far = [0.0] * len(p), 0.0
+    for rank, place in enumerate(order.tolist()):
+        so_far = max(so_far, min(1.0, (len(p) - rank) * p[place]))
+        adjusted[place] = so_far
+    return adjusted

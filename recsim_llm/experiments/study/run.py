@@ -1,0 +1,141 @@
+"""Runs a study: trains what needs training, evaluates all on the same people; what is done is not done again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from recsim_llm.agents.long_term import make_long_term
+from recsim_llm.agents.long_term_users import LongTermUsers
+from recsim_llm.agents.population import Population
+from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.experiments.backend import open_backend
+from recsim_llm.experiments.rollout import choose_visitors, rollout
+from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.study.study import Entry, Study
+from recsim_llm.experiments.study.table import Row, make_rows, write_table
+from recsim_llm.experiments.train import TrainConfig, train
+from recsim_llm.policies import make_policy
+from recsim_llm.policies.feedback import Learner
+from recsim_llm.policies.spec import parse_policy
+from recsim_llm.trajectories import Run
+
+STUDY = "study.json"
+CURVE_POINTS = 20
+"""Points of a learning curve."""
+
+
+def run_study(study: Study, out: Path, progress: bool = True) -> list[Row]:
+    """Run a study, or go on with one.
+
+    Args:
+        study: What to do.
+        out: Folder: `trained/seedS` holds policies, `runs/seedS` recorded runs (`recsim-llm replay`), and the tables
+            and reports lie beside them. What is finished there is kept.
+        progress: Show progress bars.
+
+    Returns:
+        The rows of the table.
+
+    Raises:
+        ConfigError: The study cannot work.
+        RecordingError: The folder holds another study.
+    """
+    study.check()
+    _claim(study, out)
+    runs: dict[str, dict[int, Run]] = {entry.label: {} for entry in study.entries}
+    for seed in range(study.seeds):
+        for entry in study.entries:
+            runs[entry.label][seed] = _one(study, entry, seed, out, progress)
+    rows = make_rows(study, runs)
+    write_table(rows, out)
+    return rows
+
+
+def _one(study: Study, entry: Entry, seed: int, out: Path, progress: bool) -> Run:
+    """The evaluation of one row with one seed: recorded before, or now."""
+    folder = out / "runs" / f"seed{seed}"
+    done = folder / entry.label
+    if (done / "run.json").exists() and Run(done).finished:
+        return Run(done)
+    trained = _trained(study, entry, seed, out / "trained" / f"seed{seed}", progress)
+    (run,) = simulate(study.simulation(entry, seed, trained), folder, resume=True, progress=progress)
+    return run
+
+
+def _trained(study: Study, entry: Entry, seed: int, folder: Path, progress: bool) -> str:
+    """The file of the policy where it must be trained first; "" where it is fitted to the log."""
+    if not (entry.steps or entry.learn):
+        return ""
+    path = folder / f"{entry.label}.npz"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        if entry.learn:
+            partial = folder / f"partial-{path.name}"
+            _learn(study, entry, seed, partial)
+            partial.replace(path)
+        else:
+            _train(study, entry, seed, path, progress)
+    return str(path)
+
+
+def _train(study: Study, entry: Entry, seed: int, out: Path, progress: bool) -> None:
+    """Train in the environment with people outside the evaluation; keep the last policy.
+
+    Not the best one: which is best was found on the people of the evaluation.
+    """
+    folder = out.with_suffix("")
+    config = TrainConfig(
+        policy=entry.policy,
+        dataset=study.dataset,
+        rule=study.quit,
+        max_pages=study.pages,
+        steps=entry.steps,
+        eval_every=max(1, entry.steps // CURVE_POINTS),
+        eval_users=study.users,
+        seed=seed,
+        out=out,
+        resume=(folder / "training.json").exists(),
+        progress=progress,
+    )
+    train(config)
+    out.write_bytes((folder / "last.npz").read_bytes())
+
+
+def _learn(study: Study, entry: Entry, seed: int, path: Path) -> None:
+    """Let a policy meet people outside the evaluation and keep what it learned."""
+    config = study.simulation(entry, seed).chosen
+    with open_backend(config.policy_llm) as llm:
+        population = _people(study)
+        spec = parse_policy(entry.policy)
+        catalogue = population.dataset.catalogue
+        policy = make_policy(spec.name, population.log, catalogue, study.page_size, seed, llm, **spec.options)
+        if not isinstance(policy, Learner):
+            raise ConfigError(f"The policy '{entry.policy}' does not learn from people: leave out learn.")
+        everybody = choose_visitors(population.users.num_users, population.users.num_users, seed)
+        others = everybody[study.users : study.users + entry.learn]
+        if len(others) < entry.learn:
+            raise ConfigError(f"'{entry.policy}' is to learn from {entry.learn} people; {len(others)} are left.")
+        for _ in rollout(study.dataset, population.users, policy, others, config.rules, seed + 1_000, study.batch_size):
+            pass
+        policy.save(path)
+
+
+def _people(study: Study) -> Population:
+    population = make_long_term(study.dataset, study.user_model, study.llm or None, study.quit)
+    assert isinstance(population.users, LongTermUsers)
+    return population
+
+
+def _claim(study: Study, out: Path) -> None:
+    """Keep what the study is, and refuse a folder that holds another one; rows and seeds may be added or left out."""
+    path, now = out / STUDY, study.as_json()
+    if path.exists():
+        there = json.loads(path.read_text(encoding="utf-8"))
+        rows = {row["policy"]: row for row in there["entries"]}
+        changed = [name for name in now if name not in ("entries", "seeds") and there.get(name) != now[name]]
+        changed += [row["policy"] for row in now["entries"] if rows.get(row["policy"], row) != row]
+        if changed:
+            raise RecordingError(f"{out} holds a study with another {', '.join(changed)}. Choose another --out folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(now, indent=1, ensure_ascii=False), encoding="utf-8")

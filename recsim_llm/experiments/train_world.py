@@ -1,0 +1,73 @@
+"""The environment of a training: sessions of the people who train, one batch. Knows no algorithm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from recsim_llm.agents.population import Population
+from recsim_llm.agents.user_model import UserModel
+from recsim_llm.environments.sessions import PageRules
+from recsim_llm.environments.vector import PageVectorEnv
+from recsim_llm.experiments.rollout import rollout
+from recsim_llm.policies.protocol import Policy
+from recsim_llm.policies.rl.loop import Moved
+from recsim_llm.policies.rl.states import pack
+from recsim_llm.seeding import Stream, mix_one, uniforms
+from recsim_llm.types import Floats32, Ints
+
+
+class TrainingWorld:
+    """B sessions of people who come again and again, drawn by hash from those who train (see `loop.World`).
+
+    Args:
+        env: With autoreset "disabled": an ended session is begun again here, by a person of our choice.
+        people: (P,) ids of those who train.
+        seed: Of who comes when.
+    """
+
+    def __init__(self, env: PageVectorEnv, people: Ints, seed: int) -> None:
+        self.env, self.people, self.seed = env, people, seed
+        self.num_envs = env.num_envs
+        self._visits, self._segment = 0, 0
+
+    @property
+    def population(self) -> Population:
+        """Who lives there."""
+        return self.env.population
+
+    def begin(self, segment: int) -> Floats32:
+        """See `loop.World`."""
+        self._visits, self._segment = 0, segment
+        seeds: list[int | None] = [mix_one(self.seed, segment, i) >> 1 for i in range(self.num_envs)]
+        return self._pack(self.env.reset(seed=seeds, options={"user": self._visitors()})[0])
+
+    def step(self, actions: Ints) -> Moved:
+        """See `loop.World`."""
+        observed, rewards, left, cut, _ = self.env.step(actions)
+        following = self._pack(observed)
+        ended = left | cut
+        rows = following
+        if ended.any():
+            options = {"user": self._visitors(), "reset_mask": ended}
+            rows = self._pack(self.env.reset(options=options)[0])
+        return Moved(following, rows, rewards, left, cut)
+
+    def _visitors(self) -> Ints:
+        self._visits += 1
+        luck = uniforms(self.seed, int(Stream.USER), self._segment, self._visits, np.arange(self.num_envs))
+        return self.people[(luck * len(self.people)).astype(np.int64)]
+
+    def _pack(self, observed: dict[str, Any]) -> Floats32:
+        return pack(observed, 1)
+
+
+def evaluate(
+    dataset: str, users: UserModel, policy: Policy, visitors: Ints, rules: PageRules, seed: int
+) -> tuple[float, float]:
+    """Mean reward and mean length of one session of each visitor; the leaving step counts."""
+    reward = pages = 0.0
+    for batch in rollout(dataset, users, policy, visitors, rules, seed, len(visitors)):
+        reward, pages = reward + float(batch.reward.sum()), pages + len(batch.reward)
+    return reward / len(visitors), pages / len(visitors)

@@ -1,0 +1,175 @@
+"""Three ways to have candidates ranked: one by one, in pairs, as a list. Knows no policy.
+
+A way turns candidates into questions, each about some of them in the order shown, and an answer into a score for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from recsim_llm.policies.grounding import MAX_TITLE, Grounder, written_titles
+from recsim_llm.policies.planners.asking import label_probabilities
+from recsim_llm.policies.planners.options import LABELS
+from recsim_llm.policies.planners.texts import phrase, say
+from recsim_llm.types import Bools, Completion, Floats, Prompt
+
+KIND = "llmrank"
+Label = Callable[[int], str]
+Order = Callable[[int, Sequence[int]], list[int]]
+"""The order in which a round shows items."""
+
+
+class Question(NamedTuple):
+    """A question about candidates.
+
+    Attributes:
+        text: The question.
+        items: What it is about, in the order shown.
+        choices: Labels of the answer; () for a written answer.
+        max_tokens: Of a written answer.
+    """
+
+    text: str
+    items: tuple[int, ...]
+    choices: tuple[str, ...] = ()
+    max_tokens: int = 8
+
+
+class Way(Protocol):
+    """A way to have candidates ranked."""
+
+    def questions(self, items: Sequence[int], order: Order, rounds: int) -> list[Question]:
+        """All questions about candidates, given in the retriever's order."""
+        ...
+
+    def scores(self, question: Question, prompt: Prompt, completion: Completion) -> Floats | None:
+        """A score for each item of a question, higher is better; None where the answer cannot be used."""
+        ...
+
+    def sensitivity(self, scores: Floats) -> float | None:
+        """How far the order shown decided the answer, -1..1; None where an answer says nothing of it."""
+        ...
+
+
+class Pointwise:
+    """Would the person like it? The probability of yes; nothing is shown beside it, so no position can matter."""
+
+    def __init__(self, label: Label) -> None:
+        self._label = label
+
+    def questions(self, items: Sequence[int], order: Order, rounds: int) -> list[Question]:
+        """See `Way.questions`: one a candidate."""
+        return [Question(say(KIND, "pointwise", title=self._label(item)), (item,), ("Yes", "No")) for item in items]
+
+    def scores(self, question: Question, prompt: Prompt, completion: Completion) -> Floats | None:
+        """See `Way.scores`."""
+        chances = label_probabilities(prompt, completion)
+        return None if chances is None else chances[:1]
+
+    def sensitivity(self, scores: Floats) -> float | None:
+        """See `Way.sensitivity`."""
+        return None
+
+
+class Pairwise:
+    """Which of two? The probability of each; which one is A is drawn, and turned round in every other round."""
+
+    def __init__(self, label: Label) -> None:
+        self._label = label
+
+    def questions(self, items: Sequence[int], order: Order, rounds: int) -> list[Question]:
+        """See `Way.questions`: one a pair and round."""
+        found = []
+        for number in range(rounds):
+            place = {item: i for i, item in enumerate(order(number // 2, items))}
+            for pair in combinations(items, 2):
+                first, second = sorted(pair, key=lambda item: place[item], reverse=bool(number % 2))
+                text = say(KIND, "pairwise", options=_options((first, second), self._label))
+                found.append(Question(text, (first, second), ("A", "B")))
+        return found
+
+    def scores(self, question: Question, prompt: Prompt, completion: Completion) -> Floats | None:
+        """See `Way.scores`."""
+        return label_probabilities(prompt, completion)
+
+    def sensitivity(self, scores: Floats) -> float | None:
+        """See `Way.sensitivity`: by how much the first of a pair is preferred."""
+        return float(scores[0] - scores[1])
+
+
+class Listwise:
+    """One written list a round, candidates shown in a drawn order. An item scores m - rank, 0 where it is not named."""
+
+    def __init__(self, label: Label, grounder: Grounder, num_items: int) -> None:
+        self._label, self._grounder, self._num_items = label, grounder, num_items
+
+    def questions(self, items: Sequence[int], order: Order, rounds: int) -> list[Question]:
+        """See `Way.questions`: one a round."""
+        found = []
+        for number in range(rounds):
+            shown = tuple(order(number, items))
+            text = say(KIND, "listwise", count=len(shown), options=_options(shown, self._label))
+            found.append(Question(text, shown, (), 24 * len(shown) + 8))
+        return found
+
+    def scores(self, question: Question, prompt: Prompt, completion: Completion) -> Floats | None:
+        """See `Way.scores`: a line counts if it names a candidate by title (exact or fuzzy) or by letter."""
+        if completion.refused or prompt.system in completion.text:
+            return None
+        free = np.zeros(self._num_items, dtype=np.bool_)
+        free[list(question.items)] = True
+        ranked = []
+        for line in written_titles(completion.text, 2 * len(question.items), lambda text: len(text) <= MAX_TITLE):
+            item = self._named(line, question.items, free)
+            if item is not None:
+                ranked.append(item)
+                free[item] = False
+        if not ranked:
+            return None
+        size = len(question.items)
+        return np.array([float(size - ranked.index(i)) if i in ranked else 0.0 for i in question.items])
+
+    def sensitivity(self, scores: Floats) -> float | None:
+        """See `Way.sensitivity`: Spearman's correlation of the places shown with the ranks of the answer."""
+        if len(scores) < 2 or np.ptp(scores) == 0:
+            return None
+        ranks = _average_ranks(-scores)
+        return float(np.corrcoef(np.arange(len(scores)), ranks)[0, 1])
+
+    def _named(self, line: str, items: Sequence[int], free: Bools) -> int | None:
+        if not free.any():
+            return None
+        letter, _, rest = line.replace(")", ":", 1).replace(".", ":", 1).partition(":")
+        labelled = letter.strip() in LABELS[: len(items)] and len(letter.strip()) == 1
+        for text in (line, rest.strip()) if labelled and rest.strip() else (line,):
+            found = self._grounder.ground(text, free)
+            if found.how != "embedding":
+                return found.item
+        item = items[LABELS.index(letter.strip())] if labelled else None
+        return item if item is not None and free[item] else None
+
+
+def make_way(name: str, label: Label, grounder: Grounder, num_items: int) -> Way:
+    """One of `WAYS`."""
+    if name == "listwise":
+        return Listwise(label, grounder, num_items)
+    return Pairwise(label) if name == "pairwise" else Pointwise(label)
+
+
+WAYS = ("pointwise", "pairwise", "listwise")
+
+
+def _options(items: Sequence[int], label: Label) -> str:
+    lines = (phrase("planner", "option", label=a, item=label(i)) for a, i in zip(LABELS, items, strict=False))
+    return "".join(lines).rstrip("\n")
+
+
+def _average_ranks(values: Floats) -> Floats:
+    below = (values[None, :] < values[:, None]).sum(axis=1)
+    equal = (values[None, :] == values[:, None]).sum(axis=1)
+    ranks: Floats = below + (equal - 1) / 2
+    return ranks

@@ -1,0 +1,18 @@
+"""ActOnly: history in, titles out, one call a turn."""
+
+from __future__ import annotations
+
+from recsim_llm.llm.converse import Turn
+from recsim_llm.policies.planners.planner import Move, Planner, Visit
+from recsim_llm.policies.planners.texts import Case
+
+
+class ActOnly(Planner):
+    """Recommends without a thought: the plainest planner, the baseline of the ReAct paper (Yao et al., ICLR 2023)."""
+
+    name = "actonly"
+
+    def turn(self, case: Case, visit: Visit) -> Turn[Move]:
+        """See `Planner.turn`."""
+        items = yield from self.choose(case, self.context(case, visit), "")
+        return Move(items)

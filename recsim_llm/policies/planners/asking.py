@@ -1,0 +1,108 @@
+"""Questions that survive misbehaving models: asked again once with a reminder, then None, counted. Knows no planner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from recsim_llm.llm.converse import Turn
+from recsim_llm.types import Completion, Floats, Prompt
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class AskingCounts:
+    """What became of questions; counters only grow.
+
+    Attributes:
+        turns: Pages asked for.
+        asked: Questions, without those asked again.
+        reasked: Questions asked again.
+        malformed: Answers that could not be used.
+        fallbacks: Questions answered by the declared fallback.
+        filled: Places of a page filled by the retriever, because fewer titles than places were proposed.
+    """
+
+    turns: int = 0
+    asked: int = 0
+    reasked: int = 0
+    malformed: int = 0
+    fallbacks: int = 0
+    filled: int = 0
+
+    def figures(self) -> dict[str, float]:
+        """As numbers for tables."""
+        return {name: float(value) for name, value in asdict(self).items()}
+
+
+def ask_all(
+    prompts: Sequence[Prompt], reads: Sequence[Callable[[Completion], T | None]], remind: str, counts: AskingCounts
+) -> Turn[list[T | None]]:
+    """Ask side by side, and once more with a reminder where nothing can be read in the answer.
+
+    Args:
+        prompts: The questions.
+        reads: Reads the answer to each; None where it cannot be used.
+        remind: Added to a question that is asked again.
+        counts: Counters to add to.
+
+    Returns:
+        What was read of each, or None: the caller declares the fallback.
+    """
+    counts.asked += len(prompts)
+    completions = yield prompts
+    found = [read(completion) for read, completion in zip(reads, completions, strict=True)]
+    again = [i for i, value in enumerate(found) if value is None and not completions[i].refused]
+    counts.malformed += sum(value is None for value in found)
+    if again:
+        counts.reasked += len(again)
+        completions = yield [_reminded(prompts[i], remind) for i in again]
+        for i, completion in zip(again, completions, strict=True):
+            found[i] = reads[i](completion)
+            counts.malformed += found[i] is None
+    counts.fallbacks += sum(value is None for value in found)
+    return found
+
+
+def _reminded(prompt: Prompt, remind: str) -> Prompt:
+    # Another seed, because the same question asked again of a sampled model must be another draw.
+    return prompt._replace(question=f"{prompt.question}\n{remind}", seed=prompt.seed + 1)
+
+
+def ask(prompt: Prompt, read: Callable[[Completion], T | None], remind: str, counts: AskingCounts) -> Turn[T | None]:
+    """`ask_all` for one question."""
+    (found,) = yield from ask_all([prompt], [read], remind, counts)
+    return found
+
+
+def ask_text(prompt: Prompt, read: Callable[[str], T | None], remind: str, counts: AskingCounts) -> Turn[T | None]:
+    """`ask` for a text; an answer that repeats the instructions cannot be used."""
+
+    def usable(completion: Completion) -> T | None:
+        text = completion.text
+        return None if completion.refused or prompt.system in text else read(text)
+
+    return ask(prompt, usable, remind, counts)
+
+
+def ask_label(prompt: Prompt, remind: str, counts: AskingCounts) -> Turn[Floats | None]:
+    """`ask` for the probabilities of the choices among themselves: (C,), or None."""
+    return ask(prompt, lambda completion: label_probabilities(prompt, completion), remind, counts)
+
+
+def label_probabilities(prompt: Prompt, completion: Completion) -> Floats | None:
+    """(C,) probabilities of the choices among themselves; None for a malformed answer or hardly any label mass.
+
+    An answer counts as one of the choices from 0.1 % of probability on, so that small models, which spread theirs over
+    words, are still read.
+    """
+    logprobs = np.asarray(completion.logprobs, dtype=np.float64)
+    if completion.refused or len(logprobs) != len(prompt.choices) or np.isnan(logprobs).any():
+        return None
+    mass = np.exp(logprobs)
+    total = float(mass.sum())
+    return mass / total if np.isfinite(total) and total >= 1e-3 else None

@@ -1,0 +1,370 @@
+"""What all planners share: persons become cases, a turn is a generator, its titles are grounded, its page is filled.
+
+A planner's turn for one person yields prompts and returns a `Move`; `llm.converse` advances the turns of all people
+with one batched call a round. `act` reads what was learned and `learn` changes it, so neither the order nor the size of
+a batch means anything within a round.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recsim_llm.data.dataset import Catalogue, Ratings
+from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.llm.converse import Turn, converse
+from recsim_llm.llm.protocol import LLM
+from recsim_llm.policies.feedback import Feedback
+from recsim_llm.policies.files import read_file, write_file
+from recsim_llm.policies.grounding import Grounder, GroundingCounts, written_titles
+from recsim_llm.policies.planners.asking import AskingCounts, ask_label, ask_text
+from recsim_llm.policies.planners.options import LABELS, PlannerOptions, read_options
+from recsim_llm.policies.planners.retriever import fit_retriever, packed, retrieve, unpacked
+from recsim_llm.policies.planners.texts import KIND, MAX_THOUGHT, Case, PlannerTexts, one_line, phrase, real, say
+from recsim_llm.policies.protocol import FittedPolicy
+from recsim_llm.policies.ranking import check_page_size
+from recsim_llm.policies.rows import history_rows, interactions, logged_rows
+from recsim_llm.seeding import Stream, mix_one, uniforms
+from recsim_llm.types import Ints, Observation, Prompt
+
+_TITLE_TOKENS, _MOST_TOKENS, _THOUGHT_TOKENS = 24, 1024, 64
+
+
+class Move(NamedTuple):
+    """What a planner does at one page.
+
+    Attributes:
+        items: Distinct items, at most K; the retriever fills the rest.
+        thought: What led to it, "" where nothing was thought.
+    """
+
+    items: tuple[int, ...]
+    thought: str = ""
+
+
+@dataclass(slots=True)
+class Visit:
+    """What is kept of a session while it lasts.
+
+    Attributes:
+        thoughts: By page; of the latest pages only.
+        lessons: Lessons that were recalled when it began; they stay, so that prompts grow at their end only.
+        case: The latest page that was asked for.
+        value: The critic's value of `case`, None before it was asked.
+    """
+
+    thoughts: dict[int, str] = field(default_factory=dict)
+    lessons: tuple[str, ...] = ()
+    case: Case | None = None
+    value: float | None = None
+
+
+class Planner:
+    """A policy that asks a language model for titles. Subclasses say how a turn goes, and what is learned.
+
+    Items that a person rated in the log, or that the history holds, are not shown again while there are others.
+    One session of a person at a time: a session begins where `observation["page"]` is 0.
+
+    Attributes:
+        name: Registered name.
+        page_size: K.
+        seed: Seed of prompts and of the order of candidates.
+        options: See `PlannerOptions`.
+        known: (U, N) 1 where a user has rated an item in the log.
+        top: Most stars in the log (5 where it is empty).
+        visits: Running sessions, by user.
+        asking, grounding: Counters.
+        frozen: Whether `learn` leaves the memories as they are: for evaluation.
+    """
+
+    name: ClassVar[str]
+    Options: ClassVar[type[PlannerOptions]] = PlannerOptions
+    options: PlannerOptions
+
+    def __init__(
+        self,
+        page_size: int,
+        seed: int,
+        known: sp.csr_array,
+        options: PlannerOptions,
+        retriever: FittedPolicy,
+        fitted: Mapping[str, NDArray[Any]],
+    ) -> None:
+        check_page_size(page_size, known.shape[1])
+        self.page_size, self.seed, self.known, self.options, self.retriever = page_size, seed, known, options, retriever
+        self.top = float(fitted["top"])
+        self.visits: dict[int, Visit] = {}
+        self.asking, self.grounding = AskingCounts(), GroundingCounts()
+        self.frozen = False
+        self._llm: LLM | None = None
+        self.recollect(fitted)
+
+    @classmethod
+    def fit(cls, log: Ratings, catalogue: Catalogue, page_size: int, seed: int = 0, **options: Any) -> Self:
+        """Fit the retriever; a planner itself learns from sessions only.
+
+        Args:
+            log: Training ratings.
+            catalogue: The items.
+            page_size: K, 1..N.
+            seed: Seed of the retriever, of prompts, and of the order of candidates.
+            options: Fields of `Options`.
+
+        Raises:
+            ConfigError: An option that cannot work, a catalogue without titles or of another log, a page too large.
+        """
+        check_page_size(page_size, len(catalogue))
+        if log.num_items != len(catalogue):
+            raise ConfigError(f"The log is about {log.num_items} items, the catalogue has {len(catalogue)}.")
+        check_titles(catalogue, cls.name)
+        chosen = read_options(cls.Options, cls.name, options)
+        retriever = fit_retriever(chosen.retriever, log, catalogue, seed)
+        top = np.array(log.values.max() if len(log) else 5.0)
+        return cls(page_size, seed, interactions(log), chosen, retriever, {"top": top})
+
+    def connect(self, llm: LLM, catalogue: Catalogue) -> None:
+        """See `policies.protocol.LLMPolicy`.
+
+        Raises:
+            ConfigError: The catalogue has no titles, or is another one than the policy was fitted for.
+            MissingExtraError: The package of fuzzy matching or of the encoder is not installed.
+        """
+        check_titles(catalogue, self.name)
+        if len(catalogue) != self.known.shape[1]:
+            raise ConfigError(f"The policy knows {self.known.shape[1]} items, the catalogue has {len(catalogue)}.")
+        self._llm, self.catalogue = llm, catalogue
+        self.texts = PlannerTexts(catalogue, self.top)
+        self.grounder = Grounder(catalogue, self.options.fuzzy, self.options.encoder)
+
+    @property
+    def llm(self) -> LLM:
+        """The language model.
+
+        Raises:
+            ConfigError: None is connected.
+        """
+        if self._llm is None:
+            raise ConfigError(
+                f"The policy '{self.name}' asks a language model, and none is connected: --policy-llm "
+                "transformers:smollm2-135m, for example (connect(llm, catalogue) in Python)."
+            )
+        return self._llm
+
+    def turn(self, case: Case, visit: Visit) -> Turn[Move]:
+        """Decide on a page: yields prompts, returns a move. Must not change anything but counters."""
+        raise NotImplementedError
+
+    def begin(self, case: Case) -> Visit:
+        """What a session starts with."""
+        return Visit()
+
+    def act(self, observation: Observation) -> Ints:
+        """The pages: (B, K) ids.
+
+        Raises:
+            ConfigError: No model is connected, or a history holds an item that the catalogue does not have.
+            LLMError: The model failed.
+        """
+        llm, cases = self.llm, self.cases(observation)
+        visits = [self._visit(case) for case in cases]
+        moves = converse(llm, [self.turn(case, visit) for case, visit in zip(cases, visits, strict=True)])
+        pages = [self._settle(*each) for each in zip(cases, visits, moves, strict=True)]
+        return np.array(pages, dtype=np.int64).reshape(len(cases), self.page_size)
+
+    def learn(self, batch: Feedback) -> dict[str, float]:
+        """Take in one round: forgets the sessions that ended.
+
+        Returns:
+            `counts()`.
+        """
+        for user in batch.users[batch.ended].tolist():
+            self.visits.pop(user, None)
+        return self.counts()
+
+    def counts(self) -> dict[str, float]:
+        """What was asked and how titles were grounded, so far."""
+        return {**self.asking.figures(), **self.grounding.figures()}
+
+    def recollect(self, fitted: Mapping[str, NDArray[Any]]) -> None:
+        """Take memories from the arrays of a file (those of `memories`); a new planner has none of them."""
+
+    def memories(self) -> dict[str, NDArray[Any]]:
+        """Arrays of what was learned, for the file."""
+        return {}
+
+    def save(self, path: Path) -> None:
+        """Write everything needed to act, but running sessions, to one `.npz` file, without pickles."""
+        meta: dict[str, str | int] = {"policy": self.name, "page_size": self.page_size, "seed": self.seed}
+        known = {"indptr": self.known.indptr, "indices": self.known.indices, "shape": np.asarray(self.known.shape)}
+        own = {"top": np.array(self.top), "options": np.array(json.dumps(asdict(self.options)))}
+        write_file(path, meta, known, {**own, "retriever": packed(self.retriever), **self.memories()})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote; `connect` a model before it acts.
+
+        Raises:
+            RecordingError: The file is missing, damaged, of another policy, or of another version.
+        """
+        data = read_file(path)
+        if str(data["meta_policy"]) != cls.name:
+            raise RecordingError(f"{path} holds a policy '{data['meta_policy']}', not '{cls.name}'.")
+        fitted = {k.removeprefix("fitted_"): v for k, v in data.items() if k.startswith("fitted_")}
+        missing = [name for name in ("top", "options", "retriever") if name not in fitted]
+        if missing:
+            raise RecordingError(f"{path} is not a policy file (without {', '.join(missing)}). Fit the policy again.")
+        indices, shape = data["known_indices"], (int(data["known_shape"][0]), int(data["known_shape"][1]))
+        known = sp.csr_array((np.ones(len(indices), dtype=np.float32), indices, data["known_indptr"]), shape=shape)
+        options = read_options(cls.Options, cls.name, json.loads(str(fitted["options"])))
+        return cls(
+            int(data["meta_page_size"]), int(data["meta_seed"]), known, options, unpacked(fitted["retriever"]), fitted
+        )
+
+    # What turns are made of.
+
+    def context(self, case: Case, visit: Visit) -> str:
+        """The person, lessons, and the session so far: what all prompts of a turn share."""
+        past = case.past[len(case.past) - min(self.options.history, len(case.past)) :]
+        session = self.texts.scratchpad(case, visit.thoughts, self.options.window)
+        return self.texts.person(past) + self.texts.lessons(visit.lessons) + session
+
+    def think(self, case: Case, context: str) -> Turn[str]:
+        """Ask for a thought; the fallback is none."""
+        question = say(KIND, "think", turn=case.page + 1)
+        prompt = self.prompt(case, context, question, "think", _THOUGHT_TOKENS)
+        thought = yield from ask_text(prompt, read_thought, say(KIND, "remind_text"), self.asking)
+        return thought or ""
+
+    def choose(self, case: Case, context: str, thought: str, hints: str = "") -> Turn[tuple[int, ...]]:
+        """Ask for the page: written titles, grounded; or, with candidates, labels."""
+        words = {"thought": self.texts.thought(thought), "hints": hints, "turn": case.page + 1}
+        if self.options.candidates:
+            return (yield from self._pick(case, context, words))
+        return (yield from self._write(case, context, words))
+
+    def prompt(self, case: Case, context: str, question: str, purpose: str, max_tokens: int) -> Prompt:
+        """A prompt whose seed depends on seed, person, page and purpose alone."""
+        number = mix_one(self.seed, Stream.POLICY, case.user, case.page, *purpose.encode()) >> 33
+        prompt = Prompt(self.texts.system, context, question, max_tokens=max_tokens, seed=number)
+        return prompt._replace(temperature=float(self.options.temperature))
+
+    def candidates(self, case: Case) -> list[int]:
+        """The retriever's best allowed items, in an order drawn for this person and page."""
+        ranked = case.ranked[case.allowed[case.ranked]]
+        best = (ranked if len(ranked) else case.ranked)[: self.options.candidates]
+        order = np.argsort(uniforms(self.seed, Stream.LISTING, case.user, case.page, best), kind="stable")
+        return [int(item) for item in best[order]]
+
+    def _write(self, case: Case, context: str, words: Mapping[str, object]) -> Turn[tuple[int, ...]]:
+        count = self.page_size
+        name = "act_one" if count == 1 else "act_many"
+        tokens = min(_MOST_TOKENS, _TITLE_TOKENS * count + 8)
+        prompt = self.prompt(case, context, say(KIND, name, count=count, **words), "act", tokens)
+        remind = say(KIND, "remind")
+        titles = yield from ask_text(prompt, self._titles, remind, self.asking)
+        return self.ground(case, titles or ())
+
+    def _titles(self, text: str) -> list[str] | None:
+        return written_titles(text, self.page_size, lambda line: len(self.grounder.names(line)) > 0) or None
+
+    def ground(self, case: Case, titles: Sequence[str]) -> tuple[int, ...]:
+        """The items that titles mean: allowed ones, each once, in order; what there is no item left for is dropped."""
+        free, items = case.allowed.copy(), []
+        for title in titles:
+            if not free.any():
+                break
+            found = self.grounder.ground(title, free)
+            self.grounding.add(found)
+            free[found.item] = False
+            items.append(found.item)
+        return tuple(items)
+
+    def _pick(self, case: Case, context: str, words: Mapping[str, object]) -> Turn[tuple[int, ...]]:
+        items = self.candidates(case)
+        if len(items) == 1:
+            return tuple(items)
+        labels = tuple(LABELS[: len(items)])
+        options = self.option_lines(items)
+        prompt = self.prompt(case, context, say(KIND, "choose", options=options, **words), "choose", 8)
+        remind = say(KIND, "remind_label", choices=", ".join(labels))
+        chances = yield from ask_label(prompt._replace(choices=labels, temperature=0.0), remind, self.asking)
+        if chances is None:
+            return ()
+        return tuple(items[place] for place in np.argsort(-chances, kind="stable")[: self.page_size])
+
+    def option_lines(self, items: Sequence[int]) -> str:
+        """Items with their labels, one a line."""
+        lines = (
+            phrase(KIND, "option", label=label, item=self.texts.label(item))
+            for label, item in zip(LABELS, items, strict=False)
+        )
+        return "".join(lines).rstrip("\n")
+
+    # From observations to cases, and from moves to pages.
+
+    def cases(self, observation: Observation) -> list[Case]:
+        """Everybody's case."""
+        users, num_items = observation["user"][:, 0], self.known.shape[1]
+        shown = history_rows(observation, observation["history_mask"] > 0, num_items)
+        if not len(users):
+            return []
+        allowed = (logged_rows(self.known, users) + shown).toarray() == 0
+        ranked = retrieve(self.retriever, observation, self._depth(num_items))
+        return [self._case(observation, row, allowed[row], ranked[row]) for row in range(len(users))]
+
+    def _depth(self, num_items: int) -> int:
+        return min(num_items, max(2 * self.page_size, self.options.candidates))
+
+    def _case(self, observation: Observation, row: int, allowed: NDArray[np.bool_], ranked: Ints) -> Case:
+        page, size = int(observation["page"][row, 0]), self.page_size
+        items = observation["history_items"][row].tolist()
+        stars = observation["history_ratings"][row].tolist()
+        start = max(0, len(items) - page * size)
+        # Cut from the end, where the newest page is whole; the oldest may be cut off by the length of the history.
+        ends = range(len(items), start, -size)
+        turns = [real(items[max(start, end - size) : end], stars[max(start, end - size) : end]) for end in ends]
+        user = int(observation["user"][row, 0])
+        return Case(user, page, real(items[:start], stars[:start]), tuple(turns[::-1]), allowed, ranked)
+
+    def _visit(self, case: Case) -> Visit:
+        if case.page == 0 or case.user not in self.visits:
+            self.visits[case.user] = self.begin(case)
+        return self.visits[case.user]
+
+    def _settle(self, case: Case, visit: Visit, move: Move) -> list[int]:
+        """The whole page; what the move leaves open is filled with the retriever's best, and counted."""
+        rest = [item for item in case.ranked.tolist() if item not in move.items]
+        page = [*move.items, *rest][: self.page_size]
+        self.asking.turns += 1
+        self.asking.filled += len(page) - len(move.items)
+        self.grounding.used.update(page)
+        visit.case = case
+        visit.thoughts[case.page] = move.thought
+        visit.thoughts.pop(case.page - 2 * self.options.window, None)
+        return page
+
+
+def read_thought(text: str) -> str | None:
+    """One line of at most `MAX_THOUGHT` characters; None where nothing was written."""
+    first = next((line for line in text.splitlines() if any(c.isalnum() for c in line)), "")
+    return one_line(first.strip().removeprefix("Thought:"), MAX_THOUGHT) or None
+
+
+def check_titles(catalogue: Catalogue, policy: str) -> None:
+    """Check that there is something to talk about.
+
+    Raises:
+        ConfigError: The items have no titles.
+    """
+    if not catalogue.has_titles:
+        raise ConfigError(
+            f"The policy '{policy}' writes and reads titles, and this data set has none (its items are called by their "
+            "ids). Add a title column, or take a policy that needs none: popularity, ease, ..."
+        )

@@ -1,0 +1,20 @@
+"""ReAct (Yao et al., ICLR 2023): a thought, then titles, two calls a turn."""
+
+from __future__ import annotations
+
+from recsim_llm.llm.converse import Turn
+from recsim_llm.policies.planners.planner import Move, Planner, Visit
+from recsim_llm.policies.planners.texts import Case
+
+
+class ReAct(Planner):
+    """Thinks before it recommends; the thoughts of a session stay in its prompts."""
+
+    name = "react"
+
+    def turn(self, case: Case, visit: Visit) -> Turn[Move]:
+        """See `Planner.turn`."""
+        context = self.context(case, visit)
+        thought = yield from self.think(case, context)
+        items = yield from self.choose(case, context, thought)
+        return Move(items, thought)

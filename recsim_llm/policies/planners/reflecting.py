@@ -1,0 +1,45 @@
+"""After a round: who was where, what came of it, and the lesson of a session that ended. Knows no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from recsim_llm.llm.converse import Turn
+from recsim_llm.policies.feedback import Feedback
+from recsim_llm.policies.planners.asking import ask_text
+from recsim_llm.policies.planners.planner import Planner, Visit
+from recsim_llm.policies.planners.texts import KIND, Case, one_line, real, say
+
+MAX_LESSON = 400
+"""Characters of a lesson that are kept."""
+
+_LESSON_TOKENS = 96
+
+
+def known_rows(visits: Mapping[int, Visit], batch: Feedback) -> list[int]:
+    """Rows of a batch whose page this policy made, by user id: so that their order in the batch means nothing."""
+    rows = [row for row, user in enumerate(batch.users.tolist()) if user in visits and visits[user].case is not None]
+    return sorted(rows, key=lambda row: int(batch.users[row]))
+
+
+def after(case: Case, batch: Feedback, row: int) -> Case:
+    """The case once the page has been seen."""
+    shown = real(batch.pages[row].tolist(), batch.ratings[row].tolist())
+    return replace(case, page=case.page + 1, turns=(*case.turns, shown))
+
+
+def reflect(planner: Planner, visit: Visit, batch: Feedback, row: int) -> Turn[str]:
+    """Ask for the lesson of the session of a row; the fallback is none."""
+    assert visit.case is not None
+    case = visit.case
+    last = after(case, batch, row).turns[-1]
+    text = planner.texts.turn(case.page, last, visit.thoughts.get(case.page, ""))
+    question = say(KIND, "reflect", last=text.rstrip("\n"), turn=case.page + 1)
+    prompt = planner.prompt(case, planner.context(case, visit), question, "reflect", _LESSON_TOKENS)
+    read = yield from ask_text(prompt, _read_lesson, say(KIND, "remind_text"), planner.asking)
+    return read or ""
+
+
+def _read_lesson(text: str) -> str | None:
+    return one_line(text, MAX_LESSON) if any(c.isalnum() for c in text) else None

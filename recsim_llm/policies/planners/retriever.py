@@ -1,0 +1,58 @@
+"""A policy inside a policy: who supplies candidates and fallbacks, and how it is kept in the outer policy's file."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsim_llm.data.dataset import Catalogue, Ratings
+from recsim_llm.errors import ConfigError
+from recsim_llm.policies.protocol import FittedPolicy, LLMPolicy
+from recsim_llm.types import Ints, Observation
+
+
+def fit_retriever(name: str, log: Ratings, catalogue: Catalogue, seed: int) -> FittedPolicy:
+    """Fit a retriever by name.
+
+    Raises:
+        ConfigError: There is no such policy, or it asks a language model itself.
+    """
+    from recsim_llm.policies import POLICIES, make_policy  # the registry holds the policies that call this
+
+    if name in POLICIES and issubclass(POLICIES[name], LLMPolicy):
+        raise ConfigError(
+            f"retriever must be a policy that asks no language model, not '{name}': popularity, ease, ..."
+        )
+    return make_policy(name, log, catalogue, 1, seed)
+
+
+def retrieve(retriever: FittedPolicy, observation: Observation, count: int) -> Ints:
+    """(B, count) items of a retriever, best first; what people know comes last."""
+    retriever.page_size = count
+    return retriever.act(observation)
+
+
+def packed(retriever: FittedPolicy) -> NDArray[np.uint8]:
+    """The retriever's own file, as bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "retriever.npz"
+        retriever.save(path)
+        return np.frombuffer(path.read_bytes(), dtype=np.uint8)
+
+
+def unpacked(content: NDArray[Any]) -> FittedPolicy:
+    """The retriever of such bytes.
+
+    Raises:
+        RecordingError: They are damaged.
+    """
+    from recsim_llm.policies import load_policy  # as above
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "retriever.npz"
+        path.write_bytes(np.asarray(content, dtype=np.uint8).tobytes())
+        return load_policy(path)

@@ -1,0 +1,181 @@
+"""tianshou's algorithms around our networks: which parts each takes. Needs torch and tianshou."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Discrete
+from numpy.typing import NDArray
+from tianshou.algorithm import A2C, DQN, PPO, Algorithm, DiscreteBCQ, DiscreteCQL, DiscreteCRR
+from tianshou.algorithm.imitation.discrete_bcq import DiscreteBCQPolicy
+from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy
+from tianshou.algorithm.modelfree.qrdqn import QRDQNPolicy
+from tianshou.algorithm.modelfree.reinforce import DiscreteActorPolicy
+from tianshou.algorithm.optim import AdamOptimizerFactory
+from tianshou.data import VectorReplayBuffer
+from torch import nn
+
+from recsim_llm.policies.rl.item_vectors import ItemStart
+from recsim_llm.policies.rl.nets import Scorer, Value
+from recsim_llm.policies.rl.settings import (
+    A2CSettings,
+    BCQSettings,
+    CQLSettings,
+    CRRSettings,
+    DQNSettings,
+    NetSettings,
+    PPOSettings,
+    SQNSettings,
+)
+from recsim_llm.types import Ints
+
+
+class Replay(VectorReplayBuffer):
+    """tianshou's buffer for B environments, with one generator that can be set, and every transition equally likely."""
+
+    def reseed(self, seed: int) -> None:
+        """Set the generator of the samples that follow."""
+        self._random_state = np.random.RandomState(seed % 2**32)
+
+    def sample_indices(self, batch_size: int | None) -> NDArray[Any]:
+        """Indices of a sample, with replacement; of everything, in order, for 0 or None."""
+        if not batch_size:
+            return np.asarray(super().sample_indices(batch_size))
+        lengths = np.asarray(self._lengths)
+        ends = np.cumsum(lengths)
+        place = self._random_state.randint(ends[-1], size=batch_size)
+        which = np.searchsorted(ends, place, side="right")
+        return np.asarray(self._offset)[which] + place - (ends - lengths)[which]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Both libraries' global generators, which tianshou draws from, set within and put back after."""
+    before = np.random.get_state()  # noqa: NPY002 - tianshou shuffles with it
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(before)  # noqa: NPY002
+
+
+def make_dqn(start: ItemStart, settings: DQNSettings) -> Algorithm[Any, Any]:
+    """Double DQN with n-step returns."""
+    policy = DiscreteQLearningPolicy(model=Scorer(start, settings), action_space=_items(start))
+    return DQN(
+        policy=policy, optim=_adam(settings), gamma=settings.gamma, n_step_return_horizon=settings.n_step,
+        target_update_freq=settings.target_update, is_double=True, huber_loss_delta=1.0,
+    )  # fmt: skip
+
+
+def make_a2c(start: ItemStart, settings: A2CSettings) -> Algorithm[Any, Any]:
+    """A2C with one optimiser for actor and critic, whose trackers are apart."""
+    return A2C(
+        policy=_actor(start, settings), critic=Value(start, settings), optim=_adam(settings),
+        vf_coef=settings.value_weight, ent_coef=settings.entropy_weight, max_grad_norm=settings.max_grad_norm,
+        gae_lambda=settings.gae_lambda, gamma=settings.gamma, max_batchsize=1 << 12, return_scaling=True,
+    )  # fmt: skip
+
+
+def make_ppo(start: ItemStart, settings: PPOSettings) -> Algorithm[Any, Any]:
+    """PPO, as A2C with clipped ratios."""
+    return PPO(
+        policy=_actor(start, settings), critic=Value(start, settings), optim=_adam(settings),
+        vf_coef=settings.value_weight, ent_coef=settings.entropy_weight, max_grad_norm=settings.max_grad_norm,
+        gae_lambda=settings.gae_lambda, gamma=settings.gamma, max_batchsize=1 << 12, return_scaling=True,
+        eps_clip=settings.clip, advantage_normalization=True,
+    )  # fmt: skip
+
+
+def make_bcq(start: ItemStart, settings: BCQSettings) -> Algorithm[Any, Any]:
+    """Discrete BCQ; Q-network and imitator have trackers of their own."""
+    return _batch_constrained(start, settings, settings.threshold, settings.penalty, shared=False)
+
+
+def make_sqn(start: ItemStart, settings: SQNSettings) -> Algorithm[Any, Any]:
+    """SQN: two heads on one tracker, one for the next item and one for its worth, their losses added.
+
+    These are the losses of discrete BCQ with no item out of the question and no penalty.
+    """
+    return _batch_constrained(start, settings, threshold=0.0, penalty=0.0, shared=True)
+
+
+def _batch_constrained(
+    start: ItemStart, settings: BCQSettings | SQNSettings, threshold: float, penalty: float, shared: bool
+) -> Algorithm[Any, Any]:
+    worth = Scorer(start, settings)
+    imitator = Scorer(start, settings, worth.tracker if shared else None)
+    policy = DiscreteBCQPolicy(
+        model=worth, imitator=imitator, target_update_freq=settings.target_update,
+        unlikely_action_threshold=threshold, action_space=_items(start),
+    )  # fmt: skip
+    return DiscreteBCQ(
+        policy=policy, optim=_adam(settings), gamma=settings.gamma, n_step_return_horizon=settings.n_step,
+        target_update_freq=settings.target_update, imitation_logits_penalty=penalty,
+    )  # fmt: skip
+
+
+def make_cql(start: ItemStart, settings: CQLSettings) -> Algorithm[Any, Any]:
+    """Discrete CQL on quantile regression DQN."""
+    policy = QRDQNPolicy(model=Scorer(start, settings, quantiles=settings.quantiles), action_space=_items(start))
+    return DiscreteCQL(
+        policy=policy, optim=_adam(settings), min_q_weight=settings.min_q_weight, gamma=settings.gamma,
+        num_quantiles=settings.quantiles, n_step_return_horizon=settings.n_step,
+        target_update_freq=settings.target_update,
+    )  # fmt: skip
+
+
+def make_crr(start: ItemStart, settings: CRRSettings) -> Algorithm[Any, Any]:
+    """Discrete CRR with exponential weights."""
+    return DiscreteCRR(
+        policy=_actor(start, settings), critic=_Critic(Scorer(start, settings)), optim=_adam(settings),
+        gamma=settings.gamma, beta=settings.beta, min_q_weight=settings.min_q_weight,
+        ratio_upper_bound=settings.most, target_update_freq=settings.target_update,
+    )  # fmt: skip
+
+
+class _Critic(nn.Module):
+    """A scorer as tianshou's critics are: scores alone."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        super().__init__()
+        self.scorer = scorer
+
+    def forward(self, obs: Any) -> torch.Tensor:
+        scores, _ = self.scorer(obs)
+        return scores
+
+
+def served(algorithm: Algorithm[Any, Any]) -> dict[str, nn.Module]:
+    """The networks that a policy acts by: "main", and "imitator" where there is one."""
+    policy = algorithm.policy
+    main = policy.actor if hasattr(policy, "actor") else policy.model
+    return {"main": main, "imitator": policy.imitator} if hasattr(policy, "imitator") else {"main": main}
+
+
+def _actor(start: ItemStart, settings: NetSettings) -> DiscreteActorPolicy:
+    return DiscreteActorPolicy(actor=Scorer(start, settings), action_space=_items(start), deterministic_eval=True)
+
+
+def _items(start: ItemStart) -> Discrete:
+    return Discrete(len(start.bias))
+
+
+def _adam(settings: NetSettings) -> AdamOptimizerFactory:
+    return AdamOptimizerFactory(lr=settings.learning_rate)
+
+
+Maker = Callable[[ItemStart, Any], Algorithm[Any, Any]]
+
+
+def choose(scores: torch.Tensor, luck: NDArray[np.float64]) -> Ints:
+    """(B,) items drawn from the softmax of (B, N) scores, by (B,) uniform numbers."""
+    shares = torch.softmax(scores.double(), dim=1).cumsum(dim=1).numpy()
+    places = (luck[:, None] * shares[:, -1:] >= shares).sum(axis=1)
+    return np.asarray(np.minimum(places, shares.shape[1] - 1), dtype=np.int64)

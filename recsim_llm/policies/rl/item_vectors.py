@@ -1,0 +1,110 @@
+"""Where item vectors begin: a decomposition of the training ratings. Knows no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsim_llm.data.dataset import Catalogue, Ratings
+from recsim_llm.seeding import Stream, mix_one
+from recsim_llm.types import Floats, Floats32
+
+PRIOR = 5.0
+"""Ratings at the mean that every mean is pulled by."""
+
+_REG, _ROUNDS = 4.0, 12
+
+
+@dataclass(frozen=True, slots=True)
+class ItemStart:
+    """What a network knows of items before it learns.
+
+    Attributes:
+        mean: Mean rating, stars.
+        bias: (N,) stars above the mean.
+        vectors: (N, D); the product of one with the mean of others, weighted by residuals, predicts a residual.
+        likeness: (N, D') whose cosines tell how alike two items are.
+    """
+
+    mean: float
+    bias: Floats32
+    vectors: Floats32
+    likeness: Floats32
+
+
+def item_start(log: Ratings, catalogue: Catalogue, size: int, seed: int, pretrained: bool) -> ItemStart:
+    """The start of N items.
+
+    `vectors` are the item factors of a ridge matrix factorisation of the ratings less item and user means (alternating
+    least squares), turned and stretched (`_stretched`); `likeness` are the same factors beside the genres.
+
+    Args:
+        log: Training ratings.
+        catalogue: The items.
+        size: D.
+        seed: Of random vectors.
+        pretrained: False: random vectors and no bias.
+    """
+    rng = np.random.default_rng(mix_one(seed, int(Stream.POLICY)))
+    vectors = 0.1 * rng.standard_normal((log.num_items, size))
+    mean = float(log.values.mean()) if len(log) else 0.0
+    if not pretrained or not len(log):
+        none = np.zeros(log.num_items, dtype=np.float32)
+        return ItemStart(mean, none, vectors.astype(np.float32), vectors.astype(np.float32))
+    item_bias, user_bias = _biases(log, mean)
+    rest = log.values - mean - item_bias[log.items] - user_bias[log.users]
+    factors = _factors(log, rest, vectors)
+    vectors = _stretched(factors, log)
+    alike = np.concatenate([_unit(factors), _unit(catalogue.genre_matrix.astype(np.float64))], axis=1) / np.sqrt(2)
+    return ItemStart(mean, item_bias.astype(np.float32), vectors.astype(np.float32), alike.astype(np.float32))
+
+
+def _biases(log: Ratings, mean: float) -> tuple[Floats, Floats]:
+    item, user = np.zeros(log.num_items), np.zeros(log.num_users)
+    for _ in range(3):
+        item = _mean_by(log.items, log.values - mean - user[log.users], log.num_items)
+        user = _mean_by(log.users, log.values - mean - item[log.items], log.num_users)
+    return item, user
+
+
+def _mean_by(which: np.ndarray, values: np.ndarray, count: int) -> Floats:
+    means: Floats = np.bincount(which, values, count) / (np.bincount(which, minlength=count) + PRIOR)
+    return means
+
+
+def _factors(log: Ratings, rest: np.ndarray, start: Floats) -> Floats:
+    items = start
+    for _ in range(_ROUNDS):
+        users = _solve(log.users, log.items, rest, items, log.num_users)
+        items = _solve(log.items, log.users, rest, users, log.num_items)
+    return items
+
+
+def _solve(rows: np.ndarray, columns: np.ndarray, rest: np.ndarray, other: Floats, count: int) -> Floats:
+    """(count, D) ridge regressions of each row's residuals on the other side's factors."""
+    size = other.shape[1]
+    order = np.argsort(rows, kind="stable")
+    ends = np.cumsum(np.bincount(rows, minlength=count))
+    out = np.zeros((count, size))
+    for row, part in enumerate(np.split(order, ends[:-1])):
+        design = other[columns[part]]
+        out[row] = np.linalg.solve(design.T @ design + _REG * np.eye(size), design.T @ rest[part])
+    return out
+
+
+def _stretched(factors: Floats, log: Ratings) -> Floats:
+    """Vectors E with E_i . sum_h r_h E_h / (n + prior) nearly the ridge regression of n residuals r on the factors.
+
+    Exactly so for a user with the mean number of ratings, spread over items as the log's are.
+    """
+    held = factors[log.items]
+    values, turn = np.linalg.eigh(held.T @ held / len(log))
+    usual = len(log) / max(1, len(np.unique(log.users)))
+    stretched: Floats = (factors @ turn) * np.sqrt((usual + PRIOR) / (usual * np.maximum(values, 0.0) + _REG))
+    return stretched
+
+
+def _unit(rows: Floats) -> Floats:
+    unit: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return unit

@@ -1,0 +1,190 @@
+"""Learners around tianshou's algorithms: off-policy with a replay buffer, on-policy in rounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from tianshou.algorithm import Algorithm, TrainingStats
+from tianshou.data import Batch
+from tianshou.utils.torch_utils import policy_within_training_step
+
+from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.policies.rl.algorithms import Replay, choose, make_a2c, make_dqn, make_ppo
+from recsim_llm.policies.rl.item_vectors import ItemStart
+from recsim_llm.policies.rl.loop import Moved
+from recsim_llm.policies.rl.settings import A2CSettings, DQNSettings, NetSettings, PPOSettings
+from recsim_llm.types import Floats, Floats32, Ints
+
+
+class OffPolicyLearner:
+    """Remembers, explores with epsilon, and updates from samples.
+
+    Args:
+        algorithm: tianshou's.
+        settings: Its settings.
+        num_envs: B.
+        total: Steps of the whole training, for the exploration.
+    """
+
+    def __init__(self, algorithm: Algorithm[Any, Any], settings: DQNSettings, num_envs: int, total: int) -> None:
+        self.algorithm, self.settings, self.total = algorithm, settings, total
+        self.replay = Replay(max(settings.buffer_size, num_envs), num_envs)
+
+    def begin(self, seed: int) -> None:
+        """See `loop.Learner`."""
+        self.replay.reseed(seed)
+
+    def act(self, rows: Floats32, luck: Floats, step: int) -> Ints:
+        """See `loop.Learner`: the best item, or with probability epsilon one that the history does not hold."""
+        with torch.no_grad():
+            scores = self.algorithm.policy.model(rows)[0]
+        best = scores.argmax(dim=1).numpy()
+        allowed = (scores > scores.max(dim=1, keepdim=True).values - 90.0).double()
+        other = choose(torch.log(allowed + 1e-12), luck[:, 1])
+        return np.where(luck[:, 0] < self.epsilon(step), other, best).astype(np.int64)
+
+    def epsilon(self, step: int) -> float:
+        """Share of random items: falls from 1 in a straight line."""
+        done = min(1.0, step / max(1.0, self.settings.explore * self.total))
+        return 1.0 + done * (self.settings.epsilon - 1.0)
+
+    def learn(self, rows: Floats32, actions: Ints, moved: Moved, step: int) -> dict[str, float]:
+        """See `loop.Learner`."""
+        self.replay.add(_batch(rows, actions, moved))
+        if step < self.settings.warm_up:
+            return {}
+        rate = self.settings.updates_per_step
+        count = int(step * rate) - int((step - len(rows)) * rate)
+        with policy_within_training_step(self.algorithm.policy):
+            stats = [self.algorithm.update(self.replay, self.settings.batch_size) for _ in range(count)]
+        return losses(stats[-1]) if stats else {}
+
+    def save(self, folder: Path) -> None:
+        """Write networks, optimiser and what is remembered."""
+        save_algorithm(self.algorithm, folder)
+        self.replay.save_hdf5(str(folder / "replay.h5"))
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote.
+
+        Raises:
+            RecordingError: The checkpoint is missing or damaged.
+        """
+        load_algorithm(self.algorithm, folder)
+        try:
+            self.replay = Replay.load_hdf5(str(folder / "replay.h5"))
+        except OSError as error:
+            raise RecordingError(f"{folder} is no checkpoint, or damaged.") from error
+
+
+class OnPolicyLearner:
+    """Collects a round of every user, updates, and forgets it.
+
+    Args:
+        algorithm: tianshou's A2C or PPO.
+        settings: Its settings.
+        num_envs: B.
+    """
+
+    def __init__(self, algorithm: Algorithm[Any, Any], settings: A2CSettings, num_envs: int) -> None:
+        self.algorithm, self.settings = algorithm, settings
+        self.replay = Replay(settings.round_length * num_envs, num_envs)
+        self.repeats = settings.repeats if isinstance(settings, PPOSettings) else 1
+
+    def begin(self, seed: int) -> None:
+        """See `loop.Learner`."""
+        self.replay.reset()
+
+    def act(self, rows: Floats32, luck: Floats, step: int) -> Ints:
+        """See `loop.Learner`: drawn from the actor's distribution."""
+        with torch.no_grad():
+            return choose(self.algorithm.policy.actor(rows)[0], luck[:, 0])
+
+    def learn(self, rows: Floats32, actions: Ints, moved: Moved, step: int) -> dict[str, float]:
+        """See `loop.Learner`."""
+        self.replay.add(_batch(rows, actions, moved))
+        if len(self.replay) < self.settings.round_length * len(rows):
+            return {}
+        with policy_within_training_step(self.algorithm.policy):
+            stats = self.algorithm.update(self.replay, self.settings.batch_size, self.repeats)
+        self.replay.reset(keep_statistics=True)
+        return losses(stats)
+
+    def save(self, folder: Path) -> None:
+        """Write networks and optimiser; nothing is remembered between rounds."""
+        save_algorithm(self.algorithm, folder)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote.
+
+        Raises:
+            RecordingError: The checkpoint is missing or damaged.
+        """
+        load_algorithm(self.algorithm, folder)
+
+
+def save_algorithm(algorithm: Algorithm[Any, Any], folder: Path) -> None:
+    """Write networks and optimisers to a folder; a reader needs no pickled code (torch's weights-only format)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    extra = {name: getattr(algorithm, name) for name in ("_iter",) if hasattr(algorithm, name)}
+    scale = algorithm.ret_rms if hasattr(algorithm, "ret_rms") else None
+    if scale is not None:
+        extra |= {"mean": float(scale.mean), "var": float(scale.var), "count": float(scale.count)}
+    torch.save({"algorithm": algorithm.state_dict(), "extra": extra}, folder / "algorithm.pt")
+
+
+def load_algorithm(algorithm: Algorithm[Any, Any], folder: Path) -> None:
+    """Read what `save_algorithm` wrote.
+
+    Raises:
+        RecordingError: It is missing or damaged.
+    """
+    try:
+        held = torch.load(folder / "algorithm.pt", weights_only=True)
+        algorithm.load_state_dict(held["algorithm"])
+    except (OSError, RuntimeError, KeyError, EOFError, UnpicklingError) as error:
+        raise RecordingError(f"{folder} is no checkpoint, or damaged.") from error
+    extra = held["extra"]
+    if "_iter" in extra:
+        algorithm._iter = extra["_iter"]
+    if "mean" in extra:
+        algorithm.ret_rms.mean, algorithm.ret_rms.var = extra["mean"], extra["var"]
+        algorithm.ret_rms.count = extra["count"]
+
+
+def losses(stats: TrainingStats) -> dict[str, float]:
+    """The losses of an update, by name."""
+    return {name: float(value) for name, value in stats.get_loss_stats_dict().items()}
+
+
+def _batch(rows: Floats32, actions: Ints, moved: Moved) -> Batch:
+    return Batch(
+        obs=rows, act=actions, rew=moved.rewards, terminated=moved.terminated, truncated=moved.truncated,
+        obs_next=moved.following,
+    )  # fmt: skip
+
+
+ResumableLearner = OffPolicyLearner | OnPolicyLearner
+
+
+def make_learner(name: str, start: ItemStart, settings: NetSettings, num_envs: int, total: int) -> ResumableLearner:
+    """The learner of "dqn", "a2c" or "ppo".
+
+    Args:
+        name: Of the algorithm.
+        start: What is known of items.
+        settings: The algorithm's.
+        num_envs: B.
+        total: Steps of the whole training.
+    """
+    if isinstance(settings, DQNSettings):
+        return OffPolicyLearner(make_dqn(start, settings), settings, num_envs, total)
+    if isinstance(settings, PPOSettings):
+        return OnPolicyLearner(make_ppo(start, settings), settings, num_envs)
+    if isinstance(settings, A2CSettings):
+        return OnPolicyLearner(make_a2c(start, settings), settings, num_envs)
+    raise ConfigError(f"'{name}' does not learn by acting.")

@@ -1,0 +1,113 @@
+"""Studies: read from TOML, run, resumed, reported."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.experiments.replay import replay
+from recsim_llm.experiments.study import run as module
+from recsim_llm.experiments.study.report import write_report
+from recsim_llm.experiments.study.run import run_study
+from recsim_llm.experiments.study.study import Entry, Study, read_study, studies
+from recsim_llm.experiments.study.table import text_table
+from recsim_llm.experiments.studying import chosen_study
+from recsim_llm.trajectories import find_runs
+
+SMALL = Study("small", (Entry("random"), Entry("ease?reg=100", users=6), Entry("oracle")), users=8, seeds=2, pages=8)
+
+
+def test_a_study_is_run_replayed_and_reported(tmp_path):
+    rows = run_study(SMALL, tmp_path, progress=False)
+    assert [row.policy for row in rows] == ["random", "ease,reg=100", "oracle"]
+    assert [row.users for row in rows] == [16, 12, 16]
+    oracle = rows[2]
+    assert oracle.means["length_stayed"].value == 8.0
+    assert oracle.means["of_bound"].value == 1.0
+    assert rows[0].means["of_bound"].value == 0.0
+    assert oracle.pair is None, "a bound is not compared"
+    assert sum(row.pair is not None for row in rows) == 1
+    for run in find_runs(tmp_path / "runs" / "seed1"):
+        replay(run)
+    html, markdown, *_ = write_report(SMALL, rows, tmp_path)
+    assert text_table(rows).splitlines()[2] in markdown.read_text()
+    page = html.read_text()
+    assert page.count("<svg") == 3
+    assert not re.search(r"(src|href)=.http", page), "one file, nothing fetched"
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert [row["policy"] for row in table] == [row.policy for row in rows]
+
+
+def test_a_study_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    whole = text_table(run_study(SMALL, tmp_path / "whole", progress=False))
+    simulate, calls = module.simulate, []
+
+    def stopping(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return simulate(*args, **kwargs)
+
+    monkeypatch.setattr(module, "simulate", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(SMALL, tmp_path / "stopped", progress=False)
+    assert text_table(run_study(SMALL, tmp_path / "stopped", progress=False)) == whole
+    assert len(calls) == 4 + 3, "what was finished is not done again"
+
+
+def test_rows_may_be_added_but_not_changed(tmp_path):
+    run_study(replace(SMALL, entries=SMALL.entries[:1]), tmp_path, progress=False)
+    run_study(SMALL, tmp_path, progress=False)
+    for changed in (replace(SMALL, users=9), replace(SMALL, quit="window?window=2")):
+        with pytest.raises(RecordingError, match="another"):
+            run_study(changed, tmp_path, progress=False)
+    other = replace(SMALL, entries=(Entry("random", users=3),))
+    with pytest.raises(RecordingError, match="random"):
+        run_study(other, tmp_path, progress=False)
+
+
+def test_the_studies_of_the_package_are_sound():
+    assert {"long-term", "quick"} <= set(studies())
+    for name in studies():
+        read_study(name).check()
+
+
+def test_a_study_from_a_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('users = 5\nseeds = 1\n[[policy]]\nname = "dqn"\nsteps = 1000\n[[policy]]\nname = "ease"\n')
+    study = read_study(str(path))
+    assert study.name == "mine"
+    assert study.entries == (Entry("dqn", steps=1000), Entry("ease"))
+    chosen = chosen_study(str(path), "synthetic:1", ("ease", "popularity"), 2, 4)
+    assert (chosen.dataset, chosen.seeds, chosen.users) == ("synthetic:1", 2, 4)
+    assert chosen.entries == (Entry("ease"), Entry("popularity"))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("users = 5", r"\[\[policy\]\]"),
+        ('[[policy]]\nname = "nobody"', "nobody"),
+        ("[[policy]]\nsteps = 5", "name"),
+        ('colour = "red"\n[[policy]]\nname = "ease"', "colour"),
+        ('users = "many"\n[[policy]]\nname = "ease"', "users must be of type int"),
+        ('[[policy]]\nname = "ease"\n[[policy]]\nname = "ease"', "none twice"),
+        ('seeds = 0\n[[policy]]\nname = "ease"', "at least 1 seed"),
+        ('quit = "bored"\n[[policy]]\nname = "ease"', "bored"),
+        ("users = [", "TOML"),
+    ],
+)
+def test_a_broken_study_says_what_is_wrong(tmp_path, text, sentence):
+    path = tmp_path / "broken.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=sentence):
+        read_study(str(path))
+
+
+def test_there_is_no_such_study(tmp_path):
+    with pytest.raises(ConfigError, match="quick"):
+        read_study("slow")

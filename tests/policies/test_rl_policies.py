@@ -1,0 +1,165 @@
+"""Learning policies: files, pages, options, and what their networks see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("tianshou")
+
+from recsim_llm.data.dataset import Catalogue  # noqa: E402
+from recsim_llm.errors import ConfigError, RecordingError  # noqa: E402
+from recsim_llm.policies import POLICIES, load_policy  # noqa: E402
+from recsim_llm.policies.ranking import RankingPolicy  # noqa: E402
+from recsim_llm.policies.rl import RL_POLICIES  # noqa: E402
+from recsim_llm.policies.rl import algorithms  # noqa: E402
+from recsim_llm.policies.rl.online import A2C, DQN, PPO  # noqa: E402
+from recsim_llm.policies.rl.policy import OnlinePolicy, start_of  # noqa: E402
+from recsim_llm.policies.rl.weights import packed_weights  # noqa: E402
+from recsim_llm.testing.policy_contract import (  # noqa: E402
+    ITEMS,
+    USERS,
+    PolicyContract,
+    catalogue,
+    observe,
+    two_tastes_log,
+)
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    for policy in RL_POLICIES:
+        monkeypatch.setitem(POLICIES, policy.name, policy)
+
+
+def untrained(policy: type[OnlinePolicy], page_size: int = 5, seed: int = 0, **options: Any) -> OnlinePolicy:
+    """A policy with its network as training begins."""
+    log, settings = two_tastes_log(), policy.settings(options)
+    start = start_of(log, catalogue(), settings, seed)
+    with algorithms.seeded(seed):
+        algorithm = getattr(algorithms, f"make_{policy.name}")(start, settings)
+    return policy.around(packed_weights(algorithms.served(algorithm)), settings, log, page_size, seed)
+
+
+class OnlineContract(PolicyContract):
+    """The contract for policies that no log fits."""
+
+    policy: ClassVar[type[OnlinePolicy]]
+
+    def make(self, seed: int = 0, page_size: int | None = None) -> Any:
+        return untrained(self.policy, page_size or self.page_size, seed, **self.options)
+
+    def test_errors_are_named(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError):
+            self.make(page_size=ITEMS + 1)
+        with pytest.raises(ConfigError, match="nonsense"):
+            self.policy.settings({"nonsense": 1})
+        with pytest.raises(ConfigError, match=f"recsim-llm train --policy {self.name}"):
+            self.policy.fit(two_tastes_log(), catalogue(), 5)
+
+    def test_the_order_of_the_log_means_nothing(self) -> None:
+        log = two_tastes_log()
+        again = log.take(np.arange(len(log))[::-1])
+        one, two = (start_of(rows, catalogue(), self.policy.settings({}), 0) for rows in (log, again))
+        np.testing.assert_allclose(np.abs(one.vectors @ one.vectors.T), np.abs(two.vectors @ two.vectors.T), atol=1e-4)
+
+    def test_an_empty_log_and_an_empty_batch_are_served(self) -> None:
+        nothing = two_tastes_log().take(np.zeros(0, dtype=np.int64))
+        start = start_of(nothing, catalogue(), self.policy.settings({}), 0)
+        assert np.isfinite(start.vectors).all()
+        assert self.make().act(observe(np.zeros(0, dtype=np.int64))).shape == (0, self.page_size)
+
+    def test_another_catalogue_is_refused(self, tmp_path: Path) -> None:
+        smaller = Catalogue(catalogue().items[:-1], catalogue().raw_ids[:-1])
+        self.make().save(tmp_path / "policy.npz")
+        with pytest.raises(RecordingError, match=f"{ITEMS} items"):
+            load_policy(tmp_path / "policy.npz", smaller)
+        with pytest.raises(ConfigError, match="outside"):
+            self.make().act(observe(np.array([0]), np.array([[ITEMS]]), np.array([[4]])))
+
+
+class TestDQN(OnlineContract):
+    name, policy = "dqn", DQN
+
+
+class TestA2C(OnlineContract):
+    name, policy = "a2c", A2C
+
+
+class TestPPO(OnlineContract):
+    name, policy = "ppo", PPO
+
+
+class TestGRU(OnlineContract):
+    name, policy = "dqn", DQN
+    options: ClassVar[dict[str, Any]] = {"tracker": "gru"}
+
+
+class TestSASRec(OnlineContract):
+    name, policy = "a2c", A2C
+    options: ClassVar[dict[str, Any]] = {"tracker": "sasrec", "embedding_size": 16}
+
+
+FEW: dict[str, Any] = {"updates": 3, "batch_size": 16}
+
+
+class TestSQN(PolicyContract):
+    name = "sqn"
+    options = FEW
+
+
+class TestBCQ(PolicyContract):
+    name = "bcq"
+    options = FEW
+
+
+class TestCQL(PolicyContract):
+    name = "cql"
+    options: ClassVar[dict[str, Any]] = {**FEW, "quantiles": 3}
+
+
+class TestCRR(PolicyContract):
+    name = "crr"
+    options = FEW
+
+
+class TestDORL(PolicyContract):
+    name = "dorl"
+    options: ClassVar[dict[str, Any]] = {"steps": 200, "num_envs": 10, "round_length": 5}
+
+
+def test_a_trained_network_forbids_what_the_history_holds() -> None:
+    policy = untrained(DQN)
+    from recsim_llm.policies.rl.states import pack
+
+    shown = np.array([[3, 7, 9]])
+    rows = pack(observe(np.array([0]), shown, np.full_like(shown, 4)), 1)
+    scores = policy._networks()["main"](rows)[0][0]
+    assert (scores[shown[0]] == -100.0).all()
+    assert (np.delete(scores.detach().numpy(), shown[0]) > -50.0).all()
+
+
+def test_pretrained_scores_follow_taste() -> None:
+    """Before any training, people are shown items of their own half."""
+    log = two_tastes_log()
+    stars = np.where((log.items < 30) == (log.users % 2 == 0), 5.0, 1.0).astype(np.float32)
+    from dataclasses import replace
+
+    settings = DQN.settings({})
+    start = start_of(replace(log, values=stars), catalogue(), settings, 0)
+    algorithm = algorithms.make_dqn(start, settings)
+    policy = DQN.around(packed_weights(algorithms.served(algorithm)), settings, log, 5, 0)
+    own, other = np.array([[1, 2, 3, 40, 41]]), np.array([[5, 5, 5, 1, 1]])
+    page = policy.act(observe(np.array([USERS]), own, other))
+    assert (page < 30).mean() > 0.7
+
+
+def test_registered_policies_are_rankers_with_docs() -> None:
+    docs = Path(__file__).parents[2] / "docs" / "policies"
+    for policy in RL_POLICIES:
+        assert issubclass(policy, RankingPolicy)
+        assert (docs / f"{policy.name}.md").is_file()
