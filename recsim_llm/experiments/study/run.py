@@ -10,6 +10,7 @@ from recsim_llm.agents.long_term_users import LongTermUsers
 from recsim_llm.agents.population import Population
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.backend import open_backend
+from recsim_llm.experiments.offline_log import CollectConfig, collect
 from recsim_llm.experiments.rollout import choose_visitors, rollout
 from recsim_llm.experiments.simulate import simulate
 from recsim_llm.experiments.study.study import Entry, Study
@@ -65,17 +66,17 @@ def _one(study: Study, entry: Entry, seed: int, out: Path, progress: bool) -> Ru
 
 def _trained(study: Study, entry: Entry, seed: int, folder: Path, progress: bool) -> str:
     """The file of the policy where it must be trained first; "" where it is fitted to the log."""
-    if not (entry.steps or entry.learn):
+    if not (entry.steps or entry.learn or entry.collect):
         return ""
     path = folder / f"{entry.label}.npz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        if entry.learn:
-            partial = folder / f"partial-{path.name}"
-            _learn(study, entry, seed, partial)
-            partial.replace(path)
-        else:
+        if entry.steps:
             _train(study, entry, seed, path, progress)
+            return str(path)
+        partial = folder / f"partial-{path.name}"
+        (_learn if entry.learn else _fit_offline)(study, entry, seed, partial)
+        partial.replace(path)
     return str(path)
 
 
@@ -100,6 +101,28 @@ def _train(study: Study, entry: Entry, seed: int, out: Path, progress: bool) -> 
     )
     train(config)
     out.write_bytes((folder / "last.npz").read_bytes())
+
+
+def _fit_offline(study: Study, entry: Entry, seed: int, path: Path) -> None:
+    """Log sessions of another policy with people outside the evaluation, and fit to them."""
+    log = collect(
+        CollectConfig(
+            policy=entry.collect,
+            dataset=study.dataset,
+            rule=study.quit,
+            max_pages=study.pages,
+            sessions=entry.sessions,
+            epsilon=entry.explore,
+            seed=seed,
+            held_out=study.users,
+        )
+    )
+    data = path.with_name(f"sessions-{path.name}")
+    log.save(data)
+    population, spec = _people(study), parse_policy(entry.policy)
+    options = {**spec.options, "data": str(data)}
+    catalogue = population.dataset.catalogue
+    make_policy(spec.name, population.log, catalogue, study.page_size, seed, **options).save(path)
 
 
 def _learn(study: Study, entry: Entry, seed: int, path: Path) -> None:

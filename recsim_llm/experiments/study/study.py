@@ -22,12 +22,18 @@ class Entry:
     Attributes:
         policy: The policy, as `--policy` takes it.
         steps: Steps of training in the environment (`experiments.train`); 0: it is fitted to the log.
+        collect: The policy whose sessions it learns from instead of the log, for those that learn offline.
+        sessions: How many of its sessions.
+        explore: Share of random items in them, [0, 1].
         learn: People outside the evaluation whom it meets first, learning, as BiLLP does to fill its memories.
         users: How many of the people it is evaluated on, the first ones; 0: all of them.
     """
 
     policy: str
     steps: int = 0
+    collect: str = ""
+    sessions: int = 2_000
+    explore: float = 0.2
     learn: int = 0
     users: int = 0
 
@@ -82,6 +88,8 @@ class Study:
             raise ConfigError(f"A study needs at least 1 seed and 2 users, not {self.seeds} and {self.users}.")
         for entry in self.entries:
             check_policy(entry.policy)
+            if entry.collect:
+                check_policy(entry.collect)
             if min(entry.steps, entry.learn, entry.users) < 0 or entry.users > self.users:
                 raise ConfigError(
                     f"'{entry.policy}': steps, learn and users are 0 or more, users at most {self.users}."
