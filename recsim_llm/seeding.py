@@ -36,6 +36,7 @@ class Stream(IntEnum):
     ACTION = 11
     GRAPH = 12
     CALIBRATION = 13
+    RETURN = 14
 
 
 def _finalise(z: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -70,7 +70,8 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
     Args:
         name_or_path: "synthetic", "synthetic:SEED" or "synthetic:SEED:USERS" (invented, no download), "ml-100k",
             "ml-1m", "ml-latest-small" (downloaded once), or a folder in the plain format (`data.folder`), of atomic
-            files (`data.atomic`), or of Coat (`data.coat`).
+            files (`data.atomic`), of Coat (`data.coat`), or of BiLLP's release (`data.billp`; FOLDER:USERS or
+            FOLDER:USERS:SEED invents people over its catalogue).
         cache: Folder for downloads in place of `fetch.cache_dir()`.
 
     Raises:
@@ -87,6 +88,11 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _folder(folder)
+    from recsim_llm.data.billp import invented_world
+
+    world = invented_world(name)
+    if world is not None:
+        return world.dataset
     raise DataError(
         f"There is no data set or folder '{name}'. Names: synthetic, synthetic:SEED, synthetic:SEED:USERS, "
         f"{', '.join(MOVIELENS)}. {_FORMATS}"
@@ -95,7 +101,7 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
 
 _FORMATS = (
     "A folder holds ratings.csv and items.csv (or .parquet), or RecBole's NAME.inter and NAME.item, or Coat's "
-    "train.ascii and test.ascii; docs/data.md has the formats."
+    "train.ascii and test.ascii, or BiLLP's datamaps.json and list_genre.json; docs/data.md has the formats."
 )
 
 
@@ -111,6 +117,7 @@ def _synthetic(name: str) -> Dataset:
 
 def _folder(folder: Path) -> Dataset:
     from recsim_llm.data.atomic import find_atomic, load_atomic
+    from recsim_llm.data.billp import is_billp_folder, load_billp
     from recsim_llm.data.coat import is_coat_folder, load_coat
     from recsim_llm.data.folder import is_plain_folder, load_folder
 
@@ -118,6 +125,8 @@ def _folder(folder: Path) -> Dataset:
         return load_folder(folder)
     if is_coat_folder(folder):
         return load_coat(folder)
+    if is_billp_folder(folder):
+        return load_billp(folder)
     if find_atomic(folder):
         return load_atomic(folder)
     raise DataError(f"{folder} holds no data set. {_FORMATS}")

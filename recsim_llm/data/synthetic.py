@@ -109,14 +109,18 @@ def make_world(seed: int = 0, num_users: int = 200, num_items: int = 500, rating
 
 
 def named_world(name: str) -> SyntheticWorld | None:
-    """The world behind "synthetic", "synthetic:SEED" or "synthetic:SEED:USERS"; None for any other name.
+    """The world behind "synthetic", "synthetic:SEED" or "synthetic:SEED:USERS", or people invented over a catalogue.
+
+    None for any other name.
 
     Raises:
-        DataError: Seed or number of users is no whole number.
+        DataError: Seed or number of users is no whole number, or the catalogue's folder is broken.
     """
     kind, *numbers = name.split(":")
     if kind != "synthetic":
-        return None
+        from recsim_llm.data.billp import invented_world
+
+        return invented_world(name)
     if len(numbers) > 2 or not all(n.isdecimal() and n.isascii() for n in numbers):
         raise DataError(
             f"'{name}': seed and number of users are whole numbers. Write synthetic:7 or synthetic:7:1000, for example."

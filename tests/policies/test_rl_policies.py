@@ -15,8 +15,7 @@ from recsim_llm.data.dataset import Catalogue  # noqa: E402
 from recsim_llm.errors import ConfigError, RecordingError  # noqa: E402
 from recsim_llm.policies import POLICIES, load_policy  # noqa: E402
 from recsim_llm.policies.ranking import RankingPolicy  # noqa: E402
-from recsim_llm.policies.rl import RL_POLICIES  # noqa: E402
-from recsim_llm.policies.rl import algorithms  # noqa: E402
+from recsim_llm.policies.rl import RL_POLICIES, algorithms  # noqa: E402
 from recsim_llm.policies.rl.online import A2C, DQN, PPO  # noqa: E402
 from recsim_llm.policies.rl.policy import OnlinePolicy, start_of  # noqa: E402
 from recsim_llm.policies.rl.weights import packed_weights  # noqa: E402

@@ -65,7 +65,9 @@ def facts(study: Study) -> dict[str, str]:
 def _trained(study: Study) -> list[str]:
     out = [f"{e.label}: {e.steps:,} steps" for e in study.entries if e.steps]
     out += [f"{e.label}: met {e.learn} other people first" for e in study.entries if e.learn]
-    return out + [f"{e.label}: evaluated on the first {e.users} people" for e in study.entries if e.users]
+    out += [f"{e.label}: {e.sessions:,} sessions of {e.collect}" for e in study.entries if e.collect]
+    out += [f"{e.label}: evaluated on the first {e.users} people" for e in study.entries if e.users]
+    return out + [f"{e.label}: with the first {e.seeds} seeds" for e in study.entries if e.seeds]
 
 
 def caveats(study: Study) -> list[str]:

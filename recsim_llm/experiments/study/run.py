@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from recsim_llm.agents.long_term import make_long_term
@@ -18,6 +19,7 @@ from recsim_llm.experiments.study.table import Row, make_rows, write_table
 from recsim_llm.experiments.train import TrainConfig, train
 from recsim_llm.policies import make_policy
 from recsim_llm.policies.feedback import Learner
+from recsim_llm.policies.planners.planner import Planner
 from recsim_llm.policies.spec import parse_policy
 from recsim_llm.trajectories import Run
 
@@ -47,7 +49,8 @@ def run_study(study: Study, out: Path, progress: bool = True) -> list[Row]:
     runs: dict[str, dict[int, Run]] = {entry.label: {} for entry in study.entries}
     for seed in range(study.seeds):
         for entry in study.entries:
-            runs[entry.label][seed] = _one(study, entry, seed, out, progress)
+            if seed < (entry.seeds or study.seeds):
+                runs[entry.label][seed] = _one(study, entry, seed, out, progress)
     rows = make_rows(study, runs)
     write_table(rows, out)
     return rows
@@ -141,6 +144,9 @@ def _learn(study: Study, entry: Entry, seed: int, path: Path) -> None:
             raise ConfigError(f"'{entry.policy}' is to learn from {entry.learn} people; {len(others)} are left.")
         for _ in rollout(study.dataset, population.users, policy, others, config.rules, seed + 1_000, study.batch_size):
             pass
+        if isinstance(policy, Planner):
+            # The people of the evaluation are not to be learned from.
+            policy.options = replace(policy.options, frozen=True)
         policy.save(path)
 
 

@@ -27,6 +27,7 @@ class Entry:
         explore: Share of random items in them, [0, 1].
         learn: People outside the evaluation whom it meets first, learning, as BiLLP does to fill its memories.
         users: How many of the people it is evaluated on, the first ones; 0: all of them.
+        seeds: With how many of the seeds, the first ones; 0: all of them.
     """
 
     policy: str
@@ -36,6 +37,7 @@ class Entry:
     explore: float = 0.2
     learn: int = 0
     users: int = 0
+    seeds: int = 0
 
     @property
     def label(self) -> str:
@@ -90,7 +92,7 @@ class Study:
             check_policy(entry.policy)
             if entry.collect:
                 check_policy(entry.collect)
-            if min(entry.steps, entry.learn, entry.users) < 0 or entry.users > self.users:
+            if min(entry.steps, entry.learn, entry.users, entry.seeds) < 0 or entry.users > self.users:
                 raise ConfigError(
                     f"'{entry.policy}': steps, learn and users are 0 or more, users at most {self.users}."
                 )

@@ -27,6 +27,7 @@ class PlannerOptions:
         fuzzy: Least similarity of a fuzzy match of titles, 0..100; above 100 there is none.
         encoder: Vectors of titles: "hash", "minilm", or a sentence-transformers folder.
         temperature: Of written answers (0.5, as BiLLP); 0 is greedy.
+        frozen: Whether memories stay as they are, for evaluation.
 
     Raises:
         ConfigError: A value outside its range.
@@ -39,6 +40,7 @@ class PlannerOptions:
     fuzzy: float = 88.0
     encoder: str = "hash"
     temperature: float = 0.5
+    frozen: bool = False
 
     def __post_init__(self) -> None:
         whole = {"candidates": (0, len(LABELS)), "history": (0, 1000), "window": (1, 1000)}
@@ -50,6 +52,8 @@ class PlannerOptions:
             raise ConfigError(f"fuzzy must be a number of at least 0, not {self.fuzzy!r}.")
         if not isinstance(self.temperature, int | float) or not 0 <= self.temperature <= 2:
             raise ConfigError(f"temperature must be within 0..2, not {self.temperature!r}.")
+        if not isinstance(self.frozen, bool):
+            raise ConfigError(f"frozen must be true or false, not {self.frozen!r}.")
         for name in ("retriever", "encoder"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} must be a name, not {getattr(self, name)!r}.")

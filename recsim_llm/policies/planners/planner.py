@@ -102,7 +102,7 @@ class Planner:
         self.top = float(fitted["top"])
         self.visits: dict[int, Visit] = {}
         self.asking, self.grounding = AskingCounts(), GroundingCounts()
-        self.frozen = False
+        self.frozen = options.frozen
         self._llm: LLM | None = None
         self.recollect(fitted)
 

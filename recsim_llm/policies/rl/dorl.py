@@ -1,10 +1,11 @@
-"""DORL: A2C among people that were learned from the log, with a bonus where the log is varied (Gao et al., SIGIR 2023)."""
+"""DORL: A2C among people learned from the log, with a bonus where the log is varied (Gao et al., SIGIR 2023)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from recsim_llm.data.dataset import Catalogue, Ratings
@@ -34,8 +35,6 @@ class DORL(RLPolicy):
         import_torch("Fitting the policy 'dorl'")
         need_tianshou("Fitting the policy 'dorl'")
         from recsim_llm.policies.rl.dorl_training import fit_dorl
-
-        import numpy as np
 
         rows = log.take(np.lexsort((log.items, log.times, log.users)))
         weights = fit_dorl(rows, catalogue, settings, mix_one(seed, int(Stream.POLICY)) % 2**31)

@@ -13,7 +13,7 @@ from recsim_llm.types import Floats, Floats32
 PRIOR = 5.0
 """Ratings at the mean that every mean is pulled by."""
 
-_REG, _ROUNDS = 4.0, 12
+_REG, _ROUNDS = 12.0, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def item_start(log: Ratings, catalogue: Catalogue, size: int, seed: int, pretrai
     """The start of N items.
 
     `vectors` are the item factors of a ridge matrix factorisation of the ratings less item and user means (alternating
-    least squares), turned and stretched (`_stretched`); `likeness` are the same factors beside the genres.
+    least squares), pulled towards the items' genres where the catalogue has them, turned and stretched (`_stretched`); `likeness` are the same factors beside the genres.
 
     Args:
         log: Training ratings.
@@ -54,7 +54,8 @@ def item_start(log: Ratings, catalogue: Catalogue, size: int, seed: int, pretrai
         return ItemStart(mean, none, vectors.astype(np.float32), vectors.astype(np.float32))
     item_bias, user_bias = _biases(log, mean)
     rest = log.values - mean - item_bias[log.items] - user_bias[log.users]
-    factors = _factors(log, rest, vectors)
+    prior = _genre_vectors(catalogue, size) + 0.1 * vectors
+    factors = _factors(log, rest, prior)
     vectors = _stretched(factors, log)
     alike = np.concatenate([_unit(factors), _unit(catalogue.genre_matrix.astype(np.float64))], axis=1) / np.sqrt(2)
     return ItemStart(mean, item_bias.astype(np.float32), vectors.astype(np.float32), alike.astype(np.float32))
@@ -73,23 +74,33 @@ def _mean_by(which: np.ndarray, values: np.ndarray, count: int) -> Floats:
     return means
 
 
-def _factors(log: Ratings, rest: np.ndarray, start: Floats) -> Floats:
-    items = start
+def _genre_vectors(catalogue: Catalogue, size: int) -> Floats:
+    """(N, D) directions of items' genres: turned into D numbers where there are more genres than that."""
+    genres = _unit(catalogue.genre_matrix.astype(np.float64))
+    if genres.shape[1] > size:
+        genres = genres @ np.linalg.svd(genres, full_matrices=False)[2][:size].T
+    return np.pad(genres, ((0, 0), (0, size - genres.shape[1])))
+
+
+def _factors(log: Ratings, rest: np.ndarray, prior: Floats) -> Floats:
+    """(N, D) item factors, pulled towards their prior; users' factors are pulled towards 0."""
+    items = prior
+    nobody = np.zeros((log.num_users, prior.shape[1]))
     for _ in range(_ROUNDS):
-        users = _solve(log.users, log.items, rest, items, log.num_users)
-        items = _solve(log.items, log.users, rest, users, log.num_items)
+        users = _solve(log.users, log.items, rest, items, nobody)
+        items = _solve(log.items, log.users, rest, users, prior)
     return items
 
 
-def _solve(rows: np.ndarray, columns: np.ndarray, rest: np.ndarray, other: Floats, count: int) -> Floats:
-    """(count, D) ridge regressions of each row's residuals on the other side's factors."""
-    size = other.shape[1]
+def _solve(rows: np.ndarray, columns: np.ndarray, rest: np.ndarray, other: Floats, prior: Floats) -> Floats:
+    """Ridge regressions of each row's residuals on the other side's factors, around a prior."""
     order = np.argsort(rows, kind="stable")
-    ends = np.cumsum(np.bincount(rows, minlength=count))
-    out = np.zeros((count, size))
+    ends = np.cumsum(np.bincount(rows, minlength=len(prior)))
+    out = prior.copy()
     for row, part in enumerate(np.split(order, ends[:-1])):
         design = other[columns[part]]
-        out[row] = np.linalg.solve(design.T @ design + _REG * np.eye(size), design.T @ rest[part])
+        missing = design.T @ (rest[part] - design @ prior[row])
+        out[row] += np.linalg.solve(design.T @ design + _REG * np.eye(prior.shape[1]), missing)
     return out
 
 

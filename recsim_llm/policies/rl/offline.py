@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from recsim_llm.data.dataset import Catalogue, Ratings
@@ -55,8 +56,6 @@ class OfflinePolicy(RLPolicy):
 
 
 def _order(log: Ratings) -> NDArray[Any]:
-    import numpy as np
-
     return np.lexsort((log.items, log.times, log.users))
 
 

@@ -82,7 +82,7 @@ class OfflineLog:
             checksum: Of the data set that it must be about; "" or an unknown one fits any.
 
         Raises:
-            DataError: It is missing, damaged, without actions, with actions outside its catalogue, or about another one.
+            DataError: It is missing, damaged, without actions or with wrong ones, or about another catalogue.
         """
         data = _read(path)
         values: dict[str, Any] = {name: data[name] for name in cls.arrays if name in data}
@@ -99,7 +99,7 @@ class OfflineLog:
 
 
 def log_episodes(log: Ratings, length: int) -> OfflineLog:
-    """Training ratings as episodes: the state is what came before, the action what was rated next, the reward its stars.
+    """Training ratings as episodes: a state is what came before, an action what was rated next, a reward its stars.
 
     The end of a person's log is terminal. A state counts everything before as shown in the session.
 

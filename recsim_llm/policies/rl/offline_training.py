@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tianshou.algorithm import Algorithm
-from tianshou.data import Batch, ReplayBuffer
+from tianshou.data import ReplayBuffer
 from tianshou.utils.torch_utils import policy_within_training_step
 
 from recsim_llm.errors import ConfigError

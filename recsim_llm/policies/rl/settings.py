@@ -88,8 +88,8 @@ class DQNSettings(NetSettings):
 
     n_step: int = 3
     buffer_size: int = 100_000
-    batch_size: int = 64
-    updates_per_step: float = 0.125
+    batch_size: int = 128
+    updates_per_step: float = 0.0625
     target_update: int = 320
     epsilon: float = 0.05
     explore: float = 0.3
@@ -110,10 +110,11 @@ class A2CSettings(NetSettings):
     """
 
     sharpness: float = 4.0
-    round_length: int = 10
+    learning_rate: float = 3e-3
+    round_length: int = 5
     batch_size: int = 1_024
     value_weight: float = 0.5
-    entropy_weight: float = 0.01
+    entropy_weight: float = 0.3
     gae_lambda: float = 1.0
     max_grad_norm: float = 1.0
 
@@ -127,6 +128,9 @@ class PPOSettings(A2CSettings):
         repeats: Passes over a round.
     """
 
+    learning_rate: float = 1e-3
+    round_length: int = 10
+    entropy_weight: float = 0.03
     clip: float = 0.2
     repeats: int = 4
 
