@@ -2,8 +2,8 @@
 
 Leave-one-out: every person's last rating is the test, all before it is the log; users and items with fewer than 5
 ratings are left out, in turn, until none is left. All items that the person has not rated are ranked. Intervals are
-95 % bootstraps over people. Peers are libraries' own models, fitted on the same log; hyperparameters were chosen on
-each person's last but one rating (`--validate`).
+95 % bootstraps over people. Peers are libraries' own models, fitted on the same log and not tuned; some of our defaults
+were chosen on each person's last but one rating (`--validate`).
 """
 
 from __future__ import annotations

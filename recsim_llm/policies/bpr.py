@@ -21,7 +21,7 @@ class BPR(RankingPolicy):
 
     Training ascends sum log sigmoid(x_u (y_i - y_j) + b_i - b_j) - reg |.|^2 over pairs of an item i that user u rated
     and one j that they did not. Deviation from the paper: the trained users' vectors are not kept; the same mean serves
-    the people of the log, growing histories and strangers (docs/policies/bpr.md has what that costs: nothing). Users
+    the people of the log, growing histories and strangers (docs/policies/bpr.md has what that costs). Users
     without any taste are shown popular items.
     """
 

@@ -9,13 +9,17 @@ from dataclasses import replace
 import pytest
 
 from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.experiments.cli import main
 from recsim_llm.experiments.replay import replay
+from recsim_llm.experiments.rollout import choose_visitors
 from recsim_llm.experiments.study import run as module
 from recsim_llm.experiments.study.report import write_report
 from recsim_llm.experiments.study.run import run_study
 from recsim_llm.experiments.study.study import Entry, Study, read_study, studies
 from recsim_llm.experiments.study.table import text_table
 from recsim_llm.experiments.studying import chosen_study
+from recsim_llm.policies import load_policy
+from recsim_llm.policies.rl.offline_data import OfflineLog
 from recsim_llm.trajectories import find_runs
 
 SMALL = Study("small", (Entry("random"), Entry("ease?reg=100", users=6), Entry("oracle")), users=8, seeds=2, pages=8)
@@ -111,3 +115,44 @@ def test_a_broken_study_says_what_is_wrong(tmp_path, text, sentence):
 def test_there_is_no_such_study(tmp_path):
     with pytest.raises(ConfigError, match="quick"):
         read_study("slow")
+
+
+def test_the_command_line_runs_a_study(tmp_path, capsys):
+    main(["study", "quick", "--users", "4", "--seeds", "1", "--policies", "random", "oracle", "--out", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "| random" in printed
+    assert str(tmp_path / "report.html") in printed
+    main(["study", "quick", "--users", "4", "--seeds", "1", "--policies", "random", "oracle", "--out", str(tmp_path)])
+    assert capsys.readouterr().out == printed
+    with pytest.raises(SystemExit) as stopped:
+        main(["study", "nothing"])
+    assert stopped.value.code == 1
+    assert "quick" in capsys.readouterr().err
+
+
+def test_offline_policies_learn_from_sessions_of_others(tmp_path):
+    pytest.importorskip("tianshou")
+    entry = Entry("bcq?updates=5", collect="popularity", sessions=20)
+    study = replace(SMALL, entries=(entry,), seeds=1)
+    (row,) = run_study(study, tmp_path, progress=False)
+    assert row.policy == "bcq,updates=5"
+    logged = OfflineLog.load(tmp_path / "trained" / "seed0" / "sessions-partial-bcq,updates=5.npz")
+    assert len(logged.lengths) == 20
+    assert not set(logged.users) & set(choose_visitors(200, 8, 0)), "who is evaluated is not logged"
+
+
+def test_planners_meet_other_people_first_and_are_frozen_then(tmp_path):
+    pytest.importorskip("rapidfuzz")
+    entry = Entry("billp?candidates=5", learn=3, users=4, seeds=1)
+    study = replace(SMALL, entries=(Entry("random"), entry), policy_llm="uniform", pages=3)
+    rows = run_study(study, tmp_path, progress=False)
+    assert [row.users for row in rows] == [16, 4]
+    assert rows[1].costs["calls"] > 0
+    run = next(run for run in find_runs(tmp_path / "runs") if run.manifest.name == "billp,candidates=5")
+    replay(run)
+    summary = run.manifest.summary["policy"]
+    assert summary["critic_entries"] > 0
+    learned = load_policy(tmp_path / "trained" / "seed0" / "billp,candidates=5.npz")
+    assert len(learned.critic) == summary["critic_entries"], "nothing is learned in the evaluation"
+    with pytest.raises(ConfigError, match="does not learn"):
+        run_study(replace(study, entries=(Entry("ease", learn=2),)), tmp_path / "other", progress=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from pathlib import Path
 
@@ -53,7 +52,6 @@ def test_the_page_names_the_defaults_of_the_code():
         if not hasattr(policy, "learn_from") or (own.exists() and f"\n## {name}\n" not in text):
             continue
         section = text.split(f"\n## {name}\n")[1].split("\n## ")[0]
-        for option, parameter in inspect.signature(policy.learn_from).parameters.items():
-            if option not in ("known", "seed"):
-                default = f"{parameter.default:g}" if parameter.default != "" else "none"
-                assert f"| `{option}` | {default} |" in section
+        for option, value in policy.options().items():
+            default = f"{value:g}" if value != "" else "none"
+            assert f"| `{option}` | {default} |" in section

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def _fit_offline(study: Study, entry: Entry, seed: int, path: Path) -> None:
 def _learn(study: Study, entry: Entry, seed: int, path: Path) -> None:
     """Let a policy meet people outside the evaluation and keep what it learned."""
     config = study.simulation(entry, seed).chosen
-    with open_backend(config.policy_llm) as llm:
+    with open_backend(config.policy_llm) if config.policies_ask_llm else nullcontext() as llm:
         population = _people(study)
         spec = parse_policy(entry.policy)
         catalogue = population.dataset.catalogue

@@ -128,8 +128,12 @@ class BiLLP(Planner):
             lived = converse(self.llm, [self._live(batch, row) for row in rows]) if rows else []
             for row, one in zip(rows, lived, strict=True):
                 self._store(batch, row, one)
+        return Planner.learn(self, batch)
+
+    def counts(self) -> dict[str, float]:
+        """See `Planner.counts`; and how much each memory holds."""
         sizes = {f"{name}_entries": float(len(memory)) for name, memory in self._memories().items()}
-        return {**Planner.learn(self, batch), **sizes}
+        return {**Planner.counts(self), **sizes}
 
     def unseen_genres(self, case: Case) -> list[str]:
         """Two genres that have not come among the recent titles, drawn for this person and page; fewer if there are."""
