@@ -26,6 +26,7 @@ from benchmarks import (
     resume,
     server,
     store,
+    training,
     vllm_engine,
 )
 from benchmarks.table import Benchmark, Row, number, show
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "recall": recall.run,
     "store": store.run,
     "resume": resume.run,
+    "training": training.run,
     "vllm": vllm_engine.run,
     "gpu": gpu.run,
 }

@@ -151,7 +151,10 @@ def export_minari(log: OfflineLog, dataset_id: str) -> None:
 def _sessions(env: PageVectorEnv, policy: Policy, config: CollectConfig, start: int) -> OfflineLog:
     who = _visitors(env.population, config, start, env.num_envs)
     observed = env.reset(seed=[mix_one(config.seed, start, i) >> 1 for i in range(len(who))], options={"user": who})[0]
-    rows, actions, rewards, ended = [pack(observed, 1)], [], [], []
+    rows = [pack(observed, 1)]
+    actions: list[Ints] = []
+    rewards: list[NDArray[Any]] = []
+    ended: list[tuple[NDArray[Any], NDArray[Any]]] = []
     while not env.sessions.ended.all():
         actions.append(_act(policy, observed, config, start, len(actions), env.population.users.num_items))
         observed, reward, left, cut, _ = env.step(actions[-1])

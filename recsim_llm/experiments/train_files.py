@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from recsim_llm.errors import ConfigError, MissingExtraError, RecordingError
 
@@ -56,7 +56,7 @@ class Checkpoint:
 class Config(Protocol):
     """Any data class of a training's options."""
 
-    __dataclass_fields__: Any
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 class Curve:
@@ -150,11 +150,11 @@ class TrainingFolder:
         except ImportError as error:
             raise MissingExtraError("tensorboard", "rl", "Curves of a training") from error
         purge = point.step + 1 if point.best is not None else None
-        writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=purge)  # type: ignore[no-untyped-call]
+        writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=purge)
         try:
             yield Curve(self.csv, writer, point.step if point.best is not None else 0)
         finally:
-            writer.close()  # type: ignore[no-untyped-call]
+            writer.close()
 
     def keep(self, learner: ResumableLearner, before: Checkpoint, point: CurvePoint, curve: Curve) -> Checkpoint:
         """Write down where the training is after a piece."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
-from tianshou.algorithm import A2C, DQN, PPO, Algorithm, DiscreteBCQ, DiscreteCQL, DiscreteCRR
+from tianshou.algorithm import A2C, DQN, PPO, Algorithm, DiscreteBCQ, DiscreteCQL
 from tianshou.algorithm.imitation.discrete_bcq import DiscreteBCQPolicy
 from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy
 from tianshou.algorithm.modelfree.qrdqn import QRDQNPolicy
@@ -19,8 +19,9 @@ from tianshou.algorithm.optim import AdamOptimizerFactory
 from tianshou.data import VectorReplayBuffer
 from torch import nn
 
+from recsim_llm.policies.rl.crr_update import DetachedCRR
 from recsim_llm.policies.rl.item_vectors import ItemStart
-from recsim_llm.policies.rl.nets import Scorer, Value
+from recsim_llm.policies.rl.nets import Scorer, Value, as_tensor
 from recsim_llm.policies.rl.settings import (
     A2CSettings,
     BCQSettings,
@@ -49,7 +50,8 @@ class Replay(VectorReplayBuffer):
         ends = np.cumsum(lengths)
         place = self._random_state.randint(ends[-1], size=batch_size)
         which = np.searchsorted(ends, place, side="right")
-        return np.asarray(self._offset)[which] + place - (ends - lengths)[which]
+        indices: Ints = np.asarray(self._offset)[which] + place - (ends - lengths)[which]
+        return indices
 
 
 @contextmanager
@@ -133,7 +135,7 @@ def make_cql(start: ItemStart, settings: CQLSettings) -> Algorithm[Any, Any]:
 
 def make_crr(start: ItemStart, settings: CRRSettings) -> Algorithm[Any, Any]:
     """Discrete CRR with exponential weights."""
-    return DiscreteCRR(
+    return DetachedCRR(
         policy=_actor(start, settings), critic=_Critic(Scorer(start, settings)), optim=_adam(settings),
         gamma=settings.gamma, beta=settings.beta, min_q_weight=settings.min_q_weight,
         ratio_upper_bound=settings.most, target_update_freq=settings.target_update,
@@ -141,15 +143,18 @@ def make_crr(start: ItemStart, settings: CRRSettings) -> Algorithm[Any, Any]:
 
 
 class _Critic(nn.Module):
-    """A scorer as tianshou's critics are: scores alone."""
+    """A scorer as tianshou's critics are: scores alone, those of items that the history holds too.
+
+    Were they out of the question, logged steps that show one would have advantages of a hundred, whose exponential
+    overflows.
+    """
 
     def __init__(self, scorer: Scorer) -> None:
         super().__init__()
         self.scorer = scorer
 
     def forward(self, obs: Any) -> torch.Tensor:
-        scores, _ = self.scorer(obs)
-        return scores
+        return self.scorer.scores(as_tensor(obs))
 
 
 def served(algorithm: Algorithm[Any, Any]) -> dict[str, nn.Module]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.policies.rl.item_vectors import PRIOR, ItemStart
@@ -140,7 +142,13 @@ class ImaginedWorld:
 
     def _show(self, actions: Ints, stars: Floats32) -> None:
         items, given = self._rows[:, 1 : 1 + self._half], self._rows[:, 1 + self._half :]
-        parts = [self._rows[:, :1] + 1, items[:, 1:], actions[:, None], given[:, 1:], stars[:, None]]
+        parts: list[NDArray[Any]] = [
+            self._rows[:, :1] + 1,
+            items[:, 1:],
+            actions[:, None],
+            given[:, 1:],
+            stars[:, None],
+        ]
         self._rows = np.concatenate(parts, axis=1, dtype=np.float32)
 
     def _alike(self, actions: Ints) -> Bools:

@@ -37,7 +37,8 @@ def item_start(log: Ratings, catalogue: Catalogue, size: int, seed: int, pretrai
     """The start of N items.
 
     `vectors` are the item factors of a ridge matrix factorisation of the ratings less item and user means (alternating
-    least squares), pulled towards the items' genres where the catalogue has them, turned and stretched (`_stretched`); `likeness` are the same factors beside the genres.
+    least squares), pulled towards the items' genres where the catalogue has them, turned and stretched (`_stretched`);
+    `likeness` are the same factors beside the genres.
 
     Args:
         log: Training ratings.

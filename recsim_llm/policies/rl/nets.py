@@ -39,12 +39,11 @@ class Tracker(nn.Module):
         super().__init__()
         size = start.vectors.shape[1]
         self.kind, self.window = settings.tracker, settings.window
+        self.expected: Tensor
         self.register_buffer("expected", torch.from_numpy(start.mean + start.bias))
         self.items = nn.Parameter(torch.from_numpy(start.vectors.copy()))
-        if self.kind == "gru":
-            self.reader = nn.GRU(size + 1, size, batch_first=True)
-        elif self.kind == "sasrec":
-            self.reader = Attention(size)
+        if self.kind != "average":
+            self.reader: nn.Module = nn.GRU(size + 1, size, batch_first=True) if self.kind == "gru" else Attention(size)
         self.size = size * (1 + self.window + (self.kind != "average")) + self.window + 2
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,9 +144,10 @@ class Scorer(nn.Module):
         taste, features = self.tracker(rows)
         items, _, shown = unpack(rows)
         level = self.level(features)
-        products = (taste + self.query(features)) @ self.items.T + self.bias - self._near(items, shown)
+        products: Tensor = (taste + self.query(features)) @ self.items.T + self.bias - self._near(items, shown)
         products = products * self.sharpness
-        return products[:, :, None] + level[:, None, :] if self.quantiles else products + level
+        scores: Tensor = products[:, :, None] + level[:, None, :] if self.quantiles else products + level
+        return scores
 
     def _near(self, items: Tensor, shown: Tensor) -> Tensor:
         weight, slope, place = self.nearness

@@ -213,12 +213,12 @@ class CRRSettings(OfflineSettings):
 
     Attributes:
         beta: Temperature of the advantage, above 0.
-        min_q_weight: Of the conservative term.
+        min_q_weight: Of a conservative term as in CQL, which the paper has not (0).
         most: Largest weight of a logged action.
     """
 
     beta: float = 1.0
-    min_q_weight: float = 0.3
+    min_q_weight: float = 0.0
     most: float = 20.0
 
     def __post_init__(self) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsim_llm.types import EMPTY, Floats32
+from recsim_llm.types import EMPTY, Floats32, Observation
 
 
-def pack(observation: Mapping[str, NDArray[Any]], page_size: int) -> Floats32:
+def pack(observation: Observation | Mapping[str, NDArray[Any]], page_size: int) -> Floats32:
     """(B, 1 + 2 H) rows of an observation.
 
     Args:
