@@ -114,7 +114,7 @@ def _markdown(study: Study, rows: Sequence[Row], drawn: Mapping[str, str]) -> st
 
 def _html(study: Study, rows: Sequence[Row], drawn: Mapping[str, str]) -> str:
     header = "".join(
-        f"<th>{html.escape(title)}</th>" for title in ["policy", "people", *COLUMNS.values(), "less than best", "p"]
+        f"<th>{html.escape(title)}</th>" for title in ["policy", "sessions", *COLUMNS.values(), "less than best", "p"]
     )
     body = "".join(f"<tr{_mark(row)}>{_cells(line)}</tr>" for row, line in zip(rows, _lines(rows), strict=True))
     parts = [f"<h1>{html.escape(study.name)}</h1>", _list([f"{n}: {v}" for n, v in facts(study).items()])]

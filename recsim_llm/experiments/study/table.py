@@ -32,6 +32,7 @@ COLUMNS = {
     "length_stayed": "Len",
     "reward_each": "R_each",
     "reward_stayed": "R_traj",
+    "of_bound": "of bound",
     "length_counted": "Len+",
     "reward_counted": "R_traj+",
     "at_cap": "at cap",
@@ -41,7 +42,6 @@ COLUMNS = {
     "novelty": "novelty",
     "popular_share": "popular",
     "repeat_share": "repeats",
-    "of_bound": "of bound",
 }
 """Measure to heading; + marks EasyRL4Rec's convention, which counts the turn that makes a person leave."""
 
@@ -186,7 +186,7 @@ def _json(value: float) -> float | None:
 
 def text_table(rows: Sequence[Row]) -> str:
     """The table in Markdown, which reads as plain text too."""
-    lines = [["policy", "people", *COLUMNS.values(), "less than best", "p (Holm)"]]
+    lines = [["policy", "sessions", *COLUMNS.values(), "less than best", "p (Holm)"]]
     for row in rows:
         cells = [_cell(name, row.means[name]) for name in COLUMNS]
         gap = [str(row.pair.difference), f"{row.pair.adjusted:.4f}"] if row.pair else ["", ""]
