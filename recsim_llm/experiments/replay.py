@@ -68,7 +68,7 @@ def recast(run: Run) -> Cast:
 def happenings(run: Run, cast: Cast) -> Iterator[StepBatch | Diary]:
     """What happened in a recorded run, computed again."""
     config, plan = config_of(run), kept_plan(run.folder)
-    llm = ReplayLLM(run.manifest.policy_llm, run.recorded_completions()) if config.policies_ask_llm else None
+    llm = ReplayLLM(run.manifest.policy_llm, run.recorded_completions()) if run.manifest.policy_llm else None
     policies = load_policies(run.folder, config, plan, cast.population.dataset.catalogue, llm)
     return stream(config, cast, policies, plan)
 

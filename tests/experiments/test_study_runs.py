@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -82,10 +83,10 @@ def test_the_studies_of_the_package_are_sound():
 
 def test_a_study_from_a_file(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('users = 5\nseeds = 1\n[[policy]]\nname = "dqn"\nsteps = 1000\n[[policy]]\nname = "ease"\n')
+    path.write_text('users = 5\nseeds = 1\n[[policy]]\nname = "dqn"\nsteps = 5000\n[[policy]]\nname = "ease"\n')
     study = read_study(str(path))
     assert study.name == "mine"
-    assert study.entries == (Entry("dqn", steps=1000), Entry("ease"))
+    assert study.entries == (Entry("dqn", steps=5000), Entry("ease"))
     chosen = chosen_study(str(path), "synthetic:1", ("ease", "popularity"), 2, 4)
     assert (chosen.dataset, chosen.seeds, chosen.users) == ("synthetic:1", 2, 4)
     assert chosen.entries == (Entry("ease"), Entry("popularity"))
@@ -154,5 +155,7 @@ def test_planners_meet_other_people_first_and_are_frozen_then(tmp_path):
     assert summary["critic_entries"] > 0
     learned = load_policy(tmp_path / "trained" / "seed0" / "billp,candidates=5.npz")
     assert len(learned.critic) == summary["critic_entries"], "nothing is learned in the evaluation"
+    shutil.rmtree(tmp_path / "trained")
+    replay(run)  # a run keeps its own policy
     with pytest.raises(ConfigError, match="does not learn"):
         run_study(replace(study, entries=(Entry("ease", learn=2),)), tmp_path / "other", progress=False)

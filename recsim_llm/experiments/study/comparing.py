@@ -70,6 +70,12 @@ def mean_over(values: Values) -> Mean:
     return Mean(grand, float(np.sqrt(max(between, within) / len(x))), len(x))
 
 
+def best_of(table: Mapping[str, Values]) -> str:
+    """The policy of the highest mean, among those with the most values: few people are not the best by luck."""
+    most = max(len(values) for values in table.values())
+    return max((name for name in table if len(table[name]) == most), key=lambda name: mean_over(table[name]).value)
+
+
 def against_best(table: Mapping[str, Values], best: str, seed: int = 0) -> dict[str, Pair]:
     """Every policy against the best, in pairs of the same seed and person.
 

@@ -130,11 +130,7 @@ def at_cap(s: Sessions, shelf: Shelf) -> Floats:
 
 def genre_diversity(s: Sessions, shelf: Shelf) -> Floats:
     """Mean Jaccard distance between the genres of two items of the session; NaN with fewer than two."""
-    genres = shelf.genres.astype(np.float64)
-    both, sizes = genres @ genres.T, genres.sum(axis=1)
-    either = sizes[:, None] + sizes[None, :] - both
-    distance = 1.0 - np.divide(both, either, out=np.ones_like(both), where=either > 0)
-    return np.array([_mean_pair(distance[np.ix_(items, items)]) for items in _items(s)])
+    return np.array([_mean_pair(_jaccard(shelf.genres[items].astype(np.float64))) for items in _items(s)])
 
 
 def vector_diversity(s: Sessions, shelf: Shelf) -> Floats:
@@ -206,6 +202,13 @@ def _items(s: Sessions) -> list[Ints]:
     rows = zip(s.starts.tolist(), s.ends.tolist(), strict=True)
     shown = [s.steps.items[start:end].ravel() for start, end in rows]
     return [items[items != EMPTY].astype(np.int64) for items in shown]
+
+
+def _jaccard(genres: Floats) -> Floats:
+    both, sizes = genres @ genres.T, genres.sum(axis=1)
+    either = sizes[:, None] + sizes[None, :] - both
+    distance: Floats = 1.0 - np.divide(both, either, out=np.ones_like(both), where=either > 0)
+    return distance
 
 
 def _mean_pair(matrix: Floats) -> float:

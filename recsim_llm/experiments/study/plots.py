@@ -118,9 +118,9 @@ def _lines(rows: Sequence[Row]) -> list[tuple[Row, tuple[str, str]]]:
 
 
 def learning_curves(trained: Path, label: str) -> list[tuple[list[float], list[float]]]:
-    """The learning curves of a policy, one a seed, from `seedS/LABEL/curve.csv` where there are any."""
+    """The learning curves of a policy, one a seed, from `seedS/training/LABEL/curve.csv` where there are any."""
     found = []
-    for path in sorted(trained.glob(f"seed*/{label}/curve.csv")):
+    for path in sorted(trained.glob(f"seed*/training/{label}/curve.csv")):
         lines = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
         steps, rewards = lines[0].index("step"), lines[0].index("reward")
         found.append(([float(line[steps]) for line in lines[1:]], [float(line[rewards]) for line in lines[1:]]))

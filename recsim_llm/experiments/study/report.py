@@ -11,7 +11,7 @@ from recsim_llm.agents.long_term import rule_of
 from recsim_llm.experiments.simulate import versions
 from recsim_llm.experiments.study.plots import figures, learning_curves
 from recsim_llm.experiments.study.study import Study
-from recsim_llm.experiments.study.table import COLUMNS, Row, text_table
+from recsim_llm.experiments.study.table import COSTS, Row, tables, text_table
 
 FIGURES = {
     "reward": "Reward a session",
@@ -21,11 +21,12 @@ FIGURES = {
 }
 
 READING = (
-    "Len, R_each and R_traj leave out the turn that makes a person leave, as BiLLP's tables do; Len+ and R_traj+ count "
-    "it, as EasyRL4Rec does. Values are means ± standard error over seeds and people (docs/long_term_study.md). 'of "
-    "bound' is how far R_traj lies between random (0 %) and the oracle (100 %), which knows everybody's taste and the "
-    "rule, greedily. 'less than best' is the mean difference to the best recommender over the same people and luck, "
-    "with the p-value of a sign-flip test after Holm's correction."
+    "Len, R_each and R_traj leave out the turn that makes a person leave, as BiLLP's tables do; Len+, R_each+ and "
+    "R_traj+ count it, as EasyRL4Rec does. Values are means ± standard error over seeds and people "
+    "(docs/long_term_study.md). 'of bound' is how far R_traj lies between random (0 %) and the oracle (100 %), which "
+    "knows everybody's taste and the rule, greedily. 'less than best' is the mean difference to the best recommender "
+    "over the same people and luck, with the p-value of a sign-flip test after Holm's correction; the best is chosen "
+    "among those with the most people. Calls and tokens include those of the learning phase."
 )
 
 
@@ -48,7 +49,7 @@ def write_report(study: Study, rows: Sequence[Row], out: Path) -> list[Path]:
     return [out / name for name in texts]
 
 
-def facts(study: Study) -> dict[str, str]:
+def facts(study: Study, rows: Sequence[Row]) -> dict[str, str]:
     """What was run, in words."""
     rule = ", ".join(f"{name} {value}" for name, value in asdict(rule_of(study.quit)).items())
     return {
@@ -58,6 +59,7 @@ def facts(study: Study) -> dict[str, str]:
         "quit rule": rule,
         "planners' model": study.policy_llm or "none",
         "training": "; ".join(_trained(study)) or "none but fitting to the log",
+        "evaluation": f"{sum(row.costs['seconds'] for row in rows):,.0f} s, training apart",
         "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
 
@@ -77,6 +79,13 @@ def caveats(study: Study) -> list[str]:
         "The quit rule is declared, not fitted: logs of ratings do not say when people leave.",
         "The test is about these trained policies; how much another training differs, the standard error tells.",
     ]
+    if any(entry.users or entry.seeds for entry in study.entries):
+        out.append(
+            "Rows differ in how many people they were evaluated on: compare them by 'less than best' and 'of bound', "
+            "which are about the people that both have. Coverage grows with the number of people."
+        )
+    if study.page_size > 1 and any(entry.steps or entry.collect for entry in study.entries):
+        out.append("Policies were trained with one item a turn, and evaluated with more.")
     if study.policy_llm:
         out.append(f"Planners are as good as their model: {study.policy_llm}.")
     return out
@@ -88,19 +97,19 @@ def cost_lines(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if row.costs.get("calls"):
             counts = ", ".join(
-                f"{name.replace('_', ' ')} {value:,.6g}"
-                for name, value in row.costs.items()
-                if name not in ("calls", "tokens", "seconds")
+                f"{name.replace('_', ' ')} {value:,.6g}" for name, value in row.costs.items() if name not in COSTS
             )
             lines.append(
-                f"{row.policy}: {row.costs['calls']:,.0f} answers, {row.costs['tokens']:,.0f} new tokens, "
-                f"{row.costs['seconds']:,.0f} s; {counts}."
+                f"{row.policy}: {row.costs['calls']:,.0f} answers, {row.costs['tokens']:,.0f} new tokens "
+                f"({row.costs.get('learning_calls', 0):,.0f} and {row.costs.get('learning_tokens', 0):,.0f} more "
+                "to learn before), "
+                f"{row.costs['seconds']:,.0f} s; a seed: {counts}."
             )
     return lines
 
 
 def _markdown(study: Study, rows: Sequence[Row], drawn: Mapping[str, str]) -> str:
-    lines = [f"# {study.name}", "", *(f"- {name}: {value}" for name, value in facts(study).items()), ""]
+    lines = [f"# {study.name}", "", *(f"- {name}: {value}" for name, value in facts(study, rows).items()), ""]
     lines += [text_table(rows), "", READING, ""]
     for name, title in FIGURES.items():
         if name in drawn:
@@ -113,12 +122,8 @@ def _markdown(study: Study, rows: Sequence[Row], drawn: Mapping[str, str]) -> st
 
 
 def _html(study: Study, rows: Sequence[Row], drawn: Mapping[str, str]) -> str:
-    header = "".join(
-        f"<th>{html.escape(title)}</th>" for title in ["policy", "sessions", *COLUMNS.values(), "less than best", "p"]
-    )
-    body = "".join(f"<tr{_mark(row)}>{_cells(line)}</tr>" for row, line in zip(rows, _lines(rows), strict=True))
-    parts = [f"<h1>{html.escape(study.name)}</h1>", _list([f"{n}: {v}" for n, v in facts(study).items()])]
-    parts += [f"<div class=wide><table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>"]
+    parts = [f"<h1>{html.escape(study.name)}</h1>", _list([f"{n}: {v}" for n, v in facts(study, rows).items()])]
+    parts += [_table(rows, lines) for lines in tables(rows)]
     parts += [f"<p>{html.escape(READING)}</p>"]
     parts += [f"<h2>{title}</h2>{drawn[name]}" for name, title in FIGURES.items() if name in drawn]
     costs = cost_lines(rows)
@@ -129,12 +134,14 @@ def _html(study: Study, rows: Sequence[Row], drawn: Mapping[str, str]) -> str:
     return f"{head}{''.join(parts)}</html>\n"
 
 
-def _lines(rows: Sequence[Row]) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text_table(rows).splitlines()[2:]]
+def _table(rows: Sequence[Row], lines: Sequence[Sequence[str]]) -> str:
+    body = "".join(f"<tr{_mark(row)}>{_cells('td', line)}</tr>" for row, line in zip(rows, lines[1:], strict=True))
+    head = f"<thead><tr>{_cells('th', lines[0])}</tr></thead>"
+    return f"<div class=wide><table>{head}<tbody>{body}</tbody></table></div>"
 
 
-def _cells(line: Sequence[str]) -> str:
-    return "".join(f"<td>{html.escape(cell)}</td>" for cell in line)
+def _cells(tag: str, line: Sequence[str]) -> str:
+    return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line)
 
 
 def _mark(row: Row) -> str:
@@ -148,8 +155,8 @@ def _list(lines: Sequence[str]) -> str:
 
 
 _CSS = """<style>
-body{font:15px/1.45 system-ui,sans-serif;color:#1b2631;max-width:72rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;font-size:13px;white-space:nowrap}.wide{overflow-x:auto}
+body{font:15px/1.45 system-ui,sans-serif;color:#1b2631;max-width:84rem;margin:2rem auto;padding:0 1rem}
+table{border-collapse:collapse;font-size:13px;white-space:nowrap}.wide{overflow-x:auto;margin-bottom:1.2rem}
 th,td{text-align:right;padding:.25rem .6rem;border-bottom:1px solid #dde3e7}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:#fff}
 tr.bound td{color:#6b7780;font-style:italic}tr.best td{font-weight:600}svg{max-width:100%;height:auto}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from recsim_llm.agents.long_term import make_long_term
 from recsim_llm.agents.long_term_users import LongTermUsers
 from recsim_llm.agents.population import Population
+from recsim_llm.agents.sources import load_source
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.backend import open_backend
 from recsim_llm.experiments.offline_log import CollectConfig, collect
@@ -23,8 +24,11 @@ from recsim_llm.policies.feedback import Learner
 from recsim_llm.policies.planners.planner import Planner
 from recsim_llm.policies.spec import parse_policy
 from recsim_llm.trajectories import Run
+from recsim_llm.types import Usage
 
 STUDY = "study.json"
+TRAINING = "training"
+"""Folder of trainings, with their curves and checkpoints."""
 CURVE_POINTS = 20
 """Points of a learning curve."""
 
@@ -46,13 +50,14 @@ def run_study(study: Study, out: Path, progress: bool = True) -> list[Row]:
         RecordingError: The folder holds another study.
     """
     study.check()
+    _check_people(study)
     _claim(study, out)
     runs: dict[str, dict[int, Run]] = {entry.label: {} for entry in study.entries}
     for seed in range(study.seeds):
         for entry in study.entries:
             if seed < (entry.seeds or study.seeds):
                 runs[entry.label][seed] = _one(study, entry, seed, out, progress)
-    rows = make_rows(study, runs)
+    rows = make_rows(study, runs, {entry.label: _learning_costs(study, entry, out) for entry in study.entries})
     write_table(rows, out)
     return rows
 
@@ -70,24 +75,25 @@ def _one(study: Study, entry: Entry, seed: int, out: Path, progress: bool) -> Ru
 
 def _trained(study: Study, entry: Entry, seed: int, folder: Path, progress: bool) -> str:
     """The file of the policy where it must be trained first; "" where it is fitted to the log."""
-    if not (entry.steps or entry.learn or entry.collect):
+    if not entry.trains:
         return ""
     path = folder / f"{entry.label}.npz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        if entry.steps:
-            _train(study, entry, seed, path, progress)
-            return str(path)
         partial = folder / f"partial-{path.name}"
-        (_learn if entry.learn else _fit_offline)(study, entry, seed, partial)
+        if entry.steps:
+            last = _train(study, entry, seed, folder / TRAINING / path.name, progress)
+            partial.write_bytes(last.read_bytes())
+        else:
+            (_learn if entry.learn else _fit_offline)(study, entry, seed, partial)
         partial.replace(path)
     return str(path)
 
 
-def _train(study: Study, entry: Entry, seed: int, out: Path, progress: bool) -> None:
-    """Train in the environment with people outside the evaluation; keep the last policy.
+def _train(study: Study, entry: Entry, seed: int, out: Path, progress: bool) -> Path:
+    """Train in the environment with people outside the evaluation; the file of the last policy.
 
-    Not the best one: which is best was found on the people of the evaluation.
+    Not the best one, which is what `train` leaves at `out`: it was found on the people of the evaluation.
     """
     folder = out.with_suffix("")
     config = TrainConfig(
@@ -96,7 +102,7 @@ def _train(study: Study, entry: Entry, seed: int, out: Path, progress: bool) -> 
         rule=study.quit,
         max_pages=study.pages,
         steps=entry.steps,
-        eval_every=max(1, entry.steps // CURVE_POINTS),
+        eval_every=max(TrainConfig().num_envs, entry.steps // CURVE_POINTS),
         eval_users=study.users,
         seed=seed,
         out=out,
@@ -104,7 +110,7 @@ def _train(study: Study, entry: Entry, seed: int, out: Path, progress: bool) -> 
         progress=progress,
     )
     train(config)
-    out.write_bytes((folder / "last.npz").read_bytes())
+    return folder / "last.npz"
 
 
 def _fit_offline(study: Study, entry: Entry, seed: int, path: Path) -> None:
@@ -148,7 +154,41 @@ def _learn(study: Study, entry: Entry, seed: int, path: Path) -> None:
         if isinstance(policy, Planner):
             # The people of the evaluation are not to be learned from.
             policy.options = replace(policy.options, frozen=True)
+        costs = _spent(llm.usage) if llm else {}
+        _costs_path(path.with_name(path.name.removeprefix("partial-"))).write_text(json.dumps(costs), encoding="utf-8")
         policy.save(path)
+
+
+def _costs_path(policy: Path) -> Path:
+    return policy.with_name(f"{policy.name}.costs.json")
+
+
+def _spent(usage: Usage) -> dict[str, float]:
+    tokens = usage.prompt_tokens + usage.output_tokens
+    return {"learning_calls": usage.calls + usage.cache_hits, "learning_tokens": tokens}
+
+
+def _learning_costs(study: Study, entry: Entry, out: Path) -> dict[str, float]:
+    """Answers and new tokens that a policy took while it learned, over all seeds; none where it did not learn."""
+    seeds = range(entry.seeds or study.seeds)
+    paths = [_costs_path(out / "trained" / f"seed{seed}" / f"{entry.label}.npz") for seed in seeds]
+    costs: dict[str, float] = {}
+    for path in paths:
+        for name, value in json.loads(path.read_text(encoding="utf-8")).items() if path.exists() else ():
+            costs[name] = costs.get(name, 0.0) + value
+    return costs
+
+
+def _check_people(study: Study) -> None:
+    """Refuse what would stop hours later: nobody is left to learn from."""
+    people = load_source(study.dataset)[1].train.num_users
+    for entry in study.entries:
+        wanted = max(entry.learn, 1)
+        if entry.trains and study.users + wanted > people:
+            raise ConfigError(
+                f"'{entry.policy}' learns from at least {wanted} people outside the evaluation; of {people} people "
+                f"{max(people - study.users, 0)} are left. Evaluate on fewer users."
+            )
 
 
 def _people(study: Study) -> Population:
@@ -162,10 +202,13 @@ def _claim(study: Study, out: Path) -> None:
     path, now = out / STUDY, study.as_json()
     if path.exists():
         there = json.loads(path.read_text(encoding="utf-8"))
-        rows = {row["policy"]: row for row in there["entries"]}
+        # By label, which is the name of a row's folders.
+        rows = {Entry(**row).label: row for row in there["entries"]}
         changed = [name for name in now if name not in ("entries", "seeds") and there.get(name) != now[name]]
-        changed += [row["policy"] for row in now["entries"] if rows.get(row["policy"], row) != row]
+        changed += [entry.label for entry in study.entries if rows.get(entry.label, asdict(entry)) != asdict(entry)]
         if changed:
             raise RecordingError(f"{out} holds a study with another {', '.join(changed)}. Choose another --out folder.")
+        # Rows left out this time have their runs here still, and must not come back as others.
+        now["entries"] += [row for label, row in rows.items() if label not in {e.label for e in study.entries}]
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(now, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import Any
 
 from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.train import ONLINE, TrainConfig
 from recsim_llm.policies import check_policy
 from recsim_llm.policies.spec import parse_policy
 
@@ -43,6 +44,28 @@ class Entry:
     def label(self) -> str:
         """Name of the row."""
         return parse_policy(self.policy).label
+
+    @property
+    def trains(self) -> bool:
+        """Whether it learns from people outside the evaluation before it is evaluated."""
+        return bool(self.steps or self.learn or self.collect)
+
+    def check(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ConfigError: A number out of range, two ways of learning, or the wrong one for this policy.
+        """
+        if min(self.steps, self.learn, self.users, self.seeds) < 0:
+            raise ConfigError(f"'{self.policy}': steps, learn, users and seeds are 0 or more.")
+        if self.sessions < 1 or not 0 <= self.explore <= 1:
+            raise ConfigError(f"'{self.policy}': sessions are 1 or more, and explore is within [0, 1].")
+        if sum(map(bool, (self.steps, self.learn, self.collect))) > 1:
+            raise ConfigError(f"'{self.policy}': it learns in one of three ways: steps, learn or collect.")
+        if (parse_policy(self.policy).name in ONLINE) != bool(self.steps):
+            raise ConfigError(f"'{self.policy}': steps are for policies that learn by acting ({', '.join(ONLINE)}).")
+        if self.steps:
+            TrainConfig(policy=self.policy, steps=self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +115,9 @@ class Study:
             check_policy(entry.policy)
             if entry.collect:
                 check_policy(entry.collect)
-            if min(entry.steps, entry.learn, entry.users, entry.seeds) < 0 or entry.users > self.users:
-                raise ConfigError(
-                    f"'{entry.policy}': steps, learn and users are 0 or more, users at most {self.users}."
-                )
+            entry.check()
+            if entry.users > self.users:
+                raise ConfigError(f"'{entry.policy}': users are at most the study's {self.users}, not {entry.users}.")
         self.simulation(self.entries[0], 0).check()
 
     def simulation(self, entry: Entry, seed: int, policy: str = "") -> SimulationConfig:

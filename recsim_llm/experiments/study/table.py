@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from recsim_llm.agents.sources import load_source, statistical_parameters
-from recsim_llm.experiments.study.comparing import Mean, Pair, against_best, mean_over
+from recsim_llm.experiments.study.comparing import Mean, Pair, against_best, best_of, mean_over
 from recsim_llm.experiments.study.measures import (
     MEASURES,
     Shelf,
@@ -34,6 +34,7 @@ COLUMNS = {
     "reward_stayed": "R_traj",
     "of_bound": "of bound",
     "length_counted": "Len+",
+    "reward_each_counted": "R_each+",
     "reward_counted": "R_traj+",
     "at_cap": "at cap",
     "coverage": "coverage",
@@ -44,6 +45,13 @@ COLUMNS = {
     "repeat_share": "repeats",
 }
 """Measure to heading; + marks EasyRL4Rec's convention, which counts the turn that makes a person leave."""
+
+
+_STAY = 8
+"""Columns of the first table."""
+COSTS = ("calls", "tokens", "learning_calls", "learning_tokens", "seconds")
+"""What a row cost, summed over seeds."""
+_EXTRA = ("less_than_best", "less_than_best_error", "p_adjusted", *COSTS)
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Row:
         pair: Against the best of the recommenders by `MAIN`; None for the best itself.
         survival: (T + 1,) share of people still there after each turn.
         reward_by_turn: (T,) mean reward of those who had the turn.
-        costs: Calls, tokens, seconds and what the policy counts, summed over seeds.
+        costs: Calls, tokens and seconds, summed over seeds; what the policy counts, a seed.
     """
 
     policy: str
@@ -69,12 +77,15 @@ class Row:
     costs: Mapping[str, float] = field(default_factory=dict)
 
 
-def make_rows(study: Study, runs: Mapping[str, Mapping[int, Run]]) -> list[Row]:
+def make_rows(
+    study: Study, runs: Mapping[str, Mapping[int, Run]], learning: Mapping[str, Mapping[str, float]]
+) -> list[Row]:
     """The rows of a study, in its order.
 
     Args:
         study: The study.
         runs: Label to seed to run, all finished.
+        learning: Label to what it cost while it learned, before the runs.
     """
     data, split = load_source(study.dataset)
     shelf = Shelf.of(split.train, data.catalogue, statistical_parameters(study.dataset).item_factors)
@@ -82,7 +93,7 @@ def make_rows(study: Study, runs: Mapping[str, Mapping[int, Run]]) -> list[Row]:
     means = {label: _means(values[label], runs[label], shelf) for label in runs}
     main = {label: v[MAIN] for label, v in values.items()}
     contenders = [label for label in runs if label != "oracle"] or list(runs)
-    best = max(contenders, key=lambda label: means[label][MAIN].value)
+    best = best_of({label: main[label] for label in contenders})
     pairs = against_best({label: main[label] for label in contenders}, best)
     return [
         Row(
@@ -92,7 +103,7 @@ def make_rows(study: Study, runs: Mapping[str, Mapping[int, Run]]) -> list[Row]:
             pairs.get(label),
             _average([survival(run.step_batch(), study.pages) for run in by_seed.values()]),
             _average([reward_by_turn(run.step_batch(), study.pages) for run in by_seed.values()]),
-            _costs(list(by_seed.values())),
+            {**costs_of(list(by_seed.values())), **learning.get(label, {})},
         )
         for label, by_seed in runs.items()
     ]
@@ -112,16 +123,18 @@ def _means(
 ) -> dict[str, Mean]:
     means = {name: mean_over(column) for name, column in values.items()}
     covered = {(seed, 0): coverage(run.step_batch(), len(shelf.counts)) for seed, run in by_seed.items()}
-    return {**means, "reward_each": _ratio(values), "coverage": mean_over(covered)}
+    each = {"reward_each": _ratio(values, "stayed"), "reward_each_counted": _ratio(values, "counted")}
+    return {**means, **each, "coverage": mean_over(covered)}
 
 
-def _ratio(values: Mapping[str, Mapping[tuple[int, int], float]]) -> Mean:
+def _ratio(values: Mapping[str, Mapping[tuple[int, int], float]], convention: str) -> Mean:
     """R_traj / Len of the means, as in BiLLP's table; its error by the delta method."""
-    rewards, lengths = mean_over(values["reward_stayed"]), mean_over(values["length_stayed"])
+    length_of = values[f"length_{convention}"]
+    rewards, lengths = mean_over(values[f"reward_{convention}"]), mean_over(length_of)
     if not lengths.value > 0:
         return Mean(float("nan"), float("nan"), lengths.n)
     ratio = rewards.value / lengths.value
-    residuals = {pair: r - ratio * values["length_stayed"][pair] for pair, r in values["reward_stayed"].items()}
+    residuals = {pair: r - ratio * length_of[pair] for pair, r in values[f"reward_{convention}"].items()}
     return Mean(ratio, mean_over(residuals).error / lengths.value, lengths.n)
 
 
@@ -143,19 +156,23 @@ def _average(curves: Sequence[Floats]) -> Floats:
     return mean
 
 
-def _costs(runs: Sequence[Run]) -> dict[str, float]:
-    costs: dict[str, float] = {}
-    for run in runs:
-        summary: Mapping[str, Any] = run.manifest.summary
-        spent = summary.get("policy_llm") or {}
-        parts = {
-            "seconds": summary["seconds"],
-            "calls": spent.get("calls", 0) + spent.get("cache_hits", 0),
-            "tokens": spent.get("prompt_tokens", 0) + spent.get("output_tokens", 0),
-            **{name: value for name, value in (summary.get("policy") or {}).items() if isinstance(value, int | float)},
-        }
-        for name, value in parts.items():
-            costs[name] = costs.get(name, 0.0) + float(value)
+def costs_of(runs: Sequence[Run]) -> dict[str, float]:
+    """What the runs of a policy cost: seconds, calls, new tokens in all; what it counts itself, a mean over runs.
+
+    A sum over seeds would be wrong for shares, and for items or memories that seeds have in common.
+    """
+    summaries: list[Mapping[str, Any]] = [run.manifest.summary for run in runs]
+    spent = [summary.get("policy_llm") or {} for summary in summaries]
+    costs = {
+        "seconds": float(sum(summary["seconds"] for summary in summaries)),
+        "calls": float(sum(s.get("calls", 0) + s.get("cache_hits", 0) for s in spent)),
+        "tokens": float(sum(s.get("prompt_tokens", 0) + s.get("output_tokens", 0) for s in spent)),
+    }
+    counted = [summary.get("policy") or {} for summary in summaries]
+    names = [name for name, value in counted[0].items() if isinstance(value, int | float)]
+    costs |= {name: float(np.mean([counts[name] for counts in counted])) for name in names}
+    if costs.get("proposals"):
+        costs["replaced_share"] = costs["embedding"] / costs["proposals"]
     return costs
 
 
@@ -163,16 +180,17 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
     """Write `table.csv` (a number a cell, errors in columns of their own) and `table.json`."""
     with (out / "table.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["policy", "users", *(n for name in COLUMNS for n in (name, f"{name}_error")), "p_adjusted"])
+        writer.writerow(["policy", "users", *(n for name in COLUMNS for n in (name, f"{name}_error")), *_EXTRA])
         for row in rows:
             cells = [x for name in COLUMNS for x in (row.means[name].value, row.means[name].error)]
-            writer.writerow([row.policy, row.users, *cells, row.pair.adjusted if row.pair else ""])
+            pair = (row.pair.difference.value, row.pair.difference.error, row.pair.adjusted) if row.pair else ("",) * 3
+            writer.writerow([row.policy, row.users, *cells, *pair, *(row.costs.get(name, 0.0) for name in COSTS)])
     values = [
         {
             "policy": row.policy,
             "users": row.users,
             "means": {name: [_json(m.value), _json(m.error), m.n] for name, m in row.means.items()},
-            "against_best": [str(row.pair.difference), row.pair.p, row.pair.adjusted] if row.pair else None,
+            "against_best": _pair_json(row.pair) if row.pair else None,
             "costs": dict(row.costs),
         }
         for row in rows
@@ -180,17 +198,50 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
     (out / "table.json").write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
+def _pair_json(pair: Pair) -> dict[str, float | int | None]:
+    gap = pair.difference
+    numbers = {"difference": _json(gap.value), "error": _json(gap.error), "n": gap.n}
+    return {**numbers, "p": pair.p, "p_adjusted": pair.adjusted}
+
+
 def _json(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
+def tables(rows: Sequence[Row]) -> list[list[list[str]]]:
+    """Two tables as cells, the heading first: how long people stay and how content; what they see and what it costs.
+
+    Without seconds, which differ from one time to the next: a resumed study has the very same tables.
+    """
+    compared = [["less than best", "p (Holm)"], *(_compared(row) for row in rows)]
+    costs = [["calls", "tokens"], *(_cost_cells(row) for row in rows)]
+    stay, see = list(COLUMNS)[:_STAY], list(COLUMNS)[_STAY:]
+    return [
+        [[*first, *second] for first, second in zip(_cells(rows, stay), compared, strict=True)],
+        [[*first, *second] for first, second in zip(_cells(rows, see), costs, strict=True)],
+    ]
+
+
+def _cells(rows: Sequence[Row], names: Sequence[str]) -> list[list[str]]:
+    heading = ["policy", "sessions", *(COLUMNS[name] for name in names)]
+    return [heading, *([row.policy, str(row.users), *(_cell(n, row.means[n]) for n in names)] for row in rows)]
+
+
+def _compared(row: Row) -> list[str]:
+    return [str(row.pair.difference), f"{row.pair.adjusted:.4f}"] if row.pair else ["", ""]
+
+
+def _cost_cells(row: Row) -> list[str]:
+    calls, tokens = (row.costs[name] + row.costs.get(f"learning_{name}", 0.0) for name in ("calls", "tokens"))
+    return [f"{calls:,.0f}", f"{tokens:,.0f}"]
+
+
 def text_table(rows: Sequence[Row]) -> str:
-    """The table in Markdown, which reads as plain text too."""
-    lines = [["policy", "sessions", *COLUMNS.values(), "less than best", "p (Holm)"]]
-    for row in rows:
-        cells = [_cell(name, row.means[name]) for name in COLUMNS]
-        gap = [str(row.pair.difference), f"{row.pair.adjusted:.4f}"] if row.pair else ["", ""]
-        lines.append([row.policy, str(row.users), *cells, *gap])
+    """The tables in Markdown, which reads as plain text too."""
+    return "\n\n".join(_text(lines) for lines in tables(rows))
+
+
+def _text(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines]
     rule = "| " + " | ".join("-" * w for w in widths) + " |"
