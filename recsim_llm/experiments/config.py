@@ -96,7 +96,7 @@ class SimulationConfig:
     @property
     def asks_llm(self) -> bool:
         """Whether users are played by a language model."""
-        return uses_llm(self.chosen.user_model)
+        return uses_llm(chosen_model(self.user_model, self.llm)[0])
 
     @property
     def policies_ask_llm(self) -> bool:
