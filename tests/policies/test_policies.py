@@ -59,7 +59,7 @@ def make(name, **options):
 
 def test_every_policy_has_a_contract():
     tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
-    kept = set(re.findall(r"\(PolicyContract\):\n    name = \"(.+)\"", tests))
+    kept = set(re.findall(r"Contract\):\n(?:    \"\"\".*\n+)?    name(?:, policy)? = \"(.+?)\"", tests))
     # The oracle is not fitted: it is told the truth of one population (tests/environments/test_long_term.py).
     assert set(POLICIES) - kept == {"oracle"}
 
