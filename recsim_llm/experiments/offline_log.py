@@ -122,7 +122,7 @@ def export_minari(log: OfflineLog, dataset_id: str) -> None:
         import minari
         from minari.data_collector import EpisodeBuffer
     except ImportError as error:
-        raise MissingExtraError("minari", "rl", "Exporting to Minari") from error
+        raise MissingExtraError("minari", "minari", "Exporting to Minari") from error
     from gymnasium import spaces
 
     starts = np.concatenate([[0], np.cumsum(log.lengths)])

@@ -74,7 +74,7 @@ def _bars(axes: Axes, rows: Sequence[Row]) -> None:
     errors = [np.nan_to_num(1.96 * row.means[MAIN].error) for row in ordered]
     names = [row.policy for row in ordered]
     axes.barh(names, values, xerr=errors, color=[colours[name][0] for name in names], height=0.7)
-    axes.set_title("Reward a session, without the turn that makes people leave (95 % interval)")
+    axes.set_title("R_traj and its 95 % interval")
 
 
 def _survival(axes: Axes, rows: Sequence[Row]) -> None:
@@ -89,8 +89,10 @@ def _survival(axes: Axes, rows: Sequence[Row]) -> None:
 def _by_turn(axes: Axes, rows: Sequence[Row]) -> None:
     for row, (colour, dash) in _lines(rows):
         turns = np.arange(1, len(row.reward_by_turn) + 1)
-        axes.plot(turns, row.reward_by_turn, color=colour, linestyle=dash, label=row.policy)
-    axes.set_title("Mean reward of those who had the turn")
+        # A mean of one or two people says nothing.
+        enough = row.survival[:-1] * row.users >= 5
+        axes.plot(turns, np.where(enough, row.reward_by_turn, np.nan), color=colour, linestyle=dash, label=row.policy)
+    axes.set_title("Mean reward of those who had the turn, where they are at least five")
     axes.set_xlabel("turn")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
