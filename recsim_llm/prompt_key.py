@@ -1,4 +1,4 @@
-"""The identity of a question: a hash of the model's name and of every field of the prompt."""
+"""The identity of a question: a hash of the model's name and of every field of the prompt but whom it is about."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def prompt_keys(llm_name: str, prompts: Iterable[Prompt]) -> list[bytes]:
     keys = []
     shared: tuple[str, str] | None = None
     stem = blake2b(digest_size=KEY_BYTES)
-    for system, context, question, choices, schema, max_tokens, temperature, seed, slots, adapter in prompts:
+    for system, context, question, choices, schema, max_tokens, temperature, seed, slots, adapter, _ in prompts:
         if shared != (system, context):
             shared = (system, context)
             lengths = f"{_VERSION} {len(llm_name)} {len(system)} {len(context)} "

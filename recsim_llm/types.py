@@ -141,6 +141,8 @@ class Prompt(NamedTuple):
             page. Each is read after the likeliest of those before it.
         adapter: Folder of a LoRA adapter to answer with, "" for the model as it is; backends without adapters refuse
             the call.
+        about: The user it is asked for, EMPTY for nobody in particular: for the record only. No model sees it, and it
+            is no part of the question's identity (`prompt_key`).
     """
 
     system: str
@@ -153,6 +155,7 @@ class Prompt(NamedTuple):
     seed: int = 0
     slots: int = 1
     adapter: str = ""
+    about: int = EMPTY
 
 
 class Completion(NamedTuple):

@@ -23,6 +23,7 @@ from recsim_llm.agents.social_turns import SocialTexts
 from recsim_llm.agents.statistical import page_satisfaction
 from recsim_llm.llm.converse import converse, garbage_collection_paused
 from recsim_llm.llm.protocol import LLM
+from recsim_llm.trajectories.notes import Remembered
 from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses, State
 
 RECALLED = 5
@@ -37,6 +38,9 @@ class AgentUsers:
         kind: The design of the agents, with the memory of all of them.
         social: What they need to plan, search, chat and post.
         activity: (U,) trait levels 1..3, for patience.
+
+    Attributes:
+        notebook: What is added to memories is also written here, for people to read, where somebody has put a list.
     """
 
     def __init__(self, llm: LLM, kind: AgentKind, social: SocialTexts, activity: Ints) -> None:
@@ -45,6 +49,7 @@ class AgentUsers:
         self._social, self._activity = social, activity
         self._agents: dict[int, Agent] = {}
         self._shown = ItemLog()
+        self.notebook: list[Remembered] | None = None
 
     @property
     def counts(self) -> AnswerCounts:
@@ -61,7 +66,7 @@ class AgentUsers:
         self.kind.memory.forget(sessions, keys)
         born = [Agent(*row) for row in zip(sessions.tolist(), users.tolist(), keys.tolist(), strict=True)]
         self._agents |= {agent.handle: agent for agent in born}
-        converse(self.llm, [self.kind.begin(agent) for agent in born])
+        converse(self.llm, [self.kind.begin(agent) for agent in born], _users(born))
 
     def visit(self, agents: Ints, hours: Floats) -> None:
         """See `Inhabitants.visit`."""
@@ -75,7 +80,7 @@ class AgentUsers:
         recalled = self.recall(sessions, [self.kind.query(me, page) for me, page in zip(here, rows, strict=True)])
         with garbage_collection_paused():
             turns = [self.kind.react(*row) for row in zip(here, rows, recalled, strict=True)]
-        answers = converse(self.llm, turns)
+        answers = converse(self.llm, turns, _users(here))
         watch = np.array([a.watch for a in answers], dtype=np.float64).reshape(pages.shape)
         rating = np.array([a.rating for a in answers], dtype=np.float64).reshape(*pages.shape, len(self.rating_levels))
         thoughts = tuple([a.thought for a in answers])
@@ -84,11 +89,12 @@ class AgentUsers:
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
         """See `UserModel.observe`."""
         here, rows, stars = self._at(sessions), pages.tolist(), responses.ratings_BK.tolist()
-        seen = converse(self.llm, [self.kind.observe(*row) for row in zip(here, rows, stars, strict=True)])
+        turns = [self.kind.observe(*row) for row in zip(here, rows, stars, strict=True)]
+        seen = converse(self.llm, turns, _users(here))
         repeats = self._repeats(sessions, pages)
         self._count(here, rows, responses)
         self._remember(here, seen)
-        self._remember(here, converse(self.llm, [self.kind.reflect(me) for me in here]))
+        self._remember(here, converse(self.llm, [self.kind.reflect(me) for me in here], _users(here)))
         # The page just seen is already counted.
         numbers = np.array([me.page - 1 for me in here], dtype=np.int64)
         satisfaction = np.array([me.satisfaction for me in here], dtype=np.float64)
@@ -117,25 +123,26 @@ class AgentUsers:
         turns = [
             social_turns.plan(*row, self._social, self.counts) for row in zip(self._at(agents), contexts, strict=True)
         ]
-        rows = converse(self.llm, turns)
+        rows = converse(self.llm, turns, _users(self._at(agents)))
         return np.array(rows, dtype=np.float64).reshape(len(agents), social_turns.NUM_ACTIONS)
 
     def search_query(self, agents: Ints, hours: Floats) -> list[str]:
         """See `Inhabitants.search_query`: one short text an agent; who answers nothing searches a genre they like."""
         rows = zip(self._at(agents), self._contexts(agents, hours), strict=True)
         turns = [social_turns.search_query(me.user, context, self._social, self.counts) for me, context in rows]
-        return converse(self.llm, turns)
+        return converse(self.llm, turns, _users(self._at(agents)))
 
     def chat(self, agents: Ints, partners: Ints, hours: Floats) -> list[list[Message]]:
         """See `Inhabitants.chat`: one text a dialogue."""
         rows = zip(self._at(agents), self._at(partners), self._contexts(agents, hours), strict=True)
         turns = [social_turns.chat(me, other, context, self._social, self.counts) for me, other, context in rows]
-        return converse(self.llm, turns)
+        return converse(self.llm, turns, _users(self._at(agents)))
 
     def post(self, agents: Ints, hours: Floats) -> list[Message]:
         """See `Inhabitants.post`: one text an agent."""
         rows = zip(self._at(agents), self._contexts(agents, hours), strict=True)
-        return converse(self.llm, [social_turns.post(me, context, self._social, self.counts) for me, context in rows])
+        turns = [social_turns.post(me, context, self._social, self.counts) for me, context in rows]
+        return converse(self.llm, turns, _users(self._at(agents)))
 
     def advertise(self, item: int, slogan: str) -> None:
         """See `Inhabitants.advertise`."""
@@ -161,6 +168,7 @@ class AgentUsers:
         events = [Event(self._social.heard(user, m), social_turns.HEARD_IMPORTANCE, "heard") for user, m in pairs]
         if events:
             self.kind.memory.add(agents, events, hours)
+            self._note(self._at(agents), events, hours)
 
     def state(self) -> State:
         """See `UserModel.state`."""
@@ -218,4 +226,15 @@ class AgentUsers:
         if rows:
             handles = np.array([me.handle for me, _ in rows], dtype=np.int64)
             hours = np.array([me.hour for me, _ in rows], dtype=np.float64)
-            self.kind.memory.add(handles, [event for _, event in rows], hours)
+            events = [event for _, event in rows]
+            self.kind.memory.add(handles, events, hours)
+            self._note([me for me, _ in rows], events, hours)
+
+    def _note(self, whose: list[Agent], events: list[Event], hours: Floats) -> None:
+        if self.notebook is not None:
+            rows = zip(_users(whose), hours.tolist(), events, strict=True)
+            self.notebook += [Remembered(user, hour, e.kind, e.importance, e.text) for user, hour, e in rows]
+
+
+def _users(agents: Sequence[Agent]) -> list[int]:
+    return [agent.user for agent in agents]

@@ -62,12 +62,14 @@ class LLMUsers:
 
     def react(self, sessions: Ints, pages: Ints) -> Reaction:
         """See `UserModel.react`."""
-        return converse(self.llm, [page_agent.react(self.contexts(sessions), pages, self.texts, self.counts)])[0]
+        users = self._users[sessions].tolist()
+        return converse(self.llm, [page_agent.react(self.contexts(sessions), users, pages, self.texts, self.counts)])[0]
 
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
         """See `UserModel.observe`."""
         self.remember(sessions, pages, responses)
-        return converse(self.llm, [page_agent.leave(self.contexts(sessions), self.texts, self.counts)])[0]
+        users = self._users[sessions].tolist()
+        return converse(self.llm, [page_agent.leave(self.contexts(sessions), users, self.texts, self.counts)])[0]
 
     def remember(self, sessions: Ints, pages: Ints, responses: Responses) -> None:
         """Append a page to the memories of sessions."""

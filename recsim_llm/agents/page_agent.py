@@ -21,18 +21,19 @@ YES_NO = ("Yes", "No")
 
 
 def react(
-    contexts: Sequence[str], pages: Ints, texts: PageTexts, counts: AnswerCounts
+    contexts: Sequence[str], users: Sequence[int], pages: Ints, texts: PageTexts, counts: AnswerCounts
 ) -> Generator[Sequence[Prompt], Sequence[Completion], Reaction]:
     """Read a page each.
 
     Args:
         contexts: B texts: who the person is and what happened on this visit (`PageTexts.context`).
+        users: B user ids, for the record.
         pages: (B, K) item ids; EMPTY slots are not asked about and get probability 0.
         texts: The texts.
         counts: Counters of usable and malformed answers.
     """
     real = pages != EMPTY
-    answers = yield from ask_rows(_questions(contexts, pages, texts), texts.remind, counts)
+    answers = yield from ask_rows(_questions(contexts, users, pages, texts), texts.remind, counts)
     watch, rating = np.zeros(pages.shape), np.full((*pages.shape, len(texts.levels)), 1.0 / len(texts.levels))
     watched, rated = _places(real)
     watch[real] = answers[watched, 0]
@@ -41,24 +42,26 @@ def react(
 
 
 def leave(
-    contexts: Sequence[str], texts: PageTexts, counts: AnswerCounts
+    contexts: Sequence[str], users: Sequence[int], texts: PageTexts, counts: AnswerCounts
 ) -> Generator[Sequence[Prompt], Sequence[Completion], Floats]:
     """Ask each of B people whether they leave now; the contexts already tell of the page just seen."""
     system, question = texts.system, texts.leave
     answers = yield from ask_rows(
-        [Prompt(system, context, question, YES_NO) for context in contexts], texts.remind, counts
+        [Prompt(system, context, question, YES_NO, about=user) for context, user in zip(contexts, users, strict=True)],
+        texts.remind,
+        counts,
     )
     return answers[:, 0]
 
 
-def _questions(contexts: Sequence[str], pages: Ints, texts: PageTexts) -> list[Prompt]:
+def _questions(contexts: Sequence[str], users: Sequence[int], pages: Ints, texts: PageTexts) -> list[Prompt]:
     """Of each person in turn, whether they watch each item, then how they rate it."""
     system, levels, watch, rate = texts.system, texts.levels, texts.watch, texts.rate
     prompts: list[Prompt] = []
-    for context, page in zip(contexts, pages.tolist(), strict=True):
+    for context, user, page in zip(contexts, users, pages.tolist(), strict=True):
         items = [item for item in page if item != EMPTY]
-        prompts += [Prompt(system, context, watch[item], YES_NO) for item in items]
-        prompts += [Prompt(system, context, rate[item], levels) for item in items]
+        prompts += [Prompt(system, context, watch[item], YES_NO, about=user) for item in items]
+        prompts += [Prompt(system, context, rate[item], levels, about=user) for item in items]
     return prompts
 
 

@@ -17,6 +17,7 @@ from recsim_llm.experiments import commands, measuring, studying
 from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.calibrate import CalibrateConfig
 from recsim_llm.experiments.config import DEFAULT_LLM, SimulationConfig
+from recsim_llm.experiments.dashboard_command import LOOPBACK, run_dashboard
 from recsim_llm.experiments.fidelity.certify import CertifyConfig
 from recsim_llm.experiments.train import TrainConfig
 from recsim_llm.llm.budget import Budget
@@ -91,6 +92,18 @@ class Compare:
 
     runs: Positional[tuple[Path, ...]]
     """Run folders, or folders of runs."""
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """Look at runs in the browser: replay sessions, inspect people, compare policies; also while runs are written."""
+
+    runs: Positional[Path]
+    """A run folder, or a folder that holds runs."""
+    port: int = 8501
+    """Where to listen."""
+    address: str = LOOPBACK
+    """Who can reach it: 127.0.0.1 is this machine only. There is no login (docs/dashboard.md)."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +203,7 @@ Command = (
     | Annotated[Ranking, subcommand("ranking")]
     | Annotated[Train, subcommand("train")]
     | Annotated[StudyCommand, subcommand("study")]
+    | Annotated[Dashboard, subcommand("dashboard")]
 )
 
 
@@ -255,6 +269,8 @@ def run(command: Command) -> None:
             measuring.run_ranking(dataset, out)
         case Train(config):
             studying.run_training(config)
+        case Dashboard(runs, port, address):
+            run_dashboard(runs, port, address)
         case StudyCommand(name, dataset, policies, seeds, users, policy_llm, out):
             study = studying.chosen_study(name, dataset, policies, seeds, users, policy_llm)
             studying.run_study_command(study, out or studying.study_folder(name, study.dataset))

@@ -14,7 +14,7 @@ import numpy as np
 
 from recsim_llm.errors import ConfigError
 from recsim_llm.trajectories.steps import StepBatch
-from recsim_llm.types import EMPTY, Floats, Ints
+from recsim_llm.types import EMPTY, Bools, Floats, Ints
 
 RESAMPLES = 2_000
 LEVEL = 0.95
@@ -44,31 +44,57 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class _ByUser:
-    """Steps grouped by user: `row_user` and `session_user` point into `users`, which ascends."""
+class Totals:
+    """What each user of a run saw and did, added up: all that the measures are made of.
 
-    steps: StepBatch
+    Attributes:
+        users: (U,) user ids, ascending.
+        shown: (U,) items shown.
+        watched: (U,) shown items that were watched.
+        rated: (U,) ratings given: one a watched item.
+        stars: (U,) sums of the stars.
+        pages: (U,) pages.
+        sessions: (U,) sessions.
+        reward: (U,) sums of rewards.
+    """
+
     users: Ints
-    row_user: Ints
-    session_user: Ints
-
-    def total(self, rows: Floats | Ints) -> Floats:
-        """(U,) sums of a number a step."""
-        sums: Floats = np.bincount(self.row_user, weights=rows, minlength=len(self.users)).astype(np.float64)
-        return sums
-
-    def per_session(self, rows: Floats | Ints) -> Floats:
-        """(U,) means over sessions of sums over steps."""
-        return self.total(rows) / np.bincount(self.session_user, minlength=len(self.users))
+    shown: Floats
+    watched: Floats
+    rated: Floats
+    stars: Floats
+    pages: Floats
+    sessions: Floats
+    reward: Floats
 
 
-def _by_user(steps: StepBatch) -> _ByUser:
+def totals_of(steps: StepBatch) -> Totals:
+    """Add up steps by user.
+
+    Args:
+        steps: Steps of one run, in any order.
+    """
     # One order of rows, whatever order they came in: sums of floats must not depend on it.
     steps = steps.take(np.lexsort((steps.page, steps.session, steps.user)))
     users, row_user = np.unique(steps.user, return_inverse=True)
     first = np.ones(len(steps), dtype=np.bool_)
     first[1:] = (steps.session[1:] != steps.session[:-1]) | (steps.user[1:] != steps.user[:-1])
-    return _ByUser(steps, users, row_user, row_user[first])
+    shown = steps.items != EMPTY
+
+    def total(rows: Floats | Ints | Bools) -> Floats:
+        sums: Floats = np.bincount(row_user, weights=rows, minlength=len(users)).astype(np.float64)
+        return sums
+
+    return Totals(
+        users=users,
+        shown=total(shown.sum(axis=1)),
+        watched=total((steps.watched & shown).sum(axis=1)),
+        rated=total(steps.watched.sum(axis=1)),
+        stars=total(np.where(steps.watched, steps.ratings, 0.0).sum(axis=1)),
+        pages=total(np.ones(len(steps))),
+        sessions=total(first),
+        reward=total(steps.reward),
+    )
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
@@ -77,29 +103,11 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     return np.divide(numerator, denominator, out=ratios, where=denominator > 0)
 
 
-def _watch_rate(by: _ByUser) -> Floats:
-    shown = by.steps.items != EMPTY
-    return _ratio(by.total((by.steps.watched & shown).sum(axis=1)), by.total(shown.sum(axis=1)))
-
-
-def _mean_rating(by: _ByUser) -> Floats:
-    stars = np.where(by.steps.watched, by.steps.ratings, 0.0).sum(axis=1)
-    return _ratio(by.total(stars), by.total(by.steps.watched.sum(axis=1)))
-
-
-def _session_length(by: _ByUser) -> Floats:
-    return by.per_session(np.ones(len(by.steps)))
-
-
-def _reward(by: _ByUser) -> Floats:
-    return by.per_session(by.steps.reward)
-
-
-METRICS: dict[str, Callable[[_ByUser], Floats]] = {
-    "watch_rate": _watch_rate,
-    "mean_rating": _mean_rating,
-    "session_length": _session_length,
-    "reward": _reward,
+METRICS: dict[str, Callable[[Totals], Floats]] = {
+    "watch_rate": lambda t: _ratio(t.watched, t.shown),
+    "mean_rating": lambda t: _ratio(t.stars, t.rated),
+    "session_length": lambda t: t.pages / t.sessions,
+    "reward": lambda t: t.reward / t.sessions,
 }
 """Name to (U,) values of users.
 
@@ -121,8 +129,8 @@ def per_user(steps: StepBatch, metric: str) -> tuple[Ints, Floats]:
     Raises:
         ConfigError: There is no such measure.
     """
-    by = _by_user(steps)
-    return by.users, _metric(metric)(by)
+    totals = totals_of(steps)
+    return totals.users, _metric(metric)(totals)
 
 
 def summarise(steps: StepBatch, seed: int = 0) -> dict[str, Estimate]:
@@ -134,10 +142,15 @@ def summarise(steps: StepBatch, seed: int = 0) -> dict[str, Estimate]:
         steps: Steps of one run, in any order.
         seed: Seed of the bootstrap.
     """
-    by = _by_user(steps)
-    counts = {"users": len(by.users), "sessions": len(by.session_user), "pages": len(steps)}
-    estimates = {name: Estimate(count, count, count, len(by.users)) for name, count in counts.items()}
-    return estimates | {name: estimate(metric(by), seed) for name, metric in METRICS.items()}
+    return summarise_totals(totals_of(steps), seed)
+
+
+def summarise_totals(totals: Totals, seed: int = 0) -> dict[str, Estimate]:
+    """`summarise`, from sums that were made elsewhere."""
+    people = len(totals.users)
+    counts = {"users": people, "sessions": int(totals.sessions.sum()), "pages": int(totals.pages.sum())}
+    estimates = {name: Estimate(count, count, count, people) for name, count in counts.items()}
+    return estimates | {name: estimate(metric(totals), seed) for name, metric in METRICS.items()}
 
 
 def paired_difference(a: StepBatch, b: StepBatch, metric: str, seed: int = 0) -> Estimate:
@@ -152,10 +165,17 @@ def paired_difference(a: StepBatch, b: StepBatch, metric: str, seed: int = 0) ->
     Raises:
         ConfigError: There is no such measure, or no user has a value in both runs.
     """
-    users_a, values_a = per_user(a, metric)
-    users_b, values_b = per_user(b, metric)
-    _, in_a, in_b = np.intersect1d(users_a, users_b, assume_unique=True, return_indices=True)
-    result = estimate(values_b[in_b] - values_a[in_a], seed)
+    return paired_totals(totals_of(a), totals_of(b), metric, seed)
+
+
+def paired_totals(a: Totals, b: Totals, metric: str, seed: int = 0) -> Estimate:
+    """`paired_difference`, from sums that were made elsewhere.
+
+    Raises:
+        ConfigError: There is no such measure, or no user has a value in both runs.
+    """
+    _, in_a, in_b = np.intersect1d(a.users, b.users, assume_unique=True, return_indices=True)
+    result = estimate(_metric(metric)(b)[in_b] - _metric(metric)(a)[in_a], seed)
     if result.n == 0:
         raise ConfigError(f"No user has a {metric} in both runs, so the runs cannot be compared in pairs.")
     return result
@@ -185,7 +205,7 @@ def _resampled_means(values: Floats, seed: int) -> Floats:
     return np.concatenate([values[rng.integers(0, n, (rows, n), dtype=np.int32)].mean(axis=1) for rows in chunks])
 
 
-def _metric(name: str) -> Callable[[_ByUser], Floats]:
+def _metric(name: str) -> Callable[[Totals], Floats]:
     if name not in METRICS:
         raise ConfigError(f"There is no measure '{name}'. Measures: {', '.join(METRICS)}.")
     return METRICS[name]

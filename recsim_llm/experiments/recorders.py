@@ -32,6 +32,10 @@ class Recorders:
         )
         return CallBatch(keys, prompts, completions)
 
+    def asked(self) -> list[tuple[int, bytes]]:
+        """For whom which prompts were asked since the last time (`RecordingLLM.asked`)."""
+        return [pair for recorder in (self.users, self.policies) if recorder for pair in recorder.asked()]
+
     def usage(self) -> dict[str, dict[str, float]]:
         """Counters so far; where one model serves both, they are counted together, as "llm"."""
         used = {}

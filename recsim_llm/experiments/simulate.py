@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from tqdm import tqdm
 
 from recsim_llm.agents.agent_users import AgentUsers
@@ -34,6 +35,7 @@ from recsim_llm.experiments.recorders import Models, Recorders, open_models
 from recsim_llm.experiments.trajectory import Cast, assemble, stream
 from recsim_llm.llm.budget import Budget
 from recsim_llm.policies import POLICIES
+from recsim_llm.policies.protocol import ExplainedPolicy, Policy
 from recsim_llm.policies.spec import parse_policy
 from recsim_llm.trajectories import (
     Manifest,
@@ -43,7 +45,10 @@ from recsim_llm.trajectories import (
     repair,
     write_catalogue,
 )
+from recsim_llm.trajectories.background import write_history, write_links
 from recsim_llm.trajectories.events import events_table
+from recsim_llm.trajectories.notes import Remembered, asked_table, memory_table, why_table
+from recsim_llm.trajectories.run import ASKED, MEMORIES, WHY
 from recsim_llm.types import EMPTY
 
 
@@ -133,7 +138,7 @@ def _record(
     writer = (RunWriter.resume if resume else RunWriter.create)(folder, manifest)
     started = time.monotonic()
     before = recorders.usage()  # the backends count on from run to run
-    scribe, gpu = _Scribe(writer, recorders), GpuUse()
+    scribe, gpu = _Scribe(writer, recorders, cast.population.users), GpuUse()
     try:
         save_policies(folder, fitted)
         if learned:
@@ -142,6 +147,7 @@ def _record(
         _describe(cast, config, folder)
         catalogue = cast.population.dataset.catalogue
         policies = load_policies(folder, config, interventions, catalogue, recorders.policies)
+        scribe.policy = policies[config.policies[0]]
         happenings = stream(config, cast, policies, interventions)
         # In a log file, a line every ten seconds is enough.
         interval = 0.1 if sys.stderr.isatty() else 10.0
@@ -150,7 +156,7 @@ def _record(
         with bar, gpu:
             for happening in happenings:
                 bar.update(scribe.write(happening))
-        scribe.flush()
+        scribe.close()
     except BaseException as stopped:
         scribe.flush()  # answers of the unfinished round are paid for: the resumed run finds them
         writer.interrupt(type(stopped).__name__)
@@ -168,11 +174,17 @@ class _Scribe:
     """Writes down what happens, with the model's answers before the steps they led to.
 
     Attributes:
+        policy: Shows the pages.
         decisions: Items on pages that were not on record before: what this command has worked for.
     """
 
-    def __init__(self, writer: RunWriter, recorders: Recorders) -> None:
+    def __init__(self, writer: RunWriter, recorders: Recorders, users: UserModel) -> None:
         self._writer, self._recorders, self._index = writer, recorders, 0
+        self.policy: Policy | None = None
+        agents = played_by_llm(users)
+        self._notebook: list[Remembered] = []
+        if isinstance(agents, AgentUsers):
+            agents.notebook = self._notebook
         self._recorded = writer.num_parts
         self.decisions = 0
         self._society = False
@@ -184,11 +196,25 @@ class _Scribe:
             self._writer.write_events(happening.round, events_table(happening.events))
             self._society = True
             return 1
-        self._writer.write_round(self._index, happening, self._recorders.drain())
+        calls = self._recorders.drain()
+        self._writer.write_round(self._index, happening, calls, self._notes(happening))
         if self._index >= self._recorded:
             self.decisions += int((happening.items != EMPTY).sum())
         self._index += 1
         return 0 if self._society else int((happening.left | happening.truncated).sum())
+
+    def _notes(self, steps: StepBatch | None) -> dict[str, pa.Table]:
+        notes = {ASKED: asked_table(self._recorders.asked(), steps), MEMORIES: memory_table(self._notebook, steps)}
+        self._notebook.clear()
+        if steps is None or not isinstance(self.policy, ExplainedPolicy) or self.policy.why is None:
+            return notes
+        why, self.policy.why = self.policy.why, None  # once: it must not stand for pages of another policy
+        return {**notes, WHY: why_table(why, steps)}
+
+    def close(self) -> None:
+        """Keep what came after the last page too."""
+        self.flush()
+        self._writer.write_notes(self._index, self._notes(None))
 
     def flush(self) -> None:
         """Keep answers that no step has followed yet."""
@@ -246,7 +272,19 @@ def _describe(cast: Cast, config: SimulationConfig, folder: Path) -> None:
     write_catalogue(folder, dataset.catalogue.items, dataset.catalogue.raw_ids)
     if cast.population.certificate:
         cast.population.certificate.write(folder / CERTIFICATE)
+    _background(cast, folder)
     save_people(folder, [personas(config.dataset, config.personas)[u] for u in cast.visitors], dataset.people)
+
+
+def _background(cast: Cast, folder: Path) -> None:
+    population = cast.population
+    mine = population.log.take(np.isin(population.log.users, cast.visitors))
+    write_history(folder, mine.users, mine.items, mine.values.astype(np.float64), mine.times)
+    if isinstance(population, SocialPopulation):
+        graph, here = population.graph, cast.visitors.tolist()
+        members = set(here)
+        pairs = [(user, other) for user in here for other in graph.neighbours(user).tolist() if other in members]
+        write_links(folder, np.array(pairs, dtype=np.int64).reshape(-1, 2))
 
 
 def _check_same(run: Run, config: SimulationConfig) -> None:

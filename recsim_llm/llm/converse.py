@@ -16,7 +16,7 @@ Turn: TypeAlias = Generator[Sequence[Prompt], Sequence[Completion], T]
 """An agent's turn: yields the prompts of a round, is sent their completions, returns its result."""
 
 
-def converse(llm: LLM, turns: Iterable[Turn[T]]) -> list[T]:
+def converse(llm: LLM, turns: Iterable[Turn[T]], about: Sequence[int] = ()) -> list[T]:
     """Let agents talk to the model until every one of them has returned.
 
     In each round the prompts of all agents that still run go to the model in one `generate`, in the order of
@@ -25,6 +25,7 @@ def converse(llm: LLM, turns: Iterable[Turn[T]]) -> list[T]:
     Args:
         llm: The model.
         turns: Generators that have not been started.
+        about: The user whom each turn is asked for (`Prompt.about`); () leaves the prompts as they are.
 
     Returns:
         What each generator returned, in the order of `turns`.
@@ -45,7 +46,8 @@ def converse(llm: LLM, turns: Iterable[Turn[T]]) -> list[T]:
         with garbage_collection_paused():
             for position, (index, turn) in enumerate(live):
                 try:
-                    flat += next(turn) if first else turn.send(answers[position])
+                    prompts = next(turn) if first else turn.send(answers[position])
+                    flat += _about(about[index], prompts) if about else prompts
                 except StopIteration as stop:
                     results[index] = stop.value
                 else:
@@ -78,6 +80,10 @@ def _ask(llm: LLM, prompts: list[Prompt]) -> list[Completion]:
             "a backend must return one each, in order. Check it with recsim_llm.testing.LLMContract."
         )
     return completions
+
+
+def _about(user: int, prompts: Sequence[Prompt]) -> list[Prompt]:
+    return [Prompt._make((*prompt[:-1], user)) for prompt in prompts]
 
 
 def _split(completions: list[Completion], ends: list[int]) -> list[Sequence[Completion]]:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.llm.protocol import LLM
+from recsim_llm.trajectories.notes import Why
 from recsim_llm.types import Ints, Observation
 
 
@@ -45,6 +46,17 @@ class FittedPolicy(Policy, Protocol):
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote."""
         ...
+
+
+@runtime_checkable
+class ExplainedPolicy(Protocol):
+    """A policy that can say why it showed what it showed.
+
+    Attributes:
+        why: About the latest pages; None before the first. Nothing but the record of a run reads it.
+    """
+
+    why: Why | None
 
 
 @runtime_checkable

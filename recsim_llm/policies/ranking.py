@@ -18,6 +18,7 @@ from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.policies.files import read_file, write_file
 from recsim_llm.policies.rows import Scores, history_rows, interactions, logged_rows, ones, some_users
+from recsim_llm.trajectories.notes import Why
 from recsim_llm.types import Bools, Ints, Observation
 
 _BLOCK_CELLS = 4_000_000  # scores in memory at once: 16 MB of float32
@@ -41,6 +42,7 @@ class RankingPolicy:
         min_rating: Stars from which a rating counts as taste.
         popularity: (N,) how many users have rated each item.
         fitted: What was learned, by name: the arrays that make up the file.
+        why: The scores of the latest pages, None before the first.
         reads_log: Whether it learns by `learn_from_log` (order, times, texts) instead of `learn_from` (the matrix).
     """
 
@@ -52,6 +54,7 @@ class RankingPolicy:
         self.page_size, self.seed, self.known, self.fitted = page_size, seed, known, dict(fitted)
         self.min_rating = float(fitted["min_rating"]) if "min_rating" in fitted else 0.0
         self.liked = _unpack(fitted, "liked", known.shape) if self.min_rating > 0 else known
+        self.why: Why | None = None
         self.popularity = np.bincount(known.indices, minlength=known.shape[1]).astype(np.float64)
 
     @classmethod
@@ -125,16 +128,22 @@ class RankingPolicy:
         size = max(1, _BLOCK_CELLS // self.known.shape[1])
         total = len(observation["user"])
         blocks = [self._act(some_users(observation, slice(i, i + size))) for i in range(0, total, size)]
-        return np.concatenate(blocks) if blocks else np.zeros((0, self.page_size), dtype=np.int64)
+        if not blocks:
+            return np.zeros((0, self.page_size), dtype=np.int64)
+        pages, scores = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        self.why = Why(observation["user"][:, 0], pages, scores.astype(np.float64))
+        return pages
 
-    def _act(self, observation: Observation) -> Ints:
+    def _act(self, observation: Observation) -> tuple[Ints, Scores]:
         users, stars = observation["user"][:, 0], observation["history_ratings"]
         real = observation["history_mask"] > 0
         watched = history_rows(observation, real & (stars > 0) & (stars >= self.min_rating), self.known.shape[1])
         shown = history_rows(observation, real, self.known.shape[1])
         taste = ones(logged_rows(self.liked, users) + watched)
         known = (logged_rows(self.known, users) + shown).toarray() > 0
-        return best_items(self.scores(observation, taste), known, self.page_size)
+        scores = self.scores(observation, taste)
+        best = best_items(scores, known, self.page_size)
+        return best, np.take_along_axis(scores, best, axis=1)
 
     def save(self, path: Path) -> None:
         """Write everything needed to act to one `.npz` file, without pickles."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 from recsim_llm.errors import RecordingError
 from recsim_llm.prompt_key import KEY_BYTES, prompt_keys
 from recsim_llm.trajectories.steps import storable, text_array
-from recsim_llm.types import Completion, Prompt, Usage
+from recsim_llm.types import EMPTY, Completion, Prompt, Usage
 
 SCHEMA = pa.schema(
     [
@@ -78,7 +78,7 @@ class CallBatch:
             RecordingError: A number does not fit into 64 bits.
         """
         columns = zip(*self.prompts, strict=True) if self.prompts else ((),) * len(Prompt._fields)
-        system, context, question, choices, schema, max_tokens, temperature, seed, slots, adapter = columns
+        system, context, question, choices, schema, max_tokens, temperature, seed, slots, adapter, _ = columns
         answers = zip(*self.completions, strict=True) if self.completions else ((),) * len(Completion._fields)
         text, logprobs, prompt_tokens, output_tokens, refused = answers
         try:
@@ -110,11 +110,11 @@ class CallBatch:
     @classmethod
     def from_table(cls, table: pa.Table) -> CallBatch:
         """Read what `to_table` made."""
-        prompts = zip(*(table[name].to_pylist() for name in Prompt._fields), strict=True)
+        prompts = zip(*(table[name].to_pylist() for name in Prompt._fields if name != "about"), strict=True)
         answers = completions(table)
         return cls(
             tuple(answers),
-            tuple(Prompt._make((*row[:3], tuple(row[3]), *row[4:])) for row in prompts),
+            tuple(Prompt._make((*row[:3], tuple(row[3]), *row[4:], EMPTY)) for row in prompts),
             tuple(answers.values()),
         )
 
@@ -142,6 +142,7 @@ class RecordingLLM:
         self._llm = llm
         self._known = dict(recorded)
         self._new: list[tuple[bytes, Prompt, Completion]] = []
+        self._asked: dict[tuple[int, bytes], None] = {}  # a set that keeps its order
 
     @property
     def name(self) -> str:
@@ -163,6 +164,7 @@ class RecordingLLM:
         keys = prompt_keys(self.name, prompts)
         distinct = dict(zip(keys, prompts, strict=True))
         missing = {key: prompt for key, prompt in distinct.items() if key not in self._known}
+        self._asked.update({(p.about, key): None for p, key in zip(prompts, keys, strict=True) if p.about != EMPTY})
         usage = self.usage
         usage.cache_hits += len(distinct) - len(missing)
         usage.duplicates += len(keys) - len(distinct)
@@ -175,6 +177,11 @@ class RecordingLLM:
         new, self._new = self._new, []
         keys, prompts, answers = zip(*new, strict=True) if new else ((), (), ())
         return CallBatch(keys, prompts, answers)
+
+    def asked(self) -> list[tuple[int, bytes]]:
+        """Hand over for whom which prompts were asked since the last time, answered from the record or not."""
+        asked, self._asked = list(self._asked), {}
+        return asked
 
     def _ask(self, missing: Mapping[bytes, Prompt]) -> None:
         answers = self._llm.generate(list(missing.values()))

@@ -17,10 +17,12 @@ from recsim_llm.trajectories.steps import StepBatch, content_hash, to_numpy
 from recsim_llm.types import Completion
 
 STEPS, CALLS, EVENTS = "steps", "calls", "events"
+ASKED, WHY, MEMORIES = "asked", "why", "memories"
+KINDS = (STEPS, CALLS, EVENTS, ASKED, WHY, MEMORIES)
 
 
 def part_path(folder: Path, kind: str, index: int) -> Path:
-    """Where part `index` of `kind` (STEPS or CALLS) is, or would be."""
+    """Where part `index` of `kind` (STEPS, CALLS, ...) is, or would be."""
     return folder / kind / f"part-{index:06d}.parquet"
 
 

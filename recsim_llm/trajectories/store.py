@@ -20,6 +20,7 @@ from recsim_llm.trajectories.manifest import FILE, Manifest, check_same, read_ma
 from recsim_llm.trajectories.run import (
     CALLS,
     EVENTS,
+    KINDS,
     STEPS,
     Run,
     find_runs,
@@ -94,13 +95,17 @@ class RunWriter:
         """How many parts of steps are recorded."""
         return len(part_numbers(self.folder, STEPS))
 
-    def write_round(self, index: int, steps: StepBatch, calls: CallBatch | None = None) -> None:
+    def write_round(
+        self, index: int, steps: StepBatch, calls: CallBatch | None = None, notes: Mapping[str, pa.Table] | None = None
+    ) -> None:
         """Record a round, or check it against the recording.
 
         Args:
             index: Number of the round, from 0, without gaps.
             steps: What happened.
             calls: What the model was newly asked; those already recorded may be missing.
+            notes: What people want to read about the steps, by kind (WHY, ASKED, MEMORIES; `trajectories.notes`); kept
+                as it was where the round is recorded.
 
         Raises:
             RecordingError: The round is recorded and differs, the disk is full, or the writer has ended.
@@ -114,6 +119,7 @@ class RunWriter:
             self._compare(path, steps)
         if calls is not None:
             self.write_calls(index, calls)
+        self.write_notes(index, notes or {})
         if not recorded:
             write_durably(path, parquet_bytes(steps.to_table()))
         self._rounds = max(self._rounds, index + 1)
@@ -135,6 +141,23 @@ class RunWriter:
         if path.exists():
             table = pa.concat_tables([read_calls(path), table]).unify_dictionaries()
         write_durably(path, parquet_bytes(table))
+
+    def write_notes(self, index: int, notes: Mapping[str, pa.Table]) -> None:
+        """Record what people want to read; what is there already, and empty tables, are left out.
+
+        Args:
+            index: Number of the part.
+            notes: As in `write_round`.
+
+        Raises:
+            RecordingError: The disk is full, or the writer has ended.
+        """
+        self._check_open()
+        for kind, table in notes.items():
+            path = part_path(self.folder, kind, index)
+            if table.num_rows and not path.exists():
+                make_folder(path.parent)
+                write_durably(path, parquet_bytes(table))
 
     def write_events(self, round_: int, events: pa.Table) -> None:
         """Record the diary of a society's round, or check it against the recording.
@@ -222,7 +245,7 @@ def repair(folder: str | Path) -> tuple[str, ...]:
 
 
 def _repair(folder: Path) -> tuple[str, ...]:
-    for place in (folder, folder / STEPS, folder / CALLS, folder / EVENTS):
+    for place in (folder, *(folder / kind for kind in KINDS)):
         for leftover in place.glob(f".*{TEMPORARY}"):
             leftover.unlink()
     steps, calls = part_numbers(folder, STEPS), part_numbers(folder, CALLS)

@@ -37,7 +37,7 @@ def test_the_agent_is_a_generator_that_a_test_feeds():
     data = load_dataset("synthetic")
     texts = PageTexts(data.catalogue, personas("synthetic"), data.rating_levels)
     counts = AnswerCounts()
-    turn = page_agent.react(["me"], np.array([[7, EMPTY, 9]]), texts, counts)
+    turn = page_agent.react(["me"], [0], np.array([[7, EMPTY, 9]]), texts, counts)
     prompts = next(turn)
     assert [p.choices for p in prompts] == [("Yes", "No")] * 2 + [("1", "2", "3", "4", "5")] * 2
     assert {(p.system, p.context) for p in prompts} == {(texts.system, "me")}

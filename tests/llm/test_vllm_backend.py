@@ -145,12 +145,15 @@ def test_a_prompt_may_name_its_adapter(engine, tmp_path):
     prompt = questions()[0]
     llm = VllmLLM("smollm2-135m", max_model_len=512, cpu_cache_gib=1, adapters=2)
     try:
-        bare, same, other = llm.generate([prompt._replace(adapter=adapter) for adapter in ("", idle, busy)])
+        # Many of each, so that the engine has them all in one batch.
+        answers = llm.generate([prompt._replace(adapter=adapter) for adapter in ("", idle, busy) for _ in range(8)])
+        bare, same, other = answers[0], answers[8], answers[16]
         with pytest.raises(LLMError, match="no LoRA adapter"):
             llm.generate([prompt._replace(adapter=str(tmp_path / "nothing"))])
     finally:
         llm.close()
     assert bare.logprobs == pytest.approx(engine.generate([prompt])[0].logprobs, abs=2e-3)
+    assert all(answer.logprobs == pytest.approx(bare.logprobs, abs=2e-3) for answer in answers[:16])
     assert same.logprobs == pytest.approx(bare.logprobs, abs=2e-3)
     assert abs(other.logprobs[0] - bare.logprobs[0]) > 0.1
 

@@ -12,7 +12,7 @@ from recsim_llm.prompt_key import prompt_key, prompt_keys
 from recsim_llm.testing.scripted import FunctionLLM, hash_choice_llm
 from recsim_llm.trajectories.calls import CallBatch, RecordingLLM, ReplayLLM, completions
 from recsim_llm.trajectories.files import parquet_bytes
-from recsim_llm.types import Completion, Prompt
+from recsim_llm.types import EMPTY, Completion, Prompt
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
 prompts = st.builds(
@@ -27,6 +27,7 @@ prompts = st.builds(
     st.integers(-(2**63), 2**63 - 1),
     st.integers(1, 2**63 - 1),
     text,
+    st.just(EMPTY),
 )
 answers = st.builds(
     Completion,
@@ -55,7 +56,8 @@ def test_a_key_is_the_content_alone(asked, data):
     assert keys == [prompt_key("m", prompt) for prompt in asked]
     assert len(set(keys)) == len(set(asked))
     assert not set(keys) & set(prompt_keys("n", asked))
-    field = data.draw(st.sampled_from(Prompt._fields))
+    assert keys == prompt_keys("m", [prompt._replace(about=7) for prompt in asked])
+    field = data.draw(st.sampled_from([name for name in Prompt._fields if name != "about"]))
     values = {"choices": ("a", "b"), "max_tokens": 1, "temperature": 0.25, "seed": 1, "slots": 2}
     changed = asked[0]._replace(**{field: values.get(field, "changed")})
     assert (prompt_key("m", changed) == keys[0]) == (changed == asked[0])

@@ -32,6 +32,7 @@ from recsim_llm.policies.protocol import FittedPolicy
 from recsim_llm.policies.ranking import check_page_size
 from recsim_llm.policies.rows import history_rows, interactions, logged_rows
 from recsim_llm.seeding import Stream, mix_one, uniforms
+from recsim_llm.trajectories.notes import Why
 from recsim_llm.types import Ints, Observation, Prompt
 
 _TITLE_TOKENS, _MOST_TOKENS, _THOUGHT_TOKENS = 24, 1024, 64
@@ -81,6 +82,7 @@ class Planner:
         top: Most stars in the log (5 where it is empty).
         visits: Running sessions, by user.
         asking, grounding: Counters.
+        why: The thoughts behind the latest pages, None before the first.
         frozen: Whether `learn` leaves the memories as they are: for evaluation.
     """
 
@@ -104,6 +106,7 @@ class Planner:
         self.asking, self.grounding = AskingCounts(), GroundingCounts()
         self.frozen = options.frozen
         self._llm: LLM | None = None
+        self.why: Why | None = None
         self.recollect(fitted)
 
     @classmethod
@@ -174,9 +177,13 @@ class Planner:
         """
         llm, cases = self.llm, self.cases(observation)
         visits = [self._visit(case) for case in cases]
-        moves = converse(llm, [self.turn(case, visit) for case, visit in zip(cases, visits, strict=True)])
-        pages = [self._settle(*each) for each in zip(cases, visits, moves, strict=True)]
-        return np.array(pages, dtype=np.int64).reshape(len(cases), self.page_size)
+        turns = [self.turn(case, visit) for case, visit in zip(cases, visits, strict=True)]
+        moves = converse(llm, turns, [case.user for case in cases])
+        rows = [self._settle(*each) for each in zip(cases, visits, moves, strict=True)]
+        pages: Ints = np.array(rows, dtype=np.int64).reshape(len(cases), self.page_size)
+        thoughts = tuple(move.thought for move in moves)
+        self.why = Why(observation["user"][:, 0], pages, np.full(pages.shape, np.nan), thoughts)
+        return pages
 
     def learn(self, batch: Feedback) -> dict[str, float]:
         """Take in one round: forgets the sessions that ended.

@@ -1,0 +1,50 @@
+"""What Streamlit runs: the navigation between the pages. Start it with `recsim-llm dashboard RUNS_FOLDER`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from recsim_llm.dashboard import compare_page, fidelity_page, look, person_page
+from recsim_llm.errors import RecsimError
+
+# Address to title, icon and what draws the page. (Streamlit would print a docstring here.)
+PAGES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
+    "person": ("Person", ":material/person:", person_page.show),
+    "compare": ("Compare", ":material/balance:", compare_page.show),
+    "fidelity": ("Fidelity", ":material/verified:", fidelity_page.show),
+}
+
+
+def main(top: Path) -> None:
+    """Draw the page that the address names.
+
+    Args:
+        top: The folder of runs.
+    """
+    st.set_page_config(page_title="recsim_llm", page_icon="🎬", layout="wide")
+    pages = [
+        st.Page(_page(show, top), title=title, icon=icon, url_path=path, default=path == next(iter(PAGES)))
+        for path, (title, icon, show) in PAGES.items()
+    ]
+    chosen = st.navigation(pages)
+    look.css()
+    chosen.run()
+
+
+def _page(show: Callable[[Path], None], top: Path) -> Callable[[], None]:
+    def draw() -> None:
+        try:
+            show(top)
+        except RecsimError as error:
+            st.error(look.plain(str(error)))
+
+    draw.__name__ = show.__module__.rpartition(".")[2]  # Streamlit tells pages apart by the names of functions
+    return draw
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
