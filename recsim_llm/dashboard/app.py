@@ -8,14 +8,27 @@ from pathlib import Path
 
 import streamlit as st
 
-from recsim_llm.dashboard import compare_page, fidelity_page, look, person_page
+from recsim_llm.dashboard import (
+    calls_page,
+    compare_page,
+    fidelity_page,
+    look,
+    person_page,
+    population_page,
+    replay_page,
+    runs_page,
+)
 from recsim_llm.errors import RecsimError
 
 # Address to title, icon and what draws the page. (Streamlit would print a docstring here.)
 PAGES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
+    "": ("Runs", ":material/view_list:", runs_page.show),
+    "replay": ("Replay", ":material/play_circle:", replay_page.show),
     "person": ("Person", ":material/person:", person_page.show),
+    "population": ("Population", ":material/groups:", population_page.show),
     "compare": ("Compare", ":material/balance:", compare_page.show),
     "fidelity": ("Fidelity", ":material/verified:", fidelity_page.show),
+    "calls": ("LLM calls", ":material/forum:", calls_page.show),
 }
 
 
@@ -27,7 +40,7 @@ def main(top: Path) -> None:
     """
     st.set_page_config(page_title="recsim_llm", page_icon="🎬", layout="wide")
     pages = [
-        st.Page(_page(show, top), title=title, icon=icon, url_path=path, default=path == next(iter(PAGES)))
+        st.Page(_page(show, top), title=title, icon=icon, url_path=path, default=not path)
         for path, (title, icon, show) in PAGES.items()
     ]
     chosen = st.navigation(pages)

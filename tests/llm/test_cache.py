@@ -15,7 +15,7 @@ from recsim_llm.llm.cache import _chunks
 from recsim_llm.prompt_key import prompt_keys as _keys
 from recsim_llm.testing.llm_contract import LLMContract
 from recsim_llm.testing.scripted import FunctionLLM, hash_choice_llm
-from recsim_llm.types import Completion, Prompt
+from recsim_llm.types import EMPTY, Completion, Prompt
 
 YES_NO = ("Yes", "No")
 
@@ -70,6 +70,7 @@ prompts = st.builds(
     st.sampled_from([0.0, 1.0]),
     st.integers(0, 2),
     st.integers(1, 3),
+    about=st.just(EMPTY),  # no part of a question's identity
 )
 
 
@@ -232,7 +233,7 @@ _CHILD = """
 import sys, time
 from recsim_llm.llm import CachedLLM
 from recsim_llm.testing.scripted import FunctionLLM, hash_choice_llm
-from recsim_llm.types import Prompt
+from recsim_llm.types import EMPTY, Prompt
 inner = hash_choice_llm()
 def slow(prompt):
     time.sleep(float(sys.argv[2]))

@@ -1,0 +1,341 @@
+"""One session of a run, page by page: what the person saw and did, and why. Shows nothing itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recsim_llm.dashboard.view import RunView
+from recsim_llm.types import EMPTY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WATCHED, SKIPPED, ABSENT = "watched", "skipped", "empty"
+THIS_SESSION, EARLIER, REAL = "this session", "an earlier visit", "real rating"
+LATEST = 50  # impressions that `simulate` lets a policy see (`PageRules.history_length`)
+
+# Sessions lie together in a few parts. Found once from one narrow column, they keep every other query to those files.
+_SPANS = "SELECT part, min(session) AS low, max(session) AS high FROM steps GROUP BY part ORDER BY part"
+_STEPS = """
+SELECT "user" AS who, page, part, items, watch, rating_probs, watched, ratings, leave, "left" AS gone, truncated,
+    reward, thoughts
+FROM steps WHERE part BETWEEN ? AND ? AND session = ? ORDER BY page
+"""
+_WHY = """
+SELECT page, scores, thought FROM why WHERE part BETWEEN ? AND ? AND session = ? AND "user" = ?
+"""
+_MEMORIES = """
+SELECT page, kind, importance, text FROM memories WHERE part BETWEEN ? AND ? AND session = ? ORDER BY part, hour
+"""
+_VISIT = "SELECT hour, action, text FROM events WHERE session = ? AND action <> 'hear' ORDER BY part LIMIT 1"
+_SESSIONS = 'SELECT DISTINCT session FROM steps WHERE "user" = ? ORDER BY session'
+_EARLIER = """
+SELECT items, ratings FROM steps WHERE "user" = ? AND session < ? AND part <= ? ORDER BY session, page
+"""
+_HISTORY = 'SELECT item, stars, time FROM history WHERE "user" = ?'
+# A prompt is recorded where it was first asked, which may be before the page, and never after it.
+_CALLS = """
+SELECT c.system, c.context, c.question, c.choices, c.schema, c.slots, c.text, c.logprobs, c.prompt_tokens,
+    c.output_tokens, c.refused
+FROM (SELECT DISTINCT key FROM asked WHERE part = ? AND session = ? AND page = ?) AS a
+JOIN (SELECT * FROM calls WHERE part <= ?) AS c USING (key)
+ORDER BY c.part
+"""
+_COUNT = "SELECT count(DISTINCT key) AS calls FROM asked WHERE part = ? AND session = ? AND page = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A slot of a page.
+
+    Attributes:
+        item: Item id, EMPTY where nothing was shown.
+        title: Title without the year.
+        year: Year of release, None where unknown.
+        genres: Genres.
+        score: The policy's score of the item, None where it has or keeps none.
+        watch: Probability of watching, 0..1.
+        rating_probs: (R,) probability of each rating level if watched.
+        watched: Whether it was watched.
+        stars: Stars given, 0 where not watched.
+    """
+
+    item: int
+    title: str
+    year: int | None
+    genres: tuple[str, ...]
+    score: float | None
+    watch: float
+    rating_probs: tuple[float, ...]
+    watched: bool
+    stars: float
+
+    @property
+    def outcome(self) -> str:
+        """WATCHED, SKIPPED or ABSENT."""
+        if self.item == EMPTY:
+            return ABSENT
+        return WATCHED if self.watched else SKIPPED
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What an agent has added to its memory after a page: its kind, importance 0..1, and text."""
+
+    kind: str
+    importance: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A page of a session.
+
+    Attributes:
+        page: Its number in the session, from 0.
+        part: Number of the part that holds it.
+        cards: K slots.
+        leave: Probability of leaving after it, 0..1.
+        left, truncated: Whether the user left, or was cut off at the page limit.
+        reward: Reward of the page.
+        thought: What the person thought, "" for nothing.
+        policy_thought: What the policy thought before it, "" for nothing.
+        memories: What the person has added to its memory.
+    """
+
+    page: int
+    part: int
+    cards: tuple[Card, ...]
+    leave: float
+    left: bool
+    truncated: bool
+    reward: float
+    thought: str
+    policy_thought: str
+    memories: tuple[Memory, ...]
+
+    @property
+    def shown(self) -> int:
+        """How many items were shown."""
+        return sum(card.item != EMPTY for card in self.cards)
+
+    @property
+    def watched(self) -> int:
+        """How many of them were watched."""
+        return sum(card.outcome == WATCHED for card in self.cards)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session: its number in the run, the user id, and its pages so far."""
+
+    number: int
+    user: int
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What a person of a society did to begin a session: the hour since the run began, browse or search, the query."""
+
+    hour: float
+    action: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Impression:
+    """Something that a policy had seen of the person: a title, the stars (0: shown but not watched), where from."""
+
+    title: str
+    stars: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A prompt that was asked for this person at this page, and its answer.
+
+    Attributes:
+        system, context, question: The prompt.
+        schema: JSON schema of the answer, "" for none.
+        text: The answer; "" where the model refused.
+        refused: Why the model could not answer, "" for an answer.
+        prompt_tokens, output_tokens: Tokens read and written.
+        chances: One row a label of the answer: choice to probability among all tokens, 0..1; () for a text answer.
+    """
+
+    system: str
+    context: str
+    question: str
+    schema: str
+    text: str
+    refused: str
+    prompt_tokens: int
+    output_tokens: int
+    chances: tuple[dict[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Which sessions lie in which parts.
+
+    Attributes:
+        rows: (part, lowest session, highest session), by part.
+    """
+
+    rows: tuple[tuple[int, int, int], ...]
+
+    @property
+    def last(self) -> int:
+        """The highest number of a session; -1 where nothing is recorded."""
+        return max((high for _, _, high in self.rows), default=-1)
+
+    def parts_of(self, session: int) -> tuple[int, int] | None:
+        """First and last part that may hold a session; None where none can."""
+        found = [part for part, low, high in self.rows if low <= session <= high]
+        return (found[0], found[-1]) if found else None
+
+
+def spans(view: RunView) -> Spans:
+    """Where the sessions of a run lie: reads one column of the steps."""
+    frame = view.frame(_SPANS)
+    return Spans(tuple(zip(*(frame[name].tolist() for name in ("part", "low", "high")), strict=True)))
+
+
+def session(view: RunView, places: Spans, number: int) -> Session | None:
+    """A session of a run; None where it is not recorded.
+
+    Raises:
+        RecordingError: A part is damaged.
+    """
+    parts = places.parts_of(number)
+    if parts is None:
+        return None
+    frame = view.frame(_STEPS, *parts, number)
+    if frame.empty:
+        return None
+    user = int(frame["who"].iloc[0])
+    why = {row["page"]: row for row in _rows(view.frame(_WHY, *parts, number, user))}
+    memories = _rows(view.frame(_MEMORIES, *parts, number))
+    steps = [_step(view, row, why.get(row["page"]), memories) for row in _rows(frame)]
+    return Session(number, user, tuple(steps))
+
+
+def _step(view: RunView, row: dict[str, Any], why: dict[str, Any] | None, memories: list[dict[str, Any]]) -> Step:
+    page = int(row["page"])
+    scores = [] if why is None else [float(score) for score in why["scores"]]
+    mine = (memory for memory in memories if memory["page"] == page)
+    return Step(
+        page=page,
+        part=int(row["part"]),
+        cards=tuple(_card(view, row, slot, scores) for slot in range(len(row["items"]))),
+        leave=float(row["leave"]),
+        left=bool(row["gone"]),
+        truncated=bool(row["truncated"]),
+        reward=float(row["reward"]),
+        thought=str(row["thoughts"]),
+        policy_thought="" if why is None else str(why["thought"]),
+        memories=tuple(Memory(str(m["kind"]), float(m["importance"]), str(m["text"])) for m in mine),
+    )
+
+
+def _card(view: RunView, row: Mapping[Any, Any], slot: int, scores: list[float]) -> Card:
+    number = int(row["items"][slot])
+    item = view.items[number] if 0 <= number < len(view.items) else None
+    score = scores[slot] if slot < len(scores) else math.nan
+    return Card(
+        item=number,
+        title=item.title if item else view.title(number),
+        year=item.year if item else None,
+        genres=item.genres if item else (),
+        score=None if math.isnan(score) else score,
+        watch=float(row["watch"][slot]),
+        rating_probs=tuple(float(p) for p in row["rating_probs"][slot]),
+        watched=bool(row["watched"][slot]),
+        stars=float(row["ratings"][slot]),
+    )
+
+
+def ending(visit: Session, status: str) -> str:
+    """How a session ended, as a piece of a sentence.
+
+    Args:
+        visit: The session.
+        status: That of the run: running, interrupted or finished.
+    """
+    last = visit.steps[-1]
+    if last.left:
+        return f"left after page {last.page + 1}"
+    if last.truncated:
+        return f"cut off at the page limit, after page {last.page + 1}"
+    return "still going on" if status == "running" else f"the recording stops after page {last.page + 1}"
+
+
+def visit_of(view: RunView, number: int) -> Visit | None:
+    """What the person of a society did to begin a session; None outside societies."""
+    rows = _rows(view.frame(_VISIT, number))
+    return Visit(float(rows[0]["hour"]), str(rows[0]["action"]), str(rows[0]["text"])) if rows else None
+
+
+def sessions_of(view: RunView, user: int) -> list[int]:
+    """The numbers of a user's sessions, ascending."""
+    return [int(number) for number in view.frame(_SESSIONS, user)["session"].tolist()]
+
+
+def known(view: RunView, visit: Session, page: int) -> tuple[Impression, ...]:
+    """What a policy had seen of the person before a page, newest first, as far back as `simulate` lets it look.
+
+    Impressions of this session; before them, in a society, those of earlier visits; before them, real ratings.
+
+    Args:
+        view: The run.
+        visit: The session.
+        page: Number of the page.
+    """
+    mine = [(card.item, card.stars, THIS_SESSION) for step in visit.steps[:page] for card in step.cards]
+    society = bool(view.manifest.config.get("rounds"))
+    earlier = _earlier(view, visit) if society and len(mine) < LATEST else []
+    real = _real(view, visit.user) if len(mine) + len(earlier) < LATEST else []
+    newest = [*real, *earlier, *mine][-LATEST:][::-1]
+    return tuple(Impression(view.title(item), stars, source) for item, stars, source in newest if item != EMPTY)
+
+
+def _earlier(view: RunView, visit: Session) -> list[tuple[int, float, str]]:
+    rows = _rows(view.frame(_EARLIER, visit.user, visit.number, visit.steps[-1].part))
+    pairs = [pair for row in rows for pair in zip(row["items"], row["ratings"], strict=True)]
+    return [(int(item), float(stars), EARLIER) for item, stars in pairs]
+
+
+def _real(view: RunView, user: int) -> list[tuple[int, float, str]]:
+    frame = view.frame(_HISTORY, user).sort_values("time", kind="stable")
+    return [(int(item), float(stars), REAL) for item, stars in zip(frame["item"], frame["stars"], strict=True)]
+
+
+def count_calls(view: RunView, visit: Session, step: Step) -> int:
+    """How many different prompts were asked for the person at a page, the policy's included."""
+    return int(view.frame(_COUNT, step.part, visit.number, step.page)["calls"].iloc[0])
+
+
+def calls(view: RunView, visit: Session, step: Step) -> tuple[Call, ...]:
+    """The prompts that were asked for the person at a page, and the answers."""
+    rows = _rows(view.frame(_CALLS, step.part, visit.number, step.page, step.part))
+    return tuple(_call(row) for row in rows)
+
+
+def _call(row: dict[str, Any]) -> Call:
+    texts = {name: str(row[name]) for name in ("system", "context", "question", "schema", "text", "refused")}
+    choices, logprobs = [str(choice) for choice in row["choices"]], [float(value) for value in row["logprobs"]]
+    starts = range(0, len(logprobs), len(choices)) if choices else range(0)
+    chances = tuple(
+        {choice: math.exp(value) for choice, value in zip(choices, logprobs[start:], strict=False)} for start in starts
+    )
+    read, wrote = int(row["prompt_tokens"]), int(row["output_tokens"])
+    return Call(**texts, prompt_tokens=read, output_tokens=wrote, chances=chances)
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]

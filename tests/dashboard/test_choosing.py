@@ -1,0 +1,62 @@
+"""Finding runs, addresses, safe texts, and the command that starts the dashboard."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from recsim_llm.dashboard import app, look
+from recsim_llm.dashboard.choosing import all_runs, broken_runs, link, name_of, run_folders
+from recsim_llm.errors import ConfigError, MissingExtraError
+from recsim_llm.experiments.dashboard_command import dashboard_command
+
+NASTY = "<script>alert(1)</script> [x](javascript:alert(1)) **b** `c` $x$ :smile: # <b> | ~~s~~"
+
+
+def test_runs_are_found_and_broken_ones_say_why(recorded, tmp_path):
+    names = {name_of(recorded, folder) for folder in run_folders(recorded)}
+    assert names == {"sessions/ease", "sessions/random", "agents/ease", "town/popularity"}
+    assert name_of(recorded / "agents/ease", run_folders(recorded / "agents/ease")[0]) == "."
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "run.json").write_text('{"format_version": 1}')
+    assert all_runs(tmp_path) == []
+    assert "format 1" in broken_runs(tmp_path)["old"]
+    assert run_folders(tmp_path / "nowhere") == []
+
+
+def test_addresses_are_encoded():
+    assert link("replay", run="a b/ü&c", session=3, page=2) == "replay?run=a+b%2F%C3%BC%26c&session=3&page=2"
+    assert link("") == ".?"
+
+
+def test_texts_are_shown_and_never_executed():
+    assert "<" not in look.escaped(NASTY)
+    shown = look.plain("two\nlines " + NASTY)
+    assert not re.search(r"(?<!\\)[<>\[\]*`$#|~:]", shown)
+    assert "\n" not in shown
+
+
+def test_the_dashboard_listens_to_this_machine_alone(tmp_path):
+    command = dashboard_command(tmp_path, 8600, "127.0.0.1")
+    assert command[:4] == [sys.executable, "-m", "streamlit", "run"]
+    assert "--server.address=127.0.0.1" in command
+    assert command[-1] == str(tmp_path.resolve())
+    assert command[4].endswith("app.py")
+
+
+def test_bad_arguments_are_named_before_anything_starts(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="--port"):
+        dashboard_command(tmp_path, 0, "127.0.0.1")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="is a file"):
+        dashboard_command(tmp_path / "file", 8600, "127.0.0.1")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"recsim-llm\[dashboard\]"):
+        dashboard_command(tmp_path, 8600, "127.0.0.1")
+
+
+def test_every_page_has_an_address_of_its_own():
+    assert list(app.PAGES)[0] == ""
+    assert {"replay", "person", "compare", "fidelity"} <= set(app.PAGES)
