@@ -38,11 +38,11 @@ def genres(frame: pd.DataFrame) -> alt.Chart:
     """Share of each genre, simulated beside real."""
     order = alt.EncodingSortField("share", op="max", order="descending")
     chart: alt.Chart = (
-        alt.Chart(frame, height=max(_HEIGHT, 16 * frame["genre"].nunique()))
+        alt.Chart(frame, height=max(_HEIGHT, 20 * frame["genre"].nunique()))
         .mark_point(filled=True, size=80)
         .encode(
             x=alt.X("share:Q", title="share of the genres taken up", axis=_SHARE),
-            y=alt.Y("genre:N", title=None, sort=order),
+            y=alt.Y("genre:N", title=None, sort=order, axis=alt.Axis(labelOverlap=False)),
             color=_SOURCE,
             shape=alt.Shape("source:N", title=None, sort=["simulated", "real"]),
             tooltip=["genre", "source", alt.Tooltip("share", format=".1%")],

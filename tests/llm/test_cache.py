@@ -233,7 +233,7 @@ _CHILD = """
 import sys, time
 from recsim_llm.llm import CachedLLM
 from recsim_llm.testing.scripted import FunctionLLM, hash_choice_llm
-from recsim_llm.types import EMPTY, Prompt
+from recsim_llm.types import Prompt
 inner = hash_choice_llm()
 def slow(prompt):
     time.sleep(float(sys.argv[2]))
