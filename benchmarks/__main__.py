@@ -14,6 +14,7 @@ from time import perf_counter
 
 from benchmarks import (
     costs,
+    dashboard,
     environment,
     gpu,
     label_reads,
@@ -46,12 +47,13 @@ BENCHMARKS: dict[str, Benchmark] = {
     "store": store.run,
     "resume": resume.run,
     "training": training.run,
+    "dashboard": dashboard.run,
     "vllm": vllm_engine.run,
     "gpu": gpu.run,
 }
 
 RESULTS = Path(__file__).parent / "results"
-ON_REQUEST = ("vllm", "gpu")
+ON_REQUEST = ("vllm", "gpu", "dashboard")
 """Not run unless named: they need an environment or a machine of their own."""
 
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WATCHED, SKIPPED, ABSENT = "watched", "skipped", "empty"
-THIS_SESSION, EARLIER, REAL = "this session", "an earlier visit", "real rating"
-LATEST = 50  # impressions that `simulate` lets a policy see (`PageRules.history_length`)
 
 # Sessions lie together in a few parts. Found once from one narrow column, they keep every other query to those files.
 _SPANS = "SELECT part, min(session) AS low, max(session) AS high FROM steps GROUP BY part ORDER BY part"
@@ -30,21 +28,7 @@ SELECT page, scores, thought FROM why WHERE part BETWEEN ? AND ? AND session = ?
 _MEMORIES = """
 SELECT page, kind, importance, text FROM memories WHERE part BETWEEN ? AND ? AND session = ? ORDER BY part, hour
 """
-_VISIT = "SELECT hour, action, text FROM events WHERE session = ? AND action <> 'hear' ORDER BY part LIMIT 1"
 _SESSIONS = 'SELECT DISTINCT session FROM steps WHERE "user" = ? ORDER BY session'
-_EARLIER = """
-SELECT items, ratings FROM steps WHERE "user" = ? AND session < ? AND part <= ? ORDER BY session, page
-"""
-_HISTORY = 'SELECT item, stars, time FROM history WHERE "user" = ?'
-# A prompt is recorded where it was first asked, which may be before the page, and never after it.
-_CALLS = """
-SELECT c.system, c.context, c.question, c.choices, c.schema, c.slots, c.text, c.logprobs, c.prompt_tokens,
-    c.output_tokens, c.refused
-FROM (SELECT DISTINCT key FROM asked WHERE part = ? AND session = ? AND page = ?) AS a
-JOIN (SELECT * FROM calls WHERE part <= ?) AS c USING (key)
-ORDER BY c.part
-"""
-_COUNT = "SELECT count(DISTINCT key) AS calls FROM asked WHERE part = ? AND session = ? AND page = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,48 +122,6 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """What a person of a society did to begin a session: the hour since the run began, browse or search, the query."""
-
-    hour: float
-    action: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Impression:
-    """Something that a policy had seen of the person: a title, the stars (0: shown but not watched), where from."""
-
-    title: str
-    stars: float
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A prompt that was asked for this person at this page, and its answer.
-
-    Attributes:
-        system, context, question: The prompt.
-        schema: JSON schema of the answer, "" for none.
-        text: The answer; "" where the model refused.
-        refused: Why the model could not answer, "" for an answer.
-        prompt_tokens, output_tokens: Tokens read and written.
-        chances: One row a label of the answer: choice to probability among all tokens, 0..1; () for a text answer.
-    """
-
-    system: str
-    context: str
-    question: str
-    schema: str
-    text: str
-    refused: str
-    prompt_tokens: int
-    output_tokens: int
-    chances: tuple[dict[str, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Spans:
     """Which sessions lie in which parts.
 
@@ -219,9 +161,9 @@ def session(view: RunView, places: Spans, number: int) -> Session | None:
     if frame.empty:
         return None
     user = int(frame["who"].iloc[0])
-    why = {row["page"]: row for row in _rows(view.frame(_WHY, *parts, number, user))}
-    memories = _rows(view.frame(_MEMORIES, *parts, number))
-    steps = [_step(view, row, why.get(row["page"]), memories) for row in _rows(frame)]
+    why = {row["page"]: row for row in rows_of(view.frame(_WHY, *parts, number, user))}
+    memories = rows_of(view.frame(_MEMORIES, *parts, number))
+    steps = [_step(view, row, why.get(row["page"]), memories) for row in rows_of(frame)]
     return Session(number, user, tuple(steps))
 
 
@@ -275,10 +217,11 @@ def ending(visit: Session, status: str) -> str:
     return "still going on" if status == "running" else f"the recording stops after page {last.page + 1}"
 
 
-def visit_of(view: RunView, number: int) -> Visit | None:
-    """What the person of a society did to begin a session; None outside societies."""
-    rows = _rows(view.frame(_VISIT, number))
-    return Visit(float(rows[0]["hour"]), str(rows[0]["action"]), str(rows[0]["text"])) if rows else None
+def user_named(view: RunView, raw: str) -> int | None:
+    """The user whom the data set calls so; runs without people name users by number. None where there is none."""
+    if not view.raw_ids:
+        return int(raw) if raw.isdecimal() and len(raw) < 19 else None
+    return next((user for user, name in view.raw_ids.items() if name == raw), None)
 
 
 def sessions_of(view: RunView, user: int) -> list[int]:
@@ -286,56 +229,6 @@ def sessions_of(view: RunView, user: int) -> list[int]:
     return [int(number) for number in view.frame(_SESSIONS, user)["session"].tolist()]
 
 
-def known(view: RunView, visit: Session, page: int) -> tuple[Impression, ...]:
-    """What a policy had seen of the person before a page, newest first, as far back as `simulate` lets it look.
-
-    Impressions of this session; before them, in a society, those of earlier visits; before them, real ratings.
-
-    Args:
-        view: The run.
-        visit: The session.
-        page: Number of the page.
-    """
-    mine = [(card.item, card.stars, THIS_SESSION) for step in visit.steps[:page] for card in step.cards]
-    society = bool(view.manifest.config.get("rounds"))
-    earlier = _earlier(view, visit) if society and len(mine) < LATEST else []
-    real = _real(view, visit.user) if len(mine) + len(earlier) < LATEST else []
-    newest = [*real, *earlier, *mine][-LATEST:][::-1]
-    return tuple(Impression(view.title(item), stars, source) for item, stars, source in newest if item != EMPTY)
-
-
-def _earlier(view: RunView, visit: Session) -> list[tuple[int, float, str]]:
-    rows = _rows(view.frame(_EARLIER, visit.user, visit.number, visit.steps[-1].part))
-    pairs = [pair for row in rows for pair in zip(row["items"], row["ratings"], strict=True)]
-    return [(int(item), float(stars), EARLIER) for item, stars in pairs]
-
-
-def _real(view: RunView, user: int) -> list[tuple[int, float, str]]:
-    frame = view.frame(_HISTORY, user).sort_values("time", kind="stable")
-    return [(int(item), float(stars), REAL) for item, stars in zip(frame["item"], frame["stars"], strict=True)]
-
-
-def count_calls(view: RunView, visit: Session, step: Step) -> int:
-    """How many different prompts were asked for the person at a page, the policy's included."""
-    return int(view.frame(_COUNT, step.part, visit.number, step.page)["calls"].iloc[0])
-
-
-def calls(view: RunView, visit: Session, step: Step) -> tuple[Call, ...]:
-    """The prompts that were asked for the person at a page, and the answers."""
-    rows = _rows(view.frame(_CALLS, step.part, visit.number, step.page, step.part))
-    return tuple(_call(row) for row in rows)
-
-
-def _call(row: dict[str, Any]) -> Call:
-    texts = {name: str(row[name]) for name in ("system", "context", "question", "schema", "text", "refused")}
-    choices, logprobs = [str(choice) for choice in row["choices"]], [float(value) for value in row["logprobs"]]
-    starts = range(0, len(logprobs), len(choices)) if choices else range(0)
-    chances = tuple(
-        {choice: math.exp(value) for choice, value in zip(choices, logprobs[start:], strict=False)} for start in starts
-    )
-    read, wrote = int(row["prompt_tokens"]), int(row["output_tokens"])
-    return Call(**texts, prompt_tokens=read, output_tokens=wrote, chances=chances)
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame by name of column; lists stay arrays."""
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recsim_llm.dashboard.look import escaped
-from recsim_llm.dashboard.replay import ABSENT, SKIPPED, THIS_SESSION, WATCHED, Card, Impression, Memory, Step
+from recsim_llm.dashboard.replay import ABSENT, SKIPPED, WATCHED, Card, Memory, Step
+from recsim_llm.dashboard.replay_context import EARLIER, REAL, THIS_SESSION, Impression
 
 _STYLE = """
 <style>
 .rp-head { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0.2rem 1rem; }
 .rp-name { font-size: 2rem; font-weight: 700; line-height: 1.2; }
 .rp-head a { color: inherit; text-underline-offset: 0.2rem; text-decoration-thickness: 1px; }
-.rp-page { display: grid; grid-template-columns: repeat(auto-fill, minmax(14.5rem, 1fr)); gap: 1rem; }
+.rp-page { display: grid; grid-template-columns: repeat(auto-fill, minmax(12.5rem, 1fr)); gap: 1rem; }
 .rp-card { display: flex; flex-direction: column; padding: 1rem 1.1rem; position: relative; overflow: hidden;
   min-height: 19rem; }
 .rp-card.watched { border-color: var(--watched); box-shadow: inset 0 0.28rem 0 var(--watched); }
@@ -29,7 +30,8 @@ _STYLE = """
 .rp-bar { height: 0.45rem; border-radius: 0.3rem; overflow: hidden;
   background: color-mix(in srgb, currentColor 12%, transparent); }
 .rp-bar > div { height: 100%; border-radius: 0.3rem; background: var(--watched); }
-.rp-levels { display: flex; align-items: flex-end; gap: 0.25rem; height: 3.1rem; margin-top: 0.75rem; }
+.rp-levels { display: flex; align-items: flex-end; gap: 0.25rem; height: 2.8rem; }
+.rp-then { margin: 0.7rem 0 0.3rem; }
 .rp-level { flex: 1; height: 100%; display: flex; align-items: flex-end; }
 .rp-level > div { width: 100%; border-radius: 0.2rem 0.2rem 0 0; min-height: 2px;
   background: color-mix(in srgb, currentColor 28%, transparent); }
@@ -44,7 +46,7 @@ _STYLE = """
   margin-top: 0.2rem; }
 .rp-leave .rp-bar { flex: 1; min-width: 8rem; }
 .rp-leave .rp-bar > div { background: var(--left); }
-.rp-leave b.left { color: var(--left); filter: brightness(1.1); }
+.rp-leave b.left { color: var(--left); }
 .rp-said { border-left: 0.25rem solid color-mix(in srgb, currentColor 25%, transparent); padding: 0.1rem 0 0.1rem 1rem;
   margin: 0.2rem 0 0.8rem; max-height: 16rem; overflow: auto; white-space: pre-wrap; }
 .rp-list { max-height: 19rem; overflow: auto; padding: 0.3rem 0.9rem; }
@@ -52,10 +54,13 @@ _STYLE = """
   border-bottom: 1px solid color-mix(in srgb, currentColor 9%, transparent); }
 .rp-entry:last-child { border-bottom: none; }
 .rp-entry > span:last-child { white-space: nowrap; }
+.rp-seen { display: -webkit-box; -webkit-line-clamp: 2; -webkit-box-orient: vertical; overflow: hidden; }
+.rp-entry.rp-memory { flex-direction: column; gap: 0.1rem; }
+.rp-memory > span:last-child { font-size: 0.8rem; }
 .rp-mark { display: inline-block; width: 0.55rem; height: 0.55rem; border-radius: 50%; margin-inline-end: 0.55rem; }
 </style>
 """
-_SOURCE = {THIS_SESSION: "var(--simulated)", "an earlier visit": "var(--skipped)", "real rating": "var(--real)"}
+_SOURCE = {THIS_SESSION: "var(--simulated)", EARLIER: "var(--skipped)", REAL: "var(--real)"}
 
 
 def style() -> str:
@@ -94,7 +99,7 @@ def page(step: Step, levels: Sequence[float]) -> str:
 def _card(slot: int, card: Card, levels: Sequence[float]) -> str:
     if card.outcome == ABSENT:
         return "<div class='rp-card rs-line empty'>empty slot</div>"
-    score = "" if card.score is None else f"<span title='The policy’s score'>score {card.score:.3g}</span>"
+    score = "" if card.score is None else f"<span title='The policy’s score'>score {number(card.score)}</span>"
     about = " · ".join([*([str(card.year)] if card.year is not None else []), ", ".join(card.genres)]).strip(" ·")
     return (
         f"<div class='rp-card rs-line {card.outcome}'>"
@@ -102,8 +107,8 @@ def _card(slot: int, card: Card, levels: Sequence[float]) -> str:
         f"<div class='rp-title rs-text' dir='auto' title='{escaped(card.title)}'>{escaped(card.title)}</div>"
         f"<div class='rp-genres rs-text' dir='auto' title='{escaped(about)}'>{escaped(about)}</div>"
         f"<div class='rp-fill'></div>"
-        f"<div class='rp-label'><span>would watch</span><span>{percent(card.watch)}</span></div>{_bar(card.watch)}"
-        f"{_levels(card, levels)}{_did(card, levels)}</div>"
+        f"<div class='rp-label'><span>would watch</span><span>{escaped(percent(card.watch))}</span></div>"
+        f"{_bar(card.watch)}{_levels(card, levels)}{_did(card, levels)}</div>"
     )
 
 
@@ -115,7 +120,7 @@ def _levels(card: Card, levels: Sequence[float]) -> str:
     """The distribution of ratings as small bars; the one that was drawn stands out."""
     top = max(0.5, *card.rating_probs)  # so that an even distribution looks low, not certain
     given = [card.watched and level == card.stars for level in levels]
-    said = [f"{level:g} stars: {percent(p)}" for level, p in zip(levels, card.rating_probs, strict=True)]
+    said = [escaped(f"{level:g} ★: {percent(p)}") for level, p in zip(levels, card.rating_probs, strict=True)]
     bars = "".join(
         f"<div class='rp-level{' given' * chosen}' title='{hint}'>"
         f"<div style='height: {100 * p / top:.1f}%'></div></div>"
@@ -125,7 +130,10 @@ def _levels(card: Card, levels: Sequence[float]) -> str:
         f"<span class='{'given' * chosen}'>{level:g}</span>" for chosen, level in zip(given, levels, strict=True)
     )
     label = f"If watched, the rating would be {', '.join(said)}"
-    return f"<div class='rp-levels' role='img' aria-label='{label}'>{bars}</div><div class='rp-numbers'>{numbers}</div>"
+    return (
+        "<div class='rp-label rp-then'><span>if so, would rate</span></div>"
+        f"<div class='rp-levels' role='img' aria-label='{label}'>{bars}</div><div class='rp-numbers'>{numbers}</div>"
+    )
 
 
 def _did(card: Card, levels: Sequence[float]) -> str:
@@ -150,6 +158,11 @@ def percent(share: float) -> str:
     return "> 99 %" if 0.995 <= share < 1 else f"{share:.0%}".replace("%", " %")
 
 
+def number(score: float) -> str:
+    """A score for people, three digits after the point where it is of a usual size."""
+    return f"{score:.3f}" if 0.001 <= abs(score) < 1000 else f"{score:.3g}"
+
+
 def leaving(step: Step, after: str) -> str:
     """The probability of leaving after a page, and what happened.
 
@@ -160,7 +173,7 @@ def leaving(step: Step, after: str) -> str:
     kind = " class='left'" if step.left else ""
     return (
         f"<div class='rp-leave rs-soft'><span>would leave after this page</span>{_bar(step.leave)}"
-        f"<span>{percent(step.leave)}</span><b{kind}>{escaped(after)}</b></div>"
+        f"<span>{escaped(percent(step.leave))}</span><b{kind}>{escaped(after)}</b></div>"
     )
 
 
@@ -172,7 +185,7 @@ def said(text: str) -> str:
 def memories(added: Sequence[Memory]) -> str:
     """What was added to a memory, in order."""
     rows = "".join(
-        f"<div class='rp-entry'><span class='rs-text' dir='auto'>{escaped(memory.text)}</span>"
+        f"<div class='rp-entry rp-memory'><span class='rs-text' dir='auto'>{escaped(memory.text)}</span>"
         f"<span class='rs-faint'>{escaped(memory.kind)} · importance {memory.importance:.2f}</span></div>"
         for memory in added
     )
@@ -182,7 +195,7 @@ def memories(added: Sequence[Memory]) -> str:
 def impressions(seen: Sequence[Impression]) -> str:
     """What a policy had seen of a person, newest first; the mark's colour says where it is from."""
     rows = "".join(
-        f"<div class='rp-entry'><span class='rs-text' dir='auto' title='{escaped(one.source)}'>"
+        f"<div class='rp-entry'><span class='rs-text rp-seen' dir='auto' title='{escaped(one.source)}'>"
         f"<span class='rp-mark' style='background: {_SOURCE[one.source]}'></span>{escaped(one.title)}</span>"
         f"<span class='rs-faint'>{f'★ {one.stars:g}' if one.stars else 'not watched'}</span></div>"
         for one in seen
@@ -194,7 +207,7 @@ def legend(sources: Sequence[str]) -> str:
     """What the marks of `impressions` mean."""
     marks = "".join(
         f"<span style='margin-inline-end: 1.2rem'><span class='rp-mark' style='background: {_SOURCE[source]}'></span>"
-        f"{escaped(source)}</span>"
+        f"<span class='rs-faint'>{escaped(source)}</span></span>"
         for source in sources
     )
-    return f"<div class='rs-faint' style='font-size: 0.85rem'>{marks}</div>"
+    return f"<div style='font-size: 0.85rem; margin-top: 0.5rem'>{marks}</div>"

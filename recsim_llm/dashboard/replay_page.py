@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 
-from recsim_llm.dashboard import look, person, replay, replay_html
+from recsim_llm.dashboard import look, person, replay, replay_context, replay_html
 from recsim_llm.dashboard.choosing import choose_run, link, name_of, number, remember
 from recsim_llm.dashboard.replay_parts_page import show_calls, show_person, show_policy
 from recsim_llm.dashboard.view import RunView, open_view
@@ -52,8 +53,8 @@ def _session(folder: str, stamp: tuple[str | int, ...], session: int) -> replay.
 
 
 @st.cache_data(show_spinner="Reading the session…", max_entries=200)
-def _visit(folder: str, stamp: tuple[str | int, ...], session: int) -> replay.Visit | None:
-    return replay.visit_of(open_view(Path(folder)), session)
+def _visit(folder: str, stamp: tuple[str | int, ...], session: int) -> replay_context.Visit | None:
+    return replay_context.visit_of(open_view(Path(folder)), session)
 
 
 @st.cache_data(show_spinner="Looking up the people of the run…", max_entries=20)
@@ -99,32 +100,37 @@ def _choose_number(chosen: int, last: int) -> None:
 
 
 def _choose_person(view: RunView, visit: replay.Session | None) -> None:
-    everybody = _visitors(str(view.folder), view.stamp)
-    key, raw = "replay person", None if visit is None else _raw(view, visit.user)
-    st.session_state[key] = raw if raw in everybody or len(everybody) > _CHOICES else None
+    key = "replay person"
+    st.session_state[key] = None if visit is None else _raw(view, visit.user)
 
     def go() -> None:
-        name = st.session_state[key]
-        mine = _sessions_of(str(view.folder), view.stamp, everybody[name]) if name in everybody else []
+        name = st.session_state[key] or ""
+        user = replay.user_named(view, name)
+        mine = [] if user is None else _sessions_of(str(view.folder), view.stamp, user)
         if mine:
             _open(mine[0])
         else:
-            st.toast(f"Person {look.plain(str(name))} has no session in this run yet.")
+            st.toast(f"Person {look.plain(name)} has no session in this run yet.")
 
-    if len(everybody) > _CHOICES:
+    if view.manifest.num_users > _CHOICES:
         st.sidebar.text_input("Person, by the data set's id", key=key, on_change=go)
     else:
-        about = {name: person.about(view.people.get(user)) for name, user in everybody.items()}
-        st.sidebar.selectbox(
-            "Person",
-            list(everybody),
-            key=key,
-            on_change=go,
-            format_func=lambda name: f"{name} · {about[name]}" if about.get(name) else str(name),
-            help="Type to search by the data set's id, age, gender or occupation.",
-        )
+        _offer_everybody(view, key, go)
     if visit is not None:
         _choose_visit(_sessions_of(str(view.folder), view.stamp, visit.user), visit.number)
+
+
+def _offer_everybody(view: RunView, key: str, go: Callable[[], None]) -> None:
+    everybody = _visitors(str(view.folder), view.stamp)
+    about = {name: person.about(view.people.get(user)) for name, user in everybody.items()}
+    st.sidebar.selectbox(
+        "Person",
+        list(everybody),
+        key=key,
+        on_change=go,
+        format_func=lambda name: f"{name} · {about[name]}" if about.get(name) else str(name),
+        help="Type to search by the data set's id, age, gender or occupation.",
+    )
 
 
 def _choose_visit(mine: list[int], chosen: int) -> None:
@@ -292,9 +298,9 @@ def _tick(page: int, last: int) -> None:
 
 
 @st.cache_data(show_spinner="Reading what the policy knew…", max_entries=200)
-def _known(folder: str, stamp: tuple[str | int, ...], session: int, page: int) -> tuple[replay.Impression, ...]:
+def _known(folder: str, stamp: tuple[str | int, ...], session: int, page: int) -> tuple[replay_context.Impression, ...]:
     visit = _session(folder, stamp, session)
-    return () if visit is None else replay.known(_view(folder, stamp), visit, page)
+    return () if visit is None else replay_context.known(_view(folder, stamp), visit, page)
 
 
 def _behind(view: RunView, visit: replay.Session, step: replay.Step) -> None:
@@ -303,4 +309,4 @@ def _behind(view: RunView, visit: replay.Session, step: replay.Step) -> None:
         show_person(view, step)
     with right:
         show_policy(view, step, _known(str(view.folder), view.stamp, visit.number, step.page))
-    show_calls(view, visit, step)
+    show_calls(view, visit.number, step)

@@ -8,18 +8,20 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from recsim_llm.dashboard import look, replay, replay_html
+from recsim_llm.dashboard import look, replay, replay_context, replay_html
 from recsim_llm.dashboard.view import RunView, open_view
 
 
 @st.cache_data(show_spinner="Reading prompts and answers…", max_entries=100)
-def _calls(folder: str, stamp: tuple[str | int, ...], visit: replay.Session, page: int) -> tuple[replay.Call, ...]:
-    return replay.calls(open_view(Path(folder)), visit, visit.steps[page])
+def _calls(
+    folder: str, stamp: tuple[str | int, ...], part: int, session: int, page: int
+) -> tuple[replay_context.Call, ...]:
+    return replay_context.calls(open_view(Path(folder)), part, session, page)
 
 
 @st.cache_data(show_spinner=False, max_entries=1_000)
-def _count(folder: str, stamp: tuple[str | int, ...], visit: replay.Session, page: int) -> int:
-    return replay.count_calls(open_view(Path(folder)), visit, visit.steps[page])
+def _count(folder: str, stamp: tuple[str | int, ...], part: int, session: int, page: int) -> int:
+    return replay_context.count_calls(open_view(Path(folder)), part, session, page)
 
 
 def show_person(view: RunView, step: replay.Step) -> None:
@@ -40,7 +42,7 @@ def show_person(view: RunView, step: replay.Step) -> None:
         st.html(replay_html.memories(step.memories))
 
 
-def show_policy(view: RunView, step: replay.Step, known: Sequence[replay.Impression]) -> None:
+def show_policy(view: RunView, step: replay.Step, known: Sequence[replay_context.Impression]) -> None:
     """What the policy thought before a page, and what it had seen of the person."""
     st.markdown("#### The policy")
     if step.policy_thought:
@@ -55,11 +57,12 @@ def show_policy(view: RunView, step: replay.Step, known: Sequence[replay.Impress
     st.html(replay_html.impressions(known) + replay_html.legend(list(dict.fromkeys(one.source for one in known))))
 
 
-def show_calls(view: RunView, visit: replay.Session, step: replay.Step) -> None:
+def show_calls(view: RunView, session: int, step: replay.Step) -> None:
     """The raw prompts and answers of a page, read when they are asked for."""
     if not view.manifest.llm and not view.manifest.policy_llm:
         return
-    count = _count(str(view.folder), view.stamp, visit, step.page)
+    where = (str(view.folder), view.stamp, step.part, session, step.page)
+    count = _count(*where)
     if not count:
         st.caption("No prompt is on record for this page (runs of older versions do not say which belong to whom).")
         return
@@ -67,10 +70,10 @@ def show_calls(view: RunView, visit: replay.Session, step: replay.Step) -> None:
     raw = st.expander(label, icon=":material/forum:", key="replay calls", on_change="rerun")
     if raw.open:
         with raw:
-            _show_call(_calls(str(view.folder), view.stamp, visit, step.page))
+            _show_call(_calls(*where))
 
 
-def _show_call(calls: Sequence[replay.Call]) -> None:
+def _show_call(calls: Sequence[replay_context.Call]) -> None:
     if not calls:
         st.info("The calls are not recorded yet, or their files were removed.")
         return
@@ -92,7 +95,14 @@ def _show_call(calls: Sequence[replay.Call]) -> None:
         _show_answer(call)
 
 
-def _show_answer(call: replay.Call) -> None:
+def _choose_call(count: int) -> int:
+    key = "replay call"
+    st.session_state[key] = min(st.session_state.get(key) or 0, count - 1)
+    st.segmented_control("Call", range(count), key=key, required=True, format_func=lambda index: f"call {index + 1}")
+    return int(st.session_state[key])
+
+
+def _show_answer(call: replay_context.Call) -> None:
     if call.refused:
         st.caption("The model could not answer")
         st.code(call.refused, language=None, wrap_lines=True)
@@ -102,8 +112,8 @@ def _show_answer(call: replay.Call) -> None:
     if call.chances:
         st.caption("Probability of each choice among all tokens, by label of the answer")
         names = range(1, len(call.chances) + 1)
-        frame = pd.DataFrame(list(call.chances), index=pd.Index(names, name="label"))
-        columns = {name: st.column_config.NumberColumn(format="percent") for name in frame.columns}
+        frame = 100 * pd.DataFrame(list(call.chances), index=pd.Index(names, name="label"))
+        columns = {name: st.column_config.NumberColumn(format="%.1f%%") for name in frame.columns}
         st.dataframe(frame, column_config=columns, width="content")
     if call.schema:
         st.caption("Schema of the answer")

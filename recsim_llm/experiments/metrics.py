@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
 from recsim_llm.errors import ConfigError
 from recsim_llm.trajectories.steps import StepBatch
@@ -18,6 +19,7 @@ from recsim_llm.types import EMPTY, Bools, Floats, Ints
 
 RESAMPLES = 2_000
 LEVEL = 0.95
+LARGE = 100_000
 _CHUNK = 1 << 20
 _NAN = float("nan")
 
@@ -184,6 +186,9 @@ def paired_totals(a: Totals, b: Totals, metric: str, seed: int = 0) -> Estimate:
 def estimate(values: Floats, seed: int = 0) -> Estimate:
     """Mean of the users' values with its percentile-bootstrap interval.
 
+    Above `LARGE` users the interval is the normal one, mean +- 1.96 standard errors, which the bootstrap's has become
+    by then (it would draw billions of users).
+
     Args:
         values: (U,) one value a user; NaN is left out.
         seed: Seed of the resampling.
@@ -192,6 +197,10 @@ def estimate(values: Floats, seed: int = 0) -> Estimate:
     n = len(values)
     if n < 2:
         return Estimate(float(values[0]) if n else _NAN, _NAN, _NAN, n)
+    if n > LARGE:
+        half = float(ndtri(0.5 + LEVEL / 2) * values.std(ddof=1) / np.sqrt(n))
+        mean = float(values.mean())
+        return Estimate(mean, mean - half, mean + half, n)
     tail = 50 * (1 - LEVEL)
     low, high = np.percentile(_resampled_means(values, seed), [tail, 100 - tail])
     return Estimate(float(values.mean()), float(low), float(high), n)

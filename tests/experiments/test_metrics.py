@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsim_llm.errors import ConfigError
+from recsim_llm.experiments import metrics
 from recsim_llm.experiments.metrics import METRICS, Estimate, estimate, paired_difference, per_user, summarise, table
 from recsim_llm.trajectories.steps import StepBatch
 
@@ -171,3 +172,14 @@ def test_ten_thousand_users_are_quick():
     started = time.perf_counter()
     summarise(steps)
     assert time.perf_counter() - started < 10
+
+
+def test_the_interval_of_many_users_is_the_bootstraps(monkeypatch):
+    values = np.random.default_rng(0).gamma(2.0, size=3_000)
+    drawn = metrics.estimate(values)
+    monkeypatch.setattr(metrics, "LARGE", 2_999)
+    formula = metrics.estimate(values)
+    assert (formula.value, formula.n) == (drawn.value, drawn.n)
+    width = drawn.high - drawn.low
+    np.testing.assert_allclose([formula.low, formula.high], [drawn.low, drawn.high], atol=0.05 * width)
+    assert formula.low != drawn.low
