@@ -37,6 +37,8 @@ class Stream(IntEnum):
     GRAPH = 12
     CALIBRATION = 13
     RETURN = 14
+    HISTORY = 15
+    TUNING = 16
 
 
 def _finalise(z: NDArray[np.uint64]) -> NDArray[np.uint64]:

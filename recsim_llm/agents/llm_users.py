@@ -33,13 +33,19 @@ class LLMUsers:
         catalogue: Titles, genres and descriptions.
         personas: `personas[u].user == u`.
         rating_levels: (R,) stars.
+        texts: The words of the prompts; default: those for models as they come.
 
     Raises:
         ConfigError: The data set has no titles, so there is nothing a language model could judge.
     """
 
     def __init__(
-        self, llm: LLM, catalogue: Catalogue, personas: Sequence[Persona], rating_levels: Sequence[float]
+        self,
+        llm: LLM,
+        catalogue: Catalogue,
+        personas: Sequence[Persona],
+        rating_levels: Sequence[float],
+        texts: PageTexts | None = None,
     ) -> None:
         if not catalogue.has_titles:
             raise ConfigError(
@@ -50,7 +56,7 @@ class LLMUsers:
         self.num_users, self.num_items = len(personas), len(catalogue)
         self.rating_levels = np.array(rating_levels, dtype=np.float64)
         self.counts = AnswerCounts()
-        self.texts = PageTexts(catalogue, personas, rating_levels)
+        self.texts = texts or PageTexts(catalogue, personas, rating_levels)
         self._memory = VisitMemory(self.texts.seen, self.texts.nothing, MEMORY_IMPRESSIONS)
         self._users = np.zeros(0, dtype=np.int64)
 

@@ -17,6 +17,8 @@ from recsim_llm.agents.learned import Identity, Learned, find_learned
 from recsim_llm.agents.llm_users import LLMUsers
 from recsim_llm.agents.long_term_users import LongTermUsers
 from recsim_llm.agents.memory.encoder import TextEncoder, make_encoder
+from recsim_llm.agents.page_texts import PageTexts
+from recsim_llm.agents.rated_history import rated_history
 from recsim_llm.agents.social_turns import SocialTexts
 from recsim_llm.agents.sources import (
     Source,
@@ -161,16 +163,24 @@ def _statistical(dataset: str | Source, llm: LLM | None, personas_file: str) -> 
     return StatisticalUsers(with_activity(statistical_parameters(dataset), dataset, personas_file))
 
 
-def _llm(dataset: str | Source, llm: LLM | None, personas_file: str) -> UserModel:
+def _llm(dataset: str | Source, llm: LLM | None, personas_file: str, prompts: str = "page") -> UserModel:
     if llm is None:
         raise ConfigError("LLM users need a model: --llm transformers:smollm2-135m, for example (llm=... in Python).")
-    data, _ = load_source(dataset)
-    return LLMUsers(llm, data.catalogue, personas(dataset, personas_file), data.rating_levels)
+    data, split = load_source(dataset)
+    people = personas(dataset, personas_file)
+    history = rated_history(split.train) if prompts == "tuned" else None
+    texts = PageTexts(data.catalogue, people, data.rating_levels, prompts, history)
+    return LLMUsers(llm, data.catalogue, people, data.rating_levels, texts)
+
+
+def _tuned(dataset: str | Source, llm: LLM | None, personas_file: str) -> UserModel:
+    return _llm(dataset, llm, personas_file, "tuned")
 
 
 USER_MODELS: dict[str, Callable[[str | Source, LLM | None, str], UserModel]] = {
     "statistical": _statistical,
     "llm": _llm,
+    "llm:tuned": _tuned,
 }
 
 

@@ -1,4 +1,7 @@
-"""Turns personas, items and memories into the text that a page agent reads. Knows no model."""
+"""Turns personas, items and memories into the text that a page agent reads. Knows no model.
+
+The words are in a folder of prompts: "page" is for models as they come, "tuned" is what `recsim-llm tune` teaches.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,23 @@ from functools import cache, cached_property
 from recsim_llm.agents.prompts_text import phrases, prompt_text, template
 from recsim_llm.agents.rendered import Rendered
 from recsim_llm.data.dataset import Catalogue
-from recsim_llm.types import EMPTY, Item, Persona
+from recsim_llm.types import EMPTY, Persona
 
 KIND = "page"
+RatedItem = tuple[int, float]
+"""An item and the stars it got."""
 _MAX_DESCRIPTION = 160  # characters; a longer description would crowd out the person
 
 
 class PageTexts:
     """All texts of the page agent for one catalogue and population; pieces are rendered once and kept.
+
+    Args:
+        catalogue: Titles, genres and descriptions.
+        personas: By user.
+        rating_levels: (R,) stars.
+        kind: Folder of prompts.
+        history: Some of what each user rated, by user, for prompts that tell it ("tuned").
 
     Attributes:
         system, system_interview: Instructions shared by all agents, on a visit and in an interview.
@@ -32,15 +44,18 @@ class PageTexts:
         catalogue: Catalogue,
         personas: Sequence[Persona] | Mapping[int, Persona],
         rating_levels: Sequence[float],
+        kind: str = KIND,
+        history: Mapping[int, Sequence[RatedItem]] | None = None,
     ) -> None:
-        self._catalogue = catalogue
+        self._catalogue, self._kind = catalogue, kind
         self._top = _stars(rating_levels[-1])
-        self.system = prompt_text(KIND, "system")
-        self.system_interview = prompt_text(KIND, "system_interview")
-        self.remind = prompt_text(KIND, "remind")
-        self.nothing = phrases(KIND)["nothing"].template
+        self._history = history or {}
+        self.system = prompt_text(kind, "system")
+        self.system_interview = prompt_text(kind, "system_interview")
+        self.remind = prompt_text(kind, "remind")
+        self.nothing = phrases(kind)["nothing"].template
         self.levels = tuple(str(i + 1) for i in range(len(rating_levels)))
-        self.person = Rendered[int, str](lambda user: _render_persona(personas[user], catalogue, self._top))
+        self.person = Rendered[int, str](lambda user: self._person(personas[user]))
         self.watch = Rendered[int, str](self._watch_question)
         self.rate = Rendered[int, str](self._rate_question)
         self.seen = Rendered[tuple[int, float], str](self._seen_line)
@@ -48,7 +63,7 @@ class PageTexts:
     @cached_property
     def leave(self) -> str:
         """The question whether the person leaves."""
-        return prompt_text(KIND, "leave")
+        return prompt_text(self._kind, "leave")
 
     def context(self, user: int, items: Sequence[int], stars: Sequence[float], page_size: int) -> str:
         """Who the person is and what happened on this visit.
@@ -67,23 +82,76 @@ class PageTexts:
         return self.person[user] + ("".join(lines).removesuffix("\n") or self.nothing)
 
     def _watch_question(self, item: int) -> str:
-        return template(KIND, "watch").substitute(item=_item_text(self._catalogue[item]))
+        return template(self._kind, "watch").substitute(item=self._item(item))
 
     def _rate_question(self, item: int) -> str:
-        return template(KIND, "rate").substitute(item=_item_text(self._catalogue[item]), top=self.levels[-1])
+        return template(self._kind, "rate").substitute(item=self._item(item), top=self.levels[-1])
 
     def _seen_line(self, impression: tuple[int, float]) -> str:
         item, stars = impression
         if item == EMPTY:
             return ""
-        phrase = phrases(KIND)["watched" if stars else "skipped"]
+        phrase = phrases(self._kind)["watched" if stars else "skipped"]
         return phrase.substitute(item=self._catalogue[item].label, stars=_stars(stars), top=self._top) + "\n"
+
+    def _item(self, item: int) -> str:
+        found = self._catalogue[item]
+        genres = f", {', '.join(found.genres)}" if found.genres else ""
+        text = short(found.description)
+        description = f". {text}" if text else ""
+        return phrases(self._kind)["item"].substitute(label=found.label, genres=genres, description=description)
+
+    def _person(self, persona: Persona) -> str:
+        say, top = phrases(self._kind), self._top
+        facts = [say["age"].substitute(age=persona.age)] if persona.age is not None else []
+        facts += [word for word in (persona.gender, persona.occupation) if word]
+        tastes = [
+            say[name].substitute(genres=", ".join(genres))
+            for name, genres in (("likes", persona.likes), ("dislikes", persona.dislikes))
+            if genres
+        ]
+        traits = [
+            say[f"{name} {level}"].template
+            for name, level in (
+                ("activity", persona.activity),
+                ("conformity", persona.conformity),
+                ("diversity", persona.diversity),
+            )
+        ]
+        return template(self._kind, "context").substitute(
+            demographics=f"{', '.join(facts)}.\n" if facts else "",
+            tastes=_lines(tastes),
+            examples=_lines(self._examples(persona)),
+            mean=say["mean"].substitute(mean=f"{persona.mean_rating:.1f}", top=top) + "\n",
+            history=self._rated(persona.user),
+            traits=_lines(traits),
+            memory="",
+        )
+
+    def _examples(self, persona: Persona) -> list[str]:
+        named = (("liked", persona.liked_items), ("disliked", persona.disliked_items))
+        return [
+            phrases(self._kind)[name].substitute(items="; ".join(self._catalogue[i].label for i in items))
+            for name, items in named
+            if items and name in phrases(self._kind)
+        ]
+
+    def _rated(self, user: int) -> str:
+        rated = self._history.get(user, ())
+        if not rated:
+            return ""
+        items = "; ".join(f"{self._catalogue[item].label}: {_stars(stars)}" for item, stars in rated)
+        return phrases(self._kind)["history"].substitute(items=items) + "\n"
 
 
 @cache
 def page_line(page: int) -> str:
     """The line above the impressions of a page, numbered from 1."""
     return phrases(KIND)["page"].substitute(page=page) + "\n"
+
+
+def _lines(texts: Sequence[str]) -> str:
+    return "".join(f"{text}\n" for text in texts)
 
 
 def _stars(value: float) -> str:
@@ -95,43 +163,3 @@ def short(text: str) -> str:
     if len(text) <= _MAX_DESCRIPTION:
         return text
     return text[: _MAX_DESCRIPTION - 1].rsplit(" ", 1)[0] + "…"
-
-
-def _item_text(item: Item) -> str:
-    genres = f", {', '.join(item.genres)}" if item.genres else ""
-    text = short(item.description)
-    description = f". {text}" if text else ""
-    return phrases(KIND)["item"].substitute(label=item.label, genres=genres, description=description)
-
-
-def _render_persona(persona: Persona, catalogue: Catalogue, top: str) -> str:
-    say = phrases(KIND)
-    facts = [say["age"].substitute(age=persona.age)] if persona.age is not None else []
-    facts += [word for word in (persona.gender, persona.occupation) if word]
-    demographics = f"{', '.join(facts)}.\n" if facts else ""
-    tastes = [
-        say[name].substitute(genres=", ".join(genres))
-        for name, genres in (("likes", persona.likes), ("dislikes", persona.dislikes))
-        if genres
-    ]
-    examples = [
-        say[name].substitute(items="; ".join(catalogue[i].label for i in items))
-        for name, items in (("liked", persona.liked_items), ("disliked", persona.disliked_items))
-        if items
-    ]
-    rating = say["rating"].substitute(mean=f"{persona.mean_rating:.1f}", top=top)
-    traits = [
-        say[f"{name} {level}"].template
-        for name, level in (
-            ("activity", persona.activity),
-            ("conformity", persona.conformity),
-            ("diversity", persona.diversity),
-        )
-    ]
-    return template(KIND, "context").substitute(
-        demographics=demographics,
-        tastes="".join(f"{line}\n" for line in tastes),
-        examples="".join(f"{line}\n" for line in [*examples, rating]),
-        traits="".join(f"{line}\n" for line in traits),
-        memory="",
-    )

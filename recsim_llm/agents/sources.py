@@ -33,7 +33,8 @@ class Source:
         split: What of it is the training log: all but the latest fifth of each person's ratings ("temporal"), or all
             but a fifth at random ("random").
         naming: What items are called: "titles", or as a test of what a language model knows by heart, "ids" (no title,
-            year, genre or description) or "invented" (an invented title, the rest as it is).
+            year, genre or description) or "invented" (an invented title, the rest as it is) or
+            "masked" (year and genres only).
     """
 
     dataset: str = "synthetic"

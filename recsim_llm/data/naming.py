@@ -12,6 +12,8 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.types import Item
 
 NAMINGS = ("titles", "ids", "invented")
+"""What a certificate tries; "masked" besides is for models that were taught under it."""
+MASKED = "A title"
 
 
 def renamed(catalogue: Catalogue, naming: str) -> Catalogue:
@@ -20,7 +22,7 @@ def renamed(catalogue: Catalogue, naming: str) -> Catalogue:
     Args:
         catalogue: The items.
         naming: "titles": as they are. "ids": "Item 17", without year, genres and description. "invented": an invented
-            title and no description; year and genres stay.
+            title and no description; year and genres stay. "masked": nothing but year and genres.
 
     Raises:
         ConfigError: No such naming.
@@ -29,9 +31,11 @@ def renamed(catalogue: Catalogue, naming: str) -> Catalogue:
         return catalogue
     if naming == "ids":
         return replace(catalogue, items=tuple(Item(item.id, f"Item {item.id + 1}") for item in catalogue))
+    if naming == "masked":
+        return replace(catalogue, items=tuple(replace(item, title=MASKED, description="") for item in catalogue))
     if naming == "invented":
         rng = np.random.default_rng(0)
         titles = invent_titles(rng, len(catalogue), invent_places(rng, len(catalogue)))
         items = (replace(item, title=titles[item.id], description="") for item in catalogue)
         return replace(catalogue, items=tuple(items))
-    raise ConfigError(f"There is no naming '{naming}'; there are: {', '.join(NAMINGS)}.")
+    raise ConfigError(f"There is no naming '{naming}'; there are: {', '.join(NAMINGS)}, masked.")

@@ -20,6 +20,8 @@ from recsim_llm.experiments.config import DEFAULT_LLM, SimulationConfig
 from recsim_llm.experiments.dashboard_command import LOOPBACK, run_dashboard
 from recsim_llm.experiments.fidelity.certify import CertifyConfig
 from recsim_llm.experiments.train import TrainConfig
+from recsim_llm.experiments.tuning.task import TuneConfig
+from recsim_llm.experiments.tuning_command import run_tune
 from recsim_llm.llm.budget import Budget
 
 
@@ -171,6 +173,13 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Tune:
+    """Teach a local language model what the people of a data set like; its folder is a model for --llm."""
+
+    config: OmitArgPrefixes[TuneConfig] = field(default_factory=TuneConfig)
+
+
+@dataclass(frozen=True)
 class StudyCommand:
     """Run a study: many policies, several seeds, the same people; one table, one report. Finished parts are kept."""
 
@@ -202,6 +211,7 @@ Command = (
     | Annotated[Calibrate, subcommand("calibrate")]
     | Annotated[Ranking, subcommand("ranking")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Tune, subcommand("tune")]
     | Annotated[StudyCommand, subcommand("study")]
     | Annotated[Dashboard, subcommand("dashboard")]
 )
@@ -269,6 +279,8 @@ def run(command: Command) -> None:
             measuring.run_ranking(dataset, out)
         case Train(config):
             studying.run_training(config)
+        case Tune(config):
+            run_tune(config)
         case Dashboard(runs, port, address):
             run_dashboard(runs, port, address)
         case StudyCommand(name, dataset, policies, seeds, users, policy_llm, out):

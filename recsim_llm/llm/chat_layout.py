@@ -69,6 +69,10 @@ class ChatLayout:
         """Ids of the whole prompt, in one piece."""
         return [*self.system(prompt), *self.context(prompt), *self.question(prompt)]
 
+    def answer(self, text: str) -> list[int]:
+        """Ids of a written answer, without what ends it."""
+        return self._encode(text)
+
     def answer_tokens(self, prompt: Prompt) -> int:
         """Most tokens that are read or written behind a prompt for its answer."""
         if not prompt.choices:

@@ -35,7 +35,7 @@ def load_model(name: str, device: Any, dtype: Any) -> tuple[Any, Any, Path | str
 
     where = resolve_model(name)
     try:
-        with quiet(), _not_found_explained(name):
+        with quiet(), not_found_explained(name):
             tokenizer = AutoTokenizer.from_pretrained(where)
             model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
     except (ValueError, KeyError, RuntimeError) as error:
@@ -56,14 +56,15 @@ def load_tokenizer(name: str) -> tuple[Any, int | None, Path | str]:
     from transformers import AutoConfig, AutoTokenizer
 
     where = resolve_model(name)
-    with quiet(), _not_found_explained(name):
+    with quiet(), not_found_explained(name):
         tokenizer, config = AutoTokenizer.from_pretrained(where), AutoConfig.from_pretrained(where)
     length = getattr(config.get_text_config(), "max_position_embeddings", None)
     return tokenizer, length, _origin(where, config)
 
 
 @contextmanager
-def _not_found_explained(name: str) -> Iterator[None]:
+def not_found_explained(name: str) -> Iterator[None]:
+    """Turn what `transformers` raises for a model that it cannot find into an error that says what to do."""
     try:
         yield
     except OSError as error:

@@ -1,0 +1,1 @@
+"""Teaches a small language model what the people of a log do: `recsim-llm tune`."""

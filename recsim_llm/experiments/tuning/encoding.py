@@ -1,0 +1,156 @@
+"""Lessons as tokens: one row holds persons, and behind each their questions, which do not see one another.
+
+Positions begin anew at the end of the context for every question, and a question attends to its context and itself
+alone. So the model sees exactly what it sees when an agent asks the question on its own (`TransformersLLM`), while the
+context is read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recsim_llm.errors import ConfigError
+from recsim_llm.experiments.tuning.lessons import Lesson
+from recsim_llm.llm.chat_layout import ChatLayout
+from recsim_llm.types import Prompt
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A lesson in tokens.
+
+    Attributes:
+        ids, branches, positions: T tokens; branch 0 is what all share, 1.. are the questions.
+        places: L positions in the row behind which a token is to be guessed.
+        tokens: L tuples of token ids that are right to some degree.
+        targets: L tuples of their probabilities.
+    """
+
+    ids: list[int]
+    branches: list[int]
+    positions: list[int]
+    places: list[int]
+    tokens: list[tuple[int, ...]]
+    targets: list[tuple[float, ...]]
+
+
+class Encoder:
+    """Encodes lessons for one tokenizer, as agents' prompts are encoded.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        choices: Every set of choices that lessons ask with.
+        context_length: Tokens that the model reads at most; None where it does not say.
+
+    Raises:
+        ConfigError: The tokenizer does not tell the labels apart by their first token.
+    """
+
+    def __init__(self, tokenizer: Any, choices: Iterable[tuple[str, ...]], context_length: int | None = None) -> None:
+        self._layout, self._length = ChatLayout(tokenizer), context_length
+        for labels in choices:
+            first = {ids[0] for ids in self._layout.labels(labels, True)}
+            if len(first) < len(labels):
+                raise ConfigError(
+                    f"This model's tokenizer begins several of the labels {', '.join(labels)} with the same token, so "
+                    "they cannot be taught by one token each. Take another model."
+                )
+
+    def lesson(self, lesson: Lesson) -> Row:
+        """A lesson in tokens.
+
+        Raises:
+            ConfigError: A question does not fit into the model's context.
+        """
+        stem = Prompt(lesson.system, lesson.context, "")
+        ids = [*self._layout.system(stem), *self._layout.context(stem)]
+        row = Row(ids, [0] * len(ids), list(range(len(ids))), [], [], [])
+        stem_size = len(ids)
+        for branch, asked in enumerate(lesson.asked, start=1):
+            question = self._layout.question(Prompt(lesson.system, lesson.context, asked.question, asked.choices))
+            reason = self._layout.too_long(stem_size + len(question), self._length)
+            if reason:
+                raise ConfigError(reason)
+            row.ids.extend(question)
+            row.branches.extend([branch] * len(question))
+            row.positions.extend(range(stem_size, stem_size + len(question)))
+            row.places.append(len(row.ids) - 1)
+            row.tokens.append(tuple(label[0] for label in self._layout.labels(asked.choices, bool(lesson.system))))
+            row.targets.append(asked.target)
+        return row
+
+    def text(self, prompt: Prompt, answer: str, end: int) -> Row:
+        """A prompt with a written answer, every token of which is to be guessed."""
+        ids, said = self._layout.prompt(prompt), [*self._layout.answer(answer), end]
+        whole = [*ids, *said[:-1]]
+        places = list(range(len(ids) - 1, len(whole)))
+        return Row(whole, [0] * len(whole), list(range(len(whole))), places, [(t,) for t in said], [(1.0,)] * len(said))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows behind one another, as tensors.
+
+    Attributes:
+        ids, positions: (1, T) tokens and their positions.
+        mask: (1, 1, T, T) 0 where a token may look, else the least number of the precision.
+        places: (L,) where a token is to be guessed.
+        tokens: (L, C) ids of the tokens that are right to some degree, padded with 0.
+        targets: (L, C) their probabilities, padded with 0.
+        choices: (L, C) which entries are no padding.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor
+    places: torch.Tensor
+    tokens: torch.Tensor
+    targets: torch.Tensor
+    choices: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+def batch_of(rows: Sequence[Row], device: Any, dtype: Any) -> Batch:
+    """Rows behind one another; a row sees nothing of another one."""
+    import torch
+
+    lesson = torch.tensor([n for n, row in enumerate(rows) for _ in row.ids], device=device)
+    branch = torch.tensor([b for row in rows for b in row.branches], device=device)
+    order = torch.arange(len(lesson), device=device)
+    sees = (lesson[:, None] == lesson) & (order[:, None] >= order) & ((branch == 0) | (branch[:, None] == branch))
+    mask = torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill_(~sees, torch.finfo(dtype).min)
+    starts = [sum(len(row.ids) for row in rows[:n]) for n in range(len(rows))]
+    places = [start + place for start, row in zip(starts, rows, strict=True) for place in row.places]
+    width = max((len(tokens) for row in rows for tokens in row.tokens), default=1)
+
+    def padded(values: Iterator[tuple[Any, ...]], dtype: Any) -> torch.Tensor:
+        return torch.tensor([(*v, *(0,) * (width - len(v))) for v in values], dtype=dtype, device=device)
+
+    return Batch(
+        torch.tensor([[i for row in rows for i in row.ids]], device=device),
+        torch.tensor([[p for row in rows for p in row.positions]], device=device),
+        mask[None, None],
+        torch.tensor(places, dtype=torch.long, device=device),
+        padded((tokens for row in rows for tokens in row.tokens), torch.long),
+        padded((target for row in rows for target in row.targets), torch.float32),
+        padded(((1,) * len(tokens) for row in rows for tokens in row.tokens), torch.bool),
+    )
+
+
+def packed(rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
+    """Rows in their order, as many at once as have `most` tokens, at least one."""
+    pack: list[Row] = []
+    for row in rows:
+        if pack and sum(len(each.ids) for each in pack) + len(row.ids) > most:
+            yield pack
+            pack = []
+        pack.append(row)
+    if pack:
+        yield pack

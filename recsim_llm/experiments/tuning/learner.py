@@ -1,0 +1,203 @@
+"""The weights and how they learn: loss on answers only, AdamW, one step over several rows, a state that can be kept."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsim_llm.errors import ConfigError, LLMError, MissingExtraError, RecordingError
+from recsim_llm.experiments.tuning.encoding import Batch, Row, batch_of, packed
+from recsim_llm.experiments.tuning.lessons import Lesson
+from recsim_llm.experiments.tuning.measure import Answers
+from recsim_llm.types import Floats
+
+if TYPE_CHECKING:
+    import torch
+
+_CPU_TOKENS, _GPU_TOKENS = 1, 8_192
+"""Tokens that go through the model at once, at least one lesson: attention to what is masked costs time too, and a CPU
+is busy with one lesson."""
+_CLIP = 1.0
+_BETAS = (0.9, 0.95)
+_LORA_LAYERS = "all-linear"
+
+
+class Learner:
+    """A causal language model in training.
+
+    Args:
+        model: A causal language model of `transformers`, in float32 or bfloat16.
+        lora_rank: Rank of adapters on all linear layers (Hu et al., 2021, with alpha twice the rank); 0 trains all
+            weights but the table of token vectors.
+        rate: Learning rate at its highest.
+
+    Raises:
+        MissingExtraError: peft is not installed, and adapters are asked for.
+    """
+
+    def __init__(self, model: Any, lora_rank: int = 0, rate: float = 3e-4) -> None:
+        import torch
+
+        self.rate, self._lora = rate, lora_rank > 0
+        self.model = _with_adapters(model, lora_rank) if lora_rank else model
+        self._device, self._dtype = model.device, model.dtype
+        self._most = _CPU_TOKENS if self._device.type == "cpu" else _GPU_TOKENS
+        if not lora_rank:
+            # Half of a small model's weights, seldom read here, and the very words of its texts.
+            model.get_input_embeddings().weight.requires_grad_(False)
+        self._weights = {name: w for name, w in self.model.named_parameters() if w.requires_grad}
+        self._optimiser = torch.optim.AdamW(self._weights.values(), lr=rate, betas=_BETAS, weight_decay=0.0)
+
+    @property
+    def num_weights(self) -> int:
+        """Weights that are trained."""
+        return sum(weight.numel() for weight in self._weights.values())
+
+    def step(self, rows: Sequence[Row], rehearsed: Sequence[Row], share: float, rate: float) -> float:
+        """Take one step.
+
+        Args:
+            rows: Lessons.
+            rehearsed: Written answers.
+            share: Of the loss, what the rehearsed ones count.
+            rate: Of the learning rate, in (0, 1].
+
+        Returns:
+            Mean loss of the lessons' answers, nats.
+        """
+        import torch
+
+        self.model.train()
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.rate * rate
+        total = 0.0
+        for each, weight in ((rows, 1.0 - share if rehearsed else 1.0), (rehearsed, share)):
+            count = sum(len(row.places) for row in each)
+            for pack in packed(each, self._most):
+                loss = self._loss(batch_of(pack, self._device, self._dtype)) / count
+                torch.autograd.backward(loss * weight)
+                total += float(loss.detach()) if each is rows else 0.0
+        if not np.isfinite(total):
+            raise LLMError("The loss is no number any more: the learning rate is too high. Give a lower --rate.")
+        torch.nn.utils.clip_grad_norm_(self._weights.values(), _CLIP)
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        return total
+
+    def ask(self, lessons: Sequence[Lesson], rows: Sequence[Row]) -> Answers:
+        """The model's distributions for the questions of lessons, which must all have the same choices."""
+        import torch
+
+        self.model.eval()
+        with torch.inference_mode():
+            found = [self._chances(batch_of(pack, self._device, self._dtype)) for pack in packed(rows, self._most)]
+        asked = [(lesson.user, each) for lesson in lessons for each in lesson.asked]
+        columns = [(user, each.item, each.level) for user, each in asked]
+        users, items, levels = np.array(columns, dtype=np.int64).reshape(-1, 3).T
+        return Answers(users, items, levels, np.concatenate(found))
+
+    def _logprobs(self, batch: Batch) -> torch.Tensor:
+        """(L, C) log-probabilities, over all tokens, of those that are right to some degree."""
+        logits = self.model(
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            position_ids=batch.positions,
+            logits_to_keep=batch.places,
+            use_cache=False,
+        ).logits[0]
+        chosen: torch.Tensor = logits.float().log_softmax(dim=-1).gather(1, batch.tokens)
+        return chosen
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        loss: torch.Tensor = -(batch.targets * self._logprobs(batch)).sum()
+        return loss
+
+    def _chances(self, batch: Batch) -> Floats:
+        chance = self._logprobs(batch).masked_fill(~batch.choices, float("-inf")).softmax(dim=-1)
+        values: Floats = chance.double().cpu().numpy()
+        return values
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Trained weights by name, as they are now (not copies)."""
+        return {name: weight.detach() for name, weight in self._weights.items()}
+
+    def set_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        """Take weights that `weights` gave.
+
+        Raises:
+            ConfigError: They are those of another model.
+        """
+        import torch
+
+        shapes = {name: weight.shape for name, weight in self._weights.items()}
+        if {name: weight.shape for name, weight in weights.items()} != shapes:
+            raise ConfigError("This checkpoint is of another model: its weights have other names or sizes.")
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                weight.copy_(weights[name])
+
+    def state(self) -> dict[str, Any]:
+        """All that a training needs to go on."""
+        return {"weights": self.weights(), "optimiser": self._optimiser.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`.
+
+        Raises:
+            ConfigError: It is of another model.
+        """
+        self.set_weights(state["weights"])
+        self._optimiser.load_state_dict(state["optimiser"])
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the adapter alone, where there is one; then fold it into the weights."""
+        if self._lora:
+            self.model.save_pretrained(folder)
+            self.model = self.model.merge_and_unload()
+
+
+def save_tensors(path: Path, content: Any) -> None:
+    """Write what `torch.save` takes, so that the file is whole or the old one, whenever the process is killed."""
+    import torch
+
+    beside = path.with_suffix(".tmp")
+    try:
+        with beside.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, RuntimeError) as error:
+        beside.unlink(missing_ok=True)
+        raise RecordingError(f"{path} cannot be written ({error}). Free some space and go on with --resume.") from error
+
+
+def load_tensors(path: Path) -> Any:
+    """Read what `save_tensors` wrote.
+
+    Raises:
+        RecordingError: The file is damaged.
+    """
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise RecordingError(f"{path} is damaged ({error}). Tune again into another folder.") from error
+
+
+def _with_adapters(model: Any, rank: int) -> Any:
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise MissingExtraError("peft", "tune", "--lora-rank") from error
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=_LORA_LAYERS, task_type="CAUSAL_LM")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by old names
+        return get_peft_model(model, config)

@@ -1,0 +1,233 @@
+"""What a model is taught: a person, and many questions about them with their answers. Knows no tokens and no weights.
+
+A lesson has the very texts that agents ask with (`PageTexts`, prompts "tuned"). In each epoch a person's ratings are
+dealt anew: some are asked about, the rest is what persona and history may be made of, so that no answer stands in the
+text before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recsim_llm.agents.fitting import fit_statistical
+from recsim_llm.agents.page_agent import YES_NO
+from recsim_llm.agents.page_texts import PageTexts
+from recsim_llm.agents.persona import build_personas, traits
+from recsim_llm.agents.rated_history import rated_history
+from recsim_llm.agents.statistical import rating_distribution, scores
+from recsim_llm.data.dataset import Dataset, Ratings
+from recsim_llm.errors import DataError
+from recsim_llm.seeding import Stream, uniforms
+from recsim_llm.types import Bools, Floats, Ints, Persona
+
+ASKED = 40
+"""Ratings of one person that a lesson asks about at most; never more than half of what is known of them."""
+WATCH_SHARE = 0.25
+"""Questions whether somebody watches something, for each question how they rate something."""
+STRANGERS = 0.25
+"""Share of lessons that tell no more than `FEW` ratings of the person: new people must be understood too."""
+FEW = 10
+VISIT_SHARE = 0.3
+"""Share of lessons in which the visit has had its first page."""
+VISIT_ITEMS = 6
+_FEWEST = 4  # ratings a person needs: fewer leave nothing to ask, or nothing to tell
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question with its answer.
+
+    Attributes:
+        question: Its text.
+        choices: The answers that may be given.
+        target: Probability of each choice, which sum to 1.
+        level: Index of what the person really did.
+        item: The item asked about.
+    """
+
+    question: str
+    choices: tuple[str, ...]
+    target: tuple[float, ...]
+    level: int
+    item: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A person, and what is asked about them, each question behind the same context and blind to the others.
+
+    Attributes:
+        user: User id.
+        system, context: As in `Prompt`.
+        asked: The questions.
+    """
+
+    user: int
+    system: str
+    context: str
+    asked: tuple[Asked, ...]
+
+
+class Curriculum:
+    """All lessons that can be drawn from a training log. The same seed, epoch and person give the same lesson.
+
+    Args:
+        data: Catalogue and people.
+        train: What may be learned from.
+        learners: (U,) of whom a model is taught.
+        teacher: Weight of what collaborative filtering of `train` expects in the targets, in [0, 1]; the rest is what
+            the person gave. A rating is mostly luck: the expectation teaches as much as several ratings.
+        seed: Of all draws.
+
+    Raises:
+        DataError: There is nothing to learn: no ratings, one level only, or nobody with four ratings.
+    """
+
+    def __init__(self, data: Dataset, train: Ratings, learners: Bools, teacher: float = 0.5, seed: int = 0) -> None:
+        self._data, self._train, self._seed, self._teacher = data, train, seed, teacher
+        counts = np.bincount(train.users, minlength=train.num_users)
+        self.learners = np.flatnonzero(learners & (counts >= _FEWEST))
+        taught = train.take(np.isin(train.users, self.learners))
+        if not len(taught):
+            raise DataError(f"{data.name}: nobody to learn from has {_FEWEST} ratings or more, so there are no labels.")
+        if len(np.unique(taught.values)) < 2:
+            raise DataError(
+                f"{data.name}: every rating is {taught.values[0]:g}, one class only, so there is nothing to learn."
+            )
+        self._chance = self._expected() if teacher else np.zeros((len(train), len(data.rating_levels)))
+        self._levels = np.searchsorted(np.array(data.rating_levels), train.values)
+        self._popularity = np.bincount(train.items, minlength=train.num_items).astype(np.float64)
+
+    def epoch(self, number: int) -> Iterator[Lesson]:
+        """A lesson of each learner, in an order drawn anew."""
+        order = np.argsort(uniforms(self._seed, Stream.TUNING, number, 0, self.learners), kind="stable")
+        yield from self.lessons(number, self.learners[order])
+
+    def lessons(self, number: int, users: Ints) -> Iterator[Lesson]:
+        """Lessons of some people, as drawn in an epoch."""
+        asked = self._asked(number)
+        known = self._train.take(~asked)
+        texts = self._texts(known, number)
+        rows = _rows_by_user(self._train.users, asked)
+        told = _rows_by_user(self._train.users, ~asked)
+        for user in users.tolist():
+            if user in rows:
+                yield self._lesson(number, user, rows[user], told[user], texts)
+
+    def _asked(self, number: int) -> Bools:
+        """(M,) which ratings this epoch asks about: up to `ASKED` a learner, at most half of theirs."""
+        train = self._train
+        luck = uniforms(self._seed, Stream.TUNING, number, 1, train.users, train.items)
+        order = np.lexsort((luck, train.users))
+        users = train.users[order]
+        rank = np.arange(len(order)) - np.searchsorted(users, users)
+        most = np.minimum(np.bincount(train.users, minlength=train.num_users) // 2, ASKED)
+        most[~np.isin(np.arange(train.num_users), self.learners)] = 0
+        asked = np.zeros(len(train), dtype=np.bool_)
+        asked[order] = rank < most[users]
+        return asked
+
+    def _texts(self, known: Ratings, number: int) -> PageTexts:
+        """The texts of this epoch's people; some are told of as if they were new."""
+        strangers = uniforms(self._seed, Stream.TUNING, number, 2, np.arange(known.num_users)) < STRANGERS
+        luck = uniforms(self._seed, Stream.TUNING, number, 3, known.users, known.items)
+        order = np.lexsort((luck, known.users))
+        users = known.users[order]
+        rank = np.arange(len(order)) - np.searchsorted(users, users)
+        told = np.zeros(len(known), dtype=np.bool_)
+        told[order] = (rank < FEW) | ~strangers[users]
+        known = known.take(told)
+        personas, history = personas_of(self._data, known), rated_history(known, number)
+        return PageTexts(self._data.catalogue, personas, self._data.rating_levels, "tuned", history)
+
+    def _lesson(self, number: int, user: int, rows: Ints, told: Ints, texts: PageTexts) -> Lesson:
+        rng = np.random.default_rng([self._seed, number, user])
+        items = self._train.items[rows]
+        rated = [
+            Asked(texts.rate[item], texts.levels, tuple(target.tolist()), level, item)
+            for item, target, level in zip(
+                items.tolist(), self._targets(rows), self._levels[rows].tolist(), strict=True
+            )
+        ]
+        count = max(1, round(WATCH_SHARE * len(rows) / 2))
+        missed = self._missed(rng, items, self._train.items[told], count)
+        watched = rng.choice(items, min(count, len(items)), replace=False)
+        seen = [(int(item), 0) for item in watched] + [(int(item), 1) for item in missed]
+        watches = [Asked(texts.watch[item], YES_NO, (1.0 - no, float(no)), no, item) for item, no in seen]
+        return Lesson(
+            user,
+            texts.system,
+            self._context(rng, user, told, np.concatenate([items, missed]), texts),
+            (*rated, *watches),
+        )
+
+    def _context(self, rng: np.random.Generator, user: int, told: Ints, asked: Ints, texts: PageTexts) -> str:
+        if rng.random() >= VISIT_SHARE:
+            return texts.context(user, [], [], VISIT_ITEMS)
+        rows = rng.choice(told, min(len(told), int(rng.integers(1, VISIT_ITEMS))), replace=False)
+        shown = [(int(i), float(s)) for i, s in zip(self._train.items[rows], self._train.values[rows], strict=True)]
+        unseen = self._missed(rng, asked, self._train.items[told], VISIT_ITEMS - len(shown))
+        page = [*shown, *((int(item), 0.0) for item in unseen)]
+        mixed = [page[i] for i in rng.permutation(len(page))]
+        return texts.context(user, [item for item, _ in mixed], [stars for _, stars in mixed], VISIT_ITEMS)
+
+    def _missed(self, rng: np.random.Generator, asked: Ints, told: Ints, count: int) -> Ints:
+        """Items that a person did not rate, drawn as often as others rate them; fewer where there are not enough."""
+        rate = self._popularity.copy()
+        rate[asked], rate[told] = 0.0, 0.0
+        count = min(count, int((rate > 0).sum()))
+        if not count:
+            return np.zeros(0, dtype=np.int64)
+        found: Ints = rng.choice(len(rate), count, replace=False, p=rate / rate.sum())
+        return found
+
+    def _targets(self, rows: Ints) -> Floats:
+        given = np.eye(len(self._data.rating_levels))[self._levels[rows]]
+        mixed: Floats = self._teacher * self._chance[rows] + (1.0 - self._teacher) * given
+        return mixed
+
+    def _expected(self) -> Floats:
+        """(M, R) what collaborative filtering of the training log expects of each of its ratings."""
+        train, levels = self._train, self._data.rating_levels
+        fitted = fit_statistical(train, traits(train, self._data.catalogue).activity, levels)
+        expected: Floats = rating_distribution(fitted, scores(fitted, train.users, train.items[:, None]))[:, 0]
+        return expected
+
+
+def held_lessons(data: Dataset, told: Ratings, asked: Ratings, most: int = ASKED) -> Iterator[Lesson]:
+    """Questions about ratings that nobody learned from, asked as agents ask them: for measuring.
+
+    Args:
+        data: Catalogue and people.
+        told: What personas and histories are made of; of everybody who is asked about.
+        asked: What is asked about.
+        most: Questions a lesson; who has more of them has several lessons.
+    """
+    texts = PageTexts(data.catalogue, personas_of(data, told), data.rating_levels, "tuned", rated_history(told))
+    levels = np.searchsorted(np.array(data.rating_levels), asked.values)
+    exact = np.eye(len(data.rating_levels))
+    for user, rows in _rows_by_user(asked.users, np.ones(len(asked), dtype=np.bool_)).items():
+        for part in np.split(rows, range(most, len(rows), most)):
+            questions = tuple(
+                Asked(texts.rate[item], texts.levels, tuple(exact[level].tolist()), level, item)
+                for item, level in zip(asked.items[part].tolist(), levels[part].tolist(), strict=True)
+            )
+            yield Lesson(user, texts.system, texts.context(user, [], [], VISIT_ITEMS), questions)
+
+
+def personas_of(data: Dataset, known: Ratings) -> dict[int, Persona]:
+    """Personas of the people who have ratings in `known`, by user; traits are measured against one another."""
+    users, place = np.unique(known.users, return_inverse=True)
+    few = Ratings(place.astype(np.int64), known.items, known.values, known.times, len(users), known.num_items)
+    people = replace(data, people=tuple(data.people[user] for user in users.tolist()), ratings=few, impressions=None)
+    return {persona.user: persona for persona in build_personas(people, few)}
+
+
+def _rows_by_user(users: Ints, wanted: Bools) -> dict[int, Ints]:
+    rows = np.flatnonzero(wanted)
+    rows = rows[np.argsort(users[rows], kind="stable")]
+    names, starts = np.unique(users[rows], return_index=True)
+    return dict(zip(names.tolist(), np.split(rows, starts[1:]), strict=True))

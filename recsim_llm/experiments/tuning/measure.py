@@ -1,0 +1,60 @@
+"""How well a model in training knows people: its answers to held-out questions, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from recsim_llm.experiments.fidelity.rating_measures import Predictions, rating_measures
+from recsim_llm.types import Floats, Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Distributions of ratings, as a model gives them.
+
+    Attributes:
+        users, items: (M,) ids.
+        levels: (M,) index of the level that was given.
+        pmf: (M, R) the model's distribution.
+    """
+
+    users: Ints
+    items: Ints
+    levels: Ints
+    pmf: Floats
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+def scores(answers: Answers, rating_levels: Sequence[float]) -> dict[str, float]:
+    """What answers are worth.
+
+    Returns:
+        log_loss (nats a row), rps, auc_like ("at least four fifths of the best level"), auc_within (the same, mean
+        over people who gave both kinds; NaN without any) and rmse_mean (stars).
+    """
+    stars = np.array(rating_levels)
+    people, users = np.unique(answers.users, return_inverse=True)
+    p = Predictions(users, answers.items, answers.levels, answers.pmf, answers.pmf @ stars, stars, len(people))
+    flat = np.full(len(stars), 1.0 / len(stars))
+    found = rating_measures(p, flat)
+    values = {name: found[name].value for name in ("log_loss", "rps", "auc_like", "rmse_mean")}
+    liked = p.liked[p.levels]
+    return values | {"auc_within": within_auc(users, p.pmf[:, p.liked].sum(axis=1), liked.astype(np.float64))}
+
+
+def within_auc(users: Ints, chance: Floats, label: Floats) -> float:
+    """Mean over people of the AUC of their own rows; people with one kind of label only are left out; else NaN."""
+    found = []
+    for user in np.unique(users).tolist():
+        rows = users == user
+        yes = label[rows] > 0
+        if yes.any() and not yes.all():
+            ranks = rankdata(chance[rows])
+            found.append((ranks[yes].sum() - yes.sum() * (yes.sum() + 1) / 2) / (yes.sum() * (~yes).sum()))
+    return float(np.mean(found)) if found else float("nan")

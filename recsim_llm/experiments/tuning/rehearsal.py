@@ -1,0 +1,72 @@
+"""Keeps a model's way of writing: what it wrote before the tuning is repeated to it, a little at every step.
+
+No data set of instructions is needed, and none is mixed in whose licence would have to be minded: the model itself is
+asked in interviews before the first step, and its own answers are rehearsed (self-distillation; Yang et al., ACL 2024).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recsim_llm.agents.page_texts import PageTexts
+from recsim_llm.agents.prompts_text import prompt_text, template
+from recsim_llm.llm.protocol import LLM
+from recsim_llm.seeding import Stream, uniforms
+from recsim_llm.trajectories.files import write_durably
+from recsim_llm.types import Prompt
+
+MOST_TOKENS = 48
+"""Of an answer: two or three sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An interview question and what the model wrote before it was tuned."""
+
+    system: str
+    context: str
+    question: str
+    answer: str
+
+    @property
+    def prompt(self) -> Prompt:
+        """The question as a prompt."""
+        return Prompt(self.system, self.context, self.question, max_tokens=MOST_TOKENS)
+
+
+def interviews(texts: PageTexts, users: Sequence[int], count: int, seed: int = 0) -> list[Prompt]:
+    """Interview questions to `count` people, in turn each of `prompts/tuned/rehearse.md`."""
+    questions = prompt_text("tuned", "rehearse").splitlines()
+    people = np.array(users)[np.argsort(uniforms(seed, Stream.TUNING, 4, np.array(users)), kind="stable")].tolist()
+    ask, system = template("page", "interview"), prompt_text("page", "system_interview")
+    return [
+        Prompt(
+            system,
+            texts.context(people[n % len(people)], [], [], 1),
+            ask.substitute(question=questions[n % len(questions)]),
+            max_tokens=MOST_TOKENS,
+            temperature=0.7,
+            seed=n,
+        )
+        for n in range(count)
+    ]
+
+
+def write_rehearsal(path: Path, llm: LLM, prompts: Sequence[Prompt]) -> list[Written]:
+    """What a model writes now, kept in a file: a resumed tuning rehearses the same. An existing file is read."""
+    if path.exists():
+        return [Written(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
+    answers = llm.generate(prompts)
+    said = [
+        Written(prompt.system, prompt.context, prompt.question, answer.text)
+        for prompt, answer in zip(prompts, answers, strict=True)
+        if answer.text
+    ]
+    text = json.dumps([{f: getattr(w, f) for f in ("system", "context", "question", "answer")} for w in said], indent=1)
+    write_durably(path, text.encode())
+    return said

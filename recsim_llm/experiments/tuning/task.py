@@ -1,0 +1,155 @@
+"""What a tuning is given: its options, who and what is held out, and what it may learn from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from recsim_llm.agents.sources import TEST_SHARE, Source, load_source
+from recsim_llm.data import Dataset, Ratings
+from recsim_llm.errors import ConfigError
+from recsim_llm.seeding import Stream, uniforms
+from recsim_llm.types import Bools
+
+VALIDATION_PEOPLE, VALIDATION_ITEMS = 32, 20
+"""People, and ratings of each at most, by which a training is stopped: part of nobody's test."""
+_FREE = ("out", "max_hours", "steps", "resume", "progress")
+
+
+@dataclass(frozen=True, slots=True)
+class TuneConfig:
+    """A tuning.
+
+    Attributes:
+        dataset: A data set's name ('recsim-llm data list') or a folder.
+        model: The model to begin with: a name ('recsim-llm models list'), a folder, or a model of the hub.
+        out: Folder of the tuned model.
+        split: What is learned from: all but a random fifth of each person's ratings ('random'), all but the latest
+            fifth ('temporal'), or the former without a fifth of the people ('users').
+        hold_items: Share of the items that are removed from what is learned from, by hash: how well unknown items are
+            judged can be measured then.
+        lora_rank: Rank of adapters (peft); 0 tunes all weights.
+        rate: Highest learning rate; 0 for 3e-4, with adapters 1e-3.
+        teacher: Weight in the answers of what collaborative filtering of the same log expects, 0 to 1.
+        batch: Lessons (people) a step.
+        rehearse: Answers that the model writes before it learns and repeats while it does, so that it goes on writing
+            as it did; 0 for none.
+        max_hours: When to end at the latest, previous parts of a resumed tuning included.
+        steps: When to end; 0 for as many steps as the hours allow.
+        check_minutes: Minutes between checkpoints, each with a look at held-out answers.
+        patience: Checks without a better one after which the tuning ends.
+        naming: What items are called: 'titles', 'masked' (genres and year only), 'ids' or 'invented'.
+        seed: Of everything.
+        resume: Go on with the tuning in the folder.
+        progress: Show a bar.
+    """
+
+    dataset: str = "ml-100k"
+    model: str = "smollm2-135m"
+    out: Path = Path("tuned")
+    split: Literal["temporal", "random", "users"] = "temporal"
+    hold_items: float = 0.0
+    lora_rank: int = 0
+    rate: float = 0.0
+    teacher: float = 0.5
+    batch: int = 4
+    rehearse: int = 24
+    max_hours: float = 3.0
+    steps: int = 0
+    check_minutes: float = 10.0
+    patience: int = 4
+    naming: str = "titles"
+    seed: int = 0
+    resume: bool = False
+    progress: bool = True
+
+    def check(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ConfigError: An option is out of range.
+        """
+        if self.split not in ("temporal", "random", "users"):
+            raise ConfigError(f"--split is temporal, random or users, not {self.split}.")
+        for name in ("hold_items", "teacher"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"--{name.replace('_', '-')} is a share, 0 to 1, not {getattr(self, name)}.")
+        if min(self.batch, self.patience) < 1 or min(self.lora_rank, self.steps, self.rehearse) < 0:
+            raise ConfigError(
+                "--batch and --patience must be at least 1, --lora-rank, --steps and --rehearse at least 0."
+            )
+        if self.max_hours <= 0 or self.check_minutes <= 0 or self.rate < 0:
+            raise ConfigError("--max-hours and --check-minutes must be above 0, --rate not below.")
+
+    @property
+    def highest_rate(self) -> float:
+        """The learning rate after the warm-up."""
+        return self.rate or (1e-3 if self.lora_rank else 3e-4)
+
+    def identity(self, data: Dataset, model_name: str) -> dict[str, object]:
+        """What a resumed tuning must have in common with the one it goes on with."""
+        fixed = {name: value for name, value in asdict(self).items() if name not in _FREE}
+        return fixed | {"model": model_name, "data": data.checksum}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is learned from, and what is kept from it.
+
+    Attributes:
+        data: The data set, under the names of the tuning.
+        train: Ratings that lessons are made of.
+        learners: (U,) people whom lessons are about.
+        told, validation: What is told and asked at checks; the latter is in neither `train` nor any test.
+        log: The whole training part, of all people and items.
+        test: Ratings that nobody learns from.
+        held_items: (N,) items removed from `train`.
+    """
+
+    data: Dataset
+    train: Ratings
+    learners: Bools
+    told: Ratings
+    validation: Ratings
+    log: Ratings
+    test: Ratings
+    held_items: Bools
+
+
+def make_task(config: TuneConfig) -> Task:
+    """Split the log of a tuning.
+
+    Raises:
+        ConfigError, DataError: The data set cannot be loaded or has no titles.
+    """
+    kind: Literal["temporal", "random"] = "temporal" if config.split == "temporal" else "random"
+    data, split = load_source(Source(config.dataset, kind, config.naming))
+    if not data.catalogue.has_titles:
+        raise ConfigError(f"{data.name} has no item titles, so there is nothing a language model could learn to read.")
+    held_items = uniforms(0, Stream.TUNING, 5, np.arange(len(data.catalogue))) < config.hold_items
+    learners = np.ones(len(data.people), dtype=np.bool_)
+    if config.split == "users":
+        learners = uniforms(0, Stream.TUNING, 6, np.arange(len(data.people))) >= TEST_SHARE
+    known = split.train.take(~held_items[split.train.items])
+    asked = _validation(known, learners)
+    train = known.take(~asked)
+    return Task(
+        data, train.take(learners[train.users]), learners, train, known.take(asked), split.train, split.test, held_items
+    )
+
+
+def _validation(known: Ratings, learners: Bools) -> Bools:
+    """(M,) ratings to check by: of some learners, up to `VALIDATION_ITEMS`, at most a third of theirs."""
+    counts = np.bincount(known.users, minlength=known.num_users)
+    able = np.flatnonzero(learners & (counts >= 6))
+    people = able[np.argsort(uniforms(0, Stream.TUNING, 7, able), kind="stable")[:VALIDATION_PEOPLE]]
+    most = np.zeros(known.num_users, dtype=np.int64)
+    most[people] = np.minimum(counts[people] // 3, VALIDATION_ITEMS)
+    order = np.lexsort((uniforms(0, Stream.TUNING, 8, known.users, known.items), known.users))
+    users = known.users[order]
+    asked = np.zeros(len(known), dtype=np.bool_)
+    asked[order] = np.arange(len(order)) - np.searchsorted(users, users) < most[users]
+    return asked

@@ -1,0 +1,38 @@
+"""The command that tunes a language model, and what it prints."""
+
+from __future__ import annotations
+
+from recsim_llm.experiments.tuning.task import TuneConfig
+from recsim_llm.experiments.tuning.tune import Tuned, tune
+
+_ROWS = (
+    ("log_loss", "log-loss"),
+    ("rps", "RPS"),
+    ("auc_like", "AUC of liking"),
+    ("auc_within", "the same within people"),
+)
+
+
+def run_tune(config: TuneConfig) -> None:
+    """Tune; print what came of it, where the model is and what to do next."""
+    try:
+        done = tune(config)
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. What was learned until the last check is in {config.out}.")
+        print("Go on with the same command and --resume.")
+        raise
+    print(tuned_table(done))
+    llm = f"--llm transformers:{done.folder}"
+    print(f"\nThe model and its card are in {done.folder}; with vLLM: --llm vllm:{done.folder}. Next:")
+    print(f"  recsim-llm calibrate --dataset {config.dataset} --user-model hybrid:llm:tuned {llm}")
+    print(f"  recsim-llm certify --dataset {config.dataset} --user-model hybrid:llm:tuned {llm}")
+    print(f"  recsim-llm simulate --dataset {config.dataset} --user-model hybrid:llm:tuned {llm}")
+
+
+def tuned_table(done: Tuned) -> str:
+    """What held-out ratings say before and after, and why the tuning ended."""
+    lines = [f"{'held-out ratings':<26}{'as it came':>12}{'tuned':>10}"]
+    lines += [f" {text:<25}{done.before[name]:>12.4f}{done.after[name]:>10.4f}" for name, text in _ROWS]
+    p = done.progress
+    lines.append(f"{p.step:,} steps, {p.labels:,} answers, {p.seconds / 60:.0f} minutes; ended because {done.ended}.")
+    return "\n".join(lines)

@@ -1,0 +1,127 @@
+"""Lessons: no answer stands before its question, draws depend on nobody else, and what cannot be taught is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from recsim_llm.data import Ratings
+from recsim_llm.errors import ConfigError, DataError
+from recsim_llm.experiments.tuning.lessons import ASKED, Curriculum, Lesson, held_lessons, personas_of
+from recsim_llm.experiments.tuning.task import Task, TuneConfig, make_task
+
+WORLD = "synthetic:0:60"
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return make_task(TuneConfig(dataset=WORLD, split="users", hold_items=0.2))
+
+
+@pytest.fixture(scope="module")
+def curriculum(task: Task) -> Curriculum:
+    return Curriculum(task.data, task.train, task.learners)
+
+
+@pytest.fixture(scope="module")
+def lessons(curriculum: Curriculum) -> list[Lesson]:
+    return list(curriculum.epoch(0))
+
+
+def test_nobody_and_nothing_that_is_held_out_is_taught(task: Task, lessons: list[Lesson]) -> None:
+    held = np.flatnonzero(~task.learners)
+    assert 0 < len(held) < len(task.learners) / 2
+    assert 0 < task.held_items.sum() < len(task.held_items) / 2
+    assert not set(held.tolist()) & {lesson.user for lesson in lessons}
+    rated = {asked.item for lesson in lessons for asked in lesson.asked if len(asked.choices) > 2}
+    assert not rated & set(np.flatnonzero(task.held_items).tolist())
+    pairs = {(lesson.user, asked.item) for lesson in lessons for asked in lesson.asked if len(asked.choices) > 2}
+    for part in (task.test, task.validation):
+        assert not pairs & set(zip(part.users.tolist(), part.items.tolist(), strict=True))
+
+
+def test_the_answer_is_not_in_the_text_before_the_question(task: Task, lessons: list[Lesson]) -> None:
+    """Titles of this world are unique."""
+    for lesson in lessons:
+        for asked in lesson.asked:
+            assert f"{task.data.catalogue[asked.item].label}:" not in lesson.context.replace("watched", "")
+
+
+def test_a_lesson_depends_on_seed_epoch_and_person_alone(curriculum: Curriculum, task: Task) -> None:
+    some = curriculum.learners[[3, 1]]
+    apart = [next(iter(curriculum.lessons(2, some[i : i + 1]))) for i in (0, 1)]
+    assert list(curriculum.lessons(2, some)) == apart
+    assert list(curriculum.lessons(3, some)) != apart
+    other = Curriculum(task.data, task.train, task.learners, seed=1)
+    assert list(other.lessons(2, some)) != apart
+
+
+def test_rows_in_another_order_give_the_same_lessons(curriculum: Curriculum, task: Task) -> None:
+    """Questions may come in another order, since a question does not see the others."""
+    shuffled = task.train.take(np.random.default_rng(0).permutation(len(task.train)))
+    other = Curriculum(task.data, shuffled, task.learners)
+    for one, two in zip(curriculum.epoch(1), other.epoch(1), strict=True):
+        rated = [{a.item: a.level for a in lesson.asked if len(a.choices) > 2} for lesson in (one, two)]
+        assert one.user == two.user
+        assert rated[0] == rated[1]
+
+
+def test_targets_are_distributions_that_lean_to_what_was_given(task: Task, lessons: list[Lesson]) -> None:
+    hard = {lesson.user: lesson for lesson in Curriculum(task.data, task.train, task.learners, teacher=0.0).epoch(0)}
+    for lesson in lessons:
+        assert 2 <= len([a for a in lesson.asked if len(a.choices) > 2]) <= ASKED
+        for soft, given in zip(lesson.asked, hard[lesson.user].asked, strict=True):
+            assert sum(soft.target) == pytest.approx(1.0)
+            assert min(soft.target) >= 0.0
+            assert given.target[given.level] == 1.0
+            assert soft.target[soft.level] >= 0.5
+
+
+def test_what_was_not_watched_was_never_rated(task: Task, lessons: list[Lesson]) -> None:
+    rated = set(zip(task.train.users.tolist(), task.train.items.tolist(), strict=True))
+    watches = [(lesson.user, a) for lesson in lessons for a in lesson.asked if a.choices == ("Yes", "No")]
+    assert {a.level for _, a in watches} == {0, 1}
+    assert all(((user, a.item) in rated) == (a.level == 0) for user, a in watches)
+
+
+def test_held_questions_are_all_asked_once(task: Task) -> None:
+    asked = [
+        (lesson.user, a.item) for lesson in held_lessons(task.data, task.told, task.validation, 3) for a in lesson.asked
+    ]
+    wanted = zip(task.validation.users.tolist(), task.validation.items.tolist(), strict=True)
+    assert sorted(asked) == sorted(wanted)
+
+
+def test_personas_are_of_those_with_ratings(task: Task) -> None:
+    few = task.train.take(np.isin(task.train.users, [4, 7]))
+    assert set(personas_of(task.data, few)) == set(np.unique(few.users).tolist())
+
+
+def _ratings(task: Task, stars: float, rows: int) -> Ratings:
+    ratings = task.train.take(np.arange(rows))
+    return replace(ratings, values=np.full(rows, stars, dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"), [(0, "there are no labels"), (3, "there are no labels"), (200, "one class only")]
+)
+def test_too_little_to_learn_is_said(task: Task, rows: int, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        Curriculum(task.data, _ratings(task, 3.0, rows), np.ones(60, dtype=np.bool_))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"split": "other"}, "--split"),
+        ({"teacher": 1.5}, "--teacher"),
+        ({"hold_items": -0.1}, "--hold-items"),
+        ({"batch": 0}, "--batch"),
+        ({"max_hours": 0.0}, "--max-hours"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        replace(TuneConfig(), **options).check()  # type: ignore[arg-type]
