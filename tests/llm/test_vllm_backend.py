@@ -29,7 +29,7 @@ def engine():
         resolve_model("smollm2-135m")
     except ModelNotFoundError as error:
         pytest.skip(str(error))
-    llm = make_llm("vllm:smollm2-135m?max_model_len=1024&cpu_cache_gib=2")
+    llm = make_llm("vllm:smollm2-135m?max_model_len=1024&cpu_cache_gib=2&dtype=float32")
     yield llm
     llm.close()
 
@@ -143,7 +143,7 @@ def write_adapter(folder: Path, scale: float) -> str:
 def test_a_prompt_may_name_its_adapter(engine, tmp_path):
     idle, busy = write_adapter(tmp_path / "idle", 0.0), write_adapter(tmp_path / "busy", 1.0)
     prompt = questions()[0]
-    llm = VllmLLM("smollm2-135m", max_model_len=512, cpu_cache_gib=1, adapters=2)
+    llm = VllmLLM("smollm2-135m", dtype="float32", max_model_len=512, cpu_cache_gib=1, adapters=2)
     try:
         # Many of each, so that the engine has them all in one batch.
         answers = llm.generate([prompt._replace(adapter=adapter) for adapter in ("", idle, busy) for _ in range(8)])
