@@ -81,6 +81,18 @@ class PageTexts:
             lines += [self.seen[key] for key in keys]
         return self.person[user] + ("".join(lines).removesuffix("\n") or self.nothing)
 
+    def told(self, user: int) -> list[tuple[int, int, float]]:
+        """Where a person's context tells stars: (place of the first character of the stars, item, stars) of each."""
+        line = self._rated(user)
+        rated = self._history.get(user, ())
+        items = [self._told(each) for each in rated]
+        place = self.person[user].index(line) + (line.index("; ".join(items)) if items else 0)
+        found = []
+        for (item, stars), text in zip(rated, items, strict=True):
+            found.append((place + len(text) - len(_stars(stars)), item, stars))
+            place += len(text) + len("; ")
+        return found
+
     def _watch_question(self, item: int) -> str:
         return template(self._kind, "watch").substitute(item=self._item(item))
 
@@ -140,8 +152,12 @@ class PageTexts:
         rated = self._history.get(user, ())
         if not rated:
             return ""
-        items = "; ".join(f"{self._catalogue[item].label}: {_stars(stars)}" for item, stars in rated)
+        items = "; ".join(map(self._told, rated))
         return phrases(self._kind)["history"].substitute(items=items) + "\n"
+
+    def _told(self, rated: RatedItem) -> str:
+        item, stars = rated
+        return f"{self._catalogue[item].label}: {_stars(stars)}"
 
 
 @cache

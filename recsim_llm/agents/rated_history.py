@@ -8,8 +8,8 @@ from recsim_llm.agents.page_texts import RatedItem
 from recsim_llm.data.dataset import Ratings
 from recsim_llm.seeding import Stream, uniforms
 
-HISTORY = 12
-"""Ratings that a prompt tells of a person: about 150 tokens of films."""
+HISTORY = 24
+"""Ratings that a prompt tells of a person: about 300 tokens of films."""
 
 
 def rated_history(ratings: Ratings, seed: int = 0, most: int = HISTORY) -> dict[int, tuple[RatedItem, ...]]:

@@ -58,6 +58,15 @@ class ChatLayout:
         """Ids of the context; empty where there is none."""
         return self._encode(prompt.context) if prompt.context else []
 
+    def context_starts(self, prompt: Prompt) -> dict[int, int]:
+        """Which token of the context begins at a character, by character; empty where the tokenizer cannot say."""
+        if not self._tokenizer.is_fast:
+            return {}
+        text = self._tokenizer(
+            prompt.context, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+        )
+        return {start: place for place, (start, _) in enumerate(text["offset_mapping"])}
+
     def question(self, prompt: Prompt) -> list[int]:
         """Ids of the question, with its schema if it has one, up to where the model's answer begins."""
         text = f"\n{prompt.question}" if prompt.context else prompt.question

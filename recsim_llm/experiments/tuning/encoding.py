@@ -71,6 +71,7 @@ class Encoder:
         ids = [*self._layout.system(stem), *self._layout.context(stem)]
         row = Row(ids, [0] * len(ids), list(range(len(ids))), [], [], [])
         stem_size = len(ids)
+        self._told(lesson, stem, row)
         for branch, asked in enumerate(lesson.asked, start=1):
             question = self._layout.question(Prompt(lesson.system, lesson.context, asked.question, asked.choices))
             reason = self._layout.too_long(stem_size + len(question), self._length)
@@ -83,6 +84,20 @@ class Encoder:
             row.tokens.append(tuple(label[0] for label in self._layout.labels(asked.choices, bool(lesson.system))))
             row.targets.append(asked.target)
         return row
+
+    def _told(self, lesson: Lesson, stem: Prompt, row: Row) -> None:
+        """The stars of the context whose token is that of an answer."""
+        if not lesson.told:
+            return
+        levels = tuple(str(i + 1) for i in range(len(lesson.told[0].target)))
+        tokens = tuple(label[0] for label in self._layout.labels(levels, bool(lesson.system)))
+        starts, behind = self._layout.context_starts(stem), len(self._layout.system(stem))
+        for told in lesson.told:
+            place = behind + starts.get(told.place, -behind)
+            if row.ids[place] in tokens:
+                row.places.append(place - 1)
+                row.tokens.append(tokens)
+                row.targets.append(told.target)
 
     def text(self, prompt: Prompt, answer: str, end: int) -> Row:
         """A prompt with a written answer, every token of which is to be guessed."""

@@ -32,7 +32,8 @@ class Learner:
     """A causal language model in training.
 
     Args:
-        model: A causal language model of `transformers`, in float32 or bfloat16.
+        model: A causal language model of `transformers`. What is trained is kept in float32, since steps are too small
+            for bfloat16; where the device is made for bfloat16, the layers compute in it.
         lora_rank: Rank of adapters on all linear layers (Hu et al., 2021, with alpha twice the rank); 0 trains all
             weights but the table of token vectors.
         rate: Learning rate at its highest.
@@ -46,7 +47,8 @@ class Learner:
 
         self.rate, self._lora = rate, lora_rank > 0
         self.model = _with_adapters(model, lora_rank) if lora_rank else model
-        self._device, self._dtype = model.device, model.dtype
+        self._device = model.device
+        self._precision = mixed_precision(self._device)
         self._most = _CPU_TOKENS if self._device.type == "cpu" else _GPU_TOKENS
         if not lora_rank:
             # Half of a small model's weights, seldom read here, and the very words of its texts.
@@ -80,7 +82,7 @@ class Learner:
         for each, weight in ((rows, 1.0 - share if rehearsed else 1.0), (rehearsed, share)):
             count = sum(len(row.places) for row in each)
             for pack in packed(each, self._most):
-                loss = self._loss(batch_of(pack, self._device, self._dtype)) / count
+                loss = self._loss(self._batch(pack)) / count
                 torch.autograd.backward(loss * weight)
                 total += float(loss.detach()) if each is rows else 0.0
         if not np.isfinite(total):
@@ -91,26 +93,32 @@ class Learner:
         return total
 
     def ask(self, lessons: Sequence[Lesson], rows: Sequence[Row]) -> Answers:
-        """The model's distributions for the questions of lessons, which must all have the same choices."""
+        """The model's distributions for the questions of lessons with the same choices and nothing to guess in `told`."""
         import torch
 
         self.model.eval()
         with torch.inference_mode():
-            found = [self._chances(batch_of(pack, self._device, self._dtype)) for pack in packed(rows, self._most)]
+            found = [self._chances(self._batch(pack)) for pack in packed(rows, self._most)]
         asked = [(lesson.user, each) for lesson in lessons for each in lesson.asked]
         columns = [(user, each.item, each.level) for user, each in asked]
         users, items, levels = np.array(columns, dtype=np.int64).reshape(-1, 3).T
         return Answers(users, items, levels, np.concatenate(found))
 
+    def _batch(self, rows: Sequence[Row]) -> Batch:
+        return batch_of(rows, self._device, self._precision)
+
     def _logprobs(self, batch: Batch) -> torch.Tensor:
         """(L, C) log-probabilities, over all tokens, of those that are right to some degree."""
-        logits = self.model(
-            input_ids=batch.ids,
-            attention_mask=batch.mask,
-            position_ids=batch.positions,
-            logits_to_keep=batch.places,
-            use_cache=False,
-        ).logits[0]
+        import torch
+
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == torch.bfloat16):
+            logits = self.model(
+                input_ids=batch.ids,
+                attention_mask=batch.mask,
+                position_ids=batch.positions,
+                logits_to_keep=batch.places,
+                use_cache=False,
+            ).logits[0]
         chosen: torch.Tensor = logits.float().log_softmax(dim=-1).gather(1, batch.tokens)
         return chosen
 
@@ -160,6 +168,15 @@ class Learner:
         if self._lora:
             self.model.save_pretrained(folder)
             self.model = self.model.merge_and_unload()
+
+
+def mixed_precision(device: Any) -> Any:
+    """What layers compute in: bfloat16 on GPUs and on CPUs that have instructions for it (others emulate it, up to a
+    hundred times slower), else float32."""
+    import torch
+
+    has = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if has else torch.float32
 
 
 def save_tensors(path: Path, content: Any) -> None:

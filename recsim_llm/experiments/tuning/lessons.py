@@ -56,6 +56,19 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """Stars in a context, which can be guessed from what stands before them.
+
+    Attributes:
+        place: Of their first character in the context.
+        target: (R,) probability of each level.
+    """
+
+    place: int
+    target: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Lesson:
     """A person, and what is asked about them, each question behind the same context and blind to the others.
 
@@ -63,12 +76,14 @@ class Lesson:
         user: User id.
         system, context: As in `Prompt`.
         asked: The questions.
+        told: Stars of the history, to be guessed too: they cost no further tokens.
     """
 
     user: int
     system: str
     context: str
     asked: tuple[Asked, ...]
+    told: tuple[Told, ...] = ()
 
 
 class Curriculum:
@@ -162,7 +177,17 @@ class Curriculum:
             texts.system,
             self._context(rng, user, told, np.concatenate([items, missed]), texts),
             (*rated, *watches),
+            self._told(user, told, texts),
         )
+
+    def _told(self, user: int, rows: Ints, texts: PageTexts) -> tuple[Told, ...]:
+        """The history's stars; not where it is all that the persona is made of, which would give them away."""
+        told = texts.told(user)
+        if len(told) <= FEW:
+            return ()
+        row_of = dict(zip(self._train.items[rows].tolist(), rows.tolist(), strict=True))
+        targets = self._targets(np.array([row_of[item] for _, item, _ in told]))
+        return tuple(Told(place, tuple(t.tolist())) for (place, _, _), t in zip(told, targets, strict=True))
 
     def _context(self, rng: np.random.Generator, user: int, told: Ints, asked: Ints, texts: PageTexts) -> str:
         if rng.random() >= VISIT_SHARE:

@@ -30,7 +30,7 @@ def check_memory(name: str, lora_rank: int, cuda: bool) -> None:
     """
     weights = count_weights(name)
     trained = weights // 50 if lora_rank else weights
-    needed, free = needed_bytes(weights, trained, wide=not cuda), free_bytes(cuda)
+    needed, free = needed_bytes(weights, trained, wide=not (cuda and lora_rank)), free_bytes(cuda)
     if needed > free:
         where = "of the GPU" if cuda else "of this machine"
         less = "Take a smaller model." if lora_rank else "Take a smaller model, or --lora-rank 16."

@@ -283,10 +283,9 @@ def _load(config: TuneConfig) -> tuple[Any, Any, str]:
 
     cuda = torch.cuda.is_available()
     check_memory(config.model, config.lora_rank, cuda)
-    # Few CPUs multiply bfloat16 faster than float32, and some a hundred times slower.
-    model, tokenizer, origin = load_model(
-        config.model, torch.device("cuda" if cuda else "cpu"), torch.bfloat16 if cuda else torch.float32
-    )
+    # Frozen weights may be coarse; weights that learn may not.
+    precision = torch.bfloat16 if cuda and config.lora_rank else torch.float32
+    model, tokenizer, origin = load_model(config.model, torch.device("cuda" if cuda else "cpu"), precision)
     return model, tokenizer, fingerprint(config.model, origin)
 
 

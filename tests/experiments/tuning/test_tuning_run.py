@@ -62,16 +62,35 @@ def test_what_is_taught_is_what_agents_ask(tiny: Path) -> None:
     task = make_task(TuneConfig(dataset=WORLD))
     lessons = list(Curriculum(task.data, task.train, task.learners).epoch(0))[:3]
     encoder = Encoder(tokenizer, [RATINGS])
-    rated = [replace(lesson, asked=tuple(a for a in lesson.asked if len(a.choices) == 5)) for lesson in lessons]
+    rated = [
+        replace(lesson, asked=tuple(a for a in lesson.asked if len(a.choices) == 5), told=()) for lesson in lessons
+    ]
     llm = TransformersLLM(str(tiny))
     prompts = [Prompt(lesson.system, lesson.context, a.question, a.choices) for lesson in rated for a in lesson.asked]
     alone = np.array([c.logprobs for c in llm.generate(prompts)])
     learner = Learner(model)
+    learner._precision = torch.float32
     for most in (1, 100_000):  # one lesson at a time, and all behind one another
         learner._most = most
         together = learner.ask(rated, [encoder.lesson(lesson) for lesson in rated])
         expected = np.exp(alone) / np.exp(alone).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(together.pmf, expected, atol=2e-4)
+
+
+def test_the_stars_of_the_history_are_guessed_where_they_stand(tiny: Path) -> None:
+    _, tokenizer, _ = load_model(str(tiny), torch.device("cpu"), torch.float32)
+    task = make_task(TuneConfig(dataset=WORLD))
+    encoder = Encoder(tokenizer, [RATINGS])
+    lessons = list(Curriculum(task.data, task.train, task.learners, teacher=0.0).epoch(0))
+    told = [lesson for lesson in lessons if lesson.told]
+    assert 0 < len(told) < len(lessons)  # of new people nothing is guessed that their description gives away
+    for lesson in told:
+        row = encoder.lesson(lesson)
+        assert all(lesson.context[each.place :].startswith(str(each.target.index(1.0) + 1)) for each in lesson.told)
+        kept = len(row.places) - len(lesson.asked)  # those that this tokenizer makes tokens of their own
+        assert 0 < kept <= len(lesson.told)
+        for place, target in zip(row.places[:kept], row.targets, strict=False):
+            assert tokenizer.decode([row.ids[place + 1]]) == str(target.index(1.0) + 1)
 
 
 def test_packs_hold_every_row_once(tiny: Path) -> None:
