@@ -93,7 +93,7 @@ class Learner:
         return total
 
     def ask(self, lessons: Sequence[Lesson], rows: Sequence[Row]) -> Answers:
-        """The model's distributions for the questions of lessons with the same choices and nothing to guess in `told`."""
+        """The model's distributions for questions with the same choices, of lessons with nothing `told` to guess."""
         import torch
 
         self.model.eval()
@@ -171,8 +171,10 @@ class Learner:
 
 
 def mixed_precision(device: Any) -> Any:
-    """What layers compute in: bfloat16 on GPUs and on CPUs that have instructions for it (others emulate it, up to a
-    hundred times slower), else float32."""
+    """What layers compute in: bfloat16 on GPUs and on CPUs that have instructions for it, else float32.
+
+    Other CPUs emulate bfloat16, up to a hundred times slower.
+    """
     import torch
 
     has = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
