@@ -20,8 +20,9 @@ from recsim_llm.experiments.config import DEFAULT_LLM, SimulationConfig
 from recsim_llm.experiments.dashboard_command import LOOPBACK, run_dashboard
 from recsim_llm.experiments.fidelity.certify import CertifyConfig
 from recsim_llm.experiments.train import TrainConfig
+from recsim_llm.experiments.tuning.assess import AssessConfig
 from recsim_llm.experiments.tuning.task import TuneConfig
-from recsim_llm.experiments.tuning_command import run_tune
+from recsim_llm.experiments.tuning_command import run_assess, run_tune
 from recsim_llm.llm.budget import Budget
 
 
@@ -180,6 +181,15 @@ class Tune:
 
 
 @dataclass(frozen=True)
+class Assess:
+    """Measure a tuned model on what it never learned from, beside collaborative filtering and genres."""
+
+    folder: Positional[Path]
+    """Folder of 'recsim-llm tune --out'."""
+    config: OmitArgPrefixes[AssessConfig] = field(default_factory=AssessConfig)
+
+
+@dataclass(frozen=True)
 class StudyCommand:
     """Run a study: many policies, several seeds, the same people; one table, one report. Finished parts are kept."""
 
@@ -212,6 +222,7 @@ Command = (
     | Annotated[Ranking, subcommand("ranking")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Tune, subcommand("tune")]
+    | Annotated[Assess, subcommand("assess")]
     | Annotated[StudyCommand, subcommand("study")]
     | Annotated[Dashboard, subcommand("dashboard")]
 )
@@ -281,6 +292,8 @@ def run(command: Command) -> None:
             studying.run_training(config)
         case Tune(config):
             run_tune(config)
+        case Assess(folder, config):
+            run_assess(folder, config)
         case Dashboard(runs, port, address):
             run_dashboard(runs, port, address)
         case StudyCommand(name, dataset, policies, seeds, users, policy_llm, out):

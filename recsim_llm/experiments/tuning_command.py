@@ -1,9 +1,13 @@
-"""The command that tunes a language model, and what it prints."""
+"""The commands that tune a language model and say what it is worth, and what they print."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from recsim_llm.experiments.tuning.assess import AssessConfig, as_json, assess, report
 from recsim_llm.experiments.tuning.task import TuneConfig
 from recsim_llm.experiments.tuning.tune import Tuned, tune
+from recsim_llm.trajectories.files import write_durably
 
 _ROWS = (
     ("log_loss", "log-loss"),
@@ -24,9 +28,25 @@ def run_tune(config: TuneConfig) -> None:
     print(tuned_table(done))
     llm = f"--llm transformers:{done.folder}"
     print(f"\nThe model and its card are in {done.folder}; with vLLM: --llm vllm:{done.folder}. Next:")
+    print(f"  recsim-llm assess {done.folder}")
     print(f"  recsim-llm calibrate --dataset {config.dataset} --user-model hybrid:llm:tuned {llm}")
     print(f"  recsim-llm certify --dataset {config.dataset} --user-model hybrid:llm:tuned {llm}")
     print(f"  recsim-llm simulate --dataset {config.dataset} --user-model hybrid:llm:tuned {llm}")
+
+
+def run_assess(folder: Path, config: AssessConfig) -> None:
+    """Assess a tuned model; print the tables and where they are."""
+    try:
+        findings = assess(folder, config)
+    except KeyboardInterrupt:
+        print("\nInterrupted. Finished groups are kept; go on with the same command.")
+        raise
+    text = report(findings)
+    path = folder / "assessment" / f"report-{config.naming or 'learned'}.md"
+    write_durably(path, (text + "\n").encode())
+    write_durably(path.with_suffix(".json"), as_json(findings).encode())
+    print(text)
+    print(f"\nWritten to {path}, all numbers beside it. docs/tuning.md says what they mean.")
 
 
 def tuned_table(done: Tuned) -> str:

@@ -20,13 +20,14 @@ from recsim_llm.agents.sources import Source
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import ConfigError, LLMError, RecordingError
 from recsim_llm.experiments.tuning import memory
+from recsim_llm.experiments.tuning.assess import AssessConfig, assess, report
 from recsim_llm.experiments.tuning.encoding import Encoder, batch_of, packed
 from recsim_llm.experiments.tuning.learner import Learner, load_tensors
 from recsim_llm.experiments.tuning.lessons import Curriculum
 from recsim_llm.experiments.tuning.measure import within_auc
 from recsim_llm.experiments.tuning.task import TuneConfig, make_task
 from recsim_llm.experiments.tuning.tune import tune
-from recsim_llm.experiments.tuning_command import tuned_table
+from recsim_llm.experiments.tuning_command import run_assess, tuned_table
 from recsim_llm.llm.model_files import load_model
 from recsim_llm.llm.transformers_backend import TransformersLLM
 from recsim_llm.types import Prompt
@@ -124,6 +125,20 @@ def test_twenty_steps_teach_something(config: TuneConfig) -> None:
     np.testing.assert_allclose(reaction.rating_BKR.sum(axis=2), 1.0)
     with pytest.raises(ConfigError, match="holds a tuning already"):
         tune(config)
+
+
+def test_a_tuned_model_is_assessed_and_its_answers_are_kept(config: TuneConfig, capsys, monkeypatch) -> None:
+    tune(replace(config, split="users", hold_items=0.2, steps=2))
+    asked = AssessConfig(people=12, rows=10, progress=False)
+    run_assess(config.out, asked)
+    printed = capsys.readouterr().out
+    assert "items removed from training" in printed
+    assert printed.count("| tuned |") == 4
+    assert (config.out / "assessment" / "report-learned.md").read_text() in printed + "\n"
+    monkeypatch.setattr(Learner, "ask", None)  # nothing is asked twice
+    findings = assess(config.out, asked)
+    assert all(finding.over_cf for finding in findings if finding.ratings >= 100)
+    assert report(findings) in printed
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -1,0 +1,89 @@
+"""What a tuned model is asked to be assessed, and what genres and years alone know."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsim_llm.data import Ratings
+from recsim_llm.errors import ConfigError
+from recsim_llm.experiments.tuning.assess import COLD, AssessConfig, Group, assess, groups
+from recsim_llm.experiments.tuning.content import fit_content
+from recsim_llm.experiments.tuning.lessons import FEW
+from recsim_llm.experiments.tuning.task import Task, TuneConfig, make_task
+
+WORLD = "synthetic:0:200"
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return make_task(TuneConfig(dataset=WORLD, split="users", hold_items=0.2))
+
+
+@pytest.fixture(scope="module")
+def found(task: Task) -> dict[str, Group]:
+    return {group.name.split()[0]: group for group in groups(task, people=20, rows=5)}
+
+
+def pairs(ratings: Ratings) -> set[tuple[int, int]]:
+    return set(zip(ratings.users.tolist(), ratings.items.tolist(), strict=True))
+
+
+def test_nothing_that_is_asked_was_learned_told_or_stopped_the_tuning(task: Task, found: dict[str, Group]) -> None:
+    assert set(found) == {"other", "items", "new"}
+    for group in groups(task, 0, 0):
+        assert pairs(group.asked)
+        for part in (task.train, task.validation, group.told):
+            assert not pairs(group.asked) & pairs(part)
+
+
+def test_each_group_is_what_its_name_says(task: Task) -> None:
+    usual, cold, removed, new = groups(task, people=0, rows=0)
+    counts = np.bincount(task.told.items, minlength=task.told.num_items)
+    assert not task.held_items[usual.asked.items].any()
+    assert (counts[cold.asked.items] <= COLD).all()
+    assert task.held_items[removed.asked.items].all()
+    assert (counts[removed.asked.items] == 0).all()
+    assert not task.learners[new.asked.users].any()
+    of_new = np.bincount(new.told.users, minlength=new.told.num_users)[np.unique(new.asked.users)]
+    assert (of_new <= FEW).all()
+
+
+def test_people_and_rows_bound_what_is_asked(found: dict[str, Group]) -> None:
+    for name in ("other", "new"):
+        people, rows = np.unique(found[name].asked.users, return_counts=True)
+        assert len(people) <= 20
+        assert rows.max() <= 5
+
+
+def test_without_removals_there_is_less_to_assess() -> None:
+    names = [group.name for group in groups(make_task(TuneConfig(dataset=WORLD, split="random")), 10, 5)]
+    assert not any("removed" in name or "new people" in name for name in names)
+
+
+def test_genres_and_years_know_items_that_nobody_rated(task: Task) -> None:
+    """Beside each person's mean alone; and shuffled genres know nothing."""
+    removed = next(g.asked for g in groups(task, 0, 0) if "removed" in g.name)
+
+    def error(catalogue) -> float:
+        model = fit_content(task.told, catalogue)
+        return float(np.mean((removed.values - model.stars(removed.users, removed.items)) ** 2))
+
+    catalogue = task.data.catalogue
+    order = np.random.default_rng(0).permutation(len(catalogue))
+    mixed = tuple(replace(item, genres=catalogue[int(o)].genres) for item, o in zip(catalogue, order, strict=True))
+    assert error(catalogue) < error(replace(catalogue, items=mixed)) - 0.01
+
+
+def test_a_folder_without_a_tuned_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no tuned model"):
+        assess(tmp_path, AssessConfig())
+    (tmp_path / "tuning.json").write_text(json.dumps({"config": {"datset": "x"}}))
+    with pytest.raises(ConfigError, match="damaged"):
+        assess(tmp_path, AssessConfig())
+    with pytest.raises(ConfigError, match="0 \\(all\\)"):
+        assess(tmp_path, AssessConfig(people=-1))
