@@ -77,7 +77,7 @@ def _fit(train: Ratings, features: Floats, common_ridge: float, own_ridge: float
     level = mean + user_bias
     of_rows, size = features[train.items], features.shape[1]
     residual = train.values - level[train.users]
-    common: Floats = np.linalg.solve(of_rows.T @ of_rows + common_ridge * np.eye(size), of_rows.T @ residual)
+    common = np.linalg.solve(of_rows.T @ of_rows + common_ridge * np.eye(size), of_rows.T @ residual).astype(np.float64)
     residual = residual - of_rows @ common
     own = np.zeros((train.num_users, size))
     order = np.argsort(train.users, kind="stable")
