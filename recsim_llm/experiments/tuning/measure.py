@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
+from recsim_llm.experiments.fidelity.measures import mean_of_users, within_user_auc
 from recsim_llm.experiments.fidelity.rating_measures import Predictions, rating_measures
 from recsim_llm.types import Floats, Ints
 
@@ -45,16 +45,5 @@ def scores(answers: Answers, rating_levels: Sequence[float]) -> dict[str, float]
     found = rating_measures(p, flat)
     values = {name: found[name].value for name in ("log_loss", "rps", "auc_like", "rmse_mean")}
     liked = p.liked[p.levels]
-    return values | {"auc_within": within_auc(users, p.pmf[:, p.liked].sum(axis=1), liked.astype(np.float64))}
-
-
-def within_auc(users: Ints, chance: Floats, label: Floats) -> float:
-    """Mean over people of the AUC of their own rows; people with one kind of label only are left out; else NaN."""
-    found = []
-    for user in np.unique(users).tolist():
-        rows = users == user
-        yes = label[rows] > 0
-        if yes.any() and not yes.all():
-            ranks = rankdata(chance[rows])
-            found.append((ranks[yes].sum() - yes.sum() * (yes.sum() + 1) / 2) / (yes.sum() * (~yes).sum()))
-    return float(np.mean(found)) if found else float("nan")
+    within = within_user_auc(users, p.pmf[:, p.liked].sum(axis=1), liked.astype(np.float64), len(people))
+    return values | {"auc_within": mean_of_users(within).value}

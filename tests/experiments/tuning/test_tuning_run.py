@@ -24,7 +24,6 @@ from recsim_llm.experiments.tuning.assess import AssessConfig, assess, report
 from recsim_llm.experiments.tuning.encoding import Encoder, batch_of, packed
 from recsim_llm.experiments.tuning.learner import Learner, load_tensors
 from recsim_llm.experiments.tuning.lessons import Curriculum
-from recsim_llm.experiments.tuning.measure import within_auc
 from recsim_llm.experiments.tuning.task import TuneConfig, make_task
 from recsim_llm.experiments.tuning.tune import tune
 from recsim_llm.experiments.tuning_command import run_assess, tuned_table
@@ -217,9 +216,3 @@ def test_a_tokenizer_that_does_not_tell_labels_apart_is_refused(tiny: Path) -> N
 
     with pytest.raises(ConfigError, match="begins several of the labels"):
         Encoder(AutoTokenizer.from_pretrained(tiny), [tuple(str(n) for n in range(1, 11))])
-
-
-def test_within_auc_is_of_each_persons_own_rows() -> None:
-    users = np.array([0, 0, 0, 1, 1, 2])
-    assert within_auc(users, np.array([0.9, 0.5, 0.1, 0.2, 0.8, 0.3]), np.array([1.0, 0, 0, 1, 0, 1])) == 0.5
-    assert np.isnan(within_auc(users[:1], np.ones(1), np.ones(1)))
