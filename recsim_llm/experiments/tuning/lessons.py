@@ -18,10 +18,11 @@ from recsim_llm.agents.page_texts import PageTexts
 from recsim_llm.agents.persona import build_personas, traits
 from recsim_llm.agents.rated_history import rated_history
 from recsim_llm.agents.statistical import rating_distribution, scores
-from recsim_llm.data.dataset import Dataset, Ratings
+from recsim_llm.data.dataset import Dataset, Impressions, Ratings
 from recsim_llm.errors import DataError
+from recsim_llm.experiments.tuning.visits import Visit, Visits
 from recsim_llm.seeding import Stream, uniforms
-from recsim_llm.types import Bools, Floats, Ints, Persona
+from recsim_llm.types import EMPTY, Bools, Floats, Ints, Persona
 
 ASKED = 40
 """Ratings of one person that a lesson asks about at most; never more than half of what is known of them."""
@@ -33,6 +34,8 @@ FEW = 10
 VISIT_SHARE = 0.3
 """Share of lessons in which the visit has had its first page."""
 VISIT_ITEMS = 6
+LOGGED_SHARE = 0.5
+"""Share of lessons in the middle of a logged visit, where visits are logged."""
 _FEWEST = 4  # ratings a person needs: fewer leave nothing to ask, or nothing to tell
 
 
@@ -45,7 +48,7 @@ class Asked:
         choices: The answers that may be given.
         target: Probability of each choice, which sum to 1.
         level: Index of what the person really did.
-        item: The item asked about.
+        item: The item asked about; EMPTY where the question is about none.
     """
 
     question: str
@@ -96,12 +99,22 @@ class Curriculum:
         teacher: Weight of what collaborative filtering of `train` expects in the targets, in [0, 1]; the rest is what
             the person gave. A rating is mostly luck: the expectation teaches as much as several ratings.
         seed: Of all draws.
+        exposure: Logged visits; None where nobody logged what was shown: then what others rate stands for what was
+            shown and not watched.
 
     Raises:
         DataError: There is nothing to learn: no ratings, one level only, or nobody with four ratings.
     """
 
-    def __init__(self, data: Dataset, train: Ratings, learners: Bools, teacher: float = 0.5, seed: int = 0) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        train: Ratings,
+        learners: Bools,
+        teacher: float = 0.5,
+        seed: int = 0,
+        exposure: Impressions | None = None,
+    ) -> None:
         self._data, self._train, self._seed, self._teacher = data, train, seed, teacher
         counts = np.bincount(train.users, minlength=train.num_users)
         self.learners = np.flatnonzero(learners & (counts >= _FEWEST))
@@ -114,6 +127,7 @@ class Curriculum:
             )
         self._chance = self._expected() if teacher else np.zeros((len(train), len(data.rating_levels)))
         self._levels = np.searchsorted(np.array(data.rating_levels), train.values)
+        self._visits = Visits(exposure) if exposure is not None else None
         self._popularity = np.bincount(train.items, minlength=train.num_items).astype(np.float64)
 
     def epoch(self, number: int) -> Iterator[Lesson]:
@@ -160,6 +174,9 @@ class Curriculum:
 
     def _lesson(self, number: int, user: int, rows: Ints, told: Ints, texts: PageTexts) -> Lesson:
         rng = np.random.default_rng([self._seed, number, user])
+        visit = self._visits.draw(rng, user) if self._visits and rng.random() < LOGGED_SHARE else None
+        if visit:
+            rows = rows[~np.isin(self._train.items[rows], visit.items)]
         items = self._train.items[rows]
         rated = [
             Asked(texts.rate[item], texts.levels, tuple(target.tolist()), level, item)
@@ -168,17 +185,36 @@ class Curriculum:
             )
         ]
         count = max(1, round(WATCH_SHARE * len(rows) / 2))
-        missed = self._missed(rng, items, self._train.items[told], count)
-        watched = rng.choice(items, min(count, len(items)), replace=False)
-        seen = [(int(item), 0) for item in watched] + [(int(item), 1) for item in missed]
+        if self._visits:
+            before = [self._train.items[told], *([visit.items.ravel()] if visit else [])]
+            seen = self._visits.shown(rng, user, np.concatenate(before), 2 * count)
+        else:
+            missed = self._missed(rng, items, self._train.items[told], count)
+            watched = rng.choice(items, min(count, len(items)), replace=False)
+            seen = [(int(item), 0) for item in watched] + [(int(item), 1) for item in missed]
         watches = [Asked(texts.watch[item], YES_NO, (1.0 - no, float(no)), no, item) for item, no in seen]
-        return Lesson(
-            user,
-            texts.system,
-            self._context(rng, user, told, np.concatenate([items, missed]), texts),
-            (*rated, *watches),
-            self._told(user, told, texts),
-        )
+        if visit:
+            context = self._logged_context(user, visit, texts)
+        else:
+            context = self._context(rng, user, told, np.array([*items, *(item for item, _ in seen)]), texts)
+        leaves = []
+        if visit and visit.left is not None:
+            no = 1 - visit.left
+            leaves = [Asked(texts.leave, YES_NO, (1.0 - no, float(no)), no, EMPTY)]
+        return Lesson(user, texts.system, context, (*rated, *watches, *leaves), self._told(user, told, texts))
+
+    def _logged_context(self, user: int, visit: Visit, texts: PageTexts) -> str:
+        """The context after some pages; what was watched and not rated gets the level nearest to the person's mean."""
+        levels = np.array(self._data.rating_levels)
+        mine = self._train.users == user
+        usual = levels[np.abs(levels - self._train.values[mine].mean()).argmin()]
+        given = dict(zip(self._train.items[mine].tolist(), self._train.values[mine].tolist(), strict=True))
+        items = visit.items.ravel().tolist()
+        stars = [
+            float(given.get(item, usual)) if watched else 0.0
+            for item, watched in zip(items, visit.watched.ravel().tolist(), strict=True)
+        ]
+        return texts.context(user, items, stars, visit.items.shape[1])
 
     def _told(self, user: int, rows: Ints, texts: PageTexts) -> tuple[Told, ...]:
         """The history's stars; not where it is all that the persona is made of, which would give them away."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from recsim_llm.agents.sources import TEST_SHARE, Source, load_source
+from recsim_llm.agents.sources import TEST_SHARE, Source, known_impressions, load_source
 from recsim_llm.data import Dataset, Ratings
+from recsim_llm.data.dataset import Impressions
 from recsim_llm.errors import ConfigError
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Bools
@@ -107,6 +109,7 @@ class Task:
         log: The whole training part, of all people and items.
         test: Ratings that nobody learns from.
         held_items: (N,) items removed from `train`.
+        exposure: What learners were shown, and watched or not; None where the data set does not say.
     """
 
     data: Dataset
@@ -117,6 +120,7 @@ class Task:
     log: Ratings
     test: Ratings
     held_items: Bools
+    exposure: Impressions | None
 
 
 def make_task(config: TuneConfig) -> Task:
@@ -135,10 +139,31 @@ def make_task(config: TuneConfig) -> Task:
         learners = uniforms(0, Stream.TUNING, 6, np.arange(len(data.people))) >= TEST_SHARE
     known = split.train.take(~held_items[split.train.items])
     asked = _validation(known, learners)
-    train = known.take(~asked)
+    told, validation = known.take(~asked), known.take(asked)
+    train = told.take(learners[told.users])
     return Task(
-        data, train.take(learners[train.users]), learners, train, known.take(asked), split.train, split.test, held_items
+        data=data,
+        train=train,
+        learners=learners,
+        told=told,
+        validation=validation,
+        log=split.train,
+        test=split.test,
+        held_items=held_items,
+        exposure=_exposure(data.impressions, learners, held_items, (validation, split.test)),
     )
+
+
+def _exposure(
+    log: Impressions | None, learners: Bools, held_items: Bools, kept: Sequence[Ratings]
+) -> Impressions | None:
+    """What of a log of impressions may be learned from: nothing of what is kept for measuring."""
+    if log is None:
+        return None
+    known = known_impressions(log)
+    known = known.take(learners[known.users] & ~held_items[known.items])
+    pairs = [part.users * part.num_items + part.items for part in kept]
+    return known.take(~np.isin(known.users * len(held_items) + known.items, np.concatenate(pairs)))
 
 
 def _validation(known: Ratings, learners: Bools) -> Bools:

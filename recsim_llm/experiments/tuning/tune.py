@@ -99,7 +99,7 @@ def tune(config: TuneConfig) -> Tuned:
     """
     config.check()
     task = make_task(config)
-    curriculum = Curriculum(task.data, task.train, task.learners, config.teacher, config.seed)
+    curriculum = Curriculum(task.data, task.train, task.learners, config.teacher, config.seed, task.exposure)
     work = _open_folder(config)
     model, tokenizer, name = _load(config)
     choices = (YES_NO, tuple(str(i + 1) for i in range(len(task.data.rating_levels))))
