@@ -164,14 +164,15 @@ def fit_hybrid(
         options: When a cell is believed.
     """
     options = options or GateOptions()
-    rating, rating_gains = _fit_rating(backbone, answers.take(answers.rated), item_counts, user_counts, options)
+    rating, rating_gains = fit_rating(backbone, answers.take(answers.rated), item_counts, user_counts, options)
     watch, watch_gains = _fit_watch(backbone, answers, item_counts, user_counts, options)
     return HybridWeights(rating, watch, (*rating_gains, *watch_gains), options)
 
 
-def _fit_rating(
+def fit_rating(
     backbone: StatisticalParameters, answers: Answers, item_counts: Ints, user_counts: Ints, options: GateOptions
 ) -> tuple[Residual, list[CellGain]]:
+    """The part of `fit_hybrid` about ratings, from answers about rated pairs alone."""
     taste = scores(backbone, answers.users, answers.items[:, None])
     edges = (backbone.thresholds - taste) / backbone.scale
     cells = cells_of(item_counts[answers.items], user_counts[answers.users], options)

@@ -9,36 +9,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import logit
 from tqdm import tqdm
 
-from recsim_llm.agents.fitting import fit_statistical
-from recsim_llm.agents.persona import traits
-from recsim_llm.agents.statistical import StatisticalParameters, rating_distribution
-from recsim_llm.agents.statistical import scores as taste
-from recsim_llm.data import Dataset, Ratings
+from recsim_llm.data import Dataset
 from recsim_llm.errors import ConfigError, MissingExtraError
-from recsim_llm.experiments.fidelity.baselines import fit_baselines
-from recsim_llm.experiments.fidelity.incremental import increment
-from recsim_llm.experiments.fidelity.measures import draw_resamples
 from recsim_llm.experiments.tuning.card import NUMBERS
-from recsim_llm.experiments.tuning.content import fit_content
-from recsim_llm.experiments.tuning.lessons import FEW, held_lessons
-from recsim_llm.experiments.tuning.measure import Answers, scores
-from recsim_llm.experiments.tuning.task import Task, TuneConfig, make_task
-from recsim_llm.seeding import Stream, uniforms
-from recsim_llm.types import Floats
-
-COLD = 5
-"""Training ratings up to which an item is cold."""
-_FEWEST = 100  # answers without which an increment over so many features says nothing
-_TINY = 1e-6
+from recsim_llm.experiments.tuning.groups import Group, groups
+from recsim_llm.experiments.tuning.lessons import held_lessons
+from recsim_llm.experiments.tuning.measure import Answers
+from recsim_llm.experiments.tuning.task import TuneConfig, make_task
+from recsim_llm.experiments.tuning.worth import FEWEST, Finding, Gain, finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,51 +43,6 @@ class AssessConfig:
     progress: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Held-out ratings of one kind.
-
-    Attributes:
-        name: What is special about them.
-        told: What is known of people and items.
-        asked: What is asked about.
-    """
-
-    name: str
-    told: Ratings
-    asked: Ratings
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """What a model adds to others: nats a rating, its 95 % interval over people, and p of the permutations."""
-
-    nats: float
-    low: float
-    high: float
-    p: float
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What is found in a group.
-
-    Attributes:
-        group: Its name.
-        ratings, people: How many are asked about.
-        scores: Of "tuned", "cf" and "content", as `measure.scores` gives them.
-        over_cf, over_both: What the tuned model adds to collaborative filtering, and to that and content; None with
-            fewer than 100 ratings.
-    """
-
-    group: str
-    ratings: int
-    people: int
-    scores: dict[str, dict[str, float]]
-    over_cf: Gain | None
-    over_both: Gain | None
-
-
 def assess(folder: Path, config: AssessConfig) -> list[Finding]:
     """Ask a tuned model about what it never learned from. Answers are kept in its folder: a second call goes on.
 
@@ -115,71 +55,7 @@ def assess(folder: Path, config: AssessConfig) -> list[Finding]:
     tuned = _read_config(folder)
     task = make_task(replace(tuned, naming=config.naming or tuned.naming))
     ask = _Examiner(folder, task.data, config)
-    return [_finding(task.data, group, ask(group)) for group in groups(task, config.people, config.rows)]
-
-
-def groups(task: Task, people: int, rows: int) -> Iterator[Group]:
-    """Held-out ratings by kind; kinds without any are left out.
-
-    Args:
-        task: What the model was taught.
-        people: At most so many people a group, by hash; 0 for all.
-        rows: At most so many ratings a person; 0 for all.
-    """
-    warm = task.learners[task.test.users] & ~task.held_items[task.test.items]
-    usual = task.test.take(warm)
-    cold = np.bincount(task.told.items, minlength=task.told.num_items) <= COLD
-    removed = _joined(*(part.take(task.held_items[part.items]) for part in (task.log, task.test)))
-    strangers = task.test.take(~task.learners[task.test.users] & ~task.held_items[task.test.items])
-    introduced = _introduced(task)
-    found = (
-        Group("other ratings of its people", task.told, _sampled(usual, people, rows)),
-        Group(f"items with at most {COLD} ratings", task.told, usual.take(cold[usual.items])),
-        Group(
-            "items removed from training",
-            task.told,
-            _sampled(removed.take(task.learners[removed.users]), people, rows),
-        ),
-        Group(f"new people, {FEW} ratings told", introduced, _sampled(strangers, people, rows)),
-    )
-    for group in found:
-        known = np.isin(group.asked.users, group.told.users)  # nobody can be described of whom nothing is known
-        if known.any():
-            yield replace(group, asked=group.asked.take(known))
-
-
-def _introduced(task: Task) -> Ratings:
-    """What is told where new people are: all of the learners, `FEW` ratings of the others."""
-    luck = uniforms(0, Stream.TUNING, 9, task.told.users, task.told.items)
-    return task.told.take(task.learners[task.told.users] | (_rank(task.told, luck) < FEW))
-
-
-def _sampled(ratings: Ratings, people: int, rows: int) -> Ratings:
-    luck = uniforms(0, Stream.TUNING, 10, ratings.users, ratings.items)
-    kept = ratings.take(_rank(ratings, luck) < rows) if rows else ratings
-    users = np.unique(kept.users)
-    chosen = users[np.argsort(uniforms(0, Stream.TUNING, 11, users), kind="stable")]
-    return kept.take(np.isin(kept.users, chosen[:people] if people else chosen))
-
-
-def _rank(ratings: Ratings, luck: Floats) -> Floats:
-    """(M,) how many ratings of the same person have less luck."""
-    order = np.lexsort((luck, ratings.users))
-    users = ratings.users[order]
-    rank = np.empty(len(order), dtype=np.float64)
-    rank[order] = np.arange(len(order)) - np.searchsorted(users, users)
-    return rank
-
-
-def _joined(one: Ratings, other: Ratings) -> Ratings:
-    return Ratings(
-        np.concatenate([one.users, other.users]),
-        np.concatenate([one.items, other.items]),
-        np.concatenate([one.values, other.values]),
-        np.concatenate([one.times, other.times]),
-        one.num_users,
-        one.num_items,
-    )
+    return [finding(task.data, group, ask(group)) for group in groups(task, config.people, config.rows)]
 
 
 class _Examiner:
@@ -228,45 +104,6 @@ class _Examiner:
         return self._tools
 
 
-def _finding(data: Dataset, group: Group, answers: Answers) -> Finding:
-    told, users, items = group.told, answers.users, answers.items
-    fitted = fit_statistical(told, traits(told, data.catalogue).activity, data.rating_levels)
-    content = fit_content(told, data.catalogue).stars(users, items)
-    cf = taste(fitted, users, items[:, None])[:, 0]
-    pmfs = {"tuned": answers.pmf, "cf": _pmf(fitted, cf), "content": _pmf(fitted, content)}
-    stars = np.array(data.rating_levels)
-    liking = stars >= 0.8 * stars[-1]
-    features = {name: _features(pmf, stars, liking) for name, pmf in pmfs.items()}
-    baselines = fit_baselines(told, data.catalogue).stars
-    filtering = [
-        scorer(users, items) for name, scorer in baselines.items() if name not in ("constant", "genre profile")
-    ]
-    rated = np.log1p(np.bincount(told.items, minlength=told.num_items))[items]
-    known = np.hstack([features["cf"], np.stack([*filtering, rated], axis=1)])
-    genres = [baselines["genre profile"](users, items)] if "genre profile" in baselines else []
-    both = np.hstack([known, features["content"], *(column[:, None] for column in genres)])
-    people, numbered = np.unique(users, return_inverse=True)
-    label = liking[answers.levels].astype(np.float64)
-
-    def gain(features_known: Floats) -> Gain | None:
-        if len(users) < _FEWEST:
-            return None
-        found = increment(numbered, features_known, features["tuned"], label, len(people))
-        return Gain(found.gain.value, *found.gain.interval(draw_resamples(len(people))), found.p)
-
-    worth = {name: scores(replace(answers, pmf=pmf), data.rating_levels) for name, pmf in pmfs.items()}
-    return Finding(group.name, len(users), len(people), worth, gain(known), gain(both))
-
-
-def _pmf(fitted: StatisticalParameters, stars: Floats) -> Floats:
-    return rating_distribution(fitted, stars[:, None])[:, 0]
-
-
-def _features(pmf: Floats, stars: Floats, liking: Any) -> Floats:
-    chance = np.clip(pmf[:, liking].sum(axis=1), _TINY, 1 - _TINY)
-    return np.stack([logit(chance), pmf @ stars], axis=1)
-
-
 def _read_config(folder: Path) -> TuneConfig:
     """The options that the model of a folder was tuned with."""
     path = folder / NUMBERS
@@ -287,7 +124,12 @@ def report(findings: list[Finding]) -> str:
         "| ratings | model | log-loss | RPS | AUC of liking | within people | RMSE |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    names = {"tuned": "tuned", "cf": "collaborative filtering", "content": "genres and years"}
+    names = {
+        "tuned": "tuned",
+        "cf": "collaborative filtering",
+        "content": "genres and years",
+        "hybrid": "hybrid of tuned and collaborative filtering",
+    }
     for each in findings:
         for key, name in names.items():
             s = each.scores[key]
@@ -296,17 +138,20 @@ def report(findings: list[Finding]) -> str:
             lines.append(f"| {what} | {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
     lines += [
         "",
-        "| what the tuned model adds, nats a rating (95 %) | to collaborative filtering | to that, genres and years |",
-        "| --- | --- | --- |",
+        "| what the tuned model adds, nats (95 %) | to collaborative filtering | to that and content | as a hybrid |",
+        "| --- | --- | --- | --- |",
     ]
-    lines += [f"| {each.group} | {_gain(each.over_cf)} | {_gain(each.over_both)} |" for each in findings]
+    for each in findings:
+        gains = (each.over_cf, each.over_both, each.hybrid)
+        lines.append(f"| {each.group} | " + " | ".join(map(_gain, gains)) + " |")
     return "\n".join(lines)
 
 
 def _gain(gain: Gain | None) -> str:
     if gain is None:
-        return f"fewer than {_FEWEST} ratings"
-    return f"{gain.nats:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}), p = {gain.p:.3f}"
+        return f"fewer than {FEWEST} ratings"
+    p = "" if np.isnan(gain.p) else f", p = {gain.p:.3f}"
+    return f"{gain.nats:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}){p}"
 
 
 def as_json(findings: list[Finding]) -> str:

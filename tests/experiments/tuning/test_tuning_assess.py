@@ -11,8 +11,9 @@ import pytest
 
 from recsim_llm.data import Ratings
 from recsim_llm.errors import ConfigError
-from recsim_llm.experiments.tuning.assess import COLD, AssessConfig, Group, assess, groups
+from recsim_llm.experiments.tuning.assess import AssessConfig, assess
 from recsim_llm.experiments.tuning.content import fit_content
+from recsim_llm.experiments.tuning.groups import COLD, Group, groups
 from recsim_llm.experiments.tuning.lessons import FEW
 from recsim_llm.experiments.tuning.task import Task, TuneConfig, make_task
 

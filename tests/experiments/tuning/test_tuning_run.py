@@ -138,6 +138,8 @@ def test_a_tuned_model_is_assessed_and_its_answers_are_kept(config: TuneConfig, 
     findings = assess(config.out, asked)
     assert all(finding.over_cf for finding in findings if finding.ratings >= 100)
     assert report(findings) in printed
+    for each in findings:  # a model that has learned nothing is not believed
+        assert each.scores["hybrid"]["log_loss"] < each.scores["cf"]["log_loss"] + 0.02
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:

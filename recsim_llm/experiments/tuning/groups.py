@@ -1,0 +1,96 @@
+"""The kinds of held-out ratings that a tuned model is assessed on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recsim_llm.data import Ratings
+from recsim_llm.experiments.tuning.lessons import FEW
+from recsim_llm.experiments.tuning.task import Task
+from recsim_llm.seeding import Stream, uniforms
+from recsim_llm.types import Floats
+
+COLD = 5
+"""Training ratings up to which an item is cold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Held-out ratings of one kind.
+
+    Attributes:
+        name: What is special about them.
+        told: What is known of people and items.
+        asked: What is asked about.
+    """
+
+    name: str
+    told: Ratings
+    asked: Ratings
+
+
+def groups(task: Task, people: int, rows: int) -> Iterator[Group]:
+    """Held-out ratings by kind; kinds without any are left out.
+
+    Args:
+        task: What the model was taught.
+        people: At most so many people a group, by hash; 0 for all.
+        rows: At most so many ratings a person; 0 for all.
+    """
+    warm = task.learners[task.test.users] & ~task.held_items[task.test.items]
+    usual = task.test.take(warm)
+    cold = np.bincount(task.told.items, minlength=task.told.num_items) <= COLD
+    removed = _joined(*(part.take(task.held_items[part.items]) for part in (task.log, task.test)))
+    strangers = task.test.take(~task.learners[task.test.users] & ~task.held_items[task.test.items])
+    introduced = _introduced(task)
+    found = (
+        Group("other ratings of its people", task.told, _sampled(usual, people, rows)),
+        Group(f"items with at most {COLD} ratings", task.told, usual.take(cold[usual.items])),
+        Group(
+            "items removed from training",
+            task.told,
+            _sampled(removed.take(task.learners[removed.users]), people, rows),
+        ),
+        Group(f"new people, {FEW} ratings told", introduced, _sampled(strangers, people, rows)),
+    )
+    for group in found:
+        known = np.isin(group.asked.users, group.told.users)  # nobody can be described of whom nothing is known
+        if known.any():
+            yield replace(group, asked=group.asked.take(known))
+
+
+def _introduced(task: Task) -> Ratings:
+    """What is told where new people are: all of the learners, `FEW` ratings of the others."""
+    luck = uniforms(0, Stream.TUNING, 9, task.told.users, task.told.items)
+    return task.told.take(task.learners[task.told.users] | (_rank(task.told, luck) < FEW))
+
+
+def _sampled(ratings: Ratings, people: int, rows: int) -> Ratings:
+    luck = uniforms(0, Stream.TUNING, 10, ratings.users, ratings.items)
+    kept = ratings.take(_rank(ratings, luck) < rows) if rows else ratings
+    users = np.unique(kept.users)
+    chosen = users[np.argsort(uniforms(0, Stream.TUNING, 11, users), kind="stable")]
+    return kept.take(np.isin(kept.users, chosen[:people] if people else chosen))
+
+
+def _rank(ratings: Ratings, luck: Floats) -> Floats:
+    """(M,) how many ratings of the same person have less luck."""
+    order = np.lexsort((luck, ratings.users))
+    users = ratings.users[order]
+    rank = np.empty(len(order), dtype=np.float64)
+    rank[order] = np.arange(len(order)) - np.searchsorted(users, users)
+    return rank
+
+
+def _joined(one: Ratings, other: Ratings) -> Ratings:
+    return Ratings(
+        np.concatenate([one.users, other.users]),
+        np.concatenate([one.items, other.items]),
+        np.concatenate([one.values, other.values]),
+        np.concatenate([one.times, other.times]),
+        one.num_users,
+        one.num_items,
+    )
