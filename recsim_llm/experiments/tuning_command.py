@@ -26,12 +26,12 @@ def run_tune(config: TuneConfig) -> None:
         print("Go on with the same command and --resume.")
         raise
     print(tuned_table(done))
-    llm = f"--llm transformers:{done.folder}"
+    users = f"--user-model hybrid:llm:tuned --llm transformers:{done.folder}"
     print(f"\nThe model and its card are in {done.folder}; with vLLM: --llm vllm:{done.folder}. Next:")
     print(f"  recsim-llm assess {done.folder}")
-    print(f"  recsim-llm calibrate --dataset {config.dataset} --user-model hybrid:llm:tuned {llm}")
-    print(f"  recsim-llm certify --dataset {config.dataset} --user-model hybrid:llm:tuned {llm}")
-    print(f"  recsim-llm simulate --dataset {config.dataset} --user-model hybrid:llm:tuned {llm}")
+    print(f"  recsim-llm calibrate --split {config.measured_by} --dataset {config.dataset} {users}")
+    print(f"  recsim-llm certify --split {config.measured_by} --dataset {config.dataset} {users}")
+    print(f"  recsim-llm simulate --dataset {config.dataset} {users}")
 
 
 def run_assess(folder: Path, config: AssessConfig) -> None:

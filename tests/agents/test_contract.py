@@ -20,6 +20,11 @@ class TestLLM(UserModelContract):
         return make_population("synthetic", "llm", hash_choice_llm(0)).users
 
 
+class TestLLMTuned(UserModelContract):
+    def make(self):
+        return make_population("synthetic", "llm:tuned", hash_choice_llm(0)).users
+
+
 class KindContract(UserModelContract, InhabitantsContract):
     """What every agent kind keeps; a new kind is three more lines below."""
 
@@ -53,5 +58,5 @@ class TestDialogue(KindContract):
 
 def test_every_user_model_and_kind_has_a_contract():
     kept = {cls.__name__.removeprefix("Test").lower() for cls in (*UserModelContract.__subclasses__(), KindContract)}
-    assert set(USER_MODELS) <= kept
+    assert {name.replace(":", "") for name in USER_MODELS} <= kept
     assert {cls.kind.partition(":")[0] for cls in KindContract.__subclasses__()} == set(AGENT_KINDS)

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from recsim_llm import __version__
 from recsim_llm.experiments.tuning.task import Task, TuneConfig
 from recsim_llm.llm.models import MODELS
@@ -43,8 +45,13 @@ def _text(config: TuneConfig, task: Task, tuned: Tuned) -> str:
     p = tuned.progress
     how = f"adapters of rank {config.lora_rank}, folded in" if config.lora_rank else "all weights but token vectors"
     model_licence = MODELS[config.model].licence if config.model in MODELS else "that of the model it began with."
-    measured_by = "temporal" if config.split == "temporal" else "random"
     command = f"--dataset {config.dataset} --user-model hybrid:llm:tuned --llm transformers:{config.out}"
+    visits = task.exposure
+    watching = (
+        f"{len(np.unique(visits.sessions)):,} logged visits"
+        if visits
+        else "rated items against items that others rate as often"
+    )
     lines = [
         f"# {config.model}, tuned as people of {task.data.name}",
         "",
@@ -52,7 +59,7 @@ def _text(config: TuneConfig, task: Task, tuned: Tuned) -> str:
         "whether they watch it. It reads the prompts 'tuned' (`--user-model llm:tuned`); others it was not taught.",
         "",
         "```",
-        f"recsim-llm calibrate {command}",
+        f"recsim-llm calibrate --split {config.measured_by} {command}",
         f"recsim-llm simulate {command}",
         "```",
         "",
@@ -61,7 +68,7 @@ def _text(config: TuneConfig, task: Task, tuned: Tuned) -> str:
         f"- {task.data.name}, split '{config.split}': {len(task.train):,} ratings by {int(task.learners.sum()):,};",
         f"  {int(task.held_items.sum()):,} of {len(task.held_items):,} items removed; items called by {config.naming}.",
         f"- Answers: {config.teacher:.0%} what collaborative filtering of them expects, the rest what people gave.",
-        "- Whether an item is watched: rated items against items that others rate as often.",
+        f"- Whether an item is watched{' and when people leave' if visits and visits.has_exits else ''}: {watching}.",
         f"- Weights: {how}; {p.step:,} steps, {p.labels:,} answers, {p.seconds / 3600:.2f} hours.",
         f"- It ended because {tuned.ended}.",
         "- What the model wrote in interviews before it was tuned is rehearsed at every step.",
@@ -73,7 +80,7 @@ def _text(config: TuneConfig, task: Task, tuned: Tuned) -> str:
         *rows,
         "",
         "These numbers chose the checkpoint. What the users are worth says",
-        f"`recsim-llm certify --split {measured_by}`; people of another split are in the training.",
+        f"`recsim-llm certify --split {config.measured_by}`; people of another split are in the training.",
         "",
         "## Licence",
         "",

@@ -91,6 +91,11 @@ class TuneConfig:
         """The learning rate after the warm-up."""
         return self.rate or (1e-3 if self.lora_rank else 3e-4)
 
+    @property
+    def measured_by(self) -> Literal["temporal", "random"]:
+        """The split whose held-out ratings nobody learns from."""
+        return "temporal" if self.split == "temporal" else "random"
+
     def identity(self, data: Dataset, model_name: str) -> dict[str, object]:
         """What a resumed tuning must have in common with the one it goes on with."""
         fixed = {name: value for name, value in asdict(self).items() if name not in _FREE}
@@ -129,8 +134,7 @@ def make_task(config: TuneConfig) -> Task:
     Raises:
         ConfigError, DataError: The data set cannot be loaded or has no titles.
     """
-    kind: Literal["temporal", "random"] = "temporal" if config.split == "temporal" else "random"
-    data, split = load_source(Source(config.dataset, kind, config.naming))
+    data, split = load_source(Source(config.dataset, config.measured_by, config.naming))
     if not data.catalogue.has_titles:
         raise ConfigError(f"{data.name} has no item titles, so there is nothing a language model could learn to read.")
     held_items = uniforms(0, Stream.TUNING, 5, np.arange(len(data.catalogue))) < config.hold_items
