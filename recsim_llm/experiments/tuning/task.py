@@ -34,7 +34,7 @@ class TuneConfig:
         hold_items: Share of the items that are removed from what is learned from, by hash: how well unknown items are
             judged can be measured then.
         lora_rank: Rank of adapters (peft); 0 tunes all weights.
-        rate: Highest learning rate; 0 for 3e-4, with adapters 1e-3.
+        rate: Highest learning rate; 0 for 6e-4, with adapters 1e-3.
         teacher: Weight in the answers of what collaborative filtering of the same log expects, 0 to 1.
         batch: Lessons (people) a step.
         rehearse: Answers that the model writes before it learns and repeats while it does, so that it goes on writing
@@ -56,8 +56,8 @@ class TuneConfig:
     hold_items: float = 0.0
     lora_rank: int = 0
     rate: float = 0.0
-    teacher: float = 0.5
-    batch: int = 4
+    teacher: float = 0.7
+    batch: int = 3
     rehearse: int = 24
     max_hours: float = 3.0
     steps: int = 0
@@ -89,7 +89,7 @@ class TuneConfig:
     @property
     def highest_rate(self) -> float:
         """The learning rate after the warm-up."""
-        return self.rate or (1e-3 if self.lora_rank else 3e-4)
+        return self.rate or (1e-3 if self.lora_rank else 6e-4)
 
     @property
     def measured_by(self) -> Literal["temporal", "random"]:
