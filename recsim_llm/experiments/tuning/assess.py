@@ -128,7 +128,7 @@ def report(findings: list[Finding]) -> str:
         "tuned": "tuned",
         "cf": "collaborative filtering",
         "content": "genres and years",
-        "hybrid": "hybrid of tuned and collaborative filtering",
+        "hybrid": "hybrid of the two",
     }
     for each in findings:
         for key, name in names.items():

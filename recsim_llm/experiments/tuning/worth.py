@@ -19,7 +19,7 @@ from recsim_llm.agents.statistical import StatisticalParameters, rating_distribu
 from recsim_llm.agents.statistical import scores as taste
 from recsim_llm.data import Dataset, Ratings
 from recsim_llm.experiments.fidelity.baselines import fit_baselines
-from recsim_llm.experiments.fidelity.incremental import increment
+from recsim_llm.experiments.fidelity.incremental import FOLDS, increment
 from recsim_llm.experiments.fidelity.measures import Measure, draw_resamples, mean_of_rows
 from recsim_llm.experiments.tuning.content import fit_content
 from recsim_llm.experiments.tuning.groups import Group
@@ -51,8 +51,8 @@ class Finding:
         group: Its name.
         ratings, people: How many are asked about.
         scores: Of "tuned", "cf", "content" and "hybrid", as `measure.scores` gives them.
-        hybrid: What the hybrid (`agents.hybrid`) gains on collaborative filtering in log-loss of the rating, each half
-            of the people predicted by weights learned on the other half; p is NaN.
+        hybrid: What the hybrid (`agents.hybrid`) gains on collaborative filtering in log-loss of the rating, each fifth
+            of the people predicted by weights learned on the others; p is NaN.
         over_cf, over_both: What the tuned model adds to collaborative filtering, and to that and content; None with
             fewer than 100 ratings.
     """
@@ -131,13 +131,13 @@ def _hybrid(fitted: StatisticalParameters, told: Ratings, answers: Answers, back
     )
     features = calibration.answer_features(asked.watch, asked.rating)
     cells = cells_of(items[answers.items], people[answers.users], options)
-    first = uniforms(0, Stream.TUNING, 12, answers.users) < 0.5
+    folds = (uniforms(0, Stream.TUNING, 12, answers.users) * FOLDS).astype(np.int64)
     found = backbone.copy()
-    for half in (first, ~first):
-        if half.any() and not half.all():
-            residual, _ = fit_rating(fitted, asked.take(~half), items, people, options)
-            added = residual(features[half], cells[half], items[answers.items[half]])
-            found[half] = shifted(backbone[half], added)
+    for fold in np.unique(folds):
+        out = folds == fold
+        residual, _ = fit_rating(fitted, asked.take(~out), items, people, options)
+        added = residual(features[out], cells[out], items[answers.items[out]])
+        found[out] = shifted(backbone[out], added)
     return found
 
 
