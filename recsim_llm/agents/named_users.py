@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from recsim_llm.agents.llm_users import LLMUsers
 from recsim_llm.agents.long_term_users import LongTermUsers
 from recsim_llm.agents.memory.encoder import TextEncoder, make_encoder
 from recsim_llm.agents.page_texts import PageTexts
+from recsim_llm.agents.prompts_text import phrases
+from recsim_llm.agents.public_ratings import public_ratings
 from recsim_llm.agents.rated_history import rated_history
 from recsim_llm.agents.social_turns import SocialTexts
 from recsim_llm.agents.sources import (
@@ -168,19 +170,18 @@ def _llm(dataset: str | Source, llm: LLM | None, personas_file: str, prompts: st
         raise ConfigError("LLM users need a model: --llm transformers:smollm2-135m, for example (llm=... in Python).")
     data, split = load_source(dataset)
     people = personas(dataset, personas_file)
-    history = rated_history(split.train) if prompts == "tuned" else None
-    texts = PageTexts(data.catalogue, people, data.rating_levels, prompts, history)
+    told = phrases(prompts)
+    history = rated_history(split.train) if "history" in told else None
+    public = public_ratings(split.train) if "public" in told else None
+    texts = PageTexts(data.catalogue, people, data.rating_levels, prompts, history, public)
     return LLMUsers(llm, data.catalogue, people, data.rating_levels, texts)
-
-
-def _tuned(dataset: str | Source, llm: LLM | None, personas_file: str) -> UserModel:
-    return _llm(dataset, llm, personas_file, "tuned")
 
 
 USER_MODELS: dict[str, Callable[[str | Source, LLM | None, str], UserModel]] = {
     "statistical": _statistical,
     "llm": _llm,
-    "llm:tuned": _tuned,
+    "llm:tuned": partial(_llm, prompts="tuned"),
+    "llm:tuned-public": partial(_llm, prompts="tuned-public"),
 }
 
 

@@ -1,6 +1,7 @@
 """Turns personas, items and memories into the text that a page agent reads. Knows no model.
 
-The words are in a folder of prompts: "page" is for models as they come, "tuned" is what `recsim-llm tune` teaches.
+The words are in a folder of prompts: "page" is for models as they come, "tuned" and "tuned-public" are what
+`recsim-llm tune` teaches.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 
 from recsim_llm.agents.prompts_text import phrases, prompt_text, template
+from recsim_llm.agents.public_ratings import PublicRating
 from recsim_llm.agents.rendered import Rendered
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.types import EMPTY, Persona
@@ -28,9 +30,10 @@ class PageTexts:
         rating_levels: (R,) stars.
         kind: Folder of prompts.
         history: Some of what each user rated, by user, for prompts that tell it ("tuned").
+        public: What the page says of items, by item, for prompts that tell it ("tuned-public").
 
     Attributes:
-        system, system_interview: Instructions shared by all agents, on a visit and in an interview.
+        system: Instructions shared by all agents.
         remind: What is added to a question asked again.
         levels: Choices of a rating question, "1" (worst) to "R" (best).
         watch, rate: The questions whether the person watches an item and how they rate it, by item.
@@ -46,12 +49,12 @@ class PageTexts:
         rating_levels: Sequence[float],
         kind: str = KIND,
         history: Mapping[int, Sequence[RatedItem]] | None = None,
+        public: Mapping[int, PublicRating] | None = None,
     ) -> None:
         self._catalogue, self._kind = catalogue, kind
         self._top = _stars(rating_levels[-1])
-        self._history = history or {}
+        self._history, self._public = history or {}, public or {}
         self.system = prompt_text(kind, "system")
-        self.system_interview = prompt_text(kind, "system_interview")
         self.remind = prompt_text(kind, "remind")
         self.nothing = phrases(kind)["nothing"].template
         self.levels = tuple(str(i + 1) for i in range(len(rating_levels)))
@@ -59,6 +62,11 @@ class PageTexts:
         self.watch = Rendered[int, str](self._watch_question)
         self.rate = Rendered[int, str](self._rate_question)
         self.seen = Rendered[tuple[int, float], str](self._seen_line)
+
+    @cached_property
+    def system_interview(self) -> str:
+        """Instructions shared by all agents in an interview."""
+        return prompt_text(self._kind, "system_interview")
 
     @cached_property
     def leave(self) -> str:
@@ -111,7 +119,12 @@ class PageTexts:
         genres = f", {', '.join(found.genres)}" if found.genres else ""
         text = short(found.description)
         description = f". {text}" if text else ""
-        return phrases(self._kind)["item"].substitute(label=found.label, genres=genres, description=description)
+        say = phrases(self._kind)
+        public = ""
+        if item in self._public:
+            mean, people = self._public[item]
+            public = say["public"].substitute(mean=f"{mean:.1f}", people=people)
+        return say["item"].substitute(label=found.label, genres=genres, public=public, description=description)
 
     def _person(self, persona: Persona) -> str:
         say, top = phrases(self._kind), self._top

@@ -26,7 +26,7 @@ def run_tune(config: TuneConfig) -> None:
         print("Go on with the same command and --resume.")
         raise
     print(tuned_table(done))
-    users = f"--user-model hybrid:llm:tuned --llm transformers:{done.folder}"
+    users = f"--user-model hybrid:{config.users} --llm transformers:{done.folder}"
     print(f"\nThe model and its card are in {done.folder}; with vLLM: --llm vllm:{done.folder}. Next:")
     print(f"  recsim-llm assess {done.folder}")
     print(f"  recsim-llm calibrate --split {config.measured_by} --dataset {config.dataset} {users}")

@@ -25,6 +25,11 @@ class TestLLMTuned(UserModelContract):
         return make_population("synthetic", "llm:tuned", hash_choice_llm(0)).users
 
 
+class TestLLMTunedPublic(UserModelContract):
+    def make(self):
+        return make_population("synthetic", "llm:tuned-public", hash_choice_llm(0)).users
+
+
 class KindContract(UserModelContract, InhabitantsContract):
     """What every agent kind keeps; a new kind is three more lines below."""
 

@@ -54,15 +54,15 @@ def assess(folder: Path, config: AssessConfig) -> list[Finding]:
         raise ConfigError("--people and --rows are 0 (all) or more.")
     tuned = _read_config(folder)
     task = make_task(replace(tuned, naming=config.naming or tuned.naming))
-    ask = _Examiner(folder, task.data, config)
+    ask = _Examiner(folder, task.data, config, tuned.prompts)
     return [finding(task.data, group, ask(group)) for group in groups(task, config.people, config.rows)]
 
 
 class _Examiner:
     """Asks a tuned model about groups; keeps its answers beside it."""
 
-    def __init__(self, folder: Path, data: Dataset, config: AssessConfig) -> None:
-        self._folder, self._data, self._config = folder, data, config
+    def __init__(self, folder: Path, data: Dataset, config: AssessConfig, prompts: str) -> None:
+        self._folder, self._data, self._config, self._prompts = folder, data, config, prompts
         self._tools: tuple[Any, Any] | None = None
 
     def __call__(self, group: Group) -> Answers:
@@ -80,7 +80,7 @@ class _Examiner:
 
     def _ask(self, group: Group) -> Answers:
         encoder, learner = self._loaded()
-        lessons = list(held_lessons(self._data, group.told, group.asked))
+        lessons = list(held_lessons(self._data, group.told, group.asked, prompts=self._prompts))
         interval = 0.1 if sys.stderr.isatty() else 30.0
         bar = tqdm(lessons, desc=group.name, unit="person", disable=not self._config.progress, mininterval=interval)
         parts = [learner.ask([lesson], [encoder.lesson(lesson)]) for lesson in bar]

@@ -45,7 +45,7 @@ def _text(config: TuneConfig, task: Task, tuned: Tuned) -> str:
     p = tuned.progress
     how = f"adapters of rank {config.lora_rank}, folded in" if config.lora_rank else "all weights but token vectors"
     model_licence = MODELS[config.model].licence if config.model in MODELS else "that of the model it began with."
-    command = f"--dataset {config.dataset} --user-model hybrid:llm:tuned --llm transformers:{config.out}"
+    command = f"--dataset {config.dataset} --user-model hybrid:{config.users} --llm transformers:{config.out}"
     visits = task.exposure
     watching = (
         f"{len(np.unique(visits.sessions)):,} logged visits"
@@ -56,7 +56,7 @@ def _text(config: TuneConfig, task: Task, tuned: Tuned) -> str:
         f"# {config.model}, tuned as people of {task.data.name}",
         "",
         f"A user model for recsim_llm {__version__}: it says which rating a described person gives an item, and",
-        "whether they watch it. It reads the prompts 'tuned' (`--user-model llm:tuned`); others it was not taught.",
+        f"whether they watch it. Its users are `--user-model {config.users}`; other prompts it was not taught.",
         "",
         "```",
         f"recsim-llm calibrate --split {config.measured_by} {command}",

@@ -1,8 +1,8 @@
 """What a model is taught: a person, and many questions about them with their answers. Knows no tokens and no weights.
 
-A lesson has the very texts that agents ask with (`PageTexts`, prompts "tuned"). In each epoch a person's ratings are
-dealt anew: some are asked about, the rest is what persona and history may be made of, so that no answer stands in the
-text before it.
+A lesson has the very texts that agents ask with (`PageTexts`, prompts "tuned" or "tuned-public"). In each epoch a
+person's ratings are dealt anew: some are asked about, the rest is what persona, history and public ratings may be made
+of, so that no answer stands in the text before it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import numpy as np
 
 from recsim_llm.agents.fitting import fit_statistical
 from recsim_llm.agents.page_agent import YES_NO
-from recsim_llm.agents.page_texts import PageTexts
+from recsim_llm.agents.page_texts import PageTexts, RatedItem
 from recsim_llm.agents.persona import build_personas, traits
+from recsim_llm.agents.prompts_text import phrases
+from recsim_llm.agents.public_ratings import PublicRating, public_ratings
 from recsim_llm.agents.rated_history import rated_history
 from recsim_llm.agents.statistical import rating_distribution, scores
 from recsim_llm.data.dataset import Dataset, Impressions, Ratings
@@ -31,6 +33,8 @@ WATCH_SHARE = 0.25
 STRANGERS = 0.25
 """Share of lessons that tell no more than `FEW` ratings of the person: new people must be understood too."""
 FEW = 10
+UNRATED = 0.2
+"""Share of the items whose public ratings an epoch does not tell: new items must be understood too."""
 VISIT_SHARE = 0.3
 """Share of lessons in which the visit has had its first page."""
 VISIT_ITEMS = 6
@@ -101,6 +105,7 @@ class Curriculum:
         seed: Of all draws.
         exposure: Logged visits; None where nobody logged what was shown: then what others rate stands for what was
             shown and not watched.
+        prompts: Folder of the texts: "tuned", or "tuned-public", which tells public ratings too.
 
     Raises:
         DataError: There is nothing to learn: no ratings, one level only, or nobody with four ratings.
@@ -114,7 +119,9 @@ class Curriculum:
         teacher: float = 0.5,
         seed: int = 0,
         exposure: Impressions | None = None,
+        prompts: str = "tuned",
     ) -> None:
+        self._prompts = prompts
         self._data, self._train, self._seed, self._teacher = data, train, seed, teacher
         counts = np.bincount(train.users, minlength=train.num_users)
         self.learners = np.flatnonzero(learners & (counts >= _FEWEST))
@@ -161,6 +168,7 @@ class Curriculum:
 
     def _texts(self, known: Ratings, number: int) -> PageTexts:
         """The texts of this epoch's people; some are told of as if they were new."""
+        public = public_ratings(known.take(uniforms(self._seed, Stream.TUNING, number, 4, known.items) >= UNRATED))
         strangers = uniforms(self._seed, Stream.TUNING, number, 2, np.arange(known.num_users)) < STRANGERS
         luck = uniforms(self._seed, Stream.TUNING, number, 3, known.users, known.items)
         order = np.lexsort((luck, known.users))
@@ -170,7 +178,7 @@ class Curriculum:
         told[order] = (rank < FEW) | ~strangers[users]
         known = known.take(told)
         personas, history = personas_of(self._data, known), rated_history(known, number)
-        return PageTexts(self._data.catalogue, personas, self._data.rating_levels, "tuned", history)
+        return _page_texts(self._data, personas, self._prompts, history, public)
 
     def _lesson(self, number: int, user: int, rows: Ints, told: Ints, texts: PageTexts) -> Lesson:
         rng = np.random.default_rng([self._seed, number, user])
@@ -258,7 +266,9 @@ class Curriculum:
         return expected
 
 
-def held_lessons(data: Dataset, told: Ratings, asked: Ratings, most: int = ASKED) -> Iterator[Lesson]:
+def held_lessons(
+    data: Dataset, told: Ratings, asked: Ratings, most: int = ASKED, prompts: str = "tuned"
+) -> Iterator[Lesson]:
     """Questions about ratings that nobody learned from, asked as agents ask them: for measuring.
 
     Args:
@@ -266,8 +276,9 @@ def held_lessons(data: Dataset, told: Ratings, asked: Ratings, most: int = ASKED
         told: What personas and histories are made of; of everybody who is asked about.
         asked: What is asked about.
         most: Questions a lesson; who has more of them has several lessons.
+        prompts: See `Curriculum`.
     """
-    texts = PageTexts(data.catalogue, personas_of(data, told), data.rating_levels, "tuned", rated_history(told))
+    texts = _page_texts(data, personas_of(data, told), prompts, rated_history(told), public_ratings(told))
     levels = np.searchsorted(np.array(data.rating_levels), asked.values)
     exact = np.eye(len(data.rating_levels))
     for user, rows in _rows_by_user(asked.users, np.ones(len(asked), dtype=np.bool_)).items():
@@ -277,6 +288,17 @@ def held_lessons(data: Dataset, told: Ratings, asked: Ratings, most: int = ASKED
                 for item, level in zip(asked.items[part].tolist(), levels[part].tolist(), strict=True)
             )
             yield Lesson(user, texts.system, texts.context(user, [], [], VISIT_ITEMS), questions)
+
+
+def _page_texts(
+    data: Dataset,
+    personas: dict[int, Persona],
+    prompts: str,
+    history: dict[int, tuple[RatedItem, ...]],
+    public: dict[int, PublicRating],
+) -> PageTexts:
+    told = public if "public" in phrases(prompts) else None
+    return PageTexts(data.catalogue, personas, data.rating_levels, prompts, history, told)
 
 
 def personas_of(data: Dataset, known: Ratings) -> dict[int, Persona]:

@@ -44,6 +44,8 @@ class TuneConfig:
         check_minutes: Minutes between checkpoints, each with a look at held-out answers.
         patience: Checks without a better one after which the tuning ends.
         naming: What items are called: 'titles', 'masked' (genres and year only), 'ids' or 'invented'.
+        prompts: Folder of the texts that are taught, a user model's name without "llm:": 'tuned', or 'tuned-public', in
+            which the page tells how many people rated an item, and their mean.
         seed: Of everything.
         resume: Go on with the tuning in the folder.
         progress: Show a bar.
@@ -64,6 +66,7 @@ class TuneConfig:
     check_minutes: float = 10.0
     patience: int = 4
     naming: str = "titles"
+    prompts: Literal["tuned", "tuned-public"] = "tuned"
     seed: int = 0
     resume: bool = False
     progress: bool = True
@@ -76,6 +79,8 @@ class TuneConfig:
         """
         if self.split not in ("temporal", "random", "users"):
             raise ConfigError(f"--split is temporal, random or users, not {self.split}.")
+        if self.prompts not in ("tuned", "tuned-public"):
+            raise ConfigError(f"--prompts is tuned or tuned-public, not {self.prompts}.")
         for name in ("hold_items", "teacher"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"--{name.replace('_', '-')} is a share, 0 to 1, not {getattr(self, name)}.")
@@ -90,6 +95,11 @@ class TuneConfig:
     def highest_rate(self) -> float:
         """The learning rate after the warm-up."""
         return self.rate or (1e-3 if self.lora_rank else 6e-4)
+
+    @property
+    def users(self) -> str:
+        """The user model that asks in the texts that are taught."""
+        return f"llm:{self.prompts}"
 
     @property
     def measured_by(self) -> Literal["temporal", "random"]:

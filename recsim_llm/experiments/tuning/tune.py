@@ -99,14 +99,16 @@ def tune(config: TuneConfig) -> Tuned:
     """
     config.check()
     task = make_task(config)
-    curriculum = Curriculum(task.data, task.train, task.learners, config.teacher, config.seed, task.exposure)
+    curriculum = Curriculum(
+        task.data, task.train, task.learners, config.teacher, config.seed, task.exposure, config.prompts
+    )
     work = _open_folder(config)
     model, tokenizer, name = _load(config)
     choices = (YES_NO, tuple(str(i + 1) for i in range(len(task.data.rating_levels))))
     encoder = Encoder(tokenizer, choices, getattr(model.config, "max_position_embeddings", None))
     rehearsed = _rehearsed(config, task, work, encoder, model, tokenizer)
     learner = Learner(model, config.lora_rank, config.highest_rate)
-    check = _Check(task, encoder, learner)
+    check = _Check(task, config.prompts, encoder, learner)
     run = _Run(config, work, learner, check, config.identity(task.data, name))
     ended = run.train(_batches(config, curriculum), encoder, rehearsed)
     return _finish(config, task, run, tokenizer, ended)
@@ -115,8 +117,8 @@ def tune(config: TuneConfig) -> Tuned:
 class _Check:
     """The held-out questions of a tuning."""
 
-    def __init__(self, task: Task, encoder: Encoder, learner: Learner) -> None:
-        self._lessons = list(held_lessons(task.data, task.told, task.validation))
+    def __init__(self, task: Task, prompts: str, encoder: Encoder, learner: Learner) -> None:
+        self._lessons = list(held_lessons(task.data, task.told, task.validation, prompts=prompts))
         self._rows = [encoder.lesson(lesson) for lesson in self._lessons]
         self._learner, self._levels = learner, task.data.rating_levels
 

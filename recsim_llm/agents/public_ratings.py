@@ -1,0 +1,25 @@
+"""What a page says of an item to everybody: how many people rated it, and their mean. Knows no model and no prompts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsim_llm.data.dataset import Ratings
+
+PublicRating = tuple[float, int]
+"""Mean stars of an item, and how many people gave them."""
+FEWEST = 3
+"""Ratings below which a page shows none: the mean of one or two is somebody's opinion."""
+
+
+def public_ratings(ratings: Ratings) -> dict[int, PublicRating]:
+    """Mean and number of the ratings of each item that has at least `FEWEST`, by item.
+
+    Args:
+        ratings: What is public.
+    """
+    people = np.bincount(ratings.items, minlength=ratings.num_items)
+    total = np.bincount(ratings.items, weights=ratings.values, minlength=ratings.num_items)
+    shown = np.flatnonzero(people >= FEWEST)
+    means = (total[shown] / people[shown]).tolist()
+    return dict(zip(shown.tolist(), zip(means, people[shown].tolist(), strict=True), strict=True))
