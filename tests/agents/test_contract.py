@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from recsim_llm.agents.kinds import AGENT_KINDS
 from recsim_llm.agents.named_users import USER_MODELS
 from recsim_llm.agents.population import make_population
@@ -63,5 +65,5 @@ class TestDialogue(KindContract):
 
 def test_every_user_model_and_kind_has_a_contract():
     kept = {cls.__name__.removeprefix("Test").lower() for cls in (*UserModelContract.__subclasses__(), KindContract)}
-    assert {name.replace(":", "") for name in USER_MODELS} <= kept
+    assert {re.sub(r"\W", "", name) for name in USER_MODELS} <= kept
     assert {cls.kind.partition(":")[0] for cls in KindContract.__subclasses__()} == set(AGENT_KINDS)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from recsim_llm.agents.population import make_population
+from recsim_llm.agents.public_ratings import FEWEST, public_ratings
+from recsim_llm.agents.sources import Source, load_source
 from recsim_llm.data import Ratings
 from recsim_llm.errors import ConfigError, DataError
 from recsim_llm.experiments.tuning.lessons import ASKED, Curriculum, Lesson, held_lessons, personas_of
 from recsim_llm.experiments.tuning.task import Task, TuneConfig, make_task
+from recsim_llm.testing.scripted import hash_choice_llm
 
 WORLD = "synthetic:0:60"
 
@@ -86,6 +91,39 @@ def test_what_was_not_watched_was_never_rated(task: Task, lessons: list[Lesson])
     assert all(((user, a.item) in rated) == (a.level == 0) for user, a in watches)
 
 
+def test_public_ratings_are_those_that_are_not_asked_about(task: Task) -> None:
+    lessons = list(Curriculum(task.data, task.train, task.learners, prompts="tuned-public").epoch(0))
+    rated = [a.item for lesson in lessons for a in lesson.asked if len(a.choices) > 2]
+    count = [np.bincount(items, minlength=len(task.held_items)) for items in (task.train.items, rated)]
+    known = count[0] - count[1]
+    told = {}
+    for asked in (a for lesson in lessons for a in lesson.asked):
+        found = re.search(r", \d\.\d stars by (\d+)", asked.question)
+        told[asked.item] = int(found[1]) if found else 0
+    assert all(people in (0, known[item]) for item, people in told.items())
+    kept_back = [not people for item, people in told.items() if known[item] >= FEWEST]
+    assert 0 < np.mean(kept_back) < 0.5, "the public rating of some items is kept back"
+
+
+def test_agents_see_the_public_ratings_of_the_training_log(task: Task) -> None:
+    source = Source(WORLD, "random")
+    texts = make_population(source, "llm:tuned-public", hash_choice_llm(0)).users.texts
+    train = load_source(source)[1].train
+    item = int(np.bincount(train.items).argmax())
+    stars = train.values[train.items == item]
+    for question in (texts.rate[item], texts.watch[item]):
+        assert f", {stars.mean():.1f} stars by {len(stars)}." in question
+    held = {a.item: a.question for lesson in held_lessons(task.data, task.told, task.validation) for a in lesson.asked}
+    assert not any(" stars by " in question for question in held.values())
+
+
+def test_an_item_with_too_few_ratings_has_no_public_rating() -> None:
+    items = np.array([0, 0, 1, 1, 1])
+    stars = np.array([1.0, 1.0, 2.0, 2.0, 5.0], dtype=np.float32)
+    ratings = Ratings(np.arange(5), items, stars, np.zeros(5, dtype=np.int64), 5, 3)
+    assert public_ratings(ratings) == {1: (3.0, 3)}
+
+
 def test_held_questions_are_all_asked_once(task: Task) -> None:
     asked = [
         (lesson.user, a.item) for lesson in held_lessons(task.data, task.told, task.validation, 3) for a in lesson.asked
@@ -119,6 +157,7 @@ def test_too_little_to_learn_is_said(task: Task, rows: int, says: str) -> None:
         ({"teacher": 1.5}, "--teacher"),
         ({"hold_items": -0.1}, "--hold-items"),
         ({"batch": 0}, "--batch"),
+        ({"prompts": "page"}, "--prompts"),
         ({"max_hours": 0.0}, "--max-hours"),
     ],
 )
