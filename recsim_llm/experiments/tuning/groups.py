@@ -11,7 +11,7 @@ from recsim_llm.data import Ratings
 from recsim_llm.experiments.tuning.lessons import FEW
 from recsim_llm.experiments.tuning.task import Task
 from recsim_llm.seeding import Stream, uniforms
-from recsim_llm.types import Floats
+from recsim_llm.types import Floats, Ints
 
 COLD = 5
 """Training ratings up to which an item is cold."""
@@ -44,15 +44,18 @@ def groups(task: Task, people: int, rows: int) -> Iterator[Group]:
     usual = task.test.take(warm)
     cold = np.bincount(task.told.items, minlength=task.told.num_items) <= COLD
     removed = _joined(*(part.take(task.held_items[part.items]) for part in (task.log, task.test)))
+    removed = removed.take(task.learners[removed.users])
+    first = _rank(removed.items, uniforms(0, Stream.TUNING, 13, removed.users, removed.items)) < COLD
     strangers = task.test.take(~task.learners[task.test.users] & ~task.held_items[task.test.items])
     introduced = _introduced(task)
     found = (
         Group("other ratings of its people", task.told, _sampled(usual, people, rows)),
         Group(f"items with at most {COLD} ratings", task.told, usual.take(cold[usual.items])),
+        Group("items removed from training", task.told, _sampled(removed, people, rows)),
         Group(
-            "items removed from training",
-            task.told,
-            _sampled(removed.take(task.learners[removed.users]), people, rows),
+            f"removed items, {COLD} ratings told",
+            _joined(task.told, removed.take(first)),
+            _sampled(removed.take(~first), people, rows),
         ),
         Group(f"new people, {FEW} ratings told", introduced, _sampled(strangers, people, rows)),
     )
@@ -65,23 +68,23 @@ def groups(task: Task, people: int, rows: int) -> Iterator[Group]:
 def _introduced(task: Task) -> Ratings:
     """What is told where new people are: all of the learners, `FEW` ratings of the others."""
     luck = uniforms(0, Stream.TUNING, 9, task.told.users, task.told.items)
-    return task.told.take(task.learners[task.told.users] | (_rank(task.told, luck) < FEW))
+    return task.told.take(task.learners[task.told.users] | (_rank(task.told.users, luck) < FEW))
 
 
 def _sampled(ratings: Ratings, people: int, rows: int) -> Ratings:
     luck = uniforms(0, Stream.TUNING, 10, ratings.users, ratings.items)
-    kept = ratings.take(_rank(ratings, luck) < rows) if rows else ratings
+    kept = ratings.take(_rank(ratings.users, luck) < rows) if rows else ratings
     users = np.unique(kept.users)
     chosen = users[np.argsort(uniforms(0, Stream.TUNING, 11, users), kind="stable")]
     return kept.take(np.isin(kept.users, chosen[:people] if people else chosen))
 
 
-def _rank(ratings: Ratings, luck: Floats) -> Floats:
-    """(M,) how many ratings of the same person have less luck."""
-    order = np.lexsort((luck, ratings.users))
-    users = ratings.users[order]
-    rank = np.empty(len(order), dtype=np.float64)
-    rank[order] = np.arange(len(order)) - np.searchsorted(users, users)
+def _rank(whose: Ints, luck: Floats) -> Ints:
+    """(M,) how many rows of the same (M,) owner, a person or an item, have less luck."""
+    order = np.lexsort((luck, whose))
+    owners = whose[order]
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - np.searchsorted(owners, owners)
     return rank
 
 

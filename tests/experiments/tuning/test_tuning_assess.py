@@ -35,7 +35,7 @@ def pairs(ratings: Ratings) -> set[tuple[int, int]]:
 
 
 def test_nothing_that_is_asked_was_learned_told_or_stopped_the_tuning(task: Task, found: dict[str, Group]) -> None:
-    assert set(found) == {"other", "items", "new"}
+    assert set(found) == {"other", "items", "removed", "new"}
     for group in groups(task, 0, 0):
         assert pairs(group.asked)
         for part in (task.train, task.validation, group.told):
@@ -43,12 +43,16 @@ def test_nothing_that_is_asked_was_learned_told_or_stopped_the_tuning(task: Task
 
 
 def test_each_group_is_what_its_name_says(task: Task) -> None:
-    usual, cold, removed, new = groups(task, people=0, rows=0)
+    usual, cold, removed, few, new = groups(task, people=0, rows=0)
     counts = np.bincount(task.told.items, minlength=task.told.num_items)
     assert not task.held_items[usual.asked.items].any()
     assert (counts[cold.asked.items] <= COLD).all()
     assert task.held_items[removed.asked.items].all()
     assert (counts[removed.asked.items] == 0).all()
+    assert task.held_items[few.asked.items].all()
+    of_few = np.bincount(few.told.items, minlength=few.told.num_items)
+    assert set(of_few[np.unique(few.asked.items)]) == {COLD}
+    assert pairs(few.asked) | pairs(few.told) == pairs(removed.asked) | pairs(task.told)
     assert not task.learners[new.asked.users].any()
     of_new = np.bincount(new.told.users, minlength=new.told.num_users)[np.unique(new.asked.users)]
     assert (of_new <= FEW).all()

@@ -132,7 +132,7 @@ def test_a_tuned_model_is_assessed_and_its_answers_are_kept(config: TuneConfig, 
     run_assess(config.out, asked)
     printed = capsys.readouterr().out
     assert "items removed from training" in printed
-    assert printed.count("| tuned |") == 4
+    assert printed.count("| tuned |") == 5
     assert (config.out / "assessment" / "report-learned.md").read_text() in printed + "\n"
     monkeypatch.setattr(Learner, "ask", None)  # nothing is asked twice
     findings = assess(config.out, asked)
