@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recsim_llm.errors import ConfigError
+from recsim_llm.experiments.tuning.blocks import Block, blocks_of
 from recsim_llm.experiments.tuning.lessons import Lesson
 from recsim_llm.llm.chat_layout import ChatLayout
 from recsim_llm.types import Prompt
@@ -113,7 +114,7 @@ class Batch:
 
     Attributes:
         ids, positions: (1, T) tokens and their positions.
-        mask: (1, 1, T, T) 0 where a token may look, else the least number of the precision.
+        blocks: Which tokens look at which others.
         places: (L,) where a token is to be guessed.
         tokens: (L, C) ids of the tokens that are right to some degree, padded with 0.
         targets: (L, C) their probabilities, padded with 0.
@@ -122,7 +123,7 @@ class Batch:
 
     ids: torch.Tensor
     positions: torch.Tensor
-    mask: torch.Tensor
+    blocks: tuple[Block, ...]
     places: torch.Tensor
     tokens: torch.Tensor
     targets: torch.Tensor
@@ -136,11 +137,6 @@ def batch_of(rows: Sequence[Row], device: Any, dtype: Any) -> Batch:
     """Rows behind one another; a row sees nothing of another one."""
     import torch
 
-    lesson = torch.tensor([n for n, row in enumerate(rows) for _ in row.ids], device=device)
-    branch = torch.tensor([b for row in rows for b in row.branches], device=device)
-    order = torch.arange(len(lesson), device=device)
-    sees = (lesson[:, None] == lesson) & (order[:, None] >= order) & ((branch == 0) | (branch[:, None] == branch))
-    mask = torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill_(~sees, torch.finfo(dtype).min)
     starts = [sum(len(row.ids) for row in rows[:n]) for n in range(len(rows))]
     places = [start + place for start, row in zip(starts, rows, strict=True) for place in row.places]
     width = max((len(tokens) for row in rows for tokens in row.tokens), default=1)
@@ -151,7 +147,7 @@ def batch_of(rows: Sequence[Row], device: Any, dtype: Any) -> Batch:
     return Batch(
         torch.tensor([[i for row in rows for i in row.ids]], device=device),
         torch.tensor([[p for row in rows for p in row.positions]], device=device),
-        mask[None, None],
+        blocks_of([row.branches for row in rows], device, dtype),
         torch.tensor(places, dtype=torch.long, device=device),
         padded((tokens for row in rows for tokens in row.tokens), torch.long),
         padded((target for row in rows for target in row.targets), torch.float32),

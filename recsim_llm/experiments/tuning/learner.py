@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsim_llm.errors import ConfigError, LLMError, MissingExtraError, RecordingError
+from recsim_llm.experiments.tuning.blocks import use_blocks
 from recsim_llm.experiments.tuning.encoding import Batch, Row, batch_of, packed
 from recsim_llm.experiments.tuning.lessons import Lesson
 from recsim_llm.experiments.tuning.measure import Answers
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 _CPU_TOKENS, _GPU_TOKENS = 1, 8_192
 """Tokens that go through the model at once, at least one lesson: attention to what is masked costs time too, and a CPU
 is busy with one lesson."""
+_WORTH = 1.2
+"""Times as fast as float32 that bfloat16 must be on a CPU to be worth its coarser numbers."""
 _CLIP = 1.0
 _BETAS = (0.9, 0.95)
 _LORA_LAYERS = "all-linear"
@@ -46,6 +51,7 @@ class Learner:
         import torch
 
         self.rate, self._lora = rate, lora_rank > 0
+        use_blocks(model)
         self.model = _with_adapters(model, lora_rank) if lora_rank else model
         self._device = model.device
         self._precision = mixed_precision(self._device)
@@ -114,7 +120,7 @@ class Learner:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == torch.bfloat16):
             logits = self.model(
                 input_ids=batch.ids,
-                attention_mask=batch.mask,
+                blocks=batch.blocks,
                 position_ids=batch.positions,
                 logits_to_keep=batch.places,
                 use_cache=False,
@@ -171,14 +177,30 @@ class Learner:
 
 
 def mixed_precision(device: Any) -> Any:
-    """What layers compute in: bfloat16 on GPUs and on CPUs that have instructions for it, else float32.
-
-    Other CPUs emulate bfloat16, up to a hundred times slower.
-    """
+    """What layers compute in: bfloat16 on GPUs and on CPUs that are faster with it, else float32."""
     import torch
 
-    has = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if has else torch.float32
+    return torch.bfloat16 if device.type != "cpu" or _cpu_gains_by_bfloat16() else torch.float32
+
+
+@cache
+def _cpu_gains_by_bfloat16() -> bool:
+    """Measured: having its instructions says little. One CPU that has them is 1.6 times as fast, another half."""
+    import torch
+
+    if not torch.cpu._is_avx512_bf16_supported():
+        return False  # emulated, up to a hundred times slower
+
+    def seconds(dtype: torch.dtype) -> float:
+        one, other = torch.ones(512, 576, dtype=dtype), torch.ones(576, 1_536, dtype=dtype)
+        times = []
+        for _ in range(8):
+            start = time.perf_counter()
+            one @ other
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    return seconds(torch.bfloat16) * _WORTH < seconds(torch.float32)
 
 
 def save_tensors(path: Path, content: Any) -> None:
