@@ -28,6 +28,7 @@ from benchmarks import (
     server,
     store,
     training,
+    tuning,
     vllm_engine,
 )
 from benchmarks.table import Benchmark, Row, number, show
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "store": store.run,
     "resume": resume.run,
     "training": training.run,
+    "tuning": tuning.run,
     "dashboard": dashboard.run,
     "vllm": vllm_engine.run,
     "gpu": gpu.run,

@@ -64,11 +64,6 @@ class PageTexts:
         self.seen = Rendered[tuple[int, float], str](self._seen_line)
 
     @cached_property
-    def system_interview(self) -> str:
-        """Instructions shared by all agents in an interview."""
-        return prompt_text(self._kind, "system_interview")
-
-    @cached_property
     def leave(self) -> str:
         """The question whether the person leaves."""
         return prompt_text(self._kind, "leave")

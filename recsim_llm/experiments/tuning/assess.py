@@ -1,8 +1,9 @@
 """What a tuned model is worth: `recsim-llm assess FOLDER`.
 
 It is asked what it never learned from, in the prompts of its agents: other ratings of the people it knows, rare items,
-items removed from its training, new people. Beside it stand collaborative filtering and a content baseline of the very
-ratings that it learned from; what it adds to them is measured as in a certificate (`fidelity.incremental`).
+items removed from its training, new people; and whether they watch what they rated, and what they did not. Beside it
+stand collaborative filtering and a content baseline of the very ratings that it learned from; what it adds to them is
+measured as in a certificate (`fidelity.incremental`).
 """
 
 from __future__ import annotations
@@ -16,14 +17,24 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from recsim_llm.agents.page_agent import YES_NO
 from recsim_llm.data import Dataset
 from recsim_llm.errors import ConfigError, MissingExtraError
 from recsim_llm.experiments.tuning.card import NUMBERS
+from recsim_llm.experiments.tuning.gain import FEWEST, Gain
 from recsim_llm.experiments.tuning.groups import Group, groups
-from recsim_llm.experiments.tuning.lessons import held_lessons
+from recsim_llm.experiments.tuning.lessons import Watches, held_lessons
 from recsim_llm.experiments.tuning.measure import Answers
 from recsim_llm.experiments.tuning.task import TuneConfig, make_task
-from recsim_llm.experiments.tuning.worth import FEWEST, Finding, Gain, finding
+from recsim_llm.experiments.tuning.watching import BASELINES, WatchFinding, draw_watches, watch_finding
+from recsim_llm.experiments.tuning.worth import Finding, finding
+
+_MODELS = {
+    "tuned": "tuned",
+    "cf": "collaborative filtering",
+    "content": "genres and years",
+    "hybrid": "hybrid of the two",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,15 @@ class AssessConfig:
     progress: bool = True
 
 
-def assess(folder: Path, config: AssessConfig) -> list[Finding]:
+@dataclass(frozen=True, slots=True)
+class Assessed:
+    """What is found in a group: about its ratings, and about what is watched."""
+
+    ratings: Finding
+    watching: WatchFinding
+
+
+def assess(folder: Path, config: AssessConfig) -> list[Assessed]:
     """Ask a tuned model about what it never learned from. Answers are kept in its folder: a second call goes on.
 
     Raises:
@@ -55,7 +74,11 @@ def assess(folder: Path, config: AssessConfig) -> list[Finding]:
     tuned = _read_config(folder)
     task = make_task(replace(tuned, naming=config.naming or tuned.naming))
     ask = _Examiner(folder, task.data, config, tuned.prompts)
-    return [finding(task.data, group, ask(group)) for group in groups(task, config.people, config.rows)]
+    found = []
+    for group in groups(task, config.people, config.rows):
+        ratings, watching = ask(group)
+        found.append(Assessed(finding(task.data, group, ratings), watch_finding(task.data, group, watching)))
+    return found
 
 
 class _Examiner:
@@ -65,27 +88,32 @@ class _Examiner:
         self._folder, self._data, self._config, self._prompts = folder, data, config, prompts
         self._tools: tuple[Any, Any] | None = None
 
-    def __call__(self, group: Group) -> Answers:
+    def __call__(self, group: Group) -> tuple[Answers, Answers]:
+        """Answers about the ratings of a group, and about what is watched."""
         c = self._config
         words = "-".join(group.name.replace(",", "").split())
         path = self._folder / "assessment" / f"{words}-{c.naming or 'learned'}-{c.people}-{c.rows}.npz"
+        watches = draw_watches(self._data, group)
         if not path.exists():
-            answers = self._ask(group)
+            answers = self._ask(group, watches)
             path.parent.mkdir(exist_ok=True)
             beside = path.with_suffix(".part.npz")
-            np.savez(beside, users=answers.users, items=answers.items, levels=answers.levels, pmf=answers.pmf)
+            columns = {f.name: getattr(answers[0], f.name) for f in fields(Answers)}
+            columns |= {f"watch_{f.name}": getattr(answers[1], f.name) for f in fields(Answers)}
+            np.savez(beside, **columns)
             beside.replace(path)
         with np.load(path) as kept:
-            return Answers(kept["users"], kept["items"], kept["levels"], kept["pmf"])
+            ratings, watching = ([kept[before + f.name] for f in fields(Answers)] for before in ("", "watch_"))
+            return Answers(*ratings), Answers(*watching)
 
-    def _ask(self, group: Group) -> Answers:
+    def _ask(self, group: Group, watches: Watches) -> tuple[Answers, Answers]:
         encoder, learner = self._loaded()
-        lessons = list(held_lessons(self._data, group.told, group.asked, prompts=self._prompts))
+        lessons = list(held_lessons(self._data, group.told, group.asked, watches, prompts=self._prompts))
         interval = 0.1 if sys.stderr.isatty() else 30.0
         bar = tqdm(lessons, desc=group.name, unit="person", disable=not self._config.progress, mininterval=interval)
-        parts = [learner.ask([lesson], [encoder.lesson(lesson)]) for lesson in bar]
-        columns = (np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Answers))
-        return Answers(*columns)
+        answers = learner.ask(lessons, (encoder.lesson(lesson) for lesson in bar))
+        kinds = np.array([asked.choices == YES_NO for lesson in lessons for asked in lesson.asked])
+        return answers.take(~kinds), answers.take(kinds)
 
     def _loaded(self) -> tuple[Any, Any]:
         if self._tools is None:
@@ -100,7 +128,7 @@ class _Examiner:
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             model, tokenizer, _ = load_model(str(self._folder), device, torch.float32)
             levels = tuple(str(i + 1) for i in range(len(self._data.rating_levels)))
-            self._tools = Encoder(tokenizer, [levels]), Learner(model)
+            self._tools = Encoder(tokenizer, [YES_NO, levels]), Learner(model)
         return self._tools
 
 
@@ -118,42 +146,62 @@ def _read_config(folder: Path) -> TuneConfig:
         raise ConfigError(f"{path} is damaged ({error}). Tune again into another folder.") from error
 
 
-def report(findings: list[Finding]) -> str:
-    """Two Markdown tables: how well each model does in each group, and what the tuned one adds."""
+def report(found: list[Assessed]) -> str:
+    """Three Markdown tables: how well each model does in each group, what the tuned one adds, what it says of watches."""
+    return "\n\n".join([_scores_table(found), _gains_table(found), _watch_table(found)])
+
+
+def _scores_table(found: list[Assessed]) -> str:
     lines = [
         "| ratings | model | log-loss | RPS | AUC of liking | within people | RMSE |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    names = {
-        "tuned": "tuned",
-        "cf": "collaborative filtering",
-        "content": "genres and years",
-        "hybrid": "hybrid of the two",
-    }
-    for each in findings:
-        for key, name in names.items():
+    for each in (one.ratings for one in found):
+        for key, name in _MODELS.items():
             s = each.scores[key]
             values = (s["log_loss"], s["rps"], s["auc_like"], s["auc_within"], s["rmse_mean"])
             what = f"{each.group} ({each.ratings:,} by {each.people:,})" if key == "tuned" else ""
             lines.append(f"| {what} | {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
-    lines += [
-        "",
+    return "\n".join(lines)
+
+
+def _gains_table(found: list[Assessed]) -> str:
+    lines = [
         "| what the tuned model adds, nats (95 %) | to collaborative filtering | to that and content | as a hybrid |",
         "| --- | --- | --- | --- |",
     ]
-    for each in findings:
+    for each in (one.ratings for one in found):
         gains = (each.over_cf, each.over_both, each.hybrid)
         lines.append(f"| {each.group} | " + " | ".join(map(_gain, gains)) + " |")
     return "\n".join(lines)
 
 
+def _watch_table(found: list[Assessed]) -> str:
+    names = ("tuned", *BASELINES)
+    lines = [
+        f"| rated or equally popular, AUC within people (95 %) | {' | '.join(names)} | adds to all of them, nats |",
+        "| --- " * (len(names) + 2) + "|",
+    ]
+    for one in found:
+        w = one.watching
+        cells = [_auc(w.auc[name]) if name in w.auc else "-" for name in names]
+        what = f"{one.ratings.group} ({w.rows:,} by {w.people:,})"
+        lines.append(f"| {what} | {' | '.join(cells)} | {_gain(w.over_all)} |")
+    return "\n".join(lines)
+
+
+def _auc(found: tuple[float, float, float]) -> str:
+    value, low, high = found
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
 def _gain(gain: Gain | None) -> str:
     if gain is None:
-        return f"fewer than {FEWEST} ratings"
+        return f"fewer than {FEWEST}"
     p = "" if np.isnan(gain.p) else f", p = {gain.p:.3f}"
     return f"{gain.nats:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}){p}"
 
 
-def as_json(findings: list[Finding]) -> str:
+def as_json(found: list[Assessed]) -> str:
     """All numbers."""
-    return json.dumps([asdict(each) for each in findings], indent=1) + "\n"
+    return json.dumps([asdict(each) for each in found], indent=1) + "\n"

@@ -43,7 +43,8 @@ def blocks_of(rows: Sequence[Sequence[int]], device: Any, dtype: Any) -> tuple[B
     Args:
         rows: Of each token of each row its branch: 0, the context, before all others; 1.. the questions, each in one
             piece. A row sees nothing of another one.
-        device, dtype: Of the masks.
+        device: Of the masks.
+        dtype: Of the masks.
     """
     blocks, start = [], 0
     for branches in rows:
@@ -105,7 +106,9 @@ def _attend(
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if not blocks:
-        raise LLMError(f"{type(module).__name__} cannot be tuned: it does not hand on what its attention is to look at.")
+        raise LLMError(
+            f"{type(module).__name__} cannot be tuned: it does not hand on what its attention is to look at."
+        )
     options.pop("is_causal", None)
     found = []
     for block in blocks:

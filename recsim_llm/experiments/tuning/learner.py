@@ -6,7 +6,7 @@ import os
 import pickle
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,8 +98,13 @@ class Learner:
         self._optimiser.zero_grad(set_to_none=True)
         return total
 
-    def ask(self, lessons: Sequence[Lesson], rows: Sequence[Row]) -> Answers:
-        """The model's distributions for questions with the same choices, of lessons with nothing `told` to guess."""
+    def ask(self, lessons: Sequence[Lesson], rows: Iterable[Row]) -> Answers:
+        """The model's distributions for the questions, in their order, of lessons with nothing `told` to guess.
+
+        Args:
+            lessons: The lessons.
+            rows: The same in tokens; each is read when it is asked.
+        """
         import torch
 
         self.model.eval()
@@ -108,7 +113,9 @@ class Learner:
         asked = [(lesson.user, each) for lesson in lessons for each in lesson.asked]
         columns = [(user, each.item, each.level) for user, each in asked]
         users, items, levels = np.array(columns, dtype=np.int64).reshape(-1, 3).T
-        return Answers(users, items, levels, np.concatenate(found))
+        width = max(part.shape[1] for part in found)
+        pmf = np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in found])
+        return Answers(users, items, levels, pmf)
 
     def _batch(self, rows: Sequence[Row]) -> Batch:
         return batch_of(rows, self._device, self._precision)

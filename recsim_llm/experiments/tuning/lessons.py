@@ -266,28 +266,59 @@ class Curriculum:
         return expected
 
 
+@dataclass(frozen=True, slots=True)
+class Watches:
+    """Who is asked whether they watch what: questions of which nothing was learned.
+
+    Attributes:
+        users, items: (M,) ids.
+        watched: (M,) what the person did.
+    """
+
+    users: Ints
+    items: Ints
+    watched: Bools
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
 def held_lessons(
-    data: Dataset, told: Ratings, asked: Ratings, most: int = ASKED, prompts: str = "tuned"
+    data: Dataset,
+    told: Ratings,
+    asked: Ratings,
+    watches: Watches | None = None,
+    most: int = ASKED,
+    prompts: str = "tuned",
 ) -> Iterator[Lesson]:
-    """Questions about ratings that nobody learned from, asked as agents ask them: for measuring.
+    """Questions about what nobody learned from, asked as agents ask them: for measuring.
 
     Args:
         data: Catalogue and people.
         told: What personas and histories are made of; of everybody who is asked about.
-        asked: What is asked about.
+        asked: Ratings that are asked about.
+        watches: What is asked besides.
         most: Questions a lesson; who has more of them has several lessons.
         prompts: See `Curriculum`.
     """
     texts = _page_texts(data, personas_of(data, told), prompts, rated_history(told), public_ratings(told))
     levels = np.searchsorted(np.array(data.rating_levels), asked.values)
     exact = np.eye(len(data.rating_levels))
-    for user, rows in _rows_by_user(asked.users, np.ones(len(asked), dtype=np.bool_)).items():
+    questions = [
+        Asked(texts.rate[item], texts.levels, tuple(exact[level].tolist()), level, item)
+        for item, level in zip(asked.items.tolist(), levels.tolist(), strict=True)
+    ]
+    users = asked.users
+    if watches:
+        users = np.concatenate([users, watches.users])
+        questions += [
+            Asked(texts.watch[item], YES_NO, (float(yes), 1.0 - yes), int(not yes), item)
+            for item, yes in zip(watches.items.tolist(), watches.watched.tolist(), strict=True)
+        ]
+    for user, rows in _rows_by_user(users, np.ones(len(users), dtype=np.bool_)).items():
         for part in np.split(rows, range(most, len(rows), most)):
-            questions = tuple(
-                Asked(texts.rate[item], texts.levels, tuple(exact[level].tolist()), level, item)
-                for item, level in zip(asked.items[part].tolist(), levels[part].tolist(), strict=True)
-            )
-            yield Lesson(user, texts.system, texts.context(user, [], [], VISIT_ITEMS), questions)
+            mine = tuple(questions[row] for row in part.tolist())
+            yield Lesson(user, texts.system, texts.context(user, [], [], VISIT_ITEMS), mine)
 
 
 def _page_texts(

@@ -9,17 +9,17 @@ import numpy as np
 
 from recsim_llm.experiments.fidelity.measures import mean_of_users, within_user_auc
 from recsim_llm.experiments.fidelity.rating_measures import Predictions, rating_measures
-from recsim_llm.types import Floats, Ints
+from recsim_llm.types import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Distributions of ratings, as a model gives them.
+    """Distributions of answers, as a model gives them.
 
     Attributes:
         users, items: (M,) ids.
-        levels: (M,) index of the level that was given.
-        pmf: (M, R) the model's distribution.
+        levels: (M,) index of the answer that was given: of the rating level; 0 for watched, 1 for not.
+        pmf: (M, R) the model's distribution; 0 behind the last answer of a question with fewer.
     """
 
     users: Ints
@@ -29,6 +29,10 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def take(self, rows: Ints | Bools) -> Answers:
+        """Some of the rows."""
+        return Answers(self.users[rows], self.items[rows], self.levels[rows], self.pmf[rows])
 
 
 def scores(answers: Answers, rating_levels: Sequence[float]) -> dict[str, float]:

@@ -20,32 +20,21 @@ from recsim_llm.agents.statistical import scores as taste
 from recsim_llm.data import Dataset, Ratings
 from recsim_llm.experiments.fidelity.baselines import fit_baselines
 from recsim_llm.experiments.fidelity.incremental import FOLDS, increment
-from recsim_llm.experiments.fidelity.measures import Measure, draw_resamples, mean_of_rows
+from recsim_llm.experiments.fidelity.measures import mean_of_rows
 from recsim_llm.experiments.tuning.content import fit_content
+from recsim_llm.experiments.tuning.gain import FEWEST, Gain, gain_of
 from recsim_llm.experiments.tuning.groups import Group
 from recsim_llm.experiments.tuning.measure import Answers, scores
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Floats
 
-FEWEST = 100
-"""Answers without which an increment over so many features says nothing."""
 _TINY = 1e-6
 _GENRES = "genre profile"
 
 
 @dataclass(frozen=True, slots=True)
-class Gain:
-    """What a model adds to others: nats a rating, its 95 % interval over people, and p of the permutations."""
-
-    nats: float
-    low: float
-    high: float
-    p: float
-
-
-@dataclass(frozen=True, slots=True)
 class Finding:
-    """What is found in a group.
+    """What is found about the ratings of a group.
 
     Attributes:
         group: Its name.
@@ -79,7 +68,7 @@ def finding(data: Dataset, group: Group, answers: Answers) -> Finding:
     people, users = np.unique(answers.users, return_inverse=True)
     enough = len(users) >= FEWEST
     gains = [
-        _gain(found.gain, len(people), found.p)
+        gain_of(found.gain, len(people), found.p)
         for found in (increment(users, each, features["tuned"], label, len(people)) for each in (known, both) if enough)
     ]
     given = np.arange(len(users)), answers.levels
@@ -89,13 +78,9 @@ def finding(data: Dataset, group: Group, answers: Answers) -> Finding:
         len(users),
         len(people),
         {name: scores(replace(answers, pmf=pmf), data.rating_levels) for name, pmf in pmfs.items()},
-        _gain(mean_of_rows(users, saved, len(people)), len(people)),
+        gain_of(mean_of_rows(users, saved, len(people)), len(people)),
         *(gains or (None, None)),
     )
-
-
-def _gain(measure: Measure, people: int, p: float = float("nan")) -> Gain:
-    return Gain(measure.value, *measure.interval(draw_resamples(people)), p)
 
 
 def _distributions(data: Dataset, group: Group, answers: Answers) -> dict[str, Floats]:

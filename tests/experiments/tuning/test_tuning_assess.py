@@ -14,8 +14,10 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.tuning.assess import AssessConfig, assess
 from recsim_llm.experiments.tuning.content import fit_content
 from recsim_llm.experiments.tuning.groups import COLD, Group, groups
-from recsim_llm.experiments.tuning.lessons import FEW
+from recsim_llm.experiments.tuning.lessons import FEW, Watches
+from recsim_llm.experiments.tuning.measure import Answers
 from recsim_llm.experiments.tuning.task import Task, TuneConfig, make_task
+from recsim_llm.experiments.tuning.watching import BASELINES, POSITIVES, draw_watches, watch_finding
 
 WORLD = "synthetic:0:200"
 
@@ -28,6 +30,10 @@ def task() -> Task:
 @pytest.fixture(scope="module")
 def found(task: Task) -> dict[str, Group]:
     return {group.name.split()[0]: group for group in groups(task, people=20, rows=5)}
+
+
+def in_rows(watches: Watches) -> list[tuple[int, int]]:
+    return list(zip(watches.users.tolist(), watches.items.tolist(), strict=True))
 
 
 def pairs(ratings: Ratings) -> set[tuple[int, int]]:
@@ -63,6 +69,36 @@ def test_people_and_rows_bound_what_is_asked(found: dict[str, Group]) -> None:
         people, rows = np.unique(found[name].asked.users, return_counts=True)
         assert len(people) <= 20
         assert rows.max() <= 5
+
+
+def test_what_was_not_rated_is_drawn_from_the_same_items_as_what_was(task: Task, found: dict[str, Group]) -> None:
+    rated = pairs(task.data.ratings)
+    for group in found.values():
+        watches = draw_watches(task.data, group)
+        asked = set(in_rows(watches))
+        positive = {pair for pair, yes in zip(in_rows(watches), watches.watched.tolist(), strict=True) if yes}
+        assert positive <= pairs(group.asked)
+        assert not (asked - positive) & rated
+        assert np.isin(watches.items, group.asked.items).all()
+        people, counts = np.unique(watches.users[watches.watched], return_counts=True)
+        assert set(people) == set(group.asked.users)
+        assert counts.max() <= POSITIVES
+        assert abs(watches.watched.mean() - 0.5) < 0.1
+
+
+def test_a_model_that_knows_who_rated_what_is_found_out(task: Task, found: dict[str, Group]) -> None:
+    """One that knows, and one that guesses."""
+    group = found["other"]
+    watches = draw_watches(task.data, group)
+    levels = (~watches.watched).astype(np.int64)
+    luck = np.random.default_rng(0).random(len(levels))
+    for chance, least, most in ((0.1 + 0.8 * watches.watched, 1.0, 1.0), (luck, 0.3, 0.7)):
+        pmf = np.stack([chance, 1 - chance], axis=1)
+        finding = watch_finding(task.data, group, Answers(watches.users, watches.items, levels, pmf))
+        assert least <= finding.auc["tuned"][0] <= most
+        assert finding.over_all is not None
+        assert (finding.over_all.nats > 0.1) == (least == 1.0)
+    assert set(finding.auc) == {"tuned", *BASELINES}
 
 
 def test_without_removals_there_is_less_to_assess() -> None:

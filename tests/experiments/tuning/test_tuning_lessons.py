@@ -126,7 +126,9 @@ def test_an_item_with_too_few_ratings_has_no_public_rating() -> None:
 
 def test_held_questions_are_all_asked_once(task: Task) -> None:
     asked = [
-        (lesson.user, a.item) for lesson in held_lessons(task.data, task.told, task.validation, 3) for a in lesson.asked
+        (lesson.user, a.item)
+        for lesson in held_lessons(task.data, task.told, task.validation, most=3)
+        for a in lesson.asked
     ]
     wanted = zip(task.validation.users.tolist(), task.validation.items.tolist(), strict=True)
     assert sorted(asked) == sorted(wanted)
