@@ -37,8 +37,7 @@ def run_certify(config: CertifyConfig, out: Path | None, require: Sequence[str])
     except KeyboardInterrupt:
         print("\nInterrupted. What the language model has answered is kept: the same command goes on from there.")
         raise
-    command = f"recsim-llm certify --dataset {config.dataset} --user-model {user_model} --split {config.split}"
-    command += f" --llm {llm_name}" if llm else ""
+    command = certify_command(config, user_model, llm_name if llm else "")
     _publish(replace(certificate, notes={"command": command, **certificate.notes}), folder, require)
     kept = certificate_path(certificate.dataset_checksum, user_model, certificate.llm, model_fingerprint(user_model))
     certificate.write(kept)
@@ -61,6 +60,21 @@ def run_certify_predictions(
     certificate = replace(certificate, notes={"command": shlex.join(words), **certificate.notes})
     _publish(certificate, out or Path("certificates") / predictions.stem, require)
     _enforce(certificate, require)
+
+
+def certify_command(config: CertifyConfig, user_model: str, llm_name: str) -> str:
+    """The command that gives this certificate again.
+
+    >>> certify_command(CertifyConfig(users=9, naming=True), "llm", "vllm:x")
+    'recsim-llm certify --dataset ml-100k --user-model llm --split random --llm vllm:x --users 9 --naming'
+    """
+    words = ["recsim-llm", "certify", "--dataset", config.dataset, "--user-model", user_model, "--split", config.split]
+    words += ["--llm", llm_name] if llm_name else []
+    usual = CertifyConfig()
+    for name in ("users", "rows", "encoder", "resamples"):
+        if getattr(config, name) != getattr(usual, name):
+            words += [f"--{name}", str(getattr(config, name))]
+    return shlex.join([*words, *(["--naming"] if config.naming else [])])
 
 
 def run_calibrate(config: CalibrateConfig) -> None:

@@ -147,7 +147,7 @@ def _read_config(folder: Path) -> TuneConfig:
 
 
 def report(found: list[Assessed]) -> str:
-    """Three Markdown tables: how well each model does in each group, what the tuned one adds, what it says of watches."""
+    """Three Markdown tables: how well each model does in each group, what the tuned one adds, how it sees watching."""
     return "\n\n".join([_scores_table(found), _gains_table(found), _watch_table(found)])
 
 
