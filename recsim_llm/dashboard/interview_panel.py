@@ -100,11 +100,12 @@ def plan_interview(view: RunView, person: str, question: str, model: str, after:
         MissingExtraError: A package that the person's memory needs is not installed.
     """
     from recsim_llm.experiments.interview import interview_prompt
+    from recsim_llm.experiments.tuning.writer import writer_of
 
     question = question.strip()
     if not question:
         raise ConfigError("Write a question first.")
-    model = check_model(model, _own_model(view.manifest))
+    model = writer_of(check_model(model, _own_model(view.manifest)))
     prompt = interview_prompt(view.run, person, question, after)
     text = "\n\n".join((prompt.system, prompt.context, prompt.question))
     tokens = -(-len(text) // _CHARACTERS_A_TOKEN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,6 +26,7 @@ from recsim_llm.experiments.people import load_people
 from recsim_llm.experiments.replay import replay
 from recsim_llm.experiments.simulate import simulate
 from recsim_llm.experiments.traits import separation_table, separations
+from recsim_llm.experiments.tuning.writer import writer_of
 from recsim_llm.llm import make_llm
 from recsim_llm.llm.budget import Budget
 from recsim_llm.llm.models import get_model, list_models
@@ -77,7 +79,9 @@ def run_simulation(config: SimulationConfig, out: Path | None, resume: bool, eng
     print(f"  recsim-llm replay {folder}")
     if config.asks_llm:
         user = load_people(runs[0].folder)[1][0]
-        print(f'  recsim-llm interview {runs[0].folder} "What did you like?" --user {user} --llm {config.llm}')
+        print(
+            f'  recsim-llm interview {runs[0].folder} "What did you like?" --user {user} --llm {writer_of(config.llm)}'
+        )
 
 
 def _certify_command(config: SimulationConfig) -> str:
@@ -141,13 +145,20 @@ def interview_user(folder: Path, user: str, question: str, after: int | None, ll
     """Print an agent's answer."""
     if not (user and question):
         raise ConfigError("An interview needs a question and a --user; with neither, everybody is asked at the end.")
-    print(interview(Run(folder), user, question, make_llm(llm), after))
+    print(interview(Run(folder), user, question, make_llm(_writer(llm)), after))
+
+
+def _writer(llm: str) -> str:
+    writer = writer_of(llm)
+    if writer != llm:
+        print(f"{llm} was tuned to answer by labels; {writer}, which it began with, writes.", file=sys.stderr)
+    return writer
 
 
 def interview_everybody(folder: Path, llm: str) -> None:
     """Ask everybody how satisfied they are; print the mean and where the answers are."""
     counts = AnswerCounts()
-    answers = exit_interviews(Run(folder), make_llm(llm), counts)
+    answers = exit_interviews(Run(folder), make_llm(_writer(llm)), counts)
     ratings = [a.rating for a in answers if a.rating is not None]
     mean = f"mean satisfaction {sum(ratings) / len(ratings):.2f} of 10" if ratings else "no usable answer"
     print(f"{len(answers)} people asked, {len(ratings)} usable answers, {counts.reasked} asked again: {mean}.")

@@ -20,7 +20,6 @@ from tqdm import tqdm
 from recsim_llm.agents.page_agent import YES_NO
 from recsim_llm.data import Dataset
 from recsim_llm.errors import ConfigError, MissingExtraError
-from recsim_llm.experiments.tuning.card import NUMBERS
 from recsim_llm.experiments.tuning.gain import FEWEST, Gain
 from recsim_llm.experiments.tuning.groups import Group, groups
 from recsim_llm.experiments.tuning.lessons import Watches, held_lessons
@@ -28,6 +27,7 @@ from recsim_llm.experiments.tuning.measure import Answers
 from recsim_llm.experiments.tuning.task import TuneConfig, make_task
 from recsim_llm.experiments.tuning.watching import BASELINES, WatchFinding, draw_watches, watch_finding
 from recsim_llm.experiments.tuning.worth import Finding, finding
+from recsim_llm.experiments.tuning.writer import NUMBERS
 
 _MODELS = {
     "tuned": "tuned",

@@ -10,13 +10,14 @@ import numpy as np
 
 from recsim_llm import __version__
 from recsim_llm.experiments.tuning.task import Task, TuneConfig
+from recsim_llm.experiments.tuning.writer import NUMBERS
 from recsim_llm.llm.models import MODELS
 from recsim_llm.trajectories.files import write_durably
 
 if TYPE_CHECKING:
     from recsim_llm.experiments.tuning.tune import Tuned
 
-CARD, NUMBERS = "README.md", "tuning.json"
+CARD = "README.md"
 _NAMES = {
     "log_loss": "log-loss, nats a rating",
     "rps": "ranked probability score",
@@ -71,7 +72,7 @@ def _text(config: TuneConfig, task: Task, tuned: Tuned) -> str:
         f"- Whether an item is watched{' and when people leave' if visits and visits.has_exits else ''}: {watching}.",
         f"- Weights: {how}; {p.step:,} steps, {p.labels:,} answers, {p.seconds / 3600:.2f} hours.",
         f"- It ended because {tuned.ended}.",
-        "- What the model wrote in interviews before it was tuned is rehearsed at every step.",
+        f"- Texts: {_texts(config)}",
         "",
         f"## Held-out ratings: the {len(task.validation):,} that stopped the tuning",
         "",
@@ -89,3 +90,8 @@ def _text(config: TuneConfig, task: Task, tuned: Tuned) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _texts(config: TuneConfig) -> str:
+    rehearsed = f"{config.rehearse} of its answers in interviews were rehearsed; " if config.rehearse else ""
+    return f"{rehearsed}interviews ask {config.model}, which it began with."

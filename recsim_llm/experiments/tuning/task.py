@@ -37,8 +37,8 @@ class TuneConfig:
         rate: Highest learning rate; 0 for 6e-4, with adapters 1e-3.
         teacher: Weight in the answers of what collaborative filtering of the same log expects, 0 to 1.
         batch: Lessons (people) a step.
-        rehearse: Answers that the model writes before it learns and repeats while it does, so that it goes on writing
-            as it did; 0 for none.
+        rehearse: Answers that the model writes before it learns and repeats while it does, to go on writing; 0 for
+            none: interviews ask the model that the tuning began with. 24 are too few: they are learned by heart.
         max_hours: When to end at the latest, previous parts of a resumed tuning included.
         steps: When to end; 0 for as many steps as the hours allow.
         check_minutes: Minutes between checkpoints, each with a look at held-out answers.
@@ -60,7 +60,7 @@ class TuneConfig:
     rate: float = 0.0
     teacher: float = 0.7
     batch: int = 3
-    rehearse: int = 24
+    rehearse: int = 0
     max_hours: float = 3.0
     steps: int = 0
     check_minutes: float = 10.0

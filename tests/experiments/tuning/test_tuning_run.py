@@ -27,6 +27,7 @@ from recsim_llm.experiments.tuning.learner import Learner, load_tensors
 from recsim_llm.experiments.tuning.lessons import Curriculum
 from recsim_llm.experiments.tuning.task import TuneConfig, make_task
 from recsim_llm.experiments.tuning.tune import tune
+from recsim_llm.experiments.tuning.writer import writer_of
 from recsim_llm.experiments.tuning_command import run_assess, tuned_table
 from recsim_llm.llm.model_files import load_model
 from recsim_llm.llm.transformers_backend import TransformersLLM
@@ -53,6 +54,7 @@ def config(tiny: Path, tmp_path: Path) -> TuneConfig:
         rate=3e-3,
         steps=20,
         batch=2,
+        rehearse=3,
         progress=False,
     )
 
@@ -118,6 +120,10 @@ def test_twenty_steps_teach_something(config: TuneConfig) -> None:
     assert load_dataset(WORLD).licence in card
     assert "llm:tuned" in card
     assert numbers["after"] == done.after
+    assert f"interviews ask {config.model}" in card
+    for kind in ("transformers", "vllm"):
+        assert writer_of(f"{kind}:{config.out}?dtype=float32") == f"{kind}:{config.model}?dtype=float32"
+    assert writer_of(f"openai:{config.out}") == f"openai:{config.out}"
     users = make_population(Source(WORLD, "random"), "llm:tuned", TransformersLLM(str(config.out))).users
     sessions = np.arange(2)
     users.reset(sessions, sessions, np.zeros(2, dtype=np.uint64))
@@ -170,6 +176,7 @@ def _killed_after_a_checkpoint(config: TuneConfig) -> list[int]:
         "from recsim_llm.experiments.tuning.task import TuneConfig; "
         f"tune(TuneConfig(dataset={config.dataset!r}, model={config.model!r}, out=Path({str(config.out)!r}), "
         f"split={config.split!r}, rate={config.rate}, steps={config.steps}, batch={config.batch}, "
+        f"rehearse={config.rehearse}, "
         "check_minutes=1e-9, patience=100, progress=False))"
     )
     child = subprocess.Popen([sys.executable, "-c", code])
