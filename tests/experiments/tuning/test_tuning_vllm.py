@@ -26,7 +26,8 @@ def folder(tmp_path: Path) -> Path:
         resolve_model("smollm2-135m")
     except ModelNotFoundError as error:
         pytest.skip(str(error))
-    options = TuneConfig(WORLD, "smollm2-135m", tmp_path / "tuned", "random", batch=1, rehearse=0, steps=2)
+    # Gentle: a few steps at the usual rate leave no probability on the labels, and users would answer by the fallback.
+    options = TuneConfig(WORLD, "smollm2-135m", tmp_path / "tuned", "random", batch=1, steps=8, rate=1e-4)
     return tune(options).folder
 
 
@@ -46,4 +47,5 @@ def _reaction(llm):
     sessions = np.arange(3)
     users.reset(sessions, sessions, np.zeros(3, dtype=np.uint64))
     reaction = users.react(sessions, np.arange(12).reshape(3, 4))
+    assert users.counts.fallbacks == 0
     return reaction.watch_BK, reaction.rating_BKR
