@@ -11,12 +11,15 @@ left to a multiple of 16 tokens, only questions of the same padded length go sid
 order), there is always at least one padding token (all masks take one code path), and predictions are computed for at
 least 4 rows. The steps between the labels of an answer of several slots are padded to 16 tokens too: attention gives
 each thread a buffer of its own, and in narrower steps those of later threads begin off the vector's border, which
-changes how sums are grouped. On a GPU the kernel depends on the size of the batch, and answers agree to rounding of
+changes how sums are grouped. On some CPUs MKL adds up differently by size all the same, unless its mode is strict
+(`MKL_CBWR`), which it reads at its first product: a process that computed before the first model is loaded sets it
+itself. On a GPU the kernel depends on the size of the batch, and answers agree to rounding of
 bfloat16 only.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import defaultdict
@@ -114,6 +117,8 @@ class TransformersLLM:
         self.usage = Usage()
         self._device = torch.device(_pick_device(device))
         on_cpu = self._device.type == "cpu"
+        if on_cpu:
+            os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # see "Batch independence"
         dtype = ("float32" if on_cpu else "bfloat16") if dtype == "auto" else dtype
         if dtype not in {"float32", "bfloat16", "float16"}:
             raise ConfigError(f"dtype is '{dtype}'; use float32, bfloat16, float16 or auto.")
