@@ -11,10 +11,9 @@ left to a multiple of 16 tokens, only questions of the same padded length go sid
 order), there is always at least one padding token (all masks take one code path), and predictions are computed for at
 least 4 rows. The steps between the labels of an answer of several slots are padded to 16 tokens too: attention gives
 each thread a buffer of its own, and in narrower steps those of later threads begin off the vector's border, which
-changes how sums are grouped. On some CPUs MKL adds up differently by size all the same, unless its mode is strict
-(`MKL_CBWR`), which it reads at its first product: a process that computed before the first model is loaded sets it
-itself. On a GPU the kernel depends on the size of the batch, and answers agree to rounding of
-bfloat16 only.
+changes how sums are grouped. On some CPUs MKL needs its strict mode besides (`MKL_CBWR`), which it reads at its first
+product: a process that computed before the first model is loaded sets it itself. On a GPU the kernel depends on the
+size of the batch, and answers agree to rounding of bfloat16 only.
 """
 
 from __future__ import annotations

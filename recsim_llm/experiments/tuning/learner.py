@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 _CPU_TOKENS, _GPU_TOKENS = 1, 8_192
-"""Tokens that go through the model at once, at least one lesson: attention to what is masked costs time too, and a CPU
-is busy with one lesson."""
+"""Tokens that go through the model at once, at least one lesson, which keeps a CPU busy."""
 _WORTH = 1.2
 """Times as fast as float32 that bfloat16 must be on a CPU to be worth its coarser numbers."""
 _CLIP = 1.0
