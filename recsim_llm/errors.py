@@ -59,6 +59,10 @@ class RecordingError(RecsimError):
     """A run folder is missing, damaged, of another version, or differs from what is replayed."""
 
 
+class DamagedRunError(RecordingError):
+    """A run's `run.json` cannot be read; `--resume` with the command that made the run writes it again."""
+
+
 class RequirementError(RecsimError):
     """A certificate does not meet what was required of it; the message names each metric."""
 

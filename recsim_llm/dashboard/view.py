@@ -24,6 +24,7 @@ from recsim_llm.trajectories.catalogue import FILE as CATALOGUE
 from recsim_llm.trajectories.events import SCHEMA as EVENT_SCHEMA
 from recsim_llm.trajectories.notes import ASKED_SCHEMA, MEMORY_SCHEMA, WHY_SCHEMA
 from recsim_llm.trajectories.run import ASKED, CALLS, EVENTS, MEMORIES, STEPS, WHY, part_numbers, part_path
+from recsim_llm.trajectories.side_files import check_side_files
 from recsim_llm.trajectories.steps import schema
 from recsim_llm.types import Item, Persona
 
@@ -159,6 +160,8 @@ class RunView:
         else:
             path = self.folder / {"history": HISTORY, "links": LINKS}[name]
             paths, columns, options = [path] if path.exists() else [], "*", ""
+            if paths:
+                check_side_files(self.folder, path.name)
         if paths:
             files = ", ".join(_quoted(str(path)) for path in paths)
             connection.execute(f"CREATE VIEW {name} AS SELECT {columns} FROM read_parquet([{files}]{options})")

@@ -10,6 +10,7 @@ from typing import Any
 
 from recsim_llm.data import Person
 from recsim_llm.errors import RecordingError
+from recsim_llm.trajectories.side_files import check_side_files
 from recsim_llm.types import Persona
 
 FILE = "people.json"
@@ -29,6 +30,7 @@ def load_people(folder: Path) -> tuple[list[Persona], list[str]]:
     Raises:
         RecordingError: The run holds no people, or the file is damaged.
     """
+    check_side_files(folder, FILE)
     path = folder / FILE
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
@@ -36,7 +38,10 @@ def load_people(folder: Path) -> tuple[list[Persona], list[str]]:
         personas = [Persona(**{k: _tuple(v) for k, v in row.items() if k in names}) for row in rows]
         return personas, [row["raw_id"] for row in rows]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RecordingError(f"{path} cannot be read ({error}). Simulate again into another folder.") from error
+        raise RecordingError(
+            f"{path} cannot be read ({error}). Go on with the command that made the run and --resume: it is written "
+            "again."
+        ) from error
 
 
 def _tuple(value: Any) -> Any:

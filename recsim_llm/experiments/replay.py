@@ -12,6 +12,7 @@ from recsim_llm.experiments.living import Diary
 from recsim_llm.experiments.trajectory import Cast, assemble, stream
 from recsim_llm.trajectories import ReplayLLM, Run, StepBatch, first_difference
 from recsim_llm.trajectories.events import events_table, first_different_event
+from recsim_llm.trajectories.side_files import check_side_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,9 @@ def recast(run: Run) -> Cast:
     """The people of a recorded run, played by its recorded answers.
 
     Raises:
-        RecordingError: The data set is another one than then.
+        RecordingError: The data set is another one than then, or a file of the run was changed.
     """
+    check_side_files(run.folder)
     config = config_of(run)
     llm = ReplayLLM(run.manifest.llm, run.recorded_completions()) if config.asks_llm else None
     cast = assemble(config, llm, learned_of(config, run.manifest.llm, run.folder))

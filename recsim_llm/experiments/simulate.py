@@ -48,7 +48,8 @@ from recsim_llm.trajectories import (
 from recsim_llm.trajectories.background import write_history, write_links
 from recsim_llm.trajectories.events import events_table
 from recsim_llm.trajectories.notes import Remembered, asked_table, memory_table, why_table
-from recsim_llm.trajectories.run import ASKED, MEMORIES, WHY
+from recsim_llm.trajectories.run import ASKED, MEMORIES, WHY, recorded_completions
+from recsim_llm.trajectories.store import is_begun
 from recsim_llm.types import EMPTY
 
 
@@ -110,13 +111,13 @@ def _one_run(
     resume: bool,
     progress: bool,
 ) -> Run:
-    there = resume and (folder / "run.json").exists()
-    if there and Run(folder).finished:
+    there = resume and is_begun(folder)
+    damage = repair(folder) if there else ()
+    for sentence in damage:
+        print(sentence, file=sys.stderr)
+    if there and not damage and Run(folder).finished:
         _check_same(Run(folder), config)
         return Run(folder)
-    if there:
-        for sentence in repair(folder):
-            print(sentence, file=sys.stderr)
     return _record(config, folder, interventions, models, there, progress)
 
 
@@ -128,7 +129,7 @@ def _record(
     resume: bool,
     progress: bool,
 ) -> Run:
-    recorders = models.recorders(config, Run(folder).recorded_completions() if resume else {})
+    recorders = models.recorders(config, recorded_completions(folder) if resume else {})
     llm_name = models.users.name if models.users else ""
     learned = learned_of(config, llm_name, folder)
     cast = assemble(config, recorders.users, learned)
@@ -145,6 +146,7 @@ def _record(
             learned.save(folder / LEARNED)
         keep_plan(folder, interventions)
         _describe(cast, config, folder)
+        writer.record_side_files()
         catalogue = cast.population.dataset.catalogue
         policies = load_policies(folder, config, interventions, catalogue, recorders.policies)
         scribe.policy = policies[config.policies[0]]

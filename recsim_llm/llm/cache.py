@@ -13,15 +13,18 @@ import threading
 import time
 import warnings
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 from recsim_llm.errors import LLMError, SetAsideWarning
 from recsim_llm.llm.protocol import LLM, Usage
 from recsim_llm.prompt_key import prompt_keys
 from recsim_llm.types import Completion, Prompt
+
+T = TypeVar("T")
 
 _VERSION = 1
 _BUSY_S = 60.0
@@ -39,7 +42,8 @@ _Row = tuple[bytes, str, bytes, int, int]
 class CachedLLM:
     """Asks the wrapped model only what has never been asked before.
 
-    A file of another version, or one that is no database, is set aside with a `SetAsideWarning`: it is only a cache.
+    A file of another version, one that is no database, and one that turns out to be damaged while it is used, is set
+    aside with a `SetAsideWarning`: it is only a cache.
     Prompts that a model refused are not kept: another version of the server, or of the model's settings, may take them.
 
     The key is a hash of the wrapped model's name and of every field of the prompt; a sampled text is cached too, since
@@ -99,19 +103,38 @@ class CachedLLM:
     def _answer(self, prompts: Sequence[Prompt]) -> list[Completion]:
         keys = prompt_keys(self._llm.name, prompts)
         distinct = dict(zip(keys, prompts, strict=True))
-        known = self._look_up(list(distinct))
+        known = self._on_file(lambda: self._look_up(list(distinct)))
         self.usage.cache_hits += len(known)
         self.usage.duplicates += len(keys) - len(distinct)
         missing = [key for key in distinct if key not in known]
         if missing:
             answers = self._llm.generate([distinct[key] for key in missing])
-            known.update(self._store(missing, answers))
+            known.update(self._on_file(lambda: self._store(missing, answers)))
         return [known[key] for key in keys]
+
+    def _on_file(self, do: Callable[[], T]) -> T:
+        """Use the file; where a page of it is damaged, use a new one. Answers just given are not lost with it."""
+        try:
+            return do()
+        except (sqlite3.DatabaseError, _UnreadableError) as error:
+            # Its subclasses are about this use of the file (locked, full, ...), not about what is in it.
+            if isinstance(error, sqlite3.DatabaseError) and type(error) is not sqlite3.DatabaseError:
+                raise
+            self._db.close()
+            _set_aside(self._path, error)
+            self._db = _open(self._path)
+            return do()
 
     def _look_up(self, keys: list[bytes]) -> dict[bytes, Completion]:
         marks = ",".join("?" * len(keys))
         rows = self._db.execute(f"SELECT * FROM answers WHERE key IN ({marks})", keys)
-        return {key: Completion(text, _floats(packed), read, wrote) for key, text, packed, read, wrote in rows}
+        try:
+            return {
+                key: Completion(str(text, "utf-8"), _floats(packed), int(read), int(wrote))
+                for key, text, packed, read, wrote in rows
+            }
+        except (TypeError, ValueError) as error:
+            raise _UnreadableError(f"a row in it cannot be read: {error}") from error
 
     def _store(self, keys: list[bytes], answers: Sequence[Completion]) -> dict[bytes, Completion]:
         if len(answers) != len(keys):
@@ -151,6 +174,10 @@ class _OtherVersionError(Exception):
     """The file was written by another version of this package."""
 
 
+class _UnreadableError(Exception):
+    """A row is not what `_row` writes."""
+
+
 def _set_aside(path: Path, reason: Exception) -> None:
     names = (path.with_name(f"{path.name}.aside{i}") for i in count(1))
     aside = next(name for name in names if not name.exists())
@@ -173,6 +200,7 @@ def _set_aside(path: Path, reason: Exception) -> None:
 def _open(path: Path) -> sqlite3.Connection:
     # Autocommit: transactions are begun by hand, so that one chunk is one transaction.
     db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    db.text_factory = bytes  # decoded by the reader, which knows what to do with a text that is none
     try:
         _use_write_ahead_log(db)
         db.execute("PRAGMA synchronous=NORMAL")

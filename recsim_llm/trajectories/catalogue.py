@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from recsim_llm.trajectories.files import parquet_bytes, read_parquet, write_durably
+from recsim_llm.trajectories.side_files import check_side_files
 from recsim_llm.trajectories.steps import text_array
 from recsim_llm.types import Item
 
@@ -44,6 +45,7 @@ def read_catalogue(folder: Path) -> tuple[list[Item], list[str]]:
     Raises:
         RecordingError: The file is missing or damaged.
     """
+    check_side_files(folder, FILE)
     table = read_parquet(folder / FILE)
     columns = [table[name].to_pylist() for name in ("item", "title", "year", "genres", "description")]
     items = [Item(i, title, year, tuple(genres), text) for i, title, year, genres, text in zip(*columns, strict=True)]

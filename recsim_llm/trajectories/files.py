@@ -129,8 +129,8 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     except (OSError, ValueError, pa.ArrowException) as error:
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RecordingError(
-            f"{path} is damaged or cannot be read ({cause}). Move this file away and go on with the command that "
-            "made the run and --resume: what it held is computed again and checked against what is left."
+            f"{path} is damaged or cannot be read ({cause}). Go on with the command that made the run and --resume: "
+            "it is set aside, computed again, and checked against what is left."
         ) from error
 
 

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from recsim_llm.errors import RecordingError
+from recsim_llm.errors import DamagedRunError, RecordingError
 from recsim_llm.trajectories.files import write_durably
 
 FILE = "run.json"
 FORMAT_VERSION = 3
 STATUSES = ("running", "finished", "interrupted")
 # What may differ between a run and its resumption.
-_PROGRESS = {"created", "status", "summary", "stopped_by", "parts"}
+_PROGRESS = {"created", "status", "summary", "stopped_by", "parts", "files"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Manifest:
         parts: Number of parts of a finished run; 0 before.
         summary: Cost of a finished run, JSON values.
         policy_llm: As `llm`, of the policy's language model; "" for none.
+        files: sha256 of each file beside the parts, by its name in the folder (see `side_files`).
         format_version: Version of the run folder's format.
     """
 
@@ -62,6 +63,7 @@ class Manifest:
     parts: int = 0
     summary: Mapping[str, Any] = field(default_factory=dict)
     policy_llm: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def write(self, folder: Path) -> None:
@@ -81,7 +83,8 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the `run.json` of a run folder.
 
     Raises:
-        RecordingError: The folder is no run, or its `run.json` is damaged or of another version.
+        RecordingError: The folder is no run, or its `run.json` is of another version.
+        DamagedRunError: Its `run.json` is damaged.
     """
     path = folder / FILE
     try:
@@ -90,7 +93,10 @@ def read_manifest(folder: Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError):
         raise RecordingError(_not_a_run(folder)) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordingError(f"{path} is damaged ({error!r}). Record the run again in another folder.") from error
+        raise DamagedRunError(
+            f"{path} is damaged ({error!r}). Go on with the command that made the run and --resume: it is written "
+            "again, and what was recorded is kept."
+        ) from error
     if version != FORMAT_VERSION:
         age = "a newer" if isinstance(version, int) and version > FORMAT_VERSION else "another"
         raise RecordingError(
@@ -98,7 +104,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{FORMAT_VERSION}. Install that version to read it, or record the run again in another folder."
         )
     names = {f.name for f in fields(Manifest)} - {"format_version"}
-    values = {"policy_llm": "", **values}  # came later
+    values = {"policy_llm": "", "files": {}, **values}  # came later
     if set(values) != names or values["status"] not in STATUSES:
         wrong = ", ".join(sorted(set(values) ^ names)) or f"status {values['status']}"
         raise RecordingError(f"{path} has missing or unknown entries: {wrong}. Record the run again in another folder.")

@@ -67,6 +67,22 @@ def read_events(path: Path) -> pa.Table:
     return check_events(read_parquet(path), str(path))
 
 
+def recorded_completions(folder: Path) -> dict[bytes, Completion]:
+    """Every answer that a run folder holds, by the key of its prompt; `run.json` is not needed.
+
+    Raises:
+        RecordingError: A part is damaged.
+    """
+    answers: dict[bytes, Completion] = {}
+    for path in _call_paths(folder):
+        answers |= completions(read_calls(path, ANSWER_COLUMNS))
+    return answers
+
+
+def _call_paths(folder: Path) -> list[Path]:
+    return [part_path(folder, CALLS, index) for index in part_numbers(folder, CALLS)]
+
+
 class Run:
     """A recorded simulation. What is read is what was there when it was asked for; nothing is ever changed.
 
@@ -165,7 +181,7 @@ class Run:
             RecordingError: A part is damaged.
         """
         empty = SCHEMA.empty_table()
-        tables = [read_calls(path, columns) for path in self._call_paths()]
+        tables = [read_calls(path, columns) for path in _call_paths(self.folder)]
         return pa.concat_tables([empty if columns is None else empty.select(list(columns)), *tables])
 
     def iter_events(self) -> Iterator[pa.Table]:
@@ -191,10 +207,7 @@ class Run:
         Raises:
             RecordingError: A part is damaged.
         """
-        answers: dict[bytes, Completion] = {}
-        for path in self._call_paths():
-            answers |= completions(read_calls(path, ANSWER_COLUMNS))
-        return answers
+        return recorded_completions(self.folder)
 
     def trajectory_hash(self) -> str:
         """sha256 over all steps, by session and page (see `steps.content_hash`).
@@ -204,9 +217,6 @@ class Run:
         """
         self._some_parts()
         return content_hash(self.iter_parts())
-
-    def _call_paths(self) -> list[Path]:
-        return [part_path(self.folder, CALLS, index) for index in part_numbers(self.folder, CALLS)]
 
     def _some_parts(self) -> int:
         count = self.num_parts

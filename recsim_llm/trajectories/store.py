@@ -11,11 +11,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from recsim_llm.errors import RecordingError
+from recsim_llm.errors import DamagedRunError, RecordingError
 from recsim_llm.trajectories.calls import CallBatch
 from recsim_llm.trajectories.catalogue import read_catalogue, write_catalogue
 from recsim_llm.trajectories.events import first_different_event
-from recsim_llm.trajectories.files import TEMPORARY, Lock, make_folder, parquet_bytes, sync_folder, write_durably
+from recsim_llm.trajectories.files import (
+    TEMPORARY,
+    Lock,
+    make_folder,
+    parquet_bytes,
+    read_parquet,
+    sync_folder,
+    write_durably,
+)
 from recsim_llm.trajectories.manifest import FILE, Manifest, check_same, read_manifest
 from recsim_llm.trajectories.run import (
     CALLS,
@@ -30,6 +38,7 @@ from recsim_llm.trajectories.run import (
     read_events,
     read_steps,
 )
+from recsim_llm.trajectories.side_files import ASIDE, checksums, damaged_files
 from recsim_llm.trajectories.steps import StepBatch, first_difference
 
 __all__ = ["Manifest", "Run", "RunWriter", "find_runs", "read_catalogue", "repair", "write_catalogue"]
@@ -72,28 +81,40 @@ class RunWriter:
 
     @classmethod
     def resume(cls, folder: str | Path, manifest: Manifest) -> RunWriter:
-        """Go on with a run: remove what a killed process left half-written, and set a damaged last part aside.
+        """Go on with a run, after what `repair` does.
 
-        The caller executes the run again from the start; `write_round` compares what is recorded already.
+        The caller executes the run again from the start; `write_round` compares what is recorded already. Where
+        `run.json` was lost, those comparisons are all that notices other settings.
 
         Raises:
             RecordingError: The folder is no run, was begun with other settings, or has another writer.
         """
         folder = Path(folder)
-        there = read_manifest(folder)
-        lock = Lock(folder)
+        lock = _lock_run(folder)
         try:
-            check_same(folder, there, manifest)
+            there = _manifest(folder)
+            check_same(folder, there or manifest, manifest)
             warnings = _repair(folder)
         except RecordingError:
             lock.release()
             raise
-        return cls(folder, replace(manifest, created=there.created, status="running"), lock, warnings)
+        created = there.created if there else datetime.now(UTC).isoformat(timespec="microseconds")
+        return cls(folder, replace(manifest, created=created, status="running"), lock, warnings)
 
     @property
     def num_parts(self) -> int:
         """How many parts of steps are recorded."""
         return len(part_numbers(self.folder, STEPS))
+
+    def record_side_files(self) -> None:
+        """Record the checksums of the files beside the parts, so that damage to them is noticed.
+
+        Raises:
+            RecordingError: The disk is full, or the writer has ended.
+        """
+        self._check_open()
+        self._manifest = replace(self._manifest, files=checksums(self.folder))
+        self._manifest.write(self.folder)
 
     def write_round(
         self, index: int, steps: StepBatch, calls: CallBatch | None = None, notes: Mapping[str, pa.Table] | None = None
@@ -224,52 +245,98 @@ class RunWriter:
             )
 
 
-def repair(folder: str | Path) -> tuple[str, ...]:
-    """Make an interrupted run readable: what `RunWriter.resume` does before it goes on.
+def is_begun(folder: Path) -> bool:
+    """Whether a folder holds a run, or what is left of one whose `run.json` was lost."""
+    return (folder / FILE).exists() or any(part_numbers(folder, kind) for kind in (STEPS, CALLS))
 
-    Leftovers of half-written files are removed; a damaged last part is set aside in the run folder.
+
+def repair(folder: str | Path) -> tuple[str, ...]:
+    """Make a run whole again as far as it can be: what `RunWriter.resume` does before it goes on.
+
+    Leftovers of half-written files are removed. Damaged parts, side files and a damaged `run.json` are set aside in the
+    run folder; executing the run again writes them anew, with the recorded answers that are left.
 
     Returns:
-        A sentence about each part that was set aside.
+        A sentence about each file that was set aside or is missing; none for a run that is whole.
 
     Raises:
         RecordingError: The folder is no run, or is being written to.
     """
     folder = Path(folder)
-    read_manifest(folder)
-    lock = Lock(folder)
+    if _whole(folder):
+        return ()  # not even the lock is touched
+    lock = _lock_run(folder)
     try:
         return _repair(folder)
     finally:
         lock.release()
 
 
+def _whole(folder: Path) -> bool:
+    manifest = _manifest(folder)
+    if manifest is None or manifest.status != "finished":
+        return False
+    return not (_damaged_parts(folder) or damaged_files(folder, manifest.files))
+
+
+def _lock_run(folder: Path) -> Lock:
+    if not is_begun(folder):
+        read_manifest(folder)  # says what the folder is instead
+    return Lock(folder)
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    """What `run.json` says; None where it is missing or damaged."""
+    try:
+        return read_manifest(folder) if (folder / FILE).exists() else None
+    except DamagedRunError:
+        return None
+
+
 def _repair(folder: Path) -> tuple[str, ...]:
     for place in (folder, *(folder / kind for kind in KINDS)):
         for leftover in place.glob(f".*{TEMPORARY}"):
             leftover.unlink()
-    steps, calls = part_numbers(folder, STEPS), part_numbers(folder, CALLS)
-    last = steps[-1] if steps else -1
-    bad_calls = [i for i in calls if i >= last and _damaged(folder, CALLS, i)]
-    # Without their answers, steps of a model that is not deterministic could never be computed again.
-    bad_steps = [i for i in steps[-1:] if i in bad_calls or _damaged(folder, STEPS, i)]
-    parts = [(CALLS, i) for i in bad_calls] + [(STEPS, i) for i in bad_steps]
-    return tuple(_set_aside(folder, kind, index) for kind, index in parts)
+    manifest = _manifest(folder)
+    parts = _damaged_parts(folder)
+    files = damaged_files(folder, manifest.files) if manifest else [FILE]
+    if manifest and (parts or files) and manifest.status == "finished":
+        # Before anything is moved: a process killed in between must not leave a run that seems finished.
+        replace(manifest, status="interrupted", stopped_by="damage").write(folder)
+    return tuple([_set_part_aside(folder, *part) for part in parts] + [_set_file_aside(folder, name) for name in files])
+
+
+def _damaged_parts(folder: Path) -> list[tuple[str, int]]:
+    found = [(kind, i) for kind in KINDS for i in part_numbers(folder, kind) if _damaged(folder, kind, i)]
+    # Steps are computed again with their calls: the calls that are asked for anew are recorded with a round, not alone.
+    steps = {(STEPS, i) for kind, i in found if kind == CALLS and part_path(folder, STEPS, i).exists()}
+    return found + sorted(steps - set(found))
 
 
 def _damaged(folder: Path, kind: str, index: int) -> bool:
-    path = part_path(folder, kind, index)
+    read = {STEPS: read_steps, CALLS: read_calls, EVENTS: read_events}.get(kind, read_parquet)
     try:
-        read_steps(path) if kind == STEPS else read_calls(path)
+        read(part_path(folder, kind, index))
     except RecordingError:
         return True
     return False
 
 
-def _set_aside(folder: Path, kind: str, index: int) -> str:
+def _set_part_aside(folder: Path, kind: str, index: int) -> str:
     path = part_path(folder, kind, index)
     # Out of its folder, so that tools that read the whole folder do not stumble over it.
-    aside = folder / f"{kind}-{path.name}.corrupt"
+    aside = folder / f"{kind}-{path.name}{ASIDE}"
     os.replace(path, aside)
     sync_folder(path.parent)
     return f"{path} is damaged, or its calls are: it was set aside as {aside} and will be recorded again."
+
+
+def _set_file_aside(folder: Path, name: str) -> str:
+    path = folder / name
+    if not path.exists():
+        return f"{path} is missing and will be written again."
+    aside = path.with_name(f"{path.name}{ASIDE}")
+    os.replace(path, aside)
+    sync_folder(path.parent)
+    lost = " What the run had cost is lost." if name == FILE else ""
+    return f"{path} is damaged: it was set aside as {aside} and will be written again.{lost}"

@@ -16,10 +16,11 @@ import pytest
 
 from recsim_llm.errors import LLMError, RecordingError, SetAsideWarning
 from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.people import load_people
 from recsim_llm.experiments.replay import replay
 from recsim_llm.experiments.simulate import simulate
 from recsim_llm.llm import cache
-from recsim_llm.trajectories import Run
+from recsim_llm.trajectories import Run, read_catalogue
 
 CONFIG = SimulationConfig(
     user_model="agent4rec:genres",
@@ -165,6 +166,99 @@ def test_a_damaged_last_part_is_recorded_again(kind, damage, tmp_path, monkeypat
     (run,) = simulate(CONFIG, folder, resume=True, progress=False)
     assert run.trajectory_hash() == whole.trajectory_hash()
     assert list(run.folder.glob("*.corrupt"))
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """All that a run folder holds but its manifest (which has times), its lock, and what was set aside."""
+    return {
+        str(path.relative_to(run)): path.read_bytes()
+        for path in run.rglob("*")
+        if path.is_file() and path.name not in {"run.json", ".lock"} and path.suffix != ".corrupt"
+    }
+
+
+@pytest.mark.parametrize("kind", ["steps", "calls", "why", "asked", "memories"])
+def test_a_finished_run_is_made_whole_again(kind, tmp_path):
+    (run,) = simulate(CONFIG, tmp_path, progress=False)
+    before = contents(run.folder)
+    last = max((run.folder / kind).glob("*.parquet"))
+    last.write_bytes(last.read_bytes()[:-30])
+    (again,) = simulate(CONFIG, tmp_path, resume=True, progress=False)
+    assert contents(again.folder) == before
+    assert again.finished
+    assert list(again.folder.glob(f"{kind}-*.corrupt"))
+
+
+def test_a_finished_society_is_made_whole_again(tmp_path):
+    (run,) = simulate(SOCIETY, tmp_path, progress=False)
+    before = contents(run.folder)
+    (run.folder / "events" / "part-000001.parquet").write_bytes(b"junk")
+    (again,) = simulate(SOCIETY, tmp_path, resume=True, progress=False)
+    assert contents(again.folder) == before
+
+
+@pytest.mark.parametrize("name", ["people.json", "catalogue.parquet", "history.parquet", "policy.npz"])
+def test_junk_beside_the_parts_is_named_and_written_again(name, tmp_path):
+    (run,) = simulate(CONFIG, tmp_path, progress=False)
+    before = contents(run.folder)
+    path = run.folder / name
+    changed = bytearray(path.read_bytes())
+    changed[len(changed) // 2] ^= 1  # one bit: most of these files can still be read
+    path.write_bytes(changed)
+    with pytest.raises(RecordingError, match=rf"{name} is missing, or is not what the run wrote.*--resume"):
+        replay(run)
+    (again,) = simulate(CONFIG, tmp_path, resume=True, progress=False)
+    assert contents(again.folder) == before
+    assert (run.folder / f"{name}.corrupt").read_bytes() == changed
+    assert replay(again).trajectory_hash == run.trajectory_hash()
+
+
+def test_readers_name_changed_people_and_titles(tmp_path):
+    (run,) = simulate(CONFIG, tmp_path, progress=False)
+    text = (run.folder / "people.json").read_text()
+    (run.folder / "people.json").write_text(text.replace('"raw_id": "', '"raw_id": "9'))  # valid, and wrong
+    with pytest.raises(RecordingError, match=r"people\.json.*is not what the run wrote"):
+        load_people(run.folder)
+    (run.folder / "catalogue.parquet").unlink()
+    with pytest.raises(RecordingError, match=r"catalogue\.parquet is missing"):
+        read_catalogue(run.folder)
+
+
+@pytest.mark.parametrize("damage", ["", "{", '["a list"]', '{"format_version": 3', None])
+def test_a_damaged_manifest_is_written_again_and_nothing_is_asked_twice(damage, tmp_path):
+    (run,) = simulate(CONFIG, tmp_path, progress=False)
+    before, config = contents(run.folder), run.manifest.config
+    if damage is None:
+        (run.folder / "run.json").unlink()
+    else:
+        (run.folder / "run.json").write_text(damage)
+        with pytest.raises(RecordingError, match=r"run\.json is damaged.*--resume"):
+            Run(run.folder)
+    for file in (tmp_path / "home").iterdir():
+        file.unlink()  # the cache must not help
+    (again,) = simulate(CONFIG, tmp_path, resume=True, progress=False)
+    assert contents(again.folder) == before
+    assert (again.manifest.config, again.manifest.status) == (config, "finished")
+    assert again.manifest.summary["llm"]["calls"] == 0
+
+
+def test_a_damaged_manifest_does_not_let_another_simulation_in(tmp_path):
+    (run,) = simulate(CONFIG, tmp_path, progress=False)
+    before = contents(run.folder)
+    (run.folder / "run.json").write_text("")
+    with pytest.raises(RecordingError, match="differs from its recording"):
+        simulate(replace(CONFIG, seed=1), tmp_path, resume=True, progress=False)
+    steps = {name for name in before if name.startswith("steps/")}
+    assert {name: contents(run.folder)[name] for name in steps} == {name: before[name] for name in steps}
+
+
+def test_the_manifest_of_another_version_is_not_set_aside(tmp_path):
+    (run,) = simulate(CONFIG, tmp_path, progress=False)
+    path = run.folder / "run.json"
+    path.write_text(path.read_text().replace('"format_version": 3', '"format_version": 2'))
+    with pytest.raises(RecordingError, match="has format 2"):
+        simulate(CONFIG, tmp_path, resume=True, progress=False)
+    assert not list(run.folder.glob("*.corrupt"))
 
 
 def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, after: int = 4) -> None:

@@ -181,6 +181,60 @@ def test_a_damaged_file_is_set_aside(path, content):
     assert path.with_name("answers.sqlite.aside1").read_bytes() == content
 
 
+def _junk_pages(path):
+    """Overwrites every page but the first, which opening looks at."""
+    page = 4096
+    content = path.read_bytes()
+    path.write_bytes(content[:page] + b"\xff" * (len(content) - page))
+
+
+def _junk_row(path):
+    db = sqlite3.connect(path)
+    db.execute("UPDATE answers SET logprobs = x'00112233'")
+    db.commit()
+    db.close()
+
+
+def _junk_text(path):
+    db = sqlite3.connect(path)
+    db.execute("UPDATE answers SET text = CAST(x'ff' AS TEXT)")
+    db.commit()
+    db.close()
+
+
+@pytest.mark.parametrize("damage", [_junk_pages, _junk_row, _junk_text])
+def test_damage_that_shows_only_when_reading_costs_answers_but_not_the_run(path, damage):
+    prompts = [ask(f"question {i}", context="c" * 3000) for i in range(40)]
+    first = CachedLLM(hash_choice_llm(), path)
+    wanted = first.generate(prompts)
+    first.close()
+    damage(path)
+    llm = CachedLLM(hash_choice_llm(), path)
+    with pytest.warns(SetAsideWarning, match=r"answers\.sqlite cannot be used.*aside1.*a new one was begun"):
+        assert llm.generate(prompts) == wanted
+    assert llm.usage.calls == 40
+    assert llm.generate(prompts) == wanted
+    assert llm.usage.calls == 40, "the new file holds the answers"
+    llm.close()
+
+
+def test_damage_that_shows_when_writing_loses_no_paid_answer(path):
+    llm, asked = CachedLLM(hash_choice_llm(), path), []
+    store = llm._store
+
+    def broken_once(keys, answers):
+        asked.append(len(keys))
+        if len(asked) == 1:
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        return store(keys, answers)
+
+    llm._store = broken_once
+    with pytest.warns(SetAsideWarning):
+        llm.generate([ask("q")])
+    assert (llm.usage.calls, asked) == (1, [1, 1])
+    llm.close()
+
+
 def test_another_format_is_set_aside_each_time_under_another_name(path):
     for number in (1, 2):
         path.unlink(missing_ok=True)

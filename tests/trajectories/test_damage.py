@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from some_runs import ROUNDS, make_calls, make_manifest, make_steps, resume_and_finish, step_files, write_rounds
+from some_runs import make_calls, make_manifest, make_steps, resume_and_finish, step_files, write_rounds
 
 from recsim_llm.errors import RecordingError
 from recsim_llm.trajectories import files
@@ -57,22 +57,21 @@ def test_no_flipped_bit_goes_unnoticed(undisturbed, tmp_path, kind):
     assert noticed > 200
 
 
-def test_a_damaged_part_in_the_middle_is_refused_and_can_be_recorded_again(undisturbed, tmp_path):
+@pytest.mark.parametrize("kind", ["steps", "calls"])
+def test_a_damaged_part_in_the_middle_is_named_set_aside_and_recorded_again(undisturbed, tmp_path, kind):
     folder = tmp_path / "run"
     shutil.copytree(undisturbed, folder)
-    part = folder / "steps" / "part-000001.parquet"
-    _truncate(part)
-    writer = RunWriter.resume(folder, make_manifest())
-    assert writer.warnings == ()
-    with pytest.raises(RecordingError, match="part-000001.parquet is damaged.*Move this file away"):
-        write_rounds(writer, ROUNDS)
-    writer.interrupt("RecordingError")
-    part.rename(tmp_path / "elsewhere")
-    with pytest.raises(RecordingError, match="part-000001.parquet is missing.*--resume"):
-        Run(folder).step_batch()
-    assert not Run(folder).finished
-    resume_and_finish(folder)
+    _truncate(folder / kind / "part-000001.parquet")
+    with pytest.raises(RecordingError, match=rf"{kind}/part-000001.parquet is damaged.*--resume"):
+        Run(folder).step_batch() if kind == "steps" else Run(folder).calls()
+    writer = resume_and_finish(folder)
+    asides = {path.name for path in folder.glob("*.corrupt")}
+    # Steps go with their calls, not the other way round.
+    with_calls = {"calls-part-000001.parquet.corrupt", "steps-part-000001.parquet.corrupt"}
+    assert asides == ({"steps-part-000001.parquet.corrupt"} if kind == "steps" else with_calls)
+    assert len(writer.warnings) == len(asides)
     assert step_files(folder) == step_files(undisturbed)
+    assert Run(folder).recorded_completions() == Run(undisturbed).recorded_completions()
 
 
 def test_a_finished_run_that_lost_its_last_part_is_not_finished(undisturbed, tmp_path):
