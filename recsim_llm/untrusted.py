@@ -27,8 +27,8 @@ LIMIT = "RECSIM_LLM_MOST_GIB"
 """Environment variable: GiB that one file may take in memory."""
 
 MOST_GIB = 4.0
-"""Where it is not set. The largest file that the project writes in earnest, scores of 10,000 items for 100,000 people in
-single precision, takes 3.7."""
+"""Where it is not set. The largest file that the project writes in earnest takes 3.7: scores of 10,000 items for
+100,000 people, in single precision."""
 
 MOST_TOML = 8 << 20
 """Bytes: a list of a million people by number takes 7 million (and tomllib 15 s)."""
@@ -42,7 +42,7 @@ _BROKEN = (  # what zipfile, numpy and torch were seen to raise for broken files
     OverflowError, SyntaxError, AssertionError, StructError, pickle.UnpicklingError,
 )  # fmt: skip
 # tomllib takes the square of the parts of a dotted name as time.
-_DOTTED = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % (MOST_DEPTH + 1))
+_DOTTED = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){65}""")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may ask for memory of their own before the first byte
 
 
@@ -76,8 +76,8 @@ def check_size(source: object, wanted: int, most: int | None = None) -> None:
     limit = most_bytes() if most is None else most
     if wanted > limit:
         raise TooLargeError(
-            f"{source} asks for {wanted / 2**20:,.1f} MiB of memory; {limit / 2**20:,.1f} MiB are allowed. If you trust "
-            f"where it comes from, allow more with the environment variable {LIMIT}=GIB (now {most_bytes() / 2**30:g})."
+            f"{source} asks for {wanted / 2**20:,.1f} MiB; {limit / 2**20:,.1f} MiB are allowed. If you trust where it "
+            f"comes from, allow more with the environment variable {LIMIT}=GIB (now {most_bytes() / 2**30:g})."
         )
 
 
@@ -215,7 +215,9 @@ def check_member(source: object, member: zipfile.ZipInfo) -> None:
         DataError: It is packed otherwise than by "stored" or "deflated".
     """
     if member.compress_type not in _METHODS:
-        raise DataError(f"{source}: '{member.filename}' is packed by method {member.compress_type}. Pack it by deflate.")
+        raise DataError(
+            f"{source}: '{member.filename}' is packed by method {member.compress_type}. Pack it by deflate."
+        )
     check_size(f"{source}: '{member.filename}'", member.file_size)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from recsim_llm.experiments.train_files import CurvePoint, read_curve
 from recsim_llm.trajectories.manifest import FILE as RUN
+from recsim_llm.untrusted import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
 
 def _config(folder: Path) -> dict[str, object]:
     path = folder / TRAINING
-    config = json.loads(path.read_text(encoding="utf-8"))["config"] if path.is_file() else {}
+    config = read_json(path)["config"] if path.is_file() else {}
     return dict(config)
 
 

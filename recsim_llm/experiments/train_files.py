@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from recsim_llm.errors import ConfigError, MissingExtraError, RecordingError
+from recsim_llm.untrusted import read_json
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -187,7 +188,7 @@ def _asdict(config: Config) -> dict[str, Any]:
 
 def _read(manifest: Path) -> dict[str, Any]:
     try:
-        noted: dict[str, Any] = json.loads(manifest.read_text())
+        noted: dict[str, Any] = read_json(manifest)
         if not isinstance(noted["config"], dict) or not isinstance(noted["checkpoint"], dict):
             raise RecordingError(f"{manifest} is damaged: train anew, under another --out.")
     except (ValueError, KeyError, TypeError) as error:

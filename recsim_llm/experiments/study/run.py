@@ -25,6 +25,7 @@ from recsim_llm.policies.planners.planner import Planner
 from recsim_llm.policies.spec import parse_policy
 from recsim_llm.trajectories import Run
 from recsim_llm.types import Usage
+from recsim_llm.untrusted import read_json
 
 STUDY = "study.json"
 TRAINING = "training"
@@ -174,7 +175,7 @@ def _learning_costs(study: Study, entry: Entry, out: Path) -> dict[str, float]:
     paths = [_costs_path(out / "trained" / f"seed{seed}" / f"{entry.label}.npz") for seed in seeds]
     costs: dict[str, float] = {}
     for path in paths:
-        for name, value in json.loads(path.read_text(encoding="utf-8")).items() if path.exists() else ():
+        for name, value in read_json(path).items() if path.exists() else ():
             costs[name] = costs.get(name, 0.0) + value
     return costs
 
@@ -201,7 +202,7 @@ def _claim(study: Study, out: Path) -> None:
     """Keep what the study is, and refuse a folder that holds another one; rows and seeds may be added or left out."""
     path, now = out / STUDY, study.as_json()
     if path.exists():
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = read_json(path)
         # By label, which is the name of a row's folders.
         rows = {Entry(**row).label: row for row in there["entries"]}
         changed = [name for name in now if name not in ("entries", "seeds") and there.get(name) != now[name]]

@@ -34,7 +34,6 @@ from recsim_llm.policies.rl.settings import (
 )
 from recsim_llm.types import Ints
 
-
 _HELD = {
     "obs": np.float32, "act": np.int64, "rew": np.float64, "terminated": np.bool_, "truncated": np.bool_,
     "obs_next": np.float32, "done": np.bool_,
