@@ -16,14 +16,20 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from recsim_llm.errors import DataError, DownloadError
+from recsim_llm.untrusted import check_member
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a server to pick up."""
 
 READ_TIMEOUT = 60.0
 """Seconds to wait for the next bytes."""
+
+
+MOST_DOWNLOADED = 256 << 20
+"""Bytes that a URL may send; the largest file that is fetched from one has 6 million."""
 
 
 def cache_dir() -> Path:
@@ -88,11 +94,31 @@ def _beside(path: Path, prefix: str) -> tempfile.TemporaryDirectory[str]:
         ) from error
 
 
+class _Capped:
+    """A file that takes no more than `MOST_DOWNLOADED` bytes: the checksum comes only at the end."""
+
+    def __init__(self, file: BinaryIO, url: str) -> None:
+        self._file, self._url = file, url
+
+    def write(self, content: bytes) -> int:
+        """Write, while there is room."""
+        if self._file.tell() + len(content) > MOST_DOWNLOADED:
+            raise DownloadError(
+                f"{self._url} sends more than {MOST_DOWNLOADED >> 20} MiB, and is not what is expected."
+            )
+        return self._file.write(content)
+
+
 def _retrieve(url: str, folder: Path, target: Path) -> Path:
     import pooch
 
     pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
-    downloader = pooch.HTTPDownloader(progressbar=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
+    http = pooch.HTTPDownloader(progressbar=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
+
+    def downloader(url: str, output: str, pup: object) -> None:
+        with open(output, "wb") as file:
+            http(url, _Capped(file, url), pup)
+
     try:
         return Path(pooch.retrieve(url, known_hash=None, fname=target.name, path=folder, downloader=downloader))
     except OSError as error:  # those of requests are OSErrors, and so is a full disk
@@ -180,6 +206,7 @@ def unpack_member(archive: Path, member: str, target: Path) -> None:
     """
     try:
         with zipfile.ZipFile(archive) as files, files.open(member) as source, target.open("wb") as sink:
+            check_member(archive, files.getinfo(member))  # zipfile unpacks no more than is declared
             shutil.copyfileobj(source, sink)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{archive} is a broken archive ({error}). Delete it and try again.") from error

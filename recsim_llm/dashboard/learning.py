@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recsim_llm.errors import RecordingError
 from recsim_llm.experiments.train_files import CurvePoint, read_curve
 from recsim_llm.trajectories.manifest import FILE as RUN
 from recsim_llm.untrusted import read_json
@@ -46,7 +47,13 @@ def find_trainings(top: Path) -> tuple[list[Training], list[str]]:
         try:
             points = tuple(read_curve(folder / CURVE))
             seed = str(_config(folder).get("seed", ""))
-        except (OSError, ValueError, TypeError, KeyError):  # damaged, or half-written by a training that goes on
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            RecordingError,
+        ):  # damaged, or half-written by a training that goes on
             unreadable.append(relative)
             continue
         if points:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -99,8 +100,9 @@ class SentenceTitles:
         except ImportError as error:
             raise MissingExtraError("sentence-transformers", "embeddings", "Grounding titles by meaning") from error
         try:
-            self._model: Any = SentenceTransformer(_minilm() if model == "minilm" else model, device="cpu")
-        except (OSError, ValueError) as error:
+            place = _minilm() if model == "minilm" else model
+            self._model: Any = SentenceTransformer(place, device="cpu", trust_remote_code=False)
+        except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
             raise ModelNotFoundError(f"There is no sentence encoder '{model}' ({error}). 'hash' needs none.") from error
 
     def encode(self, texts: Sequence[str]) -> Floats32:

@@ -21,7 +21,7 @@ def writer_of(llm: str) -> str:
         Where the model is a tuned folder, the same backend with the model that the tuning began with; else `llm`.
 
     Raises:
-        ConfigError: Tuned folders name each other as what they began with.
+        ConfigError: Tuned folders name each other as what they began with, or one brings options along.
 
     >>> writer_of("transformers:smollm2-135m")
     'transformers:smollm2-135m'
@@ -38,6 +38,8 @@ def writer_of(llm: str) -> str:
             break  # `assess` says what is wrong with the folder; a model of its own it still is
         if base == name:
             break
+        if "?" in base:
+            raise ConfigError(f"{path}: the model '{base}' has options, which only a command line may give.")
         if base in seen:
             raise ConfigError(
                 f"{path} says that the tuning began with {base}, and that folder names this one: nobody writes. Give "
