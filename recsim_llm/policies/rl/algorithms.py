@@ -88,9 +88,11 @@ class Replay(VectorReplayBuffer):
         for name, (kind, most) in {**_PLACES, "last_index": (np.int64, -1)}.items():
             # tianshou's compiled code does not look whether an index is inside.
             array = arrays[name]
-            inside = kind is np.float64 or ((array >= 0) & (array <= sizes + most)).all()
-            if array.dtype != kind or array.shape != sizes.shape or not inside:
+            same = array.dtype == kind and array.shape == sizes.shape
+            if not same or (kind is np.int64 and ((array < 0) | (array > sizes + most)).any()):
                 raise ValueError(f"{name} is damaged")
+        if arrays["_size"].any() and not held:
+            raise ValueError("nothing is remembered")
         if held:
             self.set_batch(Batch(**{name: array.copy() for name, array in held.items()}))
         for number, each in enumerate(self.buffers):

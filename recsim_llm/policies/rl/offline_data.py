@@ -91,7 +91,7 @@ class OfflineLog:
         try:
             log = cls(**values, behaviour=str(data["behaviour"]), num_items=int(data["num_items"]),
                       checksum=str(data["checksum"]))  # fmt: skip
-        except DataError as error:
+        except (DataError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: {error}") from error
         _check_catalogue(path, log, num_items, checksum)
         return log
