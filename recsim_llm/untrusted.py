@@ -39,7 +39,7 @@ MOST_TOML = 8 << 20
 MOST_DEPTH = 64
 """Lists and objects in each other; what the project writes has 6 at most."""
 
-_TEXT_SHARE = 4  # JSON takes some four times its text in memory
+_TEXT_SHARE = 2  # of the limit: JSON takes some four times its text in memory, at worst 25 times
 _BROKEN = (  # what zipfile, numpy and torch were seen to raise for broken files, beside their own
     zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, TypeError, AttributeError, LookupError,
     OverflowError, SyntaxError, AssertionError, StructError, pickle.UnpicklingError,
@@ -126,7 +126,7 @@ def read_json(path: Path) -> Any:
     Raises:
         OSError: It cannot be read.
         ValueError: It is not JSON, or not UTF-8.
-        TooLargeError: It is larger than a quarter of `most_bytes()`, or nested more than `MOST_DEPTH` deep.
+        TooLargeError: It is larger than half of `most_bytes()`, or nested more than `MOST_DEPTH` deep.
     """
     return parse_json(read_bytes(path, most_bytes() // _TEXT_SHARE), path)
 
