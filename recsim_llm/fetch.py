@@ -7,6 +7,7 @@ most a temporary file that nobody reads.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -16,17 +17,19 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 from recsim_llm.errors import DataError, DownloadError
 from recsim_llm.untrusted import check_member
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a server to pick up."""
 
 READ_TIMEOUT = 60.0
 """Seconds to wait for the next bytes."""
-
 
 MOST_DOWNLOADED = 256 << 20
 """Bytes that a URL may send; the largest file that is fetched from one has 6 million."""
@@ -94,19 +97,20 @@ def _beside(path: Path, prefix: str) -> tempfile.TemporaryDirectory[str]:
         ) from error
 
 
-class _Capped:
-    """A file that takes no more than `MOST_DOWNLOADED` bytes: the checksum comes only at the end."""
+class _Capped(io.FileIO):
+    """A new file that takes no more than `MOST_DOWNLOADED` bytes: the checksum comes only at the end."""
 
-    def __init__(self, file: BinaryIO, url: str) -> None:
-        self._file, self._url = file, url
+    def __init__(self, path: str, url: str) -> None:
+        super().__init__(path, "wb")
+        self._url = url
 
-    def write(self, content: bytes) -> int:
+    def write(self, content: Buffer, /) -> int:
         """Write, while there is room."""
-        if self._file.tell() + len(content) > MOST_DOWNLOADED:
+        if self.tell() + memoryview(content).nbytes > MOST_DOWNLOADED:
             raise DownloadError(
                 f"{self._url} sends more than {MOST_DOWNLOADED >> 20} MiB, and is not what is expected."
             )
-        return self._file.write(content)
+        return super().write(content)
 
 
 def _retrieve(url: str, folder: Path, target: Path) -> Path:
@@ -116,8 +120,8 @@ def _retrieve(url: str, folder: Path, target: Path) -> Path:
     http = pooch.HTTPDownloader(progressbar=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
 
     def downloader(url: str, output: str, pup: object) -> None:
-        with open(output, "wb") as file:
-            http(url, _Capped(file, url), pup)
+        with _Capped(output, url) as file:
+            http(url, file, pup)
 
     try:
         return Path(pooch.retrieve(url, known_hash=None, fname=target.name, path=folder, downloader=downloader))

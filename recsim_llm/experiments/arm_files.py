@@ -20,7 +20,7 @@ from recsim_llm.llm.protocol import LLM
 from recsim_llm.policies import load_policy, open_policy
 from recsim_llm.policies.oracle import Oracle
 from recsim_llm.policies.protocol import FittedPolicy
-from recsim_llm.untrusted import read_json
+from recsim_llm.untrusted import read_bytes, read_json
 
 PLAN = "interventions.json"
 LEARNED = "learned"
@@ -96,7 +96,7 @@ def keep_plan(folder: Path, interventions: Sequence[Intervention]) -> None:
     """
     text = json.dumps(to_json(interventions), indent=1, ensure_ascii=False)
     path = folder / PLAN
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if path.exists() and read_bytes(path) != text.encode():
         raise RecordingError(f"{folder} was begun with other interventions. Choose another --out folder.")
     if interventions:
         path.write_text(text, encoding="utf-8")
