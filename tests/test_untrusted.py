@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import sqlite3
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -17,7 +18,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsim_llm.data import load_dataset
-from recsim_llm.errors import ConfigError, DataError, DownloadError, LLMError, RecordingError, TooLargeError
+from recsim_llm.errors import (
+    ConfigError,
+    DataError,
+    DownloadError,
+    LLMError,
+    RecordingError,
+    SetAsideWarning,
+    TooLargeError,
+)
 from recsim_llm.experiments.interview import parse_exit
 from recsim_llm.experiments.tuning.writer import NUMBERS, writer_of
 from recsim_llm.llm.cache import CachedLLM
@@ -345,3 +354,23 @@ def test_what_is_written_for_100000_people_is_far_below_the_caps() -> None:
         4 * people * (1 + 2 * 50) * 21,  # an offline log of 20 steps each, with 50 items of history
     ):
         check_size("this", wanted)
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "CREATE VIEW answers AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+        "SELECT x'00' AS key, 'x' AS text, x'' AS logprobs, i AS prompt_tokens, 1 AS output_tokens FROM n",
+        "CREATE TABLE answers (key, text, logprobs, prompt_tokens, output_tokens); CREATE TRIGGER answers_too BEFORE "
+        "INSERT ON answers BEGIN SELECT randomblob(1000000000); END",
+    ],
+    ids=["view without end", "trigger"],
+)
+def test_a_cache_whose_table_does_something_is_set_aside(evil: str, tmp_path: Path) -> None:
+    path, prompt = tmp_path / "answers.sqlite", Prompt("s", "c", "q", ("Yes", "No"))
+    with sqlite3.connect(path) as db:
+        db.executescript(f"{evil}; PRAGMA user_version=1")
+    with pytest.warns(SetAsideWarning, match="none that this program made"):
+        llm = CachedLLM(UniformLLM(), path)
+    assert llm.generate([prompt]) == UniformLLM().generate([prompt])
+    llm.close()

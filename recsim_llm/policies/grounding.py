@@ -101,7 +101,7 @@ class SentenceTitles:
             raise MissingExtraError("sentence-transformers", "embeddings", "Grounding titles by meaning") from error
         try:
             place = _minilm() if model == "minilm" else model
-            self._model: Any = SentenceTransformer(place, device="cpu", trust_remote_code=False)
+            self._model: Any = SentenceTransformer(place, device="cpu")
         except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
             raise ModelNotFoundError(f"There is no sentence encoder '{model}' ({error}). 'hash' needs none.") from error
 

@@ -130,7 +130,7 @@ class SentenceEncoder:
             raise MissingExtraError("sentence-transformers", "embeddings", "Encoding texts by meaning") from error
         place = _minilm_folder() if model == "minilm" else model
         try:
-            self._model: Any = SentenceTransformer(place, device="cpu", trust_remote_code=False)
+            self._model: Any = SentenceTransformer(place, device="cpu")
         except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
             raise ModelNotFoundError(
                 f"There is no sentence encoder '{model}' ({error}). Name a folder, or 'hash', which needs no model."
