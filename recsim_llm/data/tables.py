@@ -174,7 +174,8 @@ def read_parquet(path: Path) -> Table:
         DataError: It is no Parquet file.
     """
     try:
-        check_parquet(path, pq.read_metadata(path))
+        with pq.ParquetFile(path) as file:
+            check_parquet(path, file)
         data = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read as Parquet ({error}). Write it again.") from error

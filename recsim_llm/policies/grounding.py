@@ -100,8 +100,7 @@ class SentenceTitles:
         except ImportError as error:
             raise MissingExtraError("sentence-transformers", "embeddings", "Grounding titles by meaning") from error
         try:
-            place = _minilm() if model == "minilm" else model
-            self._model: Any = SentenceTransformer(place, device="cpu")
+            self._model: Any = SentenceTransformer(_minilm() if model == "minilm" else model, device="cpu")
         except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
             raise ModelNotFoundError(f"There is no sentence encoder '{model}' ({error}). 'hash' needs none.") from error
 

@@ -291,11 +291,12 @@ def _levels_of(stars: Floats, levels: Floats) -> Ints:
 def _read(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
-            check_parquet(path, pq.read_metadata(path))
+            with pq.ParquetFile(path) as file:
+                check_parquet(path, file)
             frame = pd.read_parquet(path)
         else:
             frame = pd.read_csv(io.BytesIO(read_bytes(path)))  # by its name, pandas would unpack an archive
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read as a table ({error}). CSV with a header, or Parquet.") from error
     if frame.empty:
         raise DataError(f"{path} has no rows.")
