@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recsim_llm.errors import RecordingError
+from recsim_llm.untrusted import read_json
 
 FILE = "certificate.json"
 FORMAT_VERSION = 1
@@ -90,7 +91,7 @@ def read_certificate(path: Path) -> Certificate:
         RecordingError: The file is missing, no certificate, or of another version.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         version = values.pop("format_version")
         if version != FORMAT_VERSION:
             raise RecordingError(f"{path} is a certificate of format {version}, not {FORMAT_VERSION}; certify again.")

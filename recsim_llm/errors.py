@@ -31,6 +31,10 @@ class DataError(RecsimError, ValueError):
     """A data set breaks the format; the message names file, line or field, and the way out."""
 
 
+class TooLargeError(DataError):
+    """A file asks for more memory than is given to it, or is nested too deep; the message says how to allow more."""
+
+
 class DownloadError(RecsimError):
     """A file could not be fetched, or is not the file that was expected."""
 

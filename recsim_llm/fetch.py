@@ -7,6 +7,7 @@ most a temporary file that nobody reads.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -16,14 +17,22 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from recsim_llm.errors import DataError, DownloadError
+from recsim_llm.untrusted import check_member
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a server to pick up."""
 
 READ_TIMEOUT = 60.0
 """Seconds to wait for the next bytes."""
+
+MOST_DOWNLOADED = 256 << 20
+"""Bytes that a URL may send; the largest file that is fetched from one has 6 million."""
 
 
 def cache_dir() -> Path:
@@ -88,11 +97,32 @@ def _beside(path: Path, prefix: str) -> tempfile.TemporaryDirectory[str]:
         ) from error
 
 
+class _Capped(io.FileIO):
+    """A new file that takes no more than `MOST_DOWNLOADED` bytes: the checksum comes only at the end."""
+
+    def __init__(self, path: str, url: str) -> None:
+        super().__init__(path, "wb")
+        self._url = url
+
+    def write(self, content: Buffer, /) -> int:
+        """Write, while there is room."""
+        if self.tell() + memoryview(content).nbytes > MOST_DOWNLOADED:
+            raise DownloadError(
+                f"{self._url} sends more than {MOST_DOWNLOADED >> 20} MiB, and is not what is expected."
+            )
+        return super().write(content)
+
+
 def _retrieve(url: str, folder: Path, target: Path) -> Path:
     import pooch
 
     pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
-    downloader = pooch.HTTPDownloader(progressbar=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
+    http = pooch.HTTPDownloader(progressbar=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
+
+    def downloader(url: str, output: str, pup: object) -> None:
+        with _Capped(output, url) as file:
+            http(url, file, pup)
+
     try:
         return Path(pooch.retrieve(url, known_hash=None, fname=target.name, path=folder, downloader=downloader))
     except OSError as error:  # those of requests are OSErrors, and so is a full disk
@@ -180,6 +210,7 @@ def unpack_member(archive: Path, member: str, target: Path) -> None:
     """
     try:
         with zipfile.ZipFile(archive) as files, files.open(member) as source, target.open("wb") as sink:
+            check_member(archive, files.getinfo(member))  # zipfile unpacks no more than is declared
             shutil.copyfileobj(source, sink)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{archive} is a broken archive ({error}). Delete it and try again.") from error

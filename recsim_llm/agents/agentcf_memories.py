@@ -13,6 +13,7 @@ from typing import Any
 from recsim_llm.agents.prompts_text import phrases
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import DataError
+from recsim_llm.untrusted import read_json as read_values
 
 KIND = "agentcf"
 USER_WORDS, ITEM_WORDS = 180, 50
@@ -179,7 +180,7 @@ def read_json(path: Path | str) -> Any:
         DataError: No such file, or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text("utf-8"))
+        return read_values(Path(path))
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}). Learn memories with learn_agentcf first.") from error
     except ValueError as error:

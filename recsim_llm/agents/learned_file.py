@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recsim_llm.errors import RecordingError
+from recsim_llm.untrusted import read_json
 
 _FORMAT = 1
 
@@ -24,7 +25,7 @@ def read_learned(path: Path, kind: str) -> dict[str, Any]:
         RecordingError: There is no such file, or it is damaged, of another kind or of another version.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         found, version = values.pop("kind"), values.pop("format")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(path, kind, error) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from recsim_llm.data.dataset import Dataset
 from recsim_llm.errors import DataError
 from recsim_llm.types import Persona
+from recsim_llm.untrusted import read_json
 
 TRAITS = ("activity", "conformity", "diversity")
 _GENRES = ("likes", "dislikes")
@@ -46,7 +46,7 @@ def read_personas(path: Path, dataset: Dataset, derived: Sequence[Persona]) -> t
 
 def _entries(path: Path) -> list[Mapping[str, Any]]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(f"The persona file {path} cannot be read ({error}).") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from recsim_llm.agents.item_log import ItemLog
 from recsim_llm.agents.leaving import LeaveParameters, leave_probability
 from recsim_llm.errors import RecordingError
 from recsim_llm.types import EMPTY, Floats, Ints, Keys, Reaction, Responses, State
+from recsim_llm.untrusted import read_arrays
 
 _FORMAT = 2
 
@@ -82,16 +82,14 @@ class StatisticalParameters:
             RecordingError: The file is no such file, or of another version.
         """
         try:
-            # Opened here, because numpy leaves a file open that it cannot read.
-            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                data = {name: file[name] for name in file.files}
+            data = read_arrays(path)
             if int(data.pop("format")) != _FORMAT:
                 raise RecordingError(f"{path} was written by another version of recsim_llm; fit the users again.")
             names = [f"leave_{f.name}" for f in dataclasses.fields(LeaveParameters)]
             leave = {name.removeprefix("leave_"): float(data.pop(name)) for name in names}
             scalars = {k: float(v) for k, v in data.items() if v.ndim == 0}
             return cls(**{**data, **scalars}, leave=LeaveParameters(**leave))
-        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise RecordingError(f"{path} is not a file of statistical users ({error}); fit them again.") from error
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recsim_llm.errors import RecordingError
 from recsim_llm.experiments.train_files import CurvePoint, read_curve
 from recsim_llm.trajectories.manifest import FILE as RUN
+from recsim_llm.untrusted import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,13 @@ def find_trainings(top: Path) -> tuple[list[Training], list[str]]:
         try:
             points = tuple(read_curve(folder / CURVE))
             seed = str(_config(folder).get("seed", ""))
-        except (OSError, ValueError, TypeError, KeyError):  # damaged, or half-written by a training that goes on
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            RecordingError,
+        ):  # damaged, or half-written by a training that goes on
             unreadable.append(relative)
             continue
         if points:
@@ -67,7 +74,7 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
 
 def _config(folder: Path) -> dict[str, object]:
     path = folder / TRAINING
-    config = json.loads(path.read_text(encoding="utf-8"))["config"] if path.is_file() else {}
+    config = read_json(path)["config"] if path.is_file() else {}
     return dict(config)
 
 

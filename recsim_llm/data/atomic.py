@@ -11,6 +11,7 @@ from recsim_llm.data.assemble import assemble
 from recsim_llm.data.dataset import Dataset
 from recsim_llm.data.tables import Table, read_text, text
 from recsim_llm.errors import DataError
+from recsim_llm.untrusted import read_bytes
 
 UNKNOWN_LICENCE = "Not stated with the data; the owner's terms apply."
 
@@ -84,7 +85,7 @@ def _read_items(path: Path) -> Table:
 
 def _read(path: Path) -> Table:
     """Read one file; the types leave the column names and stay in `fields` of the errors."""
-    table = read_text(str(path), path.read_bytes(), delimiter="\t", quoted=False)
+    table = read_text(str(path), read_bytes(path), delimiter="\t", quoted=False)
     names = []
     for head in table.data.column_names:
         name, _, kind = head.partition(":")

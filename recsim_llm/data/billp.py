@@ -38,6 +38,7 @@ from recsim_llm.data.invented_people import NUM_USERS, invent_people
 from recsim_llm.data.synthetic import SyntheticWorld
 from recsim_llm.errors import DataError
 from recsim_llm.types import Item
+from recsim_llm.untrusted import read_json
 
 LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)
 CATALOGUE_LICENCE = "Not stated with the catalogue; the owner's terms apply."
@@ -165,7 +166,7 @@ def _json(path: Path) -> object:
             f"{path} is missing. A folder in BiLLP's layout holds {_MAPS} and {_GENRES}; see docs/billp_data.md."
         )
     try:
-        content: object = json.loads(path.read_bytes())
+        content: object = read_json(path)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not JSON ({error}). Copy it again from the release.") from error
     return content
@@ -209,7 +210,7 @@ def _genre_list(path: Path, title: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         try:
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError) as error:
+        except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
             raise DataError(f"{path}, title {title!r}: {value!r} is no list of genres.") from error
     if not isinstance(value, list) or not all(isinstance(genre, str) for genre in value):
         raise DataError(f"{path}, title {title!r}: {value!r} is no list of genres. Write ['Action', 'Indie'].")

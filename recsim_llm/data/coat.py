@@ -21,6 +21,7 @@ from recsim_llm.data.checksum import content_checksum
 from recsim_llm.data.dataset import Catalogue, Dataset, Person, Ratings
 from recsim_llm.errors import DataError
 from recsim_llm.types import Ints, Item
+from recsim_llm.untrusted import read_bytes
 
 LICENCE = "Coat (Schnabel et al., ICML 2016): no licence is stated; the data stay their owners'. Do not pass them on."
 LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)
@@ -111,7 +112,7 @@ def _whole_numbers(path: Path) -> Ints:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text("utf-8-sig").rstrip().splitlines()
+        lines = read_bytes(path).decode("utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not utf-8 text. Save it as UTF-8, or fetch it again.") from error
     if not lines:

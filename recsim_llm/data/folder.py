@@ -36,6 +36,7 @@ from recsim_llm.data.dataset import Dataset
 from recsim_llm.data.impressions import impression_columns
 from recsim_llm.data.tables import Table, read_parquet, read_text
 from recsim_llm.errors import DataError
+from recsim_llm.untrusted import read_bytes, read_json
 
 
 def is_plain_folder(folder: Path) -> bool:
@@ -79,14 +80,14 @@ def _table(folder: Path, name: str) -> Table | None:
         raise DataError(f"{folder} has both {text.name} and {parquet.name}. Remove one of them.")
     if parquet.is_file():
         return read_parquet(parquet)
-    return read_text(str(text), text.read_bytes()) if text.is_file() else None
+    return read_text(str(text), read_bytes(text)) if text.is_file() else None
 
 
 def _about(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        about = json.loads(path.read_text("utf-8"))
+        about = read_json(path)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not JSON ({error}). Correct it, or leave the file out.") from error
     known = {"name", "rating_levels", "licence"}

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from recsim_llm.errors import DataError
 from recsim_llm.types import Floats
+from recsim_llm.untrusted import check_parquet
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +174,10 @@ def read_parquet(path: Path) -> Table:
         DataError: It is no Parquet file.
     """
     try:
+        with pq.ParquetFile(path) as file:
+            check_parquet(path, file)
         data = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read as Parquet ({error}). Write it again.") from error
     return Table(str(path), data, {name: name for name in data.column_names}, 1, "row")
 

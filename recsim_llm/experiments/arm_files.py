@@ -20,6 +20,7 @@ from recsim_llm.llm.protocol import LLM
 from recsim_llm.policies import load_policy, open_policy
 from recsim_llm.policies.oracle import Oracle
 from recsim_llm.policies.protocol import FittedPolicy
+from recsim_llm.untrusted import read_bytes, read_json
 
 PLAN = "interventions.json"
 LEARNED = "learned"
@@ -95,7 +96,7 @@ def keep_plan(folder: Path, interventions: Sequence[Intervention]) -> None:
     """
     text = json.dumps(to_json(interventions), indent=1, ensure_ascii=False)
     path = folder / PLAN
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if path.exists() and read_bytes(path) != text.encode():
         raise RecordingError(f"{folder} was begun with other interventions. Choose another --out folder.")
     if interventions:
         path.write_text(text, encoding="utf-8")
@@ -104,4 +105,7 @@ def keep_plan(folder: Path, interventions: Sequence[Intervention]) -> None:
 def kept_plan(folder: Path) -> tuple[Intervention, ...]:
     """The interventions of a run's arm."""
     path = folder / PLAN
-    return from_json(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else ()
+    try:
+        return from_json(read_json(path)) if path.exists() else ()
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise RecordingError(f"{path} is damaged ({error}). Record the run again in another folder.") from error

@@ -24,6 +24,7 @@ from recsim_llm.data.dataset import Catalogue, Dataset
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.intervention_entries import Entry, Names, near
 from recsim_llm.types import EMPTY, Persona
+from recsim_llm.untrusted import read_toml
 
 PLATFORM = -1
 """Author of a post who is no user."""
@@ -247,7 +248,7 @@ def _entries(path: Path, names: Names) -> list[Entry]:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return read_toml(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}). Name a TOML file of interventions.") from error
     except UnicodeDecodeError as error:

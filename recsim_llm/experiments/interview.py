@@ -23,6 +23,7 @@ from recsim_llm.llm.converse import converse
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.trajectories import Run, read_catalogue
 from recsim_llm.types import Prompt
+from recsim_llm.untrusted import parse_json
 
 _MAX_TOKENS, _TEMPERATURE = 120, 0.7
 _EXIT_SCHEMA = json.dumps(
@@ -113,7 +114,7 @@ def exit_interviews(run: Run, llm: LLM, counts: AnswerCounts | None = None) -> l
 def parse_exit(text: str) -> tuple[int, str] | None:
     """Rating and reason of an exit interview; None where the text is no such JSON object."""
     try:
-        value = json.loads(text[text.index("{") : text.rindex("}") + 1])
+        value = parse_json(text[text.index("{") : text.rindex("}") + 1], "The answer")
         rating, reason = value["rating"], value["reason"]
     except (ValueError, KeyError, TypeError):
         return None

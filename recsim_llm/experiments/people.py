@@ -12,6 +12,7 @@ from recsim_llm.data import Person
 from recsim_llm.errors import RecordingError
 from recsim_llm.trajectories.side_files import check_side_files
 from recsim_llm.types import Persona
+from recsim_llm.untrusted import read_json
 
 FILE = "people.json"
 
@@ -33,7 +34,7 @@ def load_people(folder: Path) -> tuple[list[Persona], list[str]]:
     check_side_files(folder, FILE)
     path = folder / FILE
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = read_json(path)
         names = {f.name for f in fields(Persona)}
         personas = [Persona(**{k: _tuple(v) for k, v in row.items() if k in names}) for row in rows]
         return personas, [row["raw_id"] for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from recsim_llm.errors import ConfigError, MissingExtraError, RecordingError
+from recsim_llm.untrusted import read_bytes, read_json
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -90,9 +92,17 @@ class Curve:
 
 
 def read_curve(path: Path) -> list[CurvePoint]:
-    """The points of a learning curve's CSV file."""
-    with path.open(newline="") as file:
-        return [CurvePoint(int(r["step"]), float(r["reward"]), float(r["length"])) for r in csv.DictReader(file)]
+    """The points of a learning curve's CSV file.
+
+    Raises:
+        OSError: It cannot be read.
+        RecordingError: It is damaged.
+    """
+    try:
+        rows = csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8"), newline=""))
+        return [CurvePoint(int(r["step"]), float(r["reward"]), float(r["length"])) for r in rows]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise RecordingError(f"{path} is no learning curve, or damaged ({error}). Train anew.") from error
 
 
 class TrainingFolder:
@@ -187,7 +197,7 @@ def _asdict(config: Config) -> dict[str, Any]:
 
 def _read(manifest: Path) -> dict[str, Any]:
     try:
-        noted: dict[str, Any] = json.loads(manifest.read_text())
+        noted: dict[str, Any] = read_json(manifest)
         if not isinstance(noted["config"], dict) or not isinstance(noted["checkpoint"], dict):
             raise RecordingError(f"{manifest} is damaged: train anew, under another --out.")
     except (ValueError, KeyError, TypeError) as error:

@@ -17,16 +17,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from recsim_llm.errors import LLMError, SetAsideWarning
 from recsim_llm.llm.protocol import LLM, Usage
 from recsim_llm.prompt_key import prompt_keys
 from recsim_llm.types import Completion, Prompt
+from recsim_llm.untrusted import check_size
 
 T = TypeVar("T")
 
 _VERSION = 1
+_MOST_BYTES = 16 << 20
+"""Of one row: four million tokens of text, or two million log-probabilities."""
 _BUSY_S = 60.0
 _CREATE = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -128,19 +131,19 @@ class CachedLLM:
     def _look_up(self, keys: list[bytes]) -> dict[bytes, Completion]:
         marks = ",".join("?" * len(keys))
         rows = self._db.execute(f"SELECT * FROM answers WHERE key IN ({marks})", keys)
-        try:
-            return {
-                key: Completion(str(text, "utf-8"), _floats(packed), int(read), int(wrote))
-                for key, text, packed, read, wrote in rows
-            }
-        except (TypeError, ValueError) as error:
-            raise _UnreadableError(f"a row in it cannot be read: {error}") from error
+        found, size = {}, 0
+        for row in rows:
+            size += _checked_size(row)
+            check_size(self._path, size)
+            found[row[0]] = _completion(row)
+        return found
 
     def _store(self, keys: list[bytes], answers: Sequence[Completion]) -> dict[bytes, Completion]:
         if len(answers) != len(keys):
             raise LLMError(f"'{self.name}' was asked {len(keys)} prompts and returned {len(answers)} completions.")
         given = dict(zip(keys, answers, strict=True))
-        rows = [_row(key, answer) for key, answer in given.items() if not answer.refused]
+        # What is larger than anything that is read back is not kept, and asked again.
+        rows = [_row(key, answer) for key, answer in given.items() if not answer.refused and _is_kept(answer)]
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             written = self._db.executemany(_INSERT, rows).rowcount
@@ -200,8 +203,13 @@ def _set_aside(path: Path, reason: Exception) -> None:
 def _open(path: Path) -> sqlite3.Connection:
     # Autocommit: transactions are begun by hand, so that one chunk is one transaction.
     db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-    db.text_factory = bytes  # decoded by the reader, which knows what to do with a text that is none
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
     try:
+        # A file may bring a view or a trigger of the table's name along, and functions in its schema.
+        db.execute("PRAGMA trusted_schema=OFF")
+        kinds = db.execute("SELECT type FROM sqlite_master WHERE name = 'answers' OR tbl_name = 'answers'").fetchall()
+        if any(kind != ("table",) for kind in kinds):
+            raise _OtherVersionError("its table of answers is none that this program made")
         _use_write_ahead_log(db)
         db.execute("PRAGMA synchronous=NORMAL")
         (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -214,6 +222,7 @@ def _open(path: Path) -> sqlite3.Connection:
     except (sqlite3.Error, _OtherVersionError):
         db.close()
         raise
+    db.text_factory = bytes  # decoded by the reader, which knows what to do with a text that is none
     return db
 
 
@@ -246,5 +255,24 @@ def _row(key: bytes, answer: Completion) -> _Row:
     return key, answer.text, packed, answer.prompt_tokens, answer.output_tokens
 
 
-def _floats(packed: bytes) -> tuple[float, ...]:
-    return tuple(array("d", packed))
+def _is_kept(answer: Completion) -> bool:
+    return 4 * len(answer.text) + 8 * len(answer.logprobs) < _MOST_BYTES - 1024
+
+
+def _checked_size(row: tuple[Any, ...]) -> int:
+    """Bytes of a row; the file may be a stranger's, and SQLite keeps anything in any column.
+
+    Raises:
+        _UnreadableError: It is no row that `_row` makes.
+    """
+    if [type(value) for value in row] != [bytes, bytes, bytes, int, int] or len(row[2]) % 8:
+        raise _UnreadableError("it holds what is no answer")
+    return len(row[1]) + len(row[2])
+
+
+def _completion(row: tuple[Any, ...]) -> Completion:
+    _, text, packed, read, wrote = row
+    try:
+        return Completion(str(text, "utf-8"), tuple(array("d", packed)), read, wrote)
+    except UnicodeDecodeError as error:
+        raise _UnreadableError(f"it holds a text that is none ({error})") from error

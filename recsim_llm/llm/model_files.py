@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from logging import ERROR, getLogger
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from recsim_llm.errors import LLMError, ModelNotFoundError
@@ -36,9 +37,10 @@ def load_model(name: str, device: Any, dtype: Any) -> tuple[Any, Any, Path | str
     where = resolve_model(name)
     try:
         with quiet(), not_found_explained(name):
-            tokenizer = AutoTokenizer.from_pretrained(where)
-            model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
-    except (ValueError, KeyError, RuntimeError) as error:
+            # Said aloud: where nothing is said, a terminal is asked whether code of the folder may run.
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, trust_remote_code=False)
+    except (ValueError, KeyError, RuntimeError, UnpicklingError) as error:
         raise LLMError(f"The model '{name}' cannot be loaded: {_first_line(error)}") from error
     return model.to(device).eval(), tokenizer, _origin(where, model.config)
 
@@ -57,7 +59,8 @@ def load_tokenizer(name: str) -> tuple[Any, int | None, Path | str]:
 
     where = resolve_model(name)
     with quiet(), not_found_explained(name):
-        tokenizer, config = AutoTokenizer.from_pretrained(where), AutoConfig.from_pretrained(where)
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
     length = getattr(config.get_text_config(), "max_position_embeddings", None)
     return tokenizer, length, _origin(where, config)
 

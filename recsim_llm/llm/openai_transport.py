@@ -20,6 +20,9 @@ _CONNECT_TRIES = 3
 _FIRST_WAIT_S = 0.25
 _LONGEST_WAIT_S = 30.0
 _RETRIED = frozenset({408, 409, 429})
+_MOST_BYTES = 64 << 20
+_MOST_BYTES_AN_ANSWER = 1 << 20
+"""An answer with 20 log-probabilities a token takes some 2,000 bytes a token, a label read 50 kB."""
 _REJECTED = frozenset({400, 413, 422})
 
 
@@ -154,7 +157,7 @@ class Transport:
         try:
             method = "GET" if call.body is None else "POST"
             async with self.session.request(method, url, data=call.body, timeout=limit) as response:
-                content = await response.read()
+                content = await _body(response, _MOST_BYTES + call.answers * _MOST_BYTES_AN_ANSWER)
                 status, retry_after = response.status, response.headers.get("Retry-After")
         except aiohttp.ClientConnectorError as error:
             advice = "Start the server, or correct base_url / OPENAI_BASE_URL."
@@ -164,6 +167,8 @@ class Transport:
             return _Failure(f"The server {self._base_url} {reason}", "Lower concurrency or raise timeout_s.")
         except (aiohttp.ClientError, ValueError) as error:
             raise LLMError(f"The request to {self._base_url} could not be made: {type(error).__name__}.") from error
+        if content is None:
+            return _Failure(f"The server {self._base_url} sent more than any answer has", "Look into the server's log.")
         if status == 200:
             if self._hedging is not None:
                 self._hedging.answered(call.kind, self.loop.time() - started)
@@ -181,6 +186,18 @@ class Transport:
         # Servers have been seen to quote the whole key back.
         key = self.session.headers.get("Authorization", "").removeprefix("Bearer ")
         return text.replace(key, "***") if key else text
+
+
+async def _body(response: aiohttp.ClientResponse, most: int) -> bytes | None:
+    """What the server sent, unpacked; None where it is more than `most` bytes: the rest is not read."""
+    if (response.content_length or 0) > most:
+        return None
+    content = bytearray()
+    async for part in response.content.iter_any():
+        content += part
+        if len(content) > most:
+            return None
+    return bytes(content)
 
 
 def _backoff_s(number: int, attempt: int) -> float:

@@ -119,7 +119,7 @@ def no_surprises(server: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise LLMError(
             f"The server {server} answered with something that is not an OpenAI chat completion "
             f"({type(error).__name__}: {error}). Check that base_url ends in /v1."
@@ -236,7 +236,7 @@ def has_no_quota(status: int, content: bytes) -> bool:
 def _error_message(content: bytes) -> str:
     try:
         answer = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return content[:200].decode("utf-8", "replace").strip() or "no reason given"
     error = answer.get("error", answer) if isinstance(answer, dict) else answer
     message = error.get("message", error) if isinstance(error, dict) else error

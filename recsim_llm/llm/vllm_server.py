@@ -16,6 +16,7 @@ from recsim_llm.llm.openai_transport import Call, Rejected, Transport
 from recsim_llm.llm.openai_wire import BodyWriter, no_surprises
 from recsim_llm.llm.slots import likeliest
 from recsim_llm.types import Completion, Prompt, Usage
+from recsim_llm.untrusted import parse_json
 
 EXTRAS = ',"chat_template_kwargs":{"date_string":"1 January 2025","enable_thinking":false}'
 """An answer must not depend on the clock, nor begin with hidden reasoning; other templates ignore these words."""
@@ -106,7 +107,7 @@ class VllmServer:
         if isinstance(answer, Rejected):
             raise LLMError(f"The server {self._root} does not say how it cuts labels into tokens: {answer.reason}")
         with no_surprises(self._base_url):
-            return [int(each) for each in json.loads(answer)["tokens"]]
+            return [int(each) for each in parse_json(answer, self._root)["tokens"]]
 
     def read(self, content: bytes, prompts: Sequence[Prompt], labels: LabelTokens, usage: Usage) -> list[Completion]:
         """The answers of a batch, in order; its tokens are counted as a whole, as the server gives no more.
@@ -115,7 +116,7 @@ class VllmServer:
             LLMError: It is not what vLLM answers.
         """
         with no_surprises(self._base_url):
-            answer = json.loads(content)
+            answer = json.loads(content)  # not `parse_json`: it is large, and only known places are looked at
             choices = answer["choices"]
             if [choice["index"] for choice in choices] != list(range(len(prompts))):
                 raise ValueError(f"{len(choices)} choices for {len(prompts)} conversations")
@@ -189,7 +190,7 @@ async def recognise(transport: Transport, base_url: str, model: str, writer: Bod
 
 def _is_version(content: bytes) -> bool:
     try:
-        said = json.loads(content)
+        said = parse_json(content, "The version")
     except ValueError:
         return False
     return isinstance(said, dict) and set(said) == {"version"} and isinstance(said["version"], str)
@@ -197,7 +198,7 @@ def _is_version(content: bytes) -> bool:
 
 def _check_model(content: bytes, base_url: str, model: str) -> None:
     with no_surprises(base_url):
-        served = [str(each["id"]) for each in json.loads(content)["data"]]
+        served = [str(each["id"]) for each in parse_json(content, base_url)["data"]]
     if model not in served:
         raise LLMError(
             f"The server {base_url} does not serve '{model}'; it serves {', '.join(served)}. Use one of these names, "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -13,10 +11,11 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from recsim_llm.data.dataset import Ratings
-from recsim_llm.errors import ConfigError
+from recsim_llm.errors import ConfigError, DataError
 from recsim_llm.policies.ranking import RankingPolicy
 from recsim_llm.policies.rows import Scores, interactions
 from recsim_llm.types import Floats32, Observation
+from recsim_llm.untrusted import read_arrays
 
 
 class EmbeddingPolicy(RankingPolicy):
@@ -77,17 +76,13 @@ class EmbeddingPolicy(RankingPolicy):
 
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     try:
-        # Opened here, because numpy leaves a file open that it finds to be broken.
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            # A lone `.npy` array gives an array, in which no name can be looked up.
-            found = {name: arrays[name] for name in ("user", "item")} if hasattr(arrays, "files") else {}
-    except KeyError as error:
-        raise ConfigError(f"{path} lacks an array: 'user' (U, D) and 'item' (N, D) are needed.") from error
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ConfigError(f"{path} cannot be read as an .npz file of arrays ({error}).") from error
-    if not found:
-        raise ConfigError(f"{path} holds one array; an .npz file with arrays 'user' and 'item' is needed.")
+        found = read_arrays(path)
+    except (OSError, DataError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}). An .npz file with arrays 'user' (U, D) and 'item' (N, D) is needed."
+        ) from error
+    if not {"user", "item"} <= set(found):
+        raise ConfigError(f"{path} lacks an array: 'user' (U, D) and 'item' (N, D) are needed.")
     return found["user"], found["item"]
 
 

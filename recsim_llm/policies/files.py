@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.errors import ConfigError, DataError, RecordingError
+from recsim_llm.untrusted import read_arrays
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -50,11 +49,9 @@ def read_file(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise RecordingError(f"{path}: there is no such policy file. Fit a policy and save it there.")
     try:
-        # Opened here, because numpy leaves a file open that it finds to be broken.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            data = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise RecordingError(f"{path} is not a policy file, or damaged. Fit the policy again.") from error
+        data = read_arrays(path)
+    except (OSError, DataError) as error:
+        raise RecordingError(f"{path} is not a policy file, or damaged ({error}). Fit the policy again.") from error
     problem = _problem(data)
     if problem:
         raise RecordingError(f"{path} is not a policy file ({problem}). Fit the policy again.")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -100,7 +101,7 @@ class SentenceTitles:
             raise MissingExtraError("sentence-transformers", "embeddings", "Grounding titles by meaning") from error
         try:
             self._model: Any = SentenceTransformer(_minilm() if model == "minilm" else model, device="cpu")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
             raise ModelNotFoundError(f"There is no sentence encoder '{model}' ({error}). 'hash' needs none.") from error
 
     def encode(self, texts: Sequence[str]) -> Floats32:

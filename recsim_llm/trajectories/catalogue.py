@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from recsim_llm.errors import RecordingError
 from recsim_llm.trajectories.files import parquet_bytes, read_parquet, write_durably
 from recsim_llm.trajectories.side_files import check_side_files
 from recsim_llm.trajectories.steps import text_array
@@ -47,6 +48,10 @@ def read_catalogue(folder: Path) -> tuple[list[Item], list[str]]:
     """
     check_side_files(folder, FILE)
     table = read_parquet(folder / FILE)
-    columns = [table[name].to_pylist() for name in ("item", "title", "year", "genres", "description")]
-    items = [Item(i, title, year, tuple(genres), text) for i, title, year, genres, text in zip(*columns, strict=True)]
-    return items, table["raw_id"].to_pylist()
+    try:
+        columns = [table[name].to_pylist() for name in ("item", "title", "year", "genres", "description")]
+        rows = zip(*columns, strict=True)
+        items = [Item(i, title, year, tuple(genres), text) for i, title, year, genres, text in rows]
+        return items, table["raw_id"].to_pylist()
+    except (KeyError, TypeError) as error:
+        raise RecordingError(f"{folder / FILE} is no catalogue of a run ({error}). Record the run again.") from error

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsim_llm.errors import RecordingError
+from recsim_llm.untrusted import check_parquet
 
 TEMPORARY = ".tmp"
 LOCK = ".lock"
@@ -123,6 +124,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         # One file, not a data set: no folder names become columns, nothing is guessed.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            check_parquet(path, file)
             table = file.read(columns=None if columns is None else list(columns))
             _check_whole(table, file.metadata.num_rows)
             return table

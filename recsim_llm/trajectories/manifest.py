@@ -10,6 +10,7 @@ from typing import Any
 
 from recsim_llm.errors import DamagedRunError, RecordingError
 from recsim_llm.trajectories.files import write_durably
+from recsim_llm.untrusted import read_json
 
 FILE = "run.json"
 FORMAT_VERSION = 3
@@ -88,7 +89,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         version = values.pop("format_version")
     except (FileNotFoundError, NotADirectoryError):
         raise RecordingError(_not_a_run(folder)) from None

@@ -11,6 +11,7 @@ import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 import pooch
 import pytest
@@ -38,13 +39,12 @@ class Downloader:
         assert progressbar
         assert timeout[0] <= 10
 
-    def __call__(self, url: str, output_file: object, pooch: object) -> None:
+    def __call__(self, url: str, output_file: BinaryIO, pooch: object) -> None:
         type(self).calls += 1
-        with Path(str(output_file)).open("wb") as file:
-            file.write(self.content[: len(self.content) // 2])
-            if self.error is not None:
-                raise self.error
-            file.write(self.content[len(self.content) // 2 :])
+        output_file.write(self.content[: len(self.content) // 2])
+        if self.error is not None:
+            raise self.error
+        output_file.write(self.content[len(self.content) // 2 :])
 
 
 @pytest.fixture
@@ -133,7 +133,8 @@ def test_killed_downloads_leave_no_file_under_the_name(downloader, tmp_path) -> 
     import os, signal, pathlib, pooch
     from recsim_llm.fetch import fetch_url
     def killed(url, output_file, pooch):
-        pathlib.Path(output_file).write_bytes({CONTENT!r}[:100])
+        output_file.write({CONTENT!r}[:100])
+        output_file.flush()
         os.kill(os.getpid(), signal.SIGKILL)
     pooch.HTTPDownloader = lambda **options: killed
     fetch_url({URL!r}, {SUM!r}, pathlib.Path({str(tmp_path)!r}))

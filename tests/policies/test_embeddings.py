@@ -71,7 +71,12 @@ def test_files_that_do_not_do_are_refused(vectors, tmp_path):
     np.savez(tmp_path / "half.npz", user=vectors[0])
     np.save(tmp_path / "one.npy", vectors[0])
     (tmp_path / "broken.npz").write_bytes(b"nonsense")
-    for name, words in [("half.npz", "lacks"), ("one.npy", "one array"), ("broken.npz", "read"), ("none.npz", "read")]:
+    for name, words in [
+        ("half.npz", "lacks"),
+        ("one.npy", "plain arrays"),
+        ("broken.npz", "read"),
+        ("none.npz", "read"),
+    ]:
         with pytest.raises(ConfigError, match=words):
             make_policy("embeddings", two_tastes_log(), catalogue(), 5, vectors=tmp_path / name)
     with pytest.raises(ConfigError, match="needs vectors=PATH"):

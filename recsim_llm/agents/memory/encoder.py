@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import numpy as np
@@ -130,7 +131,7 @@ class SentenceEncoder:
         place = _minilm_folder() if model == "minilm" else model
         try:
             self._model: Any = SentenceTransformer(place, device="cpu")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
             raise ModelNotFoundError(
                 f"There is no sentence encoder '{model}' ({error}). Name a folder, or 'hash', which needs no model."
             ) from error

@@ -17,6 +17,7 @@ from recsim_llm.data.checks import ids, positions, require_columns
 from recsim_llm.data.dataset import Person
 from recsim_llm.data.tables import Table, numbers, read_text, text
 from recsim_llm.errors import DataError
+from recsim_llm.untrusted import read_bytes
 
 HEADER = ("user_1", "user_2", "relationship", "closeness")
 
@@ -35,7 +36,7 @@ def load_graph(path: Path, people: Sequence[Person], *, directed: bool = False) 
         MissingExtraError: networkx is not installed.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}). Name a CSV file: {','.join(HEADER)}.") from error
     table = read_text(str(path), content)

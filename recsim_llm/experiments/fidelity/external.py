@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsim_llm.certificate import Certificate
@@ -31,6 +33,7 @@ from recsim_llm.experiments.fidelity.rating_measures import Predictions, calibra
 from recsim_llm.experiments.fidelity.rows import RatingRows
 from recsim_llm.experiments.fidelity.sections import Findings, RatingContext, add_increment, add_ratings
 from recsim_llm.types import Bools, Floats, Ints
+from recsim_llm.untrusted import check_parquet, read_bytes
 
 POINTS = ("prediction", "predicted_rating", "predicted", "rating_pred", "pred")
 """Names that a column of single predicted ratings may have."""
@@ -287,8 +290,13 @@ def _levels_of(stars: Floats, levels: Floats) -> Ints:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
+        if path.suffix == ".parquet":
+            with pq.ParquetFile(path) as file:
+                check_parquet(path, file)
+            frame = pd.read_parquet(path)
+        else:
+            frame = pd.read_csv(io.BytesIO(read_bytes(path)))  # by its name, pandas would unpack an archive
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read as a table ({error}). CSV with a header, or Parquet.") from error
     if frame.empty:
         raise DataError(f"{path} has no rows.")

@@ -11,6 +11,7 @@ import numpy as np
 
 from recsim_llm.experiments.fidelity.plots import need_matplotlib
 from recsim_llm.experiments.study.table import MAIN, Row
+from recsim_llm.experiments.train_files import read_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,7 +124,6 @@ def learning_curves(trained: Path, label: str) -> list[tuple[list[float], list[f
     """The learning curves of a policy, one a seed, from `seedS/training/LABEL/curve.csv` where there are any."""
     found = []
     for path in sorted(trained.glob(f"seed*/training/{label}/curve.csv")):
-        lines = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
-        steps, rewards = lines[0].index("step"), lines[0].index("reward")
-        found.append(([float(line[steps]) for line in lines[1:]], [float(line[rewards]) for line in lines[1:]]))
+        points = read_curve(path)
+        found.append(([float(point.step) for point in points], [point.reward for point in points]))
     return found

@@ -25,6 +25,7 @@ from recsim_llm.policies.planners.planner import Planner
 from recsim_llm.policies.spec import parse_policy
 from recsim_llm.trajectories import Run
 from recsim_llm.types import Usage
+from recsim_llm.untrusted import read_json
 
 STUDY = "study.json"
 TRAINING = "training"
@@ -173,9 +174,14 @@ def _learning_costs(study: Study, entry: Entry, out: Path) -> dict[str, float]:
     seeds = range(entry.seeds or study.seeds)
     paths = [_costs_path(out / "trained" / f"seed{seed}" / f"{entry.label}.npz") for seed in seeds]
     costs: dict[str, float] = {}
-    for path in paths:
-        for name, value in json.loads(path.read_text(encoding="utf-8")).items() if path.exists() else ():
-            costs[name] = costs.get(name, 0.0) + value
+    for path in filter(Path.exists, paths):
+        try:
+            for name, value in read_json(path).items():
+                costs[name] = costs.get(name, 0.0) + float(value)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise RecordingError(
+                f"{path} is damaged ({error}). Remove the policy beside it: it learns again."
+            ) from error
     return costs
 
 
@@ -201,9 +207,12 @@ def _claim(study: Study, out: Path) -> None:
     """Keep what the study is, and refuse a folder that holds another one; rows and seeds may be added or left out."""
     path, now = out / STUDY, study.as_json()
     if path.exists():
-        there = json.loads(path.read_text(encoding="utf-8"))
-        # By label, which is the name of a row's folders.
-        rows = {Entry(**row).label: row for row in there["entries"]}
+        try:
+            there = read_json(path)
+            # By label, which is the name of a row's folders.
+            rows = {Entry(**row).label: row for row in there["entries"]}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RecordingError(f"{path} is damaged ({error}). Choose another --out folder.") from error
         changed = [name for name in now if name not in ("entries", "seeds") and there.get(name) != now[name]]
         changed += [entry.label for entry in study.entries if rows.get(entry.label, asdict(entry)) != asdict(entry)]
         if changed:

@@ -14,6 +14,7 @@ from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.train import ONLINE, TrainConfig
 from recsim_llm.policies import check_policy
 from recsim_llm.policies.spec import parse_policy
+from recsim_llm.untrusted import read_toml
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ def read_study(text: str) -> Study:
     if not source.is_file():
         raise ConfigError(f"There is no study '{text}'. Studies: {', '.join(studies())}; or name a TOML file.")
     try:
-        values = tomllib.loads(source.read_text(encoding="utf-8"))
+        values = read_toml(Path(str(source)))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{text} is not TOML: {error}.") from error
     return study_of(values, text)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from recsim_llm.agents.page_agent import YES_NO
 from recsim_llm.data import Dataset
-from recsim_llm.errors import ConfigError, MissingExtraError
+from recsim_llm.errors import ConfigError, DataError, MissingExtraError, RecordingError
 from recsim_llm.experiments.tuning.gain import FEWEST, Gain
 from recsim_llm.experiments.tuning.groups import Group, groups
 from recsim_llm.experiments.tuning.lessons import Watches, held_lessons
@@ -28,6 +28,7 @@ from recsim_llm.experiments.tuning.task import TuneConfig, make_task
 from recsim_llm.experiments.tuning.watching import BASELINES, WatchFinding, draw_watches, watch_finding
 from recsim_llm.experiments.tuning.worth import Finding, finding
 from recsim_llm.experiments.tuning.writer import NUMBERS
+from recsim_llm.untrusted import read_arrays, read_json
 
 _MODELS = {
     "tuned": "tuned",
@@ -102,9 +103,12 @@ class _Examiner:
             columns |= {f"watch_{f.name}": getattr(answers[1], f.name) for f in fields(Answers)}
             np.savez(beside, **columns)
             beside.replace(path)
-        with np.load(path) as kept:
+        try:
+            kept = read_arrays(path)
             ratings, watching = ([kept[before + f.name] for f in fields(Answers)] for before in ("", "watch_"))
-            return Answers(*ratings), Answers(*watching)
+        except (OSError, DataError, KeyError) as error:
+            raise RecordingError(f"{path} is damaged ({error}). Delete it: the model is asked again.") from error
+        return Answers(*ratings), Answers(*watching)
 
     def _ask(self, group: Group, watches: Watches) -> tuple[Answers, Answers]:
         encoder, learner = self._loaded()
@@ -140,7 +144,7 @@ def _read_config(folder: Path) -> TuneConfig:
             f"{folder} holds no tuned model ({NUMBERS} is missing). Make one: recsim-llm tune --out {folder}"
         )
     try:
-        options = json.loads(path.read_text(encoding="utf-8"))["config"]
+        options = read_json(path)["config"]
         return replace(TuneConfig(**options), out=folder)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is damaged ({error}). Tune again into another folder.") from error

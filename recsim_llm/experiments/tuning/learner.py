@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -13,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsim_llm.errors import ConfigError, LLMError, MissingExtraError, RecordingError
+from recsim_llm.errors import ConfigError, DataError, LLMError, MissingExtraError, RecordingError
 from recsim_llm.experiments.tuning.blocks import use_blocks
 from recsim_llm.experiments.tuning.encoding import Batch, Row, batch_of, packed
 from recsim_llm.experiments.tuning.lessons import Lesson
 from recsim_llm.experiments.tuning.measure import Answers
 from recsim_llm.types import Floats
+from recsim_llm.untrusted import read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -231,11 +231,9 @@ def load_tensors(path: Path) -> Any:
     Raises:
         RecordingError: The file is damaged.
     """
-    import torch
-
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        return read_tensors(path)
+    except (OSError, DataError) as error:
         raise RecordingError(f"{path} is damaged ({error}). Tune again into another folder.") from error
 
 

@@ -50,7 +50,7 @@ def count_weights(name: str) -> int:
     where = resolve_model(name)
     with quiet(), not_found_explained(name), torch.device("meta"):
         models: Any = AutoModelForCausalLM  # what it has is not typed
-        model = models.from_config(AutoConfig.from_pretrained(where))
+        model = models.from_config(AutoConfig.from_pretrained(where, trust_remote_code=False))
         return sum(weight.numel() for weight in model.parameters())
 
 

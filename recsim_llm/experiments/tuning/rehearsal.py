@@ -15,10 +15,12 @@ import numpy as np
 
 from recsim_llm.agents.page_texts import PageTexts
 from recsim_llm.agents.prompts_text import prompt_text, template
+from recsim_llm.errors import RecordingError
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.trajectories.files import write_durably
 from recsim_llm.types import Prompt
+from recsim_llm.untrusted import read_json
 
 MOST_TOKENS = 48
 """Of an answer: two or three sentences."""
@@ -60,7 +62,10 @@ def interviews(texts: PageTexts, users: Sequence[int], count: int, seed: int = 0
 def write_rehearsal(path: Path, llm: LLM, prompts: Sequence[Prompt]) -> list[Written]:
     """What a model writes now, kept in a file: a resumed tuning rehearses the same. An existing file is read."""
     if path.exists():
-        return [Written(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
+        try:
+            return [Written(**each) for each in read_json(path)]
+        except (OSError, ValueError, TypeError) as error:
+            raise RecordingError(f"{path} is damaged ({error}). Tune again into another folder.") from error
     answers = llm.generate(prompts)
     said = [
         Written(prompt.system, prompt.context, prompt.question, answer.text)

@@ -34,6 +34,7 @@ from recsim_llm.policies.rows import history_rows, interactions, logged_rows
 from recsim_llm.seeding import Stream, mix_one, uniforms
 from recsim_llm.trajectories.notes import Why
 from recsim_llm.types import Ints, Observation, Prompt
+from recsim_llm.untrusted import parse_json
 
 _TITLE_TOKENS, _MOST_TOKENS, _THOUGHT_TOKENS = 24, 1024, 64
 
@@ -229,7 +230,7 @@ class Planner:
             raise RecordingError(f"{path} is not a policy file (without {', '.join(missing)}). Fit the policy again.")
         indices, shape = data["known_indices"], (int(data["known_shape"][0]), int(data["known_shape"][1]))
         known = sp.csr_array((np.ones(len(indices), dtype=np.float32), indices, data["known_indptr"]), shape=shape)
-        options = read_options(cls.Options, cls.name, json.loads(str(fitted["options"])))
+        options = read_options(cls.Options, cls.name, parse_json(str(fitted["options"]), path))
         return cls(
             int(data["meta_page_size"]), int(data["meta_seed"]), known, options, unpacked(fitted["retriever"]), fitted
         )

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsim_llm.data.dataset import Catalogue, Ratings
-from recsim_llm.errors import ConfigError
+from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.policies.files import read_file
 from recsim_llm.policies.protocol import FittedPolicy, LLMPolicy
 from recsim_llm.types import Ints, Observation
 
@@ -50,9 +51,13 @@ def unpacked(content: NDArray[Any]) -> FittedPolicy:
     Raises:
         RecordingError: They are damaged.
     """
-    from recsim_llm.policies import load_policy  # as above
+    from recsim_llm.policies import POLICIES, load_policy  # as above
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "retriever.npz"
         path.write_bytes(np.asarray(content, dtype=np.uint8).tobytes())
+        name = str(read_file(path)["meta_policy"])
+        if name in POLICIES and issubclass(POLICIES[name], LLMPolicy):
+            # Such a file may hold a retriever in its turn, and an archive may hold itself.
+            raise RecordingError(f"The retriever of this policy is '{name}', which asks a language model itself.")
         return load_policy(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy
 from tianshou.algorithm.modelfree.qrdqn import QRDQNPolicy
 from tianshou.algorithm.modelfree.reinforce import DiscreteActorPolicy
 from tianshou.algorithm.optim import AdamOptimizerFactory
-from tianshou.data import VectorReplayBuffer
+from tianshou.data import Batch, VectorReplayBuffer
 from torch import nn
 
 from recsim_llm.policies.rl.crr_update import DetachedCRR
@@ -33,6 +33,18 @@ from recsim_llm.policies.rl.settings import (
     SQNSettings,
 )
 from recsim_llm.types import Ints
+
+_HELD = {
+    "obs": np.float32, "act": np.int64, "rew": np.float64, "terminated": np.bool_, "truncated": np.bool_,
+    "obs_next": np.float32, "done": np.bool_,
+}  # fmt: skip
+"""What a buffer remembers of each step, and as what."""
+
+_PLACES = {
+    "_insertion_idx": (np.int64, -1), "_size": (np.int64, 0), "_ep_start_idx": (np.int64, -1),
+    "_ep_len": (np.int64, 2**62), "_ep_return": (np.float64, 0),
+}  # fmt: skip
+"""Where a buffer of one environment is: types, and how far above its size a value may be."""
 
 
 class Replay(VectorReplayBuffer):
@@ -52,6 +64,43 @@ class Replay(VectorReplayBuffer):
         which = np.searchsorted(ends, place, side="right")
         indices: Ints = np.asarray(self._offset)[which] + place - (ends - lengths)[which]
         return indices
+
+    def as_arrays(self) -> dict[str, NDArray[Any]]:
+        """All that it holds but its generator: what is remembered (M, ...), and where each of B environments writes."""
+        places = {name: np.array([getattr(each, name) for each in self.buffers]) for name in _PLACES}
+        last = np.array([each.last_index[0] for each in self.buffers])
+        return {**{name: np.asarray(self._meta[name]) for name in self._meta.get_keys()}, **places, "last_index": last}
+
+    def take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Hold what `as_arrays` gave; this buffer has the same size and as many environments.
+
+        Raises:
+            ValueError: An array is missing, of another type or shape, or points outside the buffer.
+        """
+        held = {name: arrays[name] for name in _HELD if name in arrays}
+        if held and set(held) != set(_HELD):
+            raise ValueError(f"what is remembered lacks {', '.join(sorted(set(_HELD) - set(held)))}")
+        for name, array in held.items():
+            shape = (self.maxsize, *held["obs"].shape[1:2]) if name.startswith("obs") else (self.maxsize,)
+            if array.dtype != _HELD[name] or array.shape != shape:
+                raise ValueError(f"{name} is {array.dtype} {array.shape}, not {np.dtype(_HELD[name])} {shape}")
+        sizes = np.array([each.maxsize for each in self.buffers])
+        for name, (kind, most) in {**_PLACES, "last_index": (np.int64, -1)}.items():
+            # tianshou's compiled code does not look whether an index is inside.
+            array = arrays[name]
+            same = array.dtype == kind and array.shape == sizes.shape
+            if not same or (kind is np.int64 and ((array < 0) | (array > sizes + most)).any()):
+                raise ValueError(f"{name} is damaged")
+        if arrays["_size"].any() and not held:
+            raise ValueError("nothing is remembered")
+        if held:
+            self.set_batch(Batch(**{name: array.copy() for name, array in held.items()}))
+        for number, each in enumerate(self.buffers):
+            for name in _PLACES:
+                setattr(each, name, arrays[name][number].item())
+            each.last_index = arrays["last_index"][number : number + 1].copy()
+        self.last_index = self._offset + arrays["last_index"]
+        self._lengths = arrays["_size"].copy()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,10 @@ from recsim_llm.policies.rl.item_vectors import ItemStart
 from recsim_llm.policies.rl.loop import Moved
 from recsim_llm.policies.rl.settings import A2CSettings, DQNSettings, NetSettings, PPOSettings
 from recsim_llm.types import Floats, Floats32, Ints
+from recsim_llm.untrusted import read_arrays, read_tensors
+
+REPLAY = "replay.npz"
+"""File of a checkpoint: what an off-policy learner remembers, as plain arrays."""
 
 
 class OffPolicyLearner:
@@ -66,7 +69,7 @@ class OffPolicyLearner:
     def save(self, folder: Path) -> None:
         """Write networks, optimiser and what is remembered."""
         save_algorithm(self.algorithm, folder)
-        self.replay.save_hdf5(str(folder / "replay.h5"))
+        np.savez(folder / REPLAY, **self.replay.as_arrays())  # type: ignore[arg-type]  # as in `policies.files`
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote.
@@ -76,9 +79,9 @@ class OffPolicyLearner:
         """
         load_algorithm(self.algorithm, folder)
         try:
-            self.replay = Replay.load_hdf5(str(folder / "replay.h5"))
-        except OSError as error:
-            raise RecordingError(f"{folder} is no checkpoint, or damaged.") from error
+            self.replay.take(read_arrays(folder / REPLAY))
+        except (OSError, ValueError, KeyError) as error:
+            raise _damaged(folder, error) from error
 
 
 class OnPolicyLearner:
@@ -144,16 +147,22 @@ def load_algorithm(algorithm: Algorithm[Any, Any], folder: Path) -> None:
         RecordingError: It is missing or damaged.
     """
     try:
-        held = torch.load(folder / "algorithm.pt", weights_only=True)
+        held = read_tensors(folder / "algorithm.pt")
         algorithm.load_state_dict(held["algorithm"])
-    except (OSError, RuntimeError, KeyError, EOFError, UnpicklingError) as error:
-        raise RecordingError(f"{folder} is no checkpoint, or damaged.") from error
-    extra = held["extra"]
-    if "_iter" in extra:
-        algorithm._iter = extra["_iter"]
-    if "mean" in extra:
-        algorithm.ret_rms.mean, algorithm.ret_rms.var = extra["mean"], extra["var"]
-        algorithm.ret_rms.count = extra["count"]
+        extra = held["extra"]
+        if "_iter" in extra:
+            algorithm._iter = int(extra["_iter"])
+        if "mean" in extra:
+            algorithm.ret_rms.mean, algorithm.ret_rms.var = float(extra["mean"]), float(extra["var"])
+            algorithm.ret_rms.count = float(extra["count"])
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> RecordingError:
+    return RecordingError(
+        f"{folder} is no checkpoint of this version, or damaged ({error}). Train anew, under another --out."
+    )
 
 
 def losses(stats: TrainingStats) -> dict[str, float]:

@@ -5,8 +5,6 @@ An episode of T steps has T + 1 observations, the last one after its last step, 
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from recsim_llm.data.dataset import Ratings
 from recsim_llm.errors import DataError
 from recsim_llm.types import EMPTY, Bools, Floats32, Ints
+from recsim_llm.untrusted import read_arrays
 
 _FORMAT = 1
 
@@ -92,7 +91,7 @@ class OfflineLog:
         try:
             log = cls(**values, behaviour=str(data["behaviour"]), num_items=int(data["num_items"]),
                       checksum=str(data["checksum"]))  # fmt: skip
-        except DataError as error:
+        except (DataError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: {error}") from error
         _check_catalogue(path, log, num_items, checksum)
         return log
@@ -157,10 +156,9 @@ def _read(path: Path) -> Mapping[str, NDArray[Any]]:
     if not path.is_file():
         raise DataError(f"{path}: there is no such offline data set. Make one with recsim-llm collect.")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            data = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is not an offline data set, or damaged.") from error
+        data = read_arrays(path)
+    except (OSError, DataError) as error:
+        raise DataError(f"{path} is not an offline data set, or damaged ({error}).") from error
     if str(data.get("format", "none")) != str(_FORMAT):
         raise DataError(f"{path} is not an offline data set of this version.")
     return data

@@ -18,6 +18,7 @@ from recsim_llm.policies.rl.settings import NetSettings
 from recsim_llm.policies.rl.states import pack
 from recsim_llm.policies.rows import Scores, interactions
 from recsim_llm.types import Floats32, Observation
+from recsim_llm.untrusted import parse_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,7 +77,7 @@ class RLPolicy(RankingPolicy):
     @property
     def trained(self) -> NetSettings:
         """The settings that its network was trained with."""
-        return self.settings_class.of(json.loads(str(self.fitted["config"])))
+        return self.settings_class.of(parse_json(str(self.fitted["config"]), "What the policy was trained with"))
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
         """(B, N) scores of the network.
