@@ -13,6 +13,7 @@ _UNKNOWN = 20.0
 _LOOK = 0.2
 _SHARE = 0.25
 _FREE = 2
+_KEPT = 4
 
 
 class Hedging:
@@ -20,9 +21,9 @@ class Hedging:
 
     A copy is allowed when its request has waited for `after_s`, and a quarter longer than 19 in 20 of the last 256 of
     its kind; twice as long as the slowest where fewer than four are known, and 20 times `after_s` where none is. What
-    has failed may be sent twice at once. At most a quarter of all requests are copied (two more of the slow ones), so a
-    server that is slow for everybody is hardly burdened. (Dean and Barroso, "The Tail at Scale", 2013, send about a
-    twentieth; a storm needs more.)
+    has failed may be sent twice at once. At most a quarter of all requests are copied (two more of slow ones, four less
+    of those that failed), so a server that is slow for everybody is hardly burdened. (Dean and Barroso, "The Tail at
+    Scale", 2013, send about a twentieth; a storm needs more.)
 
     Args:
         after_s: Least wait, in seconds.
@@ -68,7 +69,7 @@ class Hedging:
 
     def may_double(self) -> bool:
         """Whether a second copy of a request that has failed may go out at once; counts it if so."""
-        return self._grant(0)
+        return self._grant(-_KEPT)
 
     def _grant(self, free: int) -> bool:
         granted = self._copies + 1 <= free + _SHARE * self._sent

@@ -169,12 +169,12 @@ def test_second_copies_are_a_bounded_share():
 
 def test_what_failed_is_doubled_within_the_same_share():
     hedging = Hedging(0.01)
-    for _ in range(3):
+    for _ in range(19):
         hedging.sent()
-    assert not hedging.may_double()  # three requests have no quarter to spare
-    for _ in range(997):
+    assert not hedging.may_double()  # so few requests have nothing to spare
+    for _ in range(981):
         hedging.sent()
-    assert sum(hedging.may_double() for _ in range(10_000)) == 250
+    assert sum(hedging.may_double() for _ in range(10_000)) == 246
 
 
 def test_requests_of_an_unknown_kind_have_more_time_and_looks_in_between():
