@@ -214,3 +214,8 @@ class Usage:
     refused: int = 0
     restarts: int = 0
     seconds: float = 0.0
+
+
+def storable(text: str) -> str:
+    """The text as files and terminals take it: half a surrogate pair becomes a question mark."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -21,7 +21,7 @@ from pathlib import Path
 from recsim_llm.errors import LLMError, SetAsideWarning
 from recsim_llm.llm.protocol import LLM, Usage
 from recsim_llm.prompt_key import prompt_keys
-from recsim_llm.types import Completion, Prompt
+from recsim_llm.types import Completion, Prompt, storable
 
 _VERSION = 1
 _BUSY_S = 60.0
@@ -105,13 +105,20 @@ class CachedLLM:
         missing = [key for key in distinct if key not in known]
         if missing:
             answers = self._llm.generate([distinct[key] for key in missing])
-            known.update(self._store(missing, answers))
+            known.update(self._store(missing, [self._storable(answer) for answer in answers]))
         return [known[key] for key in keys]
 
     def _look_up(self, keys: list[bytes]) -> dict[bytes, Completion]:
         marks = ",".join("?" * len(keys))
         rows = self._db.execute(f"SELECT * FROM answers WHERE key IN ({marks})", keys)
         return {key: Completion(text, _floats(packed), read, wrote) for key, text, packed, read, wrote in rows}
+
+    def _storable(self, answer: Completion) -> Completion:
+        text = storable(answer.text)
+        if text == answer.text:
+            return answer
+        self.usage.mended += 1
+        return answer._replace(text=text)
 
     def _store(self, keys: list[bytes], answers: Sequence[Completion]) -> dict[bytes, Completion]:
         if len(answers) != len(keys):

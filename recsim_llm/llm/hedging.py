@@ -14,6 +14,7 @@ _LOOK = 0.2
 _SHARE = 0.25
 _FREE = 2
 _KEPT = 4
+_BAD_WEATHER = 0.02
 
 
 class Hedging:
@@ -21,9 +22,9 @@ class Hedging:
 
     A copy is allowed when its request has waited for `after_s`, and a quarter longer than 19 in 20 of the last 256 of
     its kind; twice as long as the slowest where fewer than four are known, and 20 times `after_s` where none is. What
-    has failed may be sent twice at once. At most a quarter of all requests are copied (two more of slow ones, four less
-    of those that failed), so a server that is slow for everybody is hardly burdened. (Dean and Barroso, "The Tail at
-    Scale", 2013, send about a twentieth; a storm needs more.)
+    has failed may be sent twice at once, and while more than one in 50 fail, what is slow too. At most a quarter of all
+    requests are copied (two more of slow ones, four less of those at once), so a server that is slow for everybody is
+    hardly burdened. (Dean and Barroso, "The Tail at Scale", 2013, send about a twentieth; a storm needs more.)
 
     Args:
         after_s: Least wait, in seconds.
@@ -32,6 +33,7 @@ class Hedging:
     def __init__(self, after_s: float) -> None:
         self._after_s = after_s
         self._recent: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
+        self._failures: deque[bool] = deque(maxlen=_RECENT)
         self._sent = self._copies = 0
 
     def sent(self) -> None:
@@ -41,6 +43,11 @@ class Hedging:
     def answered(self, kind: str, seconds: float) -> None:
         """A copy has been answered, so long after it was sent."""
         self._recent[kind].append(seconds)
+        self._failures.append(False)
+
+    def failed(self) -> None:
+        """A copy has failed."""
+        self._failures.append(True)
 
     def patience_s(self, kind: str) -> float:
         """How long a request of this kind may take before it counts as slow, in seconds."""
@@ -68,8 +75,9 @@ class Hedging:
         return waited_s >= factor * self.patience_s(kind) and self._grant(_FREE)
 
     def may_double(self) -> bool:
-        """Whether a second copy of a request that has failed may go out at once; counts it if so."""
-        return self._grant(-_KEPT)
+        """Whether a further copy may go out at once, as copies are failing; counts it if so."""
+        stormy = sum(self._failures) > _BAD_WEATHER * len(self._failures)
+        return stormy and self._grant(-_KEPT)
 
     def _grant(self, free: int) -> bool:
         granted = self._copies + 1 <= free + _SHARE * self._sent

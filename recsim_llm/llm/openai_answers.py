@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from recsim_llm.errors import LLMError
+from recsim_llm.types import storable
 
 _MOST_TOKENS = 1_000_000_000
 _ROUNDING = 1e-3
@@ -137,8 +138,9 @@ def count_tokens(usage: object, mended: bool = False) -> Count:
 
 
 def _is_count(number: object) -> TypeGuard[float]:
-    whole = isinstance(number, int | float) and not isinstance(number, bool)
-    return whole and 0 <= number <= _MOST_TOKENS and number == int(number)
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return False
+    return 0 <= number <= _MOST_TOKENS and number == int(number)
 
 
 @contextmanager
@@ -158,14 +160,9 @@ def no_answer(server: str, why: str, content: bytes = b"") -> NoAnswerError:
     """The failure of a body that is not what was asked for."""
     said = f"; it says: {error_message(content)}" if b'"error"' in content[:1_000] else ""
     return NoAnswerError(
-        f"The server {server} answered with something that is not an OpenAI chat completion ({printable(why)}{said})",
+        f"The server {server} answered with something that is not an OpenAI chat completion ({storable(why)}{said})",
         "Check that base_url ends in /v1.",
     )
-
-
-def printable(text: str) -> str:
-    """The text without halves of surrogate pairs, which neither files nor terminals take."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def error_message(content: bytes) -> str:
@@ -176,4 +173,4 @@ def error_message(content: bytes) -> str:
         return content[:200].decode("utf-8", "replace").strip() or "no reason given"
     error = answer.get("error", answer) if isinstance(answer, dict) else answer
     message = error.get("message", error) if isinstance(error, dict) else error
-    return printable(str(message)[:300])
+    return storable(str(message)[:300])

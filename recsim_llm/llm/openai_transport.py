@@ -23,6 +23,7 @@ PROBE = "probe"
 """The kind of requests that ask about the server, not the model."""
 _CONNECT_TRIES = 3
 _TRIES_OF_A_STRANGER = 2
+_MOST_COPIES = 3
 _FIRST_WAIT_S = 0.25
 _LONGEST_WAIT_S = 30.0
 _RETRIED = frozenset({408, 409, 429})
@@ -149,10 +150,10 @@ class Transport:
                 self._usage.retries += 1
 
     async def _first_outcome(self, call: Call, read: Callable[[bytes], T], twice: bool) -> T | Rejected | _Failure:
-        """The first copy that is answered wins; of a third, sent after twice the wait, the first is given up for.
+        """The first copy that is answered wins; for a fourth, the first is given up.
 
-        What failed before goes out `twice` at once, as others are likely to wait for it by now; and where one of two
-        copies fails, another takes its place.
+        What failed before goes out `twice` at once, as others are likely to wait for it by now; so does, in a storm,
+        what is slow; and where one of several copies fails, another takes its place.
         """
         if self._hedging is None:
             return await self._post(call, read)
@@ -166,34 +167,45 @@ class Transport:
                 look_s = self._hedging.look_s(call.kind, self.loop.time() - sent_at, factor)
                 await asyncio.wait(copies, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
                 outcomes = [copy.result() for copy in copies if copy.done()]
-                answer = next((each for each in outcomes if not isinstance(each, _Failure)), None)
-                if answer is not None or len(outcomes) == len(copies):
-                    return outcomes[0] if answer is None else answer
+                failures = [each for each in outcomes if isinstance(each, _Failure)]
+                if len(failures) < len(outcomes):
+                    return next(each for each in outcomes if not isinstance(each, _Failure))
+                waiting = [each for each in failures if each.wait_s is not None]
+                if len(failures) == len(copies):
+                    return (waiting or failures)[0]
                 copies = [copy for copy in copies if not copy.done()]
-                if outcomes and self._hedging.may_double():
-                    sent_at = self.loop.time()
+                slow = not failures and self._hedging.may_copy(call.kind, self.loop.time() - sent_at, factor)
+                if slow or (failures and not waiting and self._hedging.may_double()):
+                    sent_at, factor = self.loop.time(), 2.0 * factor if slow else factor
                     self._copy(copies, call, read)
-                elif not outcomes and self._hedging.may_copy(call.kind, self.loop.time() - sent_at, factor):
-                    sent_at, factor = self.loop.time(), 2.0 * factor
+                if slow and self._hedging.may_double():
                     self._copy(copies, call, read)
         finally:
             for copy in copies:
                 copy.cancel()
 
     def _copy(self, copies: list[asyncio.Future[Any]], call: Call, read: Callable[[bytes], object]) -> None:
-        """Send once more; of three copies the oldest is given up."""
+        """Send once more; of four copies the oldest is given up."""
         self._usage.hedged += 1
-        if len(copies) == 2:
+        if len(copies) == _MOST_COPIES:
             copies.pop(0).cancel()
         copies.append(asyncio.ensure_future(self._post(call, read)))
 
     async def _post(self, call: Call, read: Callable[[bytes], T]) -> T | Rejected | _Failure:
         """Send once; returns the answer, or what stands in its way if that may pass or is of this request alone."""
+        started = self.loop.time()
+        outcome = await self._exchange(call, read)
+        if self._hedging is not None and isinstance(outcome, _Failure):
+            self._hedging.failed()
+        elif self._hedging is not None and not isinstance(outcome, Rejected):
+            self._hedging.answered(call.kind, self.loop.time() - started)
+        return outcome
+
+    async def _exchange(self, call: Call, read: Callable[[bytes], T]) -> T | Rejected | _Failure:
         import aiohttp
 
         url = call.path if "://" in call.path else self._base_url + call.path
         limit = aiohttp.ClientTimeout(total=self._timeout_s * (1 + call.answers // 8))
-        started = self.loop.time()
         try:
             method = "GET" if call.body is None else "POST"
             async with self.session.request(method, url, data=call.body, timeout=limit) as response:
@@ -221,8 +233,6 @@ class Transport:
             tries = 1_000 if self._good else _TRIES_OF_A_STRANGER
             return _Failure(self._without_key(error.reason), error.advice, tries, empty=True)
         self._good |= call.kind != PROBE
-        if self._hedging is not None:
-            self._hedging.answered(call.kind, self.loop.time() - started)
         return answer
 
     def _not_answered(self, status: int, content: bytes, retry_after: str | None) -> Rejected | _Failure:

@@ -22,13 +22,12 @@ from recsim_llm.llm.openai_answers import (
     count_tokens,
     no_answer,
     no_surprises,
-    printable,
     validated,
 )
 from recsim_llm.llm.openai_transport import PROBE, Call, Rejected, Transport
 from recsim_llm.llm.openai_wire import BodyWriter
 from recsim_llm.llm.slots import likeliest
-from recsim_llm.types import Completion, Prompt
+from recsim_llm.types import Completion, Prompt, storable
 
 EXTRAS = ',"chat_template_kwargs":{"date_string":"1 January 2025","enable_thinking":false}'
 """An answer must not depend on the clock, nor begin with hidden reasoning; other templates ignore these words."""
@@ -262,7 +261,7 @@ async def recognise(transport: Transport, base_url: str, model: str, writer: Bod
 def _check_model(served: list[str], base_url: str, model: str) -> None:
     if model not in served:
         raise LLMError(
-            f"The server {base_url} does not serve '{model}'; it serves {printable(', '.join(served))}. Use one of "
+            f"The server {base_url} does not serve '{model}'; it serves {storable(', '.join(served))}. Use one of "
             "these names, or start the server with --served-model-name."
         )
 

@@ -30,39 +30,47 @@ leaves = st.one_of(
 )
 
 
-def near(value):
-    """The value itself, mostly; else anything."""
-    return st.one_of(value, value, value, value, leaves, st.lists(leaves, max_size=2))
+def good(batch):
+    """An answer of one choice, or of a batch of two on vLLM, as Python values: it holds whatever prompt was asked."""
+    names = ("token_id:1", "token_id:2", "token_id:3", "token_id:4") if batch else ("Yes", "No", " ", "x")
+    top = [{"token": name, "logprob": -1.0 - place} for place, name in enumerate(names)]
+    line = [{"token": name, "top_logprobs": top} for name in (names[0], " ", names[2 if batch else 1])]
+    said = {"message": {"role": "assistant", "content": "caf\u00e9 \\ud8"}, "logprobs": {"content": line}}
+    usage = {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}}
+    return {"choices": [{"index": index, **said} for index in range(1 + batch)], "usage": usage}
 
 
-def record(**fields):
-    return near(st.fixed_dictionaries({}, optional={name: near(value) for name, value in fields.items()}))
+def places(value, path=()):
+    """Paths of all values inside a value."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path] * bool(path) + [each for key, inner in pairs for each in places(inner, (*path, key))]
 
 
-numbers = near(st.one_of(st.integers(0, 3), st.floats(max_value=0.0)))
-tokens = near(st.sampled_from(["Yes", "No", " Yes", " ", "token_id:1", "token_id:2", "token_id:3"]))
-alternatives = st.lists(record(token=tokens, logprob=numbers), max_size=3)
-positions = st.lists(record(token=tokens, top_logprobs=alternatives), max_size=3)
-choices = st.lists(
-    record(index=st.integers(0, 2), message=record(content=tokens), logprobs=record(content=positions)), max_size=3
-)
-usages = record(prompt_tokens=numbers, completion_tokens=numbers, prompt_tokens_details=record(cached_tokens=numbers))
-bodies = st.one_of(
-    record(choices=choices, usage=usages, error=record(message=leaves)).map(lambda body: json.dumps(body).encode()),
-    st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=9).map(
-        lambda body: json.dumps(body).encode()
-    ),
-    st.binary(),
-)
+anything = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=9)
 
 
-def cut(draw):
-    body, end = draw
-    return body[: max(0, len(body) - end)]
+@st.composite
+def bodies(draw):
+    """A good answer with up to three values replaced or left out, now and then cut; or any JSON; or any bytes."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(st.one_of(st.binary(), anything.map(lambda body: json.dumps(body).encode())))
+    body = json.loads(json.dumps(good(draw(st.booleans()))))
+    for _ in range(draw(st.integers(0, 3))):
+        paths = places(body)
+        *path, last = draw(st.sampled_from(paths)) if paths else ("choices",)
+        inner = body
+        for key in path:
+            inner = inner[key]
+        if draw(st.booleans()):
+            inner[last] = draw(anything)
+        elif paths:
+            del inner[last]
+    text = json.dumps(body).encode()
+    return text[: draw(st.sampled_from([len(text), len(text), len(text), len(text) - 1, len(text) // 2]))]
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.tuples(bodies, st.sampled_from([0, 0, 0, 1, 7])).map(cut))
+@given(bodies())
 @example(b"[" * 100_000)
 @example(b'{"choices":' * 50_000)
 @example(b'{"choices": [{"message": {"content": "\\ud800"}, "logprobs": null}]}')
@@ -71,6 +79,8 @@ def cut(draw):
 @example(b'{"choices": [{"message": {}}], "usage": {"prompt_tokens": ' + b"9" * 5_000 + b"}}")
 @example('{"choices": [{"message": {"content": "caf\u00e9"}}]}'.encode("utf-16"))
 @example('\ufeff{"choices": [{"message": {"content": "caf\u00e9"}}]}'.encode())
+@example(json.dumps(good(False)).encode())
+@example(json.dumps(good(True)).encode())
 def test_any_body_is_a_good_answer_or_none(body):
     for prompt in PROMPTS:
         try:
@@ -90,6 +100,17 @@ def test_any_body_is_a_good_answer_or_none(body):
     assert all(math.isfinite(each) for each in _read_counters(body))
     for status in (400, 404, 429, 500):
         explain_status(status, body, "m", "here").encode()
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_the_answer_that_is_spoiled_above_is_good_by_itself(prompt):
+    answer, count = read_answer(json.dumps(good(False)).encode(), prompt, "here")
+    assert answer.text == ("caf\u00e9 \\ud8" if not prompt.choices else "Yes" if prompt.slots == 1 else "Yes Yes")
+    assert count == Count(5, 3, 2)
+    if prompt.choices:
+        answers, count = VLLM.read(json.dumps(good(True)).encode(), [prompt] * 2, LABELS)
+        assert [each.text for each in answers] == ["Yes" if prompt.slots == 1 else "Yes Yes"] * 2
+        assert count == Count(5, 3, 2)
 
 
 def _check(answer, prompt, count):

@@ -174,6 +174,10 @@ def test_what_failed_is_doubled_within_the_same_share():
     assert not hedging.may_double()  # so few requests have nothing to spare
     for _ in range(981):
         hedging.sent()
+        hedging.answered("a", 0.1)
+    assert not hedging.may_double()  # nothing fails: nothing is doubled
+    for _ in range(6):
+        hedging.failed()
     assert sum(hedging.may_double() for _ in range(10_000)) == 246
 
 
