@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 
 _TIMES = 1.25
 _QUANTILE = 0.95
@@ -24,17 +26,20 @@ class Hedging:
     its kind; twice as long as the slowest where fewer than four are known, and 20 times `after_s` where none is. What
     has failed may be sent twice at once, and while more than one in 50 fail, what is slow too. At most a quarter of all
     requests are copied (two more of slow ones, four less of those at once), so a server that is slow for everybody is
-    hardly burdened. (Dean and Barroso, "The Tail at Scale", 2013, send about a twentieth; a storm needs more.)
+    hardly burdened; beyond that, one slow request in each span of patience, so that none waits for ever. (Dean and
+    Barroso, "The Tail at Scale", 2013, send about a twentieth; a storm needs more.)
 
     Args:
         after_s: Least wait, in seconds.
+        clock: Seconds.
     """
 
-    def __init__(self, after_s: float) -> None:
-        self._after_s = after_s
+    def __init__(self, after_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._after_s, self._clock = after_s, clock
         self._recent: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
         self._failures: deque[bool] = deque(maxlen=_RECENT)
         self._sent = self._copies = 0
+        self._exceeded_at = clock()
 
     def sent(self) -> None:
         """A request goes out, not a copy of one."""
@@ -72,7 +77,15 @@ class Hedging:
             waited_s: Since its last copy was sent, in seconds.
             factor: How many times the usual patience.
         """
-        return waited_s >= factor * self.patience_s(kind) and self._grant(_FREE)
+        patience_s = factor * self.patience_s(kind)
+        if waited_s < patience_s:
+            return False
+        if self._grant(_FREE):
+            return True
+        exceed = self._clock() - self._exceeded_at >= patience_s
+        if exceed:
+            self._exceeded_at = self._clock()
+        return exceed
 
     def may_double(self) -> bool:
         """Whether a further copy may go out at once, as copies are failing; counts it if so."""
