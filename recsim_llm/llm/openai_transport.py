@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from recsim_llm.errors import LLMError, MissingExtraError
 from recsim_llm.llm.hedging import Hedging
@@ -184,7 +184,9 @@ class Transport:
             for copy in copies:
                 copy.cancel()
 
-    def _copy(self, copies: list[asyncio.Future[Any]], call: Call, read: Callable[[bytes], object]) -> None:
+    def _copy(
+        self, copies: list[asyncio.Task[T | Rejected | _Failure]], call: Call, read: Callable[[bytes], T]
+    ) -> None:
         """Send once more; of four copies the oldest is given up."""
         self._usage.hedged += 1
         if len(copies) == _MOST_COPIES:

@@ -241,12 +241,14 @@ async def recognise(transport: Transport, base_url: str, model: str, writer: Bod
         call = Call(f"{root}{path}", body, PROBE)
         return await transport.send(call, lambda content: validated(form, content, base_url)[0], optional=True)
 
-    if isinstance(await probe("/version", _VERSION), Rejected):
+    version = await probe("/version", _VERSION)
+    if isinstance(version, Rejected):
         return None
     models = await probe("/v1/models", _MODELS)
     if not isinstance(models, Rejected):
         _check_model([each["id"] for each in models["data"]], base_url, model)
-    if isinstance(await probe("/tokenize", _TOKENS, json.dumps({"model": model, "prompt": "Yes"}).encode()), Rejected):
+    word = await probe("/tokenize", _TOKENS, json.dumps({"model": model, "prompt": "Yes"}).encode())
+    if isinstance(word, Rejected):
         return None
     server = VllmServer(transport, base_url, model)
     labels = await server.labels(_TRIAL.choices, 1)
