@@ -50,7 +50,6 @@ class Message(TypedDict):
 class Choice(TypedDict):
     """One answer."""
 
-    index: NotRequired[int]
     message: Message
     logprobs: NotRequired[Logprobs | None]
 

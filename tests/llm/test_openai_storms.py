@@ -3,12 +3,14 @@
 import threading
 import time
 from collections import Counter
+from itertools import count
 from zlib import crc32
 
 import pytest
 
 pytest.importorskip("aiohttp")
 
+from aiohttp import web
 from mock_server import MockServer, problem
 
 from recsim_llm.errors import LLMError
@@ -101,7 +103,8 @@ class Storm:
             return "hang"
         if luck < self.hang + self.fail:
             self.seen["fail"] += 1
-            return [problem(500, "oops"), problem(429, "slow down", {"Retry-After": "0.01"}), "drop"][key % 3]
+            cut = web.Response(text='{"choices": [{"message"')
+            return [problem(500, "oops"), problem(429, "slow down", {"Retry-After": "0.01"}), "drop", cut][key % 4]
         return None
 
 
@@ -123,6 +126,8 @@ def test_a_storm_changes_no_answer_and_costs_little_time(vllm):
     assert storm.seen["fail"] > 0
     assert found[0] == found[1]
     assert llm.usage.hedged > 0
+    assert llm.usage.retries > 0
+    assert vllm or llm.usage.no_answers > 0  # of few batches, none may be cut
     assert llm.usage.calls == 1 + len(prompts)
     assert seconds[1] < 10.0  # no hanging call was waited for
 
@@ -219,15 +224,15 @@ def test_a_healthy_server_that_is_slow_is_not_asked_twice():
 
 
 def test_a_server_that_slows_down_gets_no_more_than_a_quarter_more_requests():
-    """Every answer takes longer than 19 in 20 before it: patience is always too short."""
-    begun = time.perf_counter()
-    with MockServer(latency_s=lambda question: 0.05 + 0.5 * (time.perf_counter() - begun)) as server:
-        llm = OpenAILLM("m", server.url, "k", concurrency=40, hedge_after_s=0.05)
+    """From one moment on every answer takes fifteen times as long: all that are in flight then look slow."""
+    number = count()
+    with MockServer(latency_s=lambda question: 0.02 if next(number) < 60 else 0.3) as server:
+        llm = OpenAILLM("m", server.url, "k", concurrency=40, hedge_after_s=0.02)
         llm.generate([ask(f"q{i}") for i in range(200)])
         llm.close()
-    sent = server.attempts.total()
-    assert sent == 200 + llm.usage.hedged
-    assert 0 < llm.usage.hedged <= 2 + 200 / 4 + llm.usage.seconds / 0.05
+    assert llm.usage.hedged > 0
+    assert server.attempts.total() <= 200 + llm.usage.hedged  # a copy may be given up before it arrives
+    assert llm.usage.hedged <= 2 + 200 / 4 + llm.usage.seconds / 0.02
 
 
 def test_a_first_call_that_hangs_is_asked_again_as_soon_as_others_are_answered():
