@@ -1,8 +1,10 @@
 """An OpenAI-compatible server on 127.0.0.1 in a process of its own; it answers anything with the same label reads.
 
 The latency, in seconds, is the first part of the path: `http://127.0.0.1:PORT/0.2/v1`; behind `/vllm` in front of it
-stands a vLLM server, with batches of conversations: `http://127.0.0.1:PORT/vllm/0.2/v1`. Of a request only what decides
-the form of the answer is looked for, and each form is made once, so that the server is not what is measured. Run as
+stands a vLLM server, with batches of conversations: `http://127.0.0.1:PORT/vllm/0.2/v1`. Behind `/calm` or `/storm` in
+front of the latency its labels are stars; in a storm it fails (status 500 after the latency) and hangs, by a hash of
+the request and of how often it came. Of a request only what decides the form of the answer is looked for, and each form
+is made once, so that the server is not what is measured. Run as
 `python -m benchmarks.mock_server`; it prints its address and serves until its standard input closes.
 """
 
@@ -13,6 +15,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -24,6 +27,8 @@ _TOP += [{"token": f" other{i}", "logprob": -6.0 - i, "bytes": None} for i in ra
 _SPACE = {"token": " ", "logprob": -0.01, "bytes": None}
 _GAP = 32
 _IDS = re.compile(rb'"max_tokens":(\d+).*"logprob_token_ids":\[([^\]]*)\]')
+FAILING, HANGING, HANG_S = 0.1, 0.05, 30.0
+"""Shares of the requests of a storm, and how long one hangs, in seconds."""
 _ANSWERS = {"version": {"version": "0.32.0"}, "models": {"data": [{"id": "mock"}]}}
 
 
@@ -75,6 +80,11 @@ def max_tokens_of(body: bytes) -> int:
     return int(digits) if digits.isdigit() else 1
 
 
+def luck_of(key: int, time: int) -> float:
+    """In [0, 1), the same for the same request at the same time of asking."""
+    return crc32(b"%d %d" % (key, time)) / 2**32
+
+
 @contextmanager
 def server() -> Iterator[str]:
     """The address of a running server, without the latency and `/v1`."""
@@ -93,21 +103,33 @@ async def serve() -> None:
     """Serve until standard input closes."""
     from aiohttp import web
 
+    came: Counter[int] = Counter()
+
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         path = request.path.removeprefix("/vllm")
+        weather = path.split("/")[1]
+        path = path.removeprefix("/storm").removeprefix("/calm")
         what = path.rpartition("/")[2]
-        if path != request.path and what in _ANSWERS:
+        if request.path.startswith("/vllm") and what in _ANSWERS:
             return web.json_response(_ANSWERS[what])
         body = await request.read()
         if what == "tokenize":
             return web.json_response({"tokens": tokens_of(body)})
         if what not in {"completions", "batch"}:
             raise web.HTTPNotFound
-        await asyncio.sleep(float(path.split("/", 2)[1]))
+        luck = 1.0
+        if weather == "storm":
+            key = crc32(body)
+            luck, came[key] = luck_of(key, came[key]), came[key] + 1
+        await asyncio.sleep(HANG_S if luck < HANGING else float(path.split("/", 2)[1]))
+        if HANGING <= luck < HANGING + FAILING:
+            return web.json_response({"error": {"message": "out of luck"}}, status=500)
         found = batch_answer(body) if what == "batch" else answer_of(max_tokens_of(body))
+        if weather in {"calm", "storm"}:
+            found = found.replace(b'"Yes', b'"4').replace(b" Yes", b" 4")
         return web.Response(body=found, content_type="application/json")
 
-    runner = web.ServerRunner(web.Server(answer))
+    runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=2048)
     await site.start()

@@ -190,7 +190,10 @@ class Usage:
         cache_hits: Prompts answered from a cache.
         duplicates: Prompts of one `generate` that equalled another one and were asked once.
         retries: Calls sent again after a failure.
-        hedged: Calls sent a second time because the first was slow.
+        no_answers: Answers that were none (cut, empty, an error with status 200), asked again.
+        hedged: Calls sent a second time because the first was slow, or had failed before.
+        mended: Answers with half a surrogate pair, which was replaced by a question mark.
+        odd_counts: Answers whose numbers of tokens cannot be; they count as not reported.
         refused: Prompts that the model cannot answer.
         restarts: Engines that died and were started again.
         seconds: Wall time inside the model.
@@ -204,7 +207,15 @@ class Usage:
     cache_hits: int = 0
     duplicates: int = 0
     retries: int = 0
+    no_answers: int = 0
     hedged: int = 0
+    mended: int = 0
+    odd_counts: int = 0
     refused: int = 0
     restarts: int = 0
     seconds: float = 0.0
+
+
+def storable(text: str) -> str:
+    """The text as files and terminals take it: half a surrogate pair becomes a question mark."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

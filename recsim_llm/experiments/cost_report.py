@@ -77,7 +77,16 @@ def _sentences(run: Run) -> str:
 
 
 def _troubles(spent: dict[str, Any]) -> str:
-    return (
+    said = (
         f"{spent['retries']:,} calls repeated after failures, {spent['hedged']:,} sent twice for being slow, "
         f"{spent['refused']:,} prompts refused, {spent['restarts']:,} engines restarted"
     )
+    # Runs of older versions have not counted these.
+    for name, what in (
+        ("no_answers", "answers that were none, asked again"),
+        ("mended", "answers with broken characters replaced"),
+        ("odd_counts", "answers without a usable number of tokens"),
+    ):
+        if spent.get(name):
+            said += f", {spent[name]:,} {what}"
+    return said

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from recsim_llm.errors import LLMError, SetAsideWarning
 from recsim_llm.llm.protocol import LLM, Usage
 from recsim_llm.prompt_key import prompt_keys
-from recsim_llm.types import Completion, Prompt
+from recsim_llm.types import Completion, Prompt, storable
 from recsim_llm.untrusted import check_size
 
 T = TypeVar("T")
@@ -112,7 +112,8 @@ class CachedLLM:
         missing = [key for key in distinct if key not in known]
         if missing:
             answers = self._llm.generate([distinct[key] for key in missing])
-            known.update(self._on_file(lambda: self._store(missing, answers)))
+            storable_answers = [self._storable(answer) for answer in answers]
+            known.update(self._on_file(lambda: self._store(missing, storable_answers)))
         return [known[key] for key in keys]
 
     def _on_file(self, do: Callable[[], T]) -> T:
@@ -137,6 +138,13 @@ class CachedLLM:
             check_size(self._path, size)
             found[row[0]] = _completion(row)
         return found
+
+    def _storable(self, answer: Completion) -> Completion:
+        text = storable(answer.text)
+        if text == answer.text:
+            return answer
+        self.usage.mended += 1
+        return answer._replace(text=text)
 
     def _store(self, keys: list[bytes], answers: Sequence[Completion]) -> dict[bytes, Completion]:
         if len(answers) != len(keys):

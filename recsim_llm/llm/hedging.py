@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 
-_TIMES = 1.5
+_TIMES = 1.25
 _QUANTILE = 0.95
 _RECENT = 256
 _ENOUGH = 4
+_FEW = 2.0
 _UNKNOWN = 20.0
-_SHARE = 0.1
+_LOOK = 0.2
+_SHARE = 0.25
 _FREE = 2
+_KEPT = 4
+_BAD_WEATHER = 0.02
 
 
 class Hedging:
     """Watches how long requests take, apart by kind, and allows second copies of those that take far longer.
 
-    A copy is allowed when its request has waited for `after_s`, and half as long again as 19 in 20 of the last 256 of
-    its kind (20 times `after_s` where fewer than four are known); at most a tenth of all requests, and two more, are
-    sent twice (Dean and Barroso, "The Tail at Scale", 2013, send about a twentieth).
+    A copy is allowed when its request has waited for `after_s`, and a quarter longer than 19 in 20 of the last 256 of
+    its kind; twice as long as the slowest where fewer than four are known, and 20 times `after_s` where none is. What
+    has failed may be sent twice at once, and while more than one in 50 fail, what is slow too. At most a quarter of all
+    requests are copied (two more of slow ones, four less of those at once), so a server that is slow for everybody is
+    hardly burdened; beyond that, one slow request in each span of patience, so that none waits for ever. (Dean and
+    Barroso, "The Tail at Scale", 2013, send about a twentieth; a storm needs more.)
 
     Args:
         after_s: Least wait, in seconds.
+        clock: Seconds.
     """
 
-    def __init__(self, after_s: float) -> None:
-        self._after_s = after_s
+    def __init__(self, after_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._after_s, self._clock = after_s, clock
         self._recent: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
+        self._failures: deque[bool] = deque(maxlen=_RECENT)
         self._sent = self._copies = 0
+        self._exceeded_at = clock()
 
     def sent(self) -> None:
         """A request goes out, not a copy of one."""
@@ -36,27 +48,51 @@ class Hedging:
     def answered(self, kind: str, seconds: float) -> None:
         """A copy has been answered, so long after it was sent."""
         self._recent[kind].append(seconds)
+        self._failures.append(False)
+
+    def failed(self) -> None:
+        """A copy has failed."""
+        self._failures.append(True)
 
     def patience_s(self, kind: str) -> float:
         """How long a request of this kind may take before it counts as slow, in seconds."""
         recent = self._recent[kind]
-        if len(recent) < _ENOUGH:
+        if not recent:
             return _UNKNOWN * self._after_s
+        if len(recent) < _ENOUGH:
+            return max(self._after_s, _FEW * max(recent))
         return max(self._after_s, _TIMES * sorted(recent)[int(_QUANTILE * len(recent))])
 
     def look_s(self, kind: str, waited_s: float, factor: float) -> float:
-        """When to ask `may_copy` next, in seconds; before the time is up too, as others may be answered meanwhile."""
+        """When to ask `may_copy` next, in seconds; soon where little is known, as others may be answered meanwhile."""
         left_s = factor * self.patience_s(kind) - waited_s
-        return min(left_s, self._after_s) if left_s > 0 else self._after_s
+        longest_s = self._after_s if len(self._recent[kind]) >= _ENOUGH else _LOOK * self._after_s
+        return min(left_s, longest_s) if left_s > 0 else self._after_s
 
     def may_copy(self, kind: str, waited_s: float, factor: float = 1.0) -> bool:
-        """Whether a second copy may go out now; counts it if so.
+        """Whether a second copy of a slow request may go out now; counts it if so.
 
         Args:
             kind: Of the request.
             waited_s: Since its last copy was sent, in seconds.
             factor: How many times the usual patience.
         """
-        allowed = waited_s >= factor * self.patience_s(kind) and self._copies < _FREE + _SHARE * self._sent
-        self._copies += allowed
-        return allowed
+        patience_s = factor * self.patience_s(kind)
+        if waited_s < patience_s:
+            return False
+        if self._grant(_FREE):
+            return True
+        exceed = self._clock() - self._exceeded_at >= patience_s
+        if exceed:
+            self._exceeded_at = self._clock()
+        return exceed
+
+    def may_double(self) -> bool:
+        """Whether a further copy may go out at once, as copies are failing; counts it if so."""
+        stormy = sum(self._failures) > _BAD_WEATHER * len(self._failures)
+        return stormy and self._grant(-_KEPT)
+
+    def _grant(self, free: int) -> bool:
+        granted = self._copies + 1 <= free + _SHARE * self._sent
+        self._copies += granted
+        return granted

@@ -19,6 +19,7 @@ from recsim_llm.errors import ConfigError, LLMError
 from recsim_llm.llm.converse import garbage_collection_paused
 from recsim_llm.llm.crew import Crew
 from recsim_llm.llm.hedging import Hedging
+from recsim_llm.llm.openai_answers import Count
 from recsim_llm.llm.openai_transport import Call, Rejected, Transport, stop
 from recsim_llm.llm.openai_wire import BodyWriter, read_answer
 from recsim_llm.llm.protocol import Usage, no_adapters
@@ -70,10 +71,12 @@ class OpenAILLM:
             a second, or about as soon as ever; fewer where they wait in the server's queue.
         timeout_s: Longest wait for one answer, in seconds, before it is asked again; a batch of 64 is given nine times
             as long.
-        max_retries: How often one request is sent again after a timeout, a dropped connection or a status of
-            408, 409, 429 or 5xx, waiting as long as the server says, else 0.25 s, 0.5 s, 1 s, ... with jitter.
+        max_retries: How often one request is sent again after a timeout, a dropped connection, a status of 408, 409,
+            429 or 5xx, or an answer that is none, waiting as long as the server says, else not at all (0.25 s after a
+            429), then 0.25 s, 0.5 s, 1 s, ... with jitter.
         top_logprobs: Alternatives to ask for with choices; at most 20 on most servers. Not used with vLLM.
-        hedge: Send a request again that takes far longer than those before it, and take the first answer.
+        hedge: Send a request again that takes far longer than those before it, or has failed before, and take the first
+            answer.
         hedge_after_s: Never before so many seconds.
 
     Raises:
@@ -224,19 +227,30 @@ class OpenAILLM:
         number = job.places[0]
         if job.batch and server:
             labels = await server.labels(asked[0].choices, asked[0].slots)
-            body = self._writer.write_many(asked, labels.tail)
-            call = Call(BATCH, body, job.kind, len(asked))
-            content = await self._transport.send(call, number, most_retries=most_retries)
-            return content if isinstance(content, Rejected) else server.read(content, asked, labels, self.usage)
+            call = Call(BATCH, self._writer.write_many(asked, labels.tail), job.kind, len(asked))
+            batch = await self._transport.send(
+                call, lambda content: server.read(content, asked, labels), number, most_retries=most_retries
+            )
+            if isinstance(batch, Rejected):
+                return batch
+            server.tokens_read += batch[1].prompt_tokens
+            self._count(batch[1])
+            return batch[0]
         call = Call("/chat/completions", self._writer.write(asked[0]), job.kind)
-        content = await self._transport.send(call, number, most_retries=most_retries)
-        if isinstance(content, Rejected):
-            return content
-        answer, cached = read_answer(content, asked[0], self._base_url)
-        self.usage.prompt_tokens += answer.prompt_tokens
-        self.usage.output_tokens += answer.output_tokens
-        self.usage.cached_tokens += cached
-        return [answer]
+        single = await self._transport.send(
+            call, lambda content: read_answer(content, asked[0], self._base_url), number, most_retries=most_retries
+        )
+        if isinstance(single, Rejected):
+            return single
+        self._count(single[1])
+        return [single[0]]
+
+    def _count(self, count: Count) -> None:
+        self.usage.prompt_tokens += count.prompt_tokens
+        self.usage.output_tokens += count.output_tokens
+        self.usage.cached_tokens += count.cached_tokens
+        self.usage.mended += count.mended
+        self.usage.odd_counts += count.odd
 
     async def _refused(self, job: _Job, prompt: Prompt, reason: str, server: VllmServer | None) -> Completion:
         """The prompt is at fault, unless a plain question of the same form is rejected too.

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+import time
+from collections.abc import Sequence
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from recsim_llm.errors import LLMError
+from recsim_llm.llm.openai_answers import (
+    ANSWER,
+    Choice,
+    Count,
+    NoAnswerError,
+    count_tokens,
+    error_message,
+    no_surprises,
+    validated,
+)
 from recsim_llm.llm.slots import likeliest
 from recsim_llm.types import Completion, Prompt
 
@@ -95,47 +104,29 @@ def _text_tail(schema: str, max_tokens: int, temperature: float, seed: int) -> s
     return tail
 
 
-def read_answer(content: bytes, prompt: Prompt, server: str) -> tuple[Completion, int]:
-    """Read the body of a successful response: the answer, and how many of its prompt tokens were cached.
+def read_answer(content: bytes, prompt: Prompt, server: str) -> tuple[Completion, Count]:
+    """Read the body of a successful response: the answer, and what it says of itself.
 
     Raises:
-        LLMError: It is not what the protocol promises, or log-probabilities are missing.
+        NoAnswerError: It is not what the protocol promises, or log-probabilities are missing.
     """
+    answer, mended = validated(ANSWER, content, server)
+    count = count_tokens(answer.get("usage"), mended)
     with no_surprises(server):
-        answer = json.loads(content)
-        choice = answer["choices"][0]
-        usage = answer.get("usage") or {}
-        tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-        cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
-        return _completion(choice, prompt, server)._replace(prompt_tokens=tokens[0], output_tokens=tokens[1]), cached
+        completion = _completion(answer["choices"][0], prompt, server)
+    return completion._replace(prompt_tokens=count.prompt_tokens, output_tokens=count.output_tokens), count
 
 
-@contextmanager
-def no_surprises(server: str) -> Iterator[None]:
-    """Turns what goes wrong in reading an answer into one sentence.
-
-    Raises:
-        LLMError: The answer is not what the protocol promises.
-    """
-    try:
-        yield
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise LLMError(
-            f"The server {server} answered with something that is not an OpenAI chat completion "
-            f"({type(error).__name__}: {error}). Check that base_url ends in /v1."
-        ) from error
-
-
-def _completion(choice: dict[str, Any], prompt: Prompt, server: str) -> Completion:
+def _completion(choice: Choice, prompt: Prompt, server: str) -> Completion:
     if not prompt.choices:
-        return Completion(choice["message"]["content"] or "")
+        return Completion(choice["message"].get("content") or "")
     if prompt.slots > 1:
         return _read_slots(choice, prompt, server)
     logprobs = _label_logprobs(prompt.choices, _alternatives(choice, server))
     return Completion(prompt.choices[logprobs.index(max(logprobs))], logprobs)
 
 
-def _read_slots(choice: dict[str, Any], prompt: Prompt, server: str) -> Completion:
+def _read_slots(choice: Choice, prompt: Prompt, server: str) -> Completion:
     """An answer of several labels; one that is no line of labels has fewer log-probabilities than were asked for.
 
     What comes behind the last label is not looked at.
@@ -143,11 +134,12 @@ def _read_slots(choice: dict[str, Any], prompt: Prompt, server: str) -> Completi
     positions = (choice.get("logprobs") or {}).get("content")
     if positions is None:
         raise _no_logprobs(server)
-    places = _label_places([str(position["token"]) for position in positions], prompt)
+    places = _label_places([position["token"] for position in positions], prompt)
     found = [_label_logprobs(prompt.choices, _alternatives(choice, server, place)) for place in places]
     logprobs = tuple([value for slot in found for value in slot])
     whole = len(places) == prompt.slots
-    return Completion(likeliest(prompt.choices, logprobs) if whole else choice["message"]["content"] or "", logprobs)
+    text = likeliest(prompt.choices, logprobs) if whole else choice["message"].get("content") or ""
+    return Completion(text, logprobs)
 
 
 def _label_places(tokens: list[str], prompt: Prompt) -> list[int]:
@@ -163,7 +155,7 @@ def _label_places(tokens: list[str], prompt: Prompt) -> list[int]:
     return places
 
 
-def _alternatives(choice: dict[str, Any], server: str, place: int = 0) -> list[tuple[str, float]]:
+def _alternatives(choice: Choice, server: str, place: int = 0) -> list[tuple[str, float]]:
     positions = (choice.get("logprobs") or {}).get("content") or []
     alternatives = positions[place].get("top_logprobs") if positions else None
     if not alternatives:
@@ -171,11 +163,11 @@ def _alternatives(choice: dict[str, Any], server: str, place: int = 0) -> list[t
     return [(str(each["token"]), math.exp(min(0.0, float(each["logprob"])))) for each in alternatives]
 
 
-def _no_logprobs(server: str) -> LLMError:
-    return LLMError(
-        f"The server {server} returned no log-probabilities, which decisions are read from. vLLM, SGLang and the "
-        "llama.cpp server return them for every model, OpenAI for its models without hidden reasoning; turn off a "
-        "proxy or option that drops `logprobs`, or take another server."
+def _no_logprobs(server: str) -> NoAnswerError:
+    return NoAnswerError(
+        f"The server {server} returned no log-probabilities, which decisions are read from",
+        "vLLM, SGLang and the llama.cpp server return them for every model, OpenAI for its models without hidden "
+        "reasoning; turn off a proxy or option that drops `logprobs`, or take another server.",
     )
 
 
@@ -211,7 +203,7 @@ def explain_status(status: int, content: bytes, model: str, server: str) -> str:
         return (
             f"The server {server} refused the API key (status {status}). Set OPENAI_API_KEY or api_key to a valid one."
         )
-    said = _error_message(content)
+    said = error_message(content)
     lowered = said.lower()
     if status == 404:
         return (
@@ -233,30 +225,24 @@ def has_no_quota(status: int, content: bytes) -> bool:
     return status == 429 and b"insufficient_quota" in content
 
 
-def _error_message(content: bytes) -> str:
-    try:
-        answer = json.loads(content)
-    except (ValueError, RecursionError):
-        return content[:200].decode("utf-8", "replace").strip() or "no reason given"
-    error = answer.get("error", answer) if isinstance(answer, dict) else answer
-    message = error.get("message", error) if isinstance(error, dict) else error
-    return str(message)[:300]
-
-
 def retry_after_s(header: str | None) -> float | None:
     """Seconds a `Retry-After` header asks to wait, at most 120; None where there is none that can be read.
 
-    >>> retry_after_s("2.5"), retry_after_s(None), retry_after_s("soon")
+    A date without a zone is taken for one of UTC.
+
+    >>> retry_after_s("2.5"), retry_after_s("nan"), retry_after_s("soon")
     (2.5, None, None)
     """
-    if header is None:
-        return None
     try:
-        seconds = float(header)
+        seconds = float(header or "nan")
     except ValueError:
-        try:
-            when = parsedate_to_datetime(header)
-        except ValueError:
-            return None
-        seconds = (when - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_S)
+        seconds = _seconds_until(header or "")
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_S) if math.isfinite(seconds) else None
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        when = parsedate_to_datetime(date)
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
+    except (ValueError, TypeError, LookupError, OverflowError):  # the parser raises each of them
+        return math.nan

@@ -9,14 +9,25 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NotRequired, TypeVar
+
+from pydantic import ConfigDict, Field, NonNegativeInt, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from recsim_llm.errors import LLMError
-from recsim_llm.llm.openai_transport import Call, Rejected, Transport
-from recsim_llm.llm.openai_wire import BodyWriter, no_surprises
+from recsim_llm.llm.openai_answers import (
+    Alternative,
+    Count,
+    Message,
+    count_tokens,
+    no_answer,
+    no_surprises,
+    validated,
+)
+from recsim_llm.llm.openai_transport import PROBE, Call, Rejected, Transport
+from recsim_llm.llm.openai_wire import BodyWriter
 from recsim_llm.llm.slots import likeliest
-from recsim_llm.types import Completion, Prompt, Usage
-from recsim_llm.untrusted import parse_json
+from recsim_llm.types import Completion, Prompt, storable
 
 EXTRAS = ',"chat_template_kwargs":{"date_string":"1 January 2025","enable_thinking":false}'
 """An answer must not depend on the clock, nor begin with hidden reasoning; other templates ignore these words."""
@@ -26,6 +37,57 @@ _MOST_IDS = 128
 """Tokens whose log-probabilities vLLM returns for one position."""
 _TRIAL = Prompt("Answer with one word.", "", "Is water wet? Answer Yes or No.", ("Yes", "No"))
 _CACHE_COUNTERS = ("vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total")
+_MOST_COUNTED = 1e15
+T = TypeVar("T")
+
+
+@with_config(ConfigDict(extra="forbid"))
+class _Version(TypedDict):
+    """What vLLM answers to `/version`: this, and nothing else."""
+
+    version: str
+
+
+class _Model(TypedDict):
+    id: str
+
+
+class _Models(TypedDict):
+    """What `/v1/models` answers."""
+
+    data: list[_Model]
+
+
+class _Tokens(TypedDict):
+    """What vLLM answers to `/tokenize`."""
+
+    tokens: list[NonNegativeInt]
+
+
+class _Position(TypedDict):
+    token: str
+    top_logprobs: list[Alternative]
+
+
+class _Logprobs(TypedDict):
+    content: Annotated[list[_Position], Field(min_length=1)]
+
+
+class _Choice(TypedDict):
+    index: int
+    message: Message
+    logprobs: _Logprobs
+
+
+class _Batch(TypedDict):
+    """What vLLM answers to a batch of label reads."""
+
+    choices: list[_Choice]
+    usage: NotRequired[Any]
+
+
+_VERSION, _MODELS, _TOKENS = TypeAdapter(_Version), TypeAdapter(_Models), TypeAdapter(_Tokens)
+_BATCH = TypeAdapter(_Batch)
 
 
 class LabelTokens(NamedTuple):
@@ -49,13 +111,16 @@ class VllmServer:
         transport: The way to it.
         base_url: Up to and including `/v1`.
         model: The model's name on the server.
+
+    Attributes:
+        tokens_read: Prompt tokens of all batches, as far as they were told.
     """
 
     def __init__(self, transport: Transport, base_url: str, model: str) -> None:
         self._transport, self._base_url, self._model = transport, base_url, model
         self._root = base_url.removesuffix("/v1")
         self._labels: dict[tuple[tuple[str, ...], int], asyncio.Task[LabelTokens]] = {}
-        self._tokens_read = 0
+        self.tokens_read = 0
         self._counted = (0.0, 0.0)
 
     async def labels(self, choices: tuple[str, ...], slots: int) -> LabelTokens:
@@ -103,37 +168,29 @@ class VllmServer:
 
     async def _tokenize(self, request: dict[str, Any]) -> list[int]:
         body = json.dumps({"model": self._model, **request}).encode()
-        answer = await self._transport.send(Call(f"{self._root}/tokenize", body, "probe"), optional=True)
+        answer = await self._transport.send(
+            Call(f"{self._root}/tokenize", body, PROBE), self._read_tokens, optional=True
+        )
         if isinstance(answer, Rejected):
             raise LLMError(f"The server {self._root} does not say how it cuts labels into tokens: {answer.reason}")
-        with no_surprises(self._base_url):
-            return [int(each) for each in parse_json(answer, self._root)["tokens"]]
+        return answer
 
-    def read(self, content: bytes, prompts: Sequence[Prompt], labels: LabelTokens, usage: Usage) -> list[Completion]:
+    def _read_tokens(self, content: bytes) -> list[int]:
+        return validated(_TOKENS, content, self._base_url)[0]["tokens"]
+
+    def read(self, content: bytes, prompts: Sequence[Prompt], labels: LabelTokens) -> tuple[list[Completion], Count]:
         """The answers of a batch, in order; its tokens are counted as a whole, as the server gives no more.
 
         Raises:
-            LLMError: It is not what vLLM answers.
+            NoAnswerError: It is not what vLLM answers.
         """
+        answer, mended = validated(_BATCH, content, self._base_url)
+        choices = answer["choices"]
+        if [choice["index"] for choice in choices] != list(range(len(prompts))):
+            raise no_answer(self._base_url, f"{len(choices)} choices for {len(prompts)} conversations")
         with no_surprises(self._base_url):
-            answer = json.loads(content)  # not `parse_json`: it is large, and only known places are looked at
-            choices = answer["choices"]
-            if [choice["index"] for choice in choices] != list(range(len(prompts))):
-                raise ValueError(f"{len(choices)} choices for {len(prompts)} conversations")
-            read, wrote = (int(answer["usage"][key]) for key in ("prompt_tokens", "completion_tokens"))
             completions = [_completion(choice, p, labels) for choice, p in zip(choices, prompts, strict=True)]
-        usage.prompt_tokens += read
-        usage.output_tokens += wrote
-        self._tokens_read += read
-        return completions
-
-    def reads(self, content: bytes, labels: LabelTokens) -> bool:
-        """Whether the answer to the trial has what it was asked for."""
-        try:
-            self.read(content, [_TRIAL], labels, Usage())
-        except LLMError:
-            return False
-        return True
+        return completions, count_tokens(answer.get("usage"), mended)
 
     async def cached_tokens(self) -> int:
         """Prompt tokens of all batches so far that came from the server's prefix cache.
@@ -142,22 +199,32 @@ class VllmServer:
         """
         queried, hit = await self.cache_counters()
         queried, hit = queried - self._counted[0], hit - self._counted[1]
-        return int(self._tokens_read * min(1.0, max(0.0, hit / queried))) if queried > 0 else 0
+        return int(self.tokens_read * min(1.0, max(0.0, hit / queried))) if queried > 0 else 0
 
     async def begin_counting(self) -> None:
         """What was read before is not counted."""
-        self._tokens_read = 0
+        self.tokens_read = 0
         self._counted = await self.cache_counters()
 
     async def cache_counters(self) -> tuple[float, float]:
         """Tokens that the prefix cache was asked for, and those that it had, since the server was started."""
-        answer = await self._transport.send(Call(f"{self._root}/metrics", None, "probe"), optional=True)
-        lines = [] if isinstance(answer, Rejected) else answer.decode("utf-8", "replace").splitlines()
-        queried, hit = (
-            sum(float(line.rsplit(maxsplit=1)[-1]) for line in lines if line.startswith(name))
-            for name in _CACHE_COUNTERS
-        )
-        return queried, hit
+        answer = await self._transport.send(Call(f"{self._root}/metrics", None, PROBE), _read_counters, optional=True)
+        return (0.0, 0.0) if isinstance(answer, Rejected) else answer
+
+
+def _read_counters(content: bytes) -> tuple[float, float]:
+    """The sums of both counters over all engines; a line that is no finite number counts for nothing."""
+    lines = content.decode("utf-8", "replace").splitlines()
+    queried, hit = (sum(_last_number(line) for line in lines if line.startswith(name)) for name in _CACHE_COUNTERS)
+    return queried, hit
+
+
+def _last_number(line: str) -> float:
+    try:
+        number = float(line.rsplit(maxsplit=1)[-1])
+    except ValueError:
+        return 0.0
+    return number if abs(number) <= _MOST_COUNTED else 0.0
 
 
 async def recognise(transport: Transport, base_url: str, model: str, writer: BodyWriter) -> VllmServer | None:
@@ -169,44 +236,39 @@ async def recognise(transport: Transport, base_url: str, model: str, writer: Bod
         LLMError: No server answers, or it does not serve this model.
     """
     root = base_url.removesuffix("/v1")
-    version = await transport.send(Call(f"{root}/version", None, "probe"), optional=True)
-    if isinstance(version, Rejected) or not _is_version(version):
+
+    async def probe(path: str, form: TypeAdapter[T], body: bytes | None = None) -> T | Rejected:
+        call = Call(f"{root}{path}", body, PROBE)
+        return await transport.send(call, lambda content: validated(form, content, base_url)[0], optional=True)
+
+    version = await probe("/version", _VERSION)
+    if isinstance(version, Rejected):
         return None
-    models = await transport.send(Call(f"{root}/v1/models", None, "probe"), optional=True)
-    if isinstance(models, bytes):
-        _check_model(models, base_url, model)
-    word = json.dumps({"model": model, "prompt": "Yes"}).encode()
-    if isinstance(await transport.send(Call(f"{root}/tokenize", word, "probe"), optional=True), Rejected):
+    models = await probe("/v1/models", _MODELS)
+    if not isinstance(models, Rejected):
+        _check_model([each["id"] for each in models["data"]], base_url, model)
+    word = await probe("/tokenize", _TOKENS, json.dumps({"model": model, "prompt": "Yes"}).encode())
+    if isinstance(word, Rejected):
         return None
     server = VllmServer(transport, base_url, model)
     labels = await server.labels(_TRIAL.choices, 1)
     trial = Call(BATCH, writer.write_many([_TRIAL], labels.tail + EXTRAS), "trial")
-    answer = await transport.send(trial, optional=True)
-    if isinstance(answer, Rejected) or not server.reads(answer, labels):
+    answer = await transport.send(trial, lambda content: server.read(content, [_TRIAL], labels), optional=True)
+    if isinstance(answer, Rejected):
         return None
     await server.begin_counting()
     return server
 
 
-def _is_version(content: bytes) -> bool:
-    try:
-        said = parse_json(content, "The version")
-    except ValueError:
-        return False
-    return isinstance(said, dict) and set(said) == {"version"} and isinstance(said["version"], str)
-
-
-def _check_model(content: bytes, base_url: str, model: str) -> None:
-    with no_surprises(base_url):
-        served = [str(each["id"]) for each in parse_json(content, base_url)["data"]]
+def _check_model(served: list[str], base_url: str, model: str) -> None:
     if model not in served:
         raise LLMError(
-            f"The server {base_url} does not serve '{model}'; it serves {', '.join(served)}. Use one of these names, "
-            "or start the server with --served-model-name."
+            f"The server {base_url} does not serve '{model}'; it serves {storable(', '.join(served))}. Use one of "
+            "these names, or start the server with --served-model-name."
         )
 
 
-def _completion(choice: dict[str, Any], prompt: Prompt, labels: LabelTokens) -> Completion:
+def _completion(choice: _Choice, prompt: Prompt, labels: LabelTokens) -> Completion:
     positions = choice["logprobs"]["content"]
     if prompt.slots == 1:
         logprobs = _logprobs(positions[0], labels.first)
@@ -217,11 +279,11 @@ def _completion(choice: dict[str, Any], prompt: Prompt, labels: LabelTokens) -> 
         if names is not None and len(found) < prompt.slots * len(prompt.choices):
             found += _logprobs(position, names)
     whole = len(found) == prompt.slots * len(prompt.choices)
-    text = likeliest(prompt.choices, found) if whole else choice["message"]["content"] or ""
+    text = likeliest(prompt.choices, found) if whole else choice["message"].get("content") or ""
     return Completion(text, tuple(found), 0, len(positions))
 
 
-def _logprobs(position: dict[str, Any], names: tuple[str, ...]) -> list[float]:
+def _logprobs(position: _Position, names: tuple[str, ...]) -> list[float]:
     at = {each["token"]: each["logprob"] for each in position["top_logprobs"]}
     return [round(at[name], _DIGITS) for name in names]
 

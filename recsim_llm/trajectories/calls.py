@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from recsim_llm.errors import RecordingError
 from recsim_llm.prompt_key import KEY_BYTES, prompt_keys
-from recsim_llm.trajectories.steps import storable, text_array
-from recsim_llm.types import EMPTY, Completion, Prompt, Usage
+from recsim_llm.trajectories.steps import text_array
+from recsim_llm.types import EMPTY, Completion, Prompt, Usage, storable
 
 SCHEMA = pa.schema(
     [

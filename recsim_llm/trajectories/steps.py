@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsim_llm.errors import RecordingError
-from recsim_llm.types import Bools, Floats, Ints
+from recsim_llm.types import Bools, Floats, Ints, storable
 
 Array = NDArray[Any]
 
@@ -168,11 +168,6 @@ def text_array(texts: Iterable[str]) -> pa.Array:
         return pa.array(texts, pa.string())
     except UnicodeEncodeError:
         return pa.array([storable(text) for text in texts], pa.string())
-
-
-def storable(text: str) -> str:
-    """The text as it can be stored: itself, unless it holds half a surrogate pair."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def row_digests(steps: StepBatch) -> NDArray[np.uint8]:

@@ -26,7 +26,7 @@ class MockServer:
     As a vLLM server it answers label reads by token ids, with probabilities that depend on the conversation's length.
     """
 
-    latency_s: float = 0.0
+    latency_s: float | Callable[[str], float] = 0.0
     key: str = ""
     logprobs: bool = True
     tokens: tuple[tuple[str, float], ...] = (("Yes", -0.35667), ("No", -1.60944), ("The", -3.0))
@@ -105,7 +105,7 @@ class MockServer:
         if fault == "hang":
             await asyncio.wait([asyncio.ensure_future(self._stop.wait())], timeout=self.hang_s)
         else:
-            await asyncio.sleep(self.latency_s)
+            await asyncio.sleep(self.latency_s(question) if callable(self.latency_s) else self.latency_s)
         if isinstance(fault, web.Response):
             return fault
         return web.json_response(self._batch(body) if batch else self._completion(body))

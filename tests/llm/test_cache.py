@@ -352,3 +352,11 @@ def test_hits_are_quick(path):
         best = min(best, (time.perf_counter() - started) / len(batch))
     cached.close()
     assert best < 60e-6  # 4 times what an idle machine needs
+
+
+def test_half_a_surrogate_pair_is_kept_as_a_question_mark_and_counted(path):
+    cache = CachedLLM(FunctionLLM(lambda prompt: Completion("caf\u00e9 \ud83d")), path)
+    first = cache.generate([Prompt("", "", "q")])
+    assert first == cache.generate([Prompt("", "", "q")]) == [Completion("caf\u00e9 ?")]
+    assert (cache.usage.mended, cache.usage.cache_hits) == (1, 1)
+    cache.close()

@@ -3,12 +3,14 @@
 import threading
 import time
 from collections import Counter
+from itertools import count
 from zlib import crc32
 
 import pytest
 
 pytest.importorskip("aiohttp")
 
+from aiohttp import web
 from mock_server import MockServer, problem
 
 from recsim_llm.errors import LLMError
@@ -101,7 +103,8 @@ class Storm:
             return "hang"
         if luck < self.hang + self.fail:
             self.seen["fail"] += 1
-            return [problem(500, "oops"), problem(429, "slow down", {"Retry-After": "0.01"}), "drop"][key % 3]
+            cut = web.Response(text='{"choices": [{"message"')
+            return [problem(500, "oops"), problem(429, "slow down", {"Retry-After": "0.01"}), "drop", cut][key % 4]
         return None
 
 
@@ -123,6 +126,8 @@ def test_a_storm_changes_no_answer_and_costs_little_time(vllm):
     assert storm.seen["fail"] > 0
     assert found[0] == found[1]
     assert llm.usage.hedged > 0
+    assert llm.usage.retries > 0
+    assert vllm or llm.usage.no_answers > 0  # of few batches, none may be cut
     assert llm.usage.calls == 1 + len(prompts)
     assert seconds[1] < 10.0  # no hanging call was waited for
 
@@ -156,21 +161,110 @@ def test_a_server_slow_for_everybody_gets_few_second_copies():
 
 
 def test_second_copies_are_a_bounded_share():
-    hedging = Hedging(0.01)
+    now = [0.0]
+    hedging = Hedging(0.01, lambda: now[0])
     for _ in range(1_000):
         hedging.sent()
         hedging.answered("a", 0.1)
-    assert hedging.patience_s("a") == pytest.approx(0.15)
-    assert not hedging.may_copy("a", 0.14)
-    assert not hedging.may_copy("a", 0.16, factor=2.0)
-    assert sum(hedging.may_copy("a", 0.16) for _ in range(10_000)) == 102
+    assert hedging.patience_s("a") == pytest.approx(0.125)
+    assert not hedging.may_copy("a", 0.12)
+    assert not hedging.may_copy("a", 0.13, factor=2.0)
+    assert sum(hedging.may_copy("a", 0.13) for _ in range(1_000)) == 252
+    assert not hedging.may_double()
+    now[0] += 0.13  # what hangs at the end, with nothing left, is not waited for until its time is up
+    assert sum(hedging.may_copy("a", 0.13) for _ in range(1_000)) == 1
 
 
-def test_requests_of_an_unknown_kind_have_more_time_and_a_look_in_between():
+def test_what_failed_is_doubled_within_the_same_share():
+    hedging = Hedging(0.01)
+    for _ in range(19):
+        hedging.sent()
+    assert not hedging.may_double()  # so few requests have nothing to spare
+    for _ in range(981):
+        hedging.sent()
+        hedging.answered("a", 0.1)
+    assert not hedging.may_double()  # nothing fails: nothing is doubled
+    for _ in range(6):
+        hedging.failed()
+    assert sum(hedging.may_double() for _ in range(10_000)) == 246
+
+
+def test_requests_of_an_unknown_kind_have_more_time_and_looks_in_between():
     hedging = Hedging(0.5)
     assert hedging.patience_s("a") == 10.0
-    assert hedging.look_s("a", 0.0, 1.0) == 0.5
+    assert hedging.look_s("a", 0.0, 1.0) == pytest.approx(0.1)
+    hedging.answered("a", 0.7)  # the first answer tells something already
+    assert hedging.patience_s("a") == pytest.approx(1.4)
     for _ in range(4):
-        hedging.answered("a", 0.1)
-    assert hedging.patience_s("a") == 0.5
-    assert hedging.look_s("a", 0.2, 1.0) == pytest.approx(0.3)
+        hedging.answered("b", 0.1)
+    assert hedging.patience_s("b") == 0.5
+    assert hedging.look_s("b", 0.2, 1.0) == pytest.approx(0.3)
+
+
+def copies_for(latencies):
+    """Second copies that requests of these latencies get, one after the other, where the time passes as they say."""
+    now = [0.0]
+    hedging = Hedging(0.02, lambda: now[0])
+    copies = 0
+    for seconds in latencies:
+        hedging.sent()
+        copies += hedging.may_copy("a", seconds)
+        hedging.answered("a", seconds)
+        now[0] += seconds
+    return copies
+
+
+def test_a_healthy_server_that_is_slow_is_not_asked_twice():
+    assert copies_for([0.3] * 1_000) == 0
+    # One in ten takes five times as long, always: that is how it is, not a fault. Before four are known, one is copied.
+    assert copies_for([0.25 if i % 10 == 0 else 0.05 for i in range(1_000)]) <= 2
+    assert copies_for([0.05 + 0.1 * float(uniforms(i, 0)) for i in range(1_000)]) <= 20
+    # The known answer that must be copied: one in fifty hangs.
+    assert copies_for([30.0 if i % 50 == 49 else 0.05 for i in range(1_000)]) == 20
+
+
+def test_a_server_that_slows_down_gets_no_more_than_a_quarter_more_requests():
+    """From one moment on every answer takes fifteen times as long: all that are in flight then look slow."""
+    number = count()
+    with MockServer(latency_s=lambda question: 0.02 if next(number) < 60 else 0.3) as server:
+        llm = OpenAILLM("m", server.url, "k", concurrency=40, hedge_after_s=0.02)
+        llm.generate([ask(f"q{i}") for i in range(200)])
+        llm.close()
+    assert llm.usage.hedged > 0
+    assert server.attempts.total() <= 200 + llm.usage.hedged  # a copy may be given up before it arrives
+    assert llm.usage.hedged <= 2 + 200 / 4 + llm.usage.seconds / 0.02
+
+
+def test_a_first_call_that_hangs_is_asked_again_as_soon_as_others_are_answered():
+    """The first call of its kind in a life: two others, answered in 0.05 s, are enough to know that it is slow."""
+    with MockServer(
+        latency_s=0.05, hang_s=20.0, fault=lambda q, a: "hang" if q.endswith("q0") and a == 0 else None
+    ) as s:
+        llm = OpenAILLM("m", s.url, "k", hedge_after_s=0.1)
+        started = time.perf_counter()
+        llm.generate([ask(f"q{i}") for i in range(3)])
+        assert time.perf_counter() - started < 1.9  # 2 s, twenty times 0.1 s, without the two others
+        assert llm.usage.hedged >= 1
+        llm.close()
+
+
+def test_a_call_that_fails_is_asked_again_at_once():
+    with MockServer(fault=lambda q, a: problem(500, "oops") if a == 0 else None) as server:
+        llm = OpenAILLM("m", server.url, "k")
+        started = time.perf_counter()
+        for i in range(20):
+            llm.generate([ask(f"q{i}")])
+        assert time.perf_counter() - started < 2.4  # with a wait of 0.125 s to 0.25 s each, it was 2.5 s and more
+        assert llm.usage.retries == 20
+        llm.close()
+
+
+def test_a_call_that_failed_goes_out_twice_so_that_nobody_waits_for_a_second_failure():
+    """The copy beside the retry is answered where the retry fails."""
+    with MockServer(latency_s=0.1, fault=lambda q, a: problem(500, "oops") if "bad" in q and a < 2 else None) as server:
+        llm = OpenAILLM("m", server.url, "k")
+        llm.generate([ask(f"q{i}") for i in range(20)])
+        llm.generate([ask("bad")])
+        assert server.attempts["context\nbad"] >= 3
+        assert llm.usage.retries == 1
+        llm.close()
