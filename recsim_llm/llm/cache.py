@@ -23,23 +23,24 @@ from recsim_llm.llm.protocol import LLM, Usage
 from recsim_llm.prompt_key import prompt_keys
 from recsim_llm.types import Completion, Prompt
 
-_VERSION = 1
+_VERSION = 2
 _BUSY_S = 60.0
 _CREATE = """
 CREATE TABLE IF NOT EXISTS answers (
     key BLOB PRIMARY KEY, text TEXT NOT NULL, logprobs BLOB NOT NULL, prompt_tokens INT NOT NULL,
-    output_tokens INT NOT NULL
+    output_tokens INT NOT NULL, bounds BLOB NOT NULL
 ) WITHOUT ROWID
 """
-_INSERT = "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)"
+_INSERT = "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)"
 
-_Row = tuple[bytes, str, bytes, int, int]
+_Row = tuple[bytes, str, bytes, int, int, bytes]
 
 
 class CachedLLM:
     """Asks the wrapped model only what has never been asked before.
 
     A file of another version, or one that is no database, is set aside with a `SetAsideWarning`: it is only a cache.
+    (Version 1 did not say which labels a server had returned, so its answers cannot be judged.)
     Prompts that a model refused are not kept: another version of the server, or of the model's settings, may take them.
 
     The key is a hash of the wrapped model's name and of every field of the prompt; a sampled text is cached too, since
@@ -111,7 +112,10 @@ class CachedLLM:
     def _look_up(self, keys: list[bytes]) -> dict[bytes, Completion]:
         marks = ",".join("?" * len(keys))
         rows = self._db.execute(f"SELECT * FROM answers WHERE key IN ({marks})", keys)
-        return {key: Completion(text, _floats(packed), read, wrote) for key, text, packed, read, wrote in rows}
+        return {
+            key: Completion(text, tuple(array("d", packed)), read, wrote, bounds=tuple(array("q", bounds)))
+            for key, text, packed, read, wrote, bounds in rows
+        }
 
     def _store(self, keys: list[bytes], answers: Sequence[Completion]) -> dict[bytes, Completion]:
         if len(answers) != len(keys):
@@ -214,9 +218,5 @@ def _chunks(prompts: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:
 
 
 def _row(key: bytes, answer: Completion) -> _Row:
-    packed = array("d", answer.logprobs).tobytes()
-    return key, answer.text, packed, answer.prompt_tokens, answer.output_tokens
-
-
-def _floats(packed: bytes) -> tuple[float, ...]:
-    return tuple(array("d", packed))
+    packed, bounds = array("d", answer.logprobs).tobytes(), array("q", answer.bounds).tobytes()
+    return key, answer.text, packed, answer.prompt_tokens, answer.output_tokens, bounds
