@@ -18,6 +18,8 @@ from recsim_llm.untrusted import read_json
 FILE = "certificate.json"
 FORMAT_VERSION = 1
 PASS, FAIL, NOT_MEASURABLE = "pass", "fail", "not measurable"
+LEAST_PEOPLE, LEAST_ROWS = 30, 200
+"""Below this nothing is certified: intervals of 95 % cover too rarely (docs/certificate.md has the measurement)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,28 @@ class Certificate:
     curves: Mapping[str, Mapping[str, list[Any]]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def rows(self) -> int | None:
+        """Held-out rows that were measured, None where the notes do not say."""
+        rows = self.notes.get("held-out ratings", self.notes.get("rows"))
+        return rows if isinstance(rows, int) else None
+
+    @property
+    def shortfall(self) -> str:
+        """Why this certificate certifies nothing, as a sentence; "" where it certifies."""
+        lacks = []
+        if self.n_users < LEAST_PEOPLE:
+            lacks.append(f"people measured: {self.n_users:,}, needed: {LEAST_PEOPLE}")
+        if self.rows is not None and self.rows < LEAST_ROWS:
+            lacks.append(f"held-out rows measured: {self.rows:,}, needed: {LEAST_ROWS}")
+        if all(metric.verdict == NOT_MEASURABLE for metric in self.metrics.values()):
+            lacks.append("no gate could be judged")
+        return f"This certifies nothing: {'; '.join(lacks)}." if lacks else ""
+
     def write(self, path: Path) -> None:
         """Write as JSON; numbers that are not finite become null."""
-        text = json.dumps(_finite({"format_version": FORMAT_VERSION, **asdict(self)}), indent=1, ensure_ascii=False)
+        content = {"format_version": FORMAT_VERSION, "shortfall": self.shortfall, **asdict(self)}
+        text = json.dumps(_finite(content), indent=1, ensure_ascii=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".tmp")
         partial.write_text(text + "\n", encoding="utf-8")

@@ -162,12 +162,15 @@ class Completion(NamedTuple):
     """The answer to one Prompt.
 
     Attributes:
-        text: The answer; with choices, the likeliest of them (one a slot, with spaces between).
+        text: The answer; with choices, the likeliest of them (one a slot, with spaces between), or what was said where
+            no label was seen.
         logprobs: With choices, the natural-log probability of each among *all* tokens, in the order of the
             choices (so that exp and sum give the label mass), slot after slot; else ().
         prompt_tokens, output_tokens: Tokens read and written, 0 where the backend does not say.
         refused: Why the model cannot answer this prompt, whatever is tried (it is longer than its context, or the
             server rejects it); "" for an answer. Text and log-probabilities of a refused prompt are empty.
+        bounds: Places in `logprobs` of labels that the server did not return: what stands there is the most that the
+            label can have had, and nobody saw it. () where every label was seen, as with every local model.
     """
 
     text: str
@@ -175,6 +178,7 @@ class Completion(NamedTuple):
     prompt_tokens: int = 0
     output_tokens: int = 0
     refused: str = ""
+    bounds: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)

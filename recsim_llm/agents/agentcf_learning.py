@@ -350,7 +350,9 @@ def _restored(path: Path, config: dict[str, Any], catalogue: Catalogue) -> Learn
     content = read_json(path)
     try:
         was, counts = content["config"], dict(content["counts"])
-        answers = AnswerCounts(**counts.pop("answers"))
+        counted = dict(counts.pop("answers"))
+        counted.pop("label_mass", None)  # of older versions, which took bounds for seen
+        answers = AnswerCounts(**counted)
         step, steps = int(content["step"]), int(content["steps"])
         happened = LearnCounts(**counts, answers=answers)
         memories = content["memories"]

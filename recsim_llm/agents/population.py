@@ -38,7 +38,7 @@ class Population:
         dataset: Catalogue, people, rating levels.
         log: The training ratings: all that personas, user models and policies are fitted on.
         users: The user model.
-        certificate: What was measured of it on this machine; None where nobody has certified it.
+        certificate: What was measured of it on this machine; None where nobody has measured it.
         is_truth: Whether these are the very people that an invented world's ratings were drawn from.
         notes: What was learned and what is declared, for a certificate.
     """
@@ -53,7 +53,7 @@ class Population:
     @property
     def certified(self) -> bool:
         """Whether it is known how faithful these people are."""
-        return self.is_truth or self.certificate is not None
+        return self.is_truth or _certifies(self.certificate)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class SocialPopulation:
     @property
     def certified(self) -> bool:
         """Whether it is known how faithful these people are."""
-        return self.is_truth or self.certificate is not None
+        return self.is_truth or _certifies(self.certificate)
 
     @property
     def activity(self) -> Ints:
@@ -181,6 +181,11 @@ def _certificate(data: Dataset, user_model: str, llm: LLM | None) -> Certificate
     if not certificates_folder().exists():
         return None
     return find_certificate(data.checksum, user_model, llm.name if llm else "", model_fingerprint(user_model))
+
+
+def _certifies(certificate: Certificate | None) -> bool:
+    """A certificate of too few people is none, wherever it lies."""
+    return certificate is not None and not certificate.shortfall
 
 
 def _notes(users: UserModel) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 
@@ -10,9 +10,11 @@ from recsim_llm.types import Completion, Prompt
 
 MAX_REASKS = 2
 MIN_LABEL_MASS = 0.01
-"""Below this total probability of all labels the model is not answering the question (a refusal, a digression)."""
+"""Below this total probability of all labels that were seen the model is not answering (a refusal, a digression)."""
 MAX_LABEL_MASS = 1.001
 """Above this the numbers are no probabilities; what is between it and 1 is rounding."""
+MOST_UNSEEN = 0.05
+"""From this share of label reads with a label that the server did not return, a run says so."""
 
 
 @dataclass(slots=True)
@@ -25,9 +27,11 @@ class AnswerCounts:
         reasked: Prompts sent again with a reminder.
         refused: Questions that the model cannot answer (too long, rejected): not asked again.
         fallbacks: Questions answered by the fallback: every choice equally likely.
-        label_mass: Sum over usable answers of the probability of all labels together, in the mean over the answer's
-            slots (mean = label_mass / usable).
         usable: Usable answers.
+        label_reads: Answers that labels are read from, usable or not, re-asks included.
+        label_mass_seen: Sum over these of the probability of all labels that the server returned, in the mean over
+            the answer's slots; 0 for what is no probabilities (mean = label_mass_seen / label_reads).
+        unseen: Label reads in which a label was not among the alternatives that the server returned.
     """
 
     asked: int = 0
@@ -35,12 +39,33 @@ class AnswerCounts:
     reasked: int = 0
     refused: int = 0
     fallbacks: int = 0
-    label_mass: float = 0.0
     usable: int = 0
+    label_reads: int = 0
+    label_mass_seen: float = 0.0
+    unseen: int = 0
+
+
+def unseen_labels(answers: Mapping[str, float]) -> str:
+    """What to do about a model whose labels are often not among the server's alternatives; "" where they hardly are.
+
+    Args:
+        answers: The fields of `AnswerCounts`, as a run's summary has them; older summaries lack these.
+    """
+    reads, unseen = answers.get("label_reads", 0), answers.get("unseen", 0)
+    if unseen <= MOST_UNSEEN * reads:
+        return ""
+    return (
+        f"In {unseen / reads:.0%} of the {reads:,} label reads a label was not among the alternatives that the server "
+        "returned, so its probability is not known, only a bound: take another model, ask for more alternatives "
+        "(`openai:MODEL?top_logprobs=20`), or serve the model with vLLM, where labels are read by their token ids."
+    )
 
 
 def label_probabilities(prompt: Prompt, completion: Completion, counts: AnswerCounts) -> list[float] | None:
     """Probabilities over the choices, normalised slot by slot; None if any slot of the answer cannot be used.
+
+    Whether it can be used is decided by what the server returned: a bound (`Completion.bounds`) only fills the
+    distribution.
 
     Returns:
         As many numbers as there are choices; for a prompt of several slots, those of one slot after the other.
@@ -51,12 +76,19 @@ def label_probabilities(prompt: Prompt, completion: Completion, counts: AnswerCo
         weights = []
     size, slots = len(prompt.choices), prompt.slots
     parts = [weights[start : start + size] for start in range(0, size * slots, size)]
-    masses = list(map(sum, parts))
-    # A NaN fails both comparisons.
-    if len(weights) == size * slots and all([MIN_LABEL_MASS <= mass <= MAX_LABEL_MASS for mass in masses]):
-        counts.usable += 1
-        counts.label_mass += sum(masses) / slots
-        return [weight / mass for part, mass in zip(parts, masses, strict=True) for weight in part]
+    masses = seen = list(map(sum, parts))
+    if completion.bounds:
+        counts.unseen += 1
+        bounds = frozenset(completion.bounds)
+        certain = [0.0 if place in bounds else weight for place, weight in enumerate(weights)]
+        seen = [sum(certain[start : start + size]) for start in range(0, size * slots, size)]
+    counts.label_reads += 1
+    # A NaN fails all comparisons.
+    if len(weights) == size * slots and all([mass <= MAX_LABEL_MASS for mass in masses]):
+        counts.label_mass_seen += sum(seen) / slots
+        if all([mass >= MIN_LABEL_MASS for mass in seen]):
+            counts.usable += 1
+            return [weight / mass for part, mass in zip(parts, masses, strict=True) for weight in part]
     counts.malformed += 1
     return None
 
@@ -73,14 +105,14 @@ def ask(
     """
     counts.asked += len(prompts)
     completions = yield prompts
-    return (yield from settle(prompts, completions, remind, counts))
+    answers = [read(p, c, counts) for p, c in zip(prompts, completions, strict=True)]
+    return (yield from settle(prompts, answers, remind, counts))
 
 
 def settle(
-    prompts: Sequence[Prompt], completions: Sequence[Completion], remind: str, counts: AnswerCounts
+    prompts: Sequence[Prompt], answers: list[list[float] | None], remind: str, counts: AnswerCounts
 ) -> Generator[Sequence[Prompt], Sequence[Completion], list[list[float]]]:
-    """The part of `ask` after the first answers: read them, and ask again where that is needed."""
-    answers = [_read(p, c, counts) for p, c in zip(prompts, completions, strict=True)]
+    """The part of `ask` after the first answers were read: ask again where that is needed."""
     for attempt in range(1, MAX_REASKS + 1):
         if None not in answers:
             break
@@ -89,16 +121,19 @@ def settle(
         again = [_reminded(prompts[i], remind, attempt) for i in open_]
         completions = yield again
         for i, prompt, completion in zip(open_, again, completions, strict=True):
-            answers[i] = _read(prompt, completion, counts)
+            answers[i] = read(prompt, completion, counts)
     return [_fallback(p, counts) if answer is None else answer for p, answer in zip(prompts, answers, strict=True)]
 
 
-def _read(prompt: Prompt, completion: Completion, counts: AnswerCounts) -> list[float] | None:
+def read(prompt: Prompt, completion: Completion, counts: AnswerCounts) -> list[float] | None:
     """Probabilities; of a refused prompt the fallback at once, since asking again would make it longer still."""
-    if completion.refused:
-        counts.refused += 1
-        return _fallback(prompt, counts)
-    return label_probabilities(prompt, completion, counts)
+    return refused(prompt, counts) if completion.refused else label_probabilities(prompt, completion, counts)
+
+
+def refused(prompt: Prompt, counts: AnswerCounts) -> list[float]:
+    """The answer to a prompt that the model cannot answer: the fallback, counted."""
+    counts.refused += 1
+    return _fallback(prompt, counts)
 
 
 def _reminded(prompt: Prompt, remind: str, attempt: int) -> Prompt:

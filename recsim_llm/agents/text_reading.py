@@ -20,7 +20,7 @@ def ask_text(
         prompts: Prompts without choices.
         parse: Reads an answer; None where it cannot be used.
         remind: Text added to a question that is asked again.
-        counts: Counters to add to. A usable text counts with label mass 1.
+        counts: Counters to add to.
 
     Returns:
         What was parsed, in order; None where no attempt could be used, and at once where the model cannot answer the
@@ -45,7 +45,6 @@ def ask_text(
     counts.malformed += lost - len(refused)
     counts.fallbacks += lost
     counts.usable += len(found) - lost
-    counts.label_mass += len(found) - lost
     return found
 
 

@@ -34,8 +34,8 @@ SELECT array_to_string(choices, ' | ') AS asked, text AS answer, count(*) AS cal
 FROM calls WHERE len(choices) > 0 AND slots = 1 AND refused = '' GROUP BY 1, 2 ORDER BY 1, 2
 """
 _MASS = """
-SELECT least(19, floor(20 * list_sum(list_transform(logprobs, lambda p: exp(p))) / slots)) / 20.0 AS mass,
-    count(*) AS calls
+SELECT least(19, floor(20 * coalesce(list_sum(list_transform(logprobs, lambda p, i:
+    if(list_contains(coalesce(bounds, []), i - 1), 0, exp(p)))), 0) / slots)) / 20.0 AS mass, count(*) AS calls
 FROM calls WHERE len(choices) > 0 AND refused = '' AND len(logprobs) > 0 GROUP BY 1 ORDER BY 1
 """
 _LIST = """
@@ -130,7 +130,7 @@ def answers(view: RunView) -> pd.DataFrame:
 
 
 def label_mass(view: RunView) -> pd.DataFrame:
-    """mass, calls: probability of all labels together, in twentieths (the lower end of each)."""
+    """mass, calls: probability of all labels that the server returned, in twentieths (the lower end of each)."""
     return view.frame(_MASS)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
+from recsim_llm.agents.reading import unseen_labels
 from recsim_llm.dashboard import calls, look
 from recsim_llm.dashboard.calls import KINDS, PAGE, Search
 from recsim_llm.dashboard.choosing import choose_run, link, name_of, remember
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _COUNTERS = {
     "malformed": "answers that could not be used",
+    "unseen": "label reads with a label not among the server's alternatives",
     "reasked": "prompts sent again with a reminder",
     "fallbacks": "questions answered by the fallback",
     "cache_hits": "prompts answered from a cache",
@@ -84,6 +86,8 @@ def _figures(found: calls.Sums) -> None:
         st.markdown(" · ".join(counted))
     else:
         st.caption("Malformed and repeated answers are counted when the run has finished.")
+    if warning := unseen_labels(found.counters):
+        st.warning(warning)
 
 
 def _charts(view: RunView) -> None:
@@ -109,7 +113,10 @@ def _charts(view: RunView) -> None:
         mass = frames["mass"].assign(label=frames["mass"]["mass"].map("{:.0%}".format))
         chart = _bars(mass, "label", "calls", "label mass, at least", mass["label"].tolist())
         look.show_chart(chart, "Distribution of the probability of all labels together")
-        st.caption("Near 100 %: the model answers the question. Near 0: it wants to say something else.")
+        st.caption(
+            "Labels that the server returned. Near 100 %: the model answers the question. Near 0: it wants to say "
+            "something else."
+        )
 
 
 def _bars(frame: pd.DataFrame, x: str, y: str, title: str, order: list[str] | None = None) -> alt.Chart:

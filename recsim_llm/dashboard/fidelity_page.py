@@ -76,6 +76,8 @@ def _say_none(view: RunView) -> None:
 def _warn(view: RunView, certificate: Certificate) -> None:
     """What must be read before any number."""
     warnings = [look.plain(warning) for warning in certificate.warnings]
+    if certificate.shortfall:
+        warnings.insert(0, certificate.shortfall)
     if fidelity.of_other_data(view, certificate):
         warnings.insert(0, "This certificate was made on other data than the run: it says little about these users.")
     if warnings:

@@ -107,6 +107,8 @@ def verdict(view: RunView) -> str:
         return sentence(error)
     if certificate is None:
         return "the truth" if view.manifest.summary.get("certified") else "none"
+    if certificate.shortfall:
+        return "certifies nothing"
     verdicts = [metric.verdict for metric in certificate.metrics.values()]
     passed, failed = verdicts.count(PASS), verdicts.count(FAIL)
     return f"{passed} passed, {failed} failed" if failed else f"all {passed} passed"

@@ -234,6 +234,8 @@ def warn_if_uncertified(population: Population | SocialPopulation, user_model: o
     name = user_model if isinstance(user_model, str) else type(user_model).__name__
     command = f"recsim-llm certify --dataset {population.dataset.name} --user-model {name}"
     how = f"Measure it with: {command}" if isinstance(user_model, str) else "See docs/certificate.md."
+    if population.certificate is not None:
+        how = f"{population.certificate.shortfall} {how}"
     warnings.warn(
         f"Nobody has measured how faithful '{name}' users of '{population.dataset.name}' are to real people. {how}",
         UncertifiedWarning,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from recsim_llm.agents.reading import unseen_labels
 from recsim_llm.trajectories import Run
 
 
@@ -68,12 +69,17 @@ def _sentences(run: Run) -> str:
         parts.append(f"GPUs busy {summary['gpu_busy']:.0%} of the time")
     parts.append(_troubles(spent))
     if answers:
-        mass = answers["label_mass"] / max(answers["usable"], 1)
         parts.append(
             f"{answers['malformed']:,} malformed answers, {answers['reasked']:,} asked again, "
-            f"{answers['fallbacks']:,} by the fallback, mean label mass {mass:.2f}"
+            f"{answers['fallbacks']:,} by the fallback"
         )
-    return ";\n  ".join(parts) + "."
+        if reads := answers.get("label_reads"):
+            parts.append(
+                f"{reads:,} label reads, {answers['unseen']:,} with a label not among the server's alternatives, "
+                f"mean label mass seen {answers['label_mass_seen'] / reads:.2f}"
+            )
+    warning = unseen_labels(answers or {})
+    return ";\n  ".join(parts) + "." + (f"\n  {warning}" if warning else "")
 
 
 def _troubles(spent: dict[str, Any]) -> str:

@@ -25,7 +25,11 @@ from recsim_llm.experiments.fidelity.screen import baseline_table, certificate_t
 
 
 def run_certify(config: CertifyConfig, out: Path | None, require: Sequence[str]) -> None:
-    """Certify a user model, write the certificate, keep it for environments, print it."""
+    """Certify a user model, write the certificate, print it; one that certifies is kept for environments.
+
+    Raises:
+        RequirementError: A requirement is not met, or too little was measured to certify anything.
+    """
     check_required(require)
     need_matplotlib()
     user_model, llm_name = chosen_model(config.user_model, config.llm)
@@ -39,16 +43,21 @@ def run_certify(config: CertifyConfig, out: Path | None, require: Sequence[str])
         raise
     command = certify_command(config, user_model, llm_name if llm else "")
     _publish(replace(certificate, notes={"command": command, **certificate.notes}), folder, require)
-    kept = certificate_path(certificate.dataset_checksum, user_model, certificate.llm, model_fingerprint(user_model))
-    certificate.write(kept)
-    print("Environments and simulations on this machine count as certified now for these users.")
+    if not certificate.shortfall:  # nor does it take the place of one that certifies
+        key = certificate.dataset_checksum, user_model, certificate.llm, model_fingerprint(user_model)
+        certificate.write(certificate_path(*key))
+        print("Environments and simulations on this machine count as certified now for these users.")
     _enforce(certificate, require)
 
 
 def run_certify_predictions(
     config: CertifyConfig, predictions: Path | None, log: Path | None, out: Path | None, require: Sequence[str]
 ) -> None:
-    """Certify another simulator from its predictions."""
+    """Certify another simulator from its predictions.
+
+    Raises:
+        RequirementError: A requirement is not met, or too little was measured to certify anything.
+    """
     if predictions is None:
         raise ConfigError("--log goes with --predictions: it is what the other simulator was fitted on.")
     check_required(require)
@@ -111,5 +120,8 @@ def _publish(certificate: Certificate, folder: Path, require: Sequence[str]) -> 
 
 def _enforce(certificate: Certificate, require: Sequence[str]) -> None:
     failed = unmet(certificate.metrics, require)
+    if certificate.shortfall:
+        required = " Required, and so not met: " + ", ".join(require) + "." if require else ""
+        raise RequirementError(f"{certificate.shortfall}{required} Measure more people and rows (docs/certificate.md).")
     if failed:
         raise RequirementError("Required, but not met:\n  " + "\n  ".join(failed))

@@ -27,19 +27,19 @@ from recsim_llm.untrusted import check_size
 
 T = TypeVar("T")
 
-_VERSION = 1
+_VERSION = 2
 _MOST_BYTES = 16 << 20
 """Of one row: four million tokens of text, or two million log-probabilities."""
 _BUSY_S = 60.0
 _CREATE = """
 CREATE TABLE IF NOT EXISTS answers (
     key BLOB PRIMARY KEY, text TEXT NOT NULL, logprobs BLOB NOT NULL, prompt_tokens INT NOT NULL,
-    output_tokens INT NOT NULL
+    output_tokens INT NOT NULL, bounds BLOB NOT NULL
 ) WITHOUT ROWID
 """
-_INSERT = "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)"
+_INSERT = "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)"
 
-_Row = tuple[bytes, str, bytes, int, int]
+_Row = tuple[bytes, str, bytes, int, int, bytes]
 
 
 class CachedLLM:
@@ -47,6 +47,7 @@ class CachedLLM:
 
     A file of another version, one that is no database, and one that turns out to be damaged while it is used, is set
     aside with a `SetAsideWarning`: it is only a cache.
+    (Version 1 did not say which labels a server had returned, so its answers cannot be judged.)
     Prompts that a model refused are not kept: another version of the server, or of the model's settings, may take them.
 
     The key is a hash of the wrapped model's name and of every field of the prompt; a sampled text is cached too, since
@@ -259,8 +260,8 @@ def _chunks(prompts: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:
 
 
 def _row(key: bytes, answer: Completion) -> _Row:
-    packed = array("d", answer.logprobs).tobytes()
-    return key, answer.text, packed, answer.prompt_tokens, answer.output_tokens
+    packed, bounds = array("d", answer.logprobs).tobytes(), array("q", answer.bounds).tobytes()
+    return key, answer.text, packed, answer.prompt_tokens, answer.output_tokens, bounds
 
 
 def _is_kept(answer: Completion) -> bool:
@@ -273,14 +274,15 @@ def _checked_size(row: tuple[Any, ...]) -> int:
     Raises:
         _UnreadableError: It is no row that `_row` makes.
     """
-    if [type(value) for value in row] != [bytes, bytes, bytes, int, int] or len(row[2]) % 8:
+    if [type(value) for value in row] != [bytes, bytes, bytes, int, int, bytes] or len(row[2]) % 8 or len(row[5]) % 8:
         raise _UnreadableError("it holds what is no answer")
-    return len(row[1]) + len(row[2])
+    return len(row[1]) + len(row[2]) + len(row[5])
 
 
 def _completion(row: tuple[Any, ...]) -> Completion:
-    _, text, packed, read, wrote = row
+    _, text, packed, read, wrote, bounds = row
     try:
-        return Completion(str(text, "utf-8"), tuple(array("d", packed)), read, wrote)
+        places = tuple(array("q", bounds))
+        return Completion(str(text, "utf-8"), tuple(array("d", packed)), read, wrote, bounds=places)
     except UnicodeDecodeError as error:
         raise _UnreadableError(f"it holds a text that is none ({error})") from error

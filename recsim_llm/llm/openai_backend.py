@@ -52,7 +52,8 @@ class OpenAILLM:
     On every other server one token is asked for together with its `top_logprobs` likeliest alternatives. A returned
     token counts for a choice if, stripped of white space, it is that choice or the beginning of that choice alone. A
     choice that is not among the returned tokens gets the largest probability it can have: that of the unlikeliest
-    returned token, and no more than its share of the mass that was not returned. An answer of several slots is one
+    returned token, and no more than its share of the mass that was not returned; `Completion.bounds` says where, since
+    agents take for answers what was seen only. An answer of several slots is one
     request for a line of labels, each one token, with white space, commas or semicolons between; of a line with other
     words in it only the labels before them are read, so that there are too few and agents ask again.
 

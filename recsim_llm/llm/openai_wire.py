@@ -122,8 +122,10 @@ def _completion(choice: Choice, prompt: Prompt, server: str) -> Completion:
         return Completion(choice["message"].get("content") or "")
     if prompt.slots > 1:
         return _read_slots(choice, prompt, server)
-    logprobs = _label_logprobs(prompt.choices, _alternatives(choice, server))
-    return Completion(prompt.choices[logprobs.index(max(logprobs))], logprobs)
+    logprobs, bounds = _label_logprobs(prompt.choices, _alternatives(choice, server))
+    if len(bounds) == len(logprobs):
+        return Completion(choice["message"].get("content") or "", logprobs, bounds=bounds)
+    return Completion(likeliest(prompt.choices, logprobs), logprobs, bounds=bounds)
 
 
 def _read_slots(choice: Choice, prompt: Prompt, server: str) -> Completion:
@@ -136,10 +138,12 @@ def _read_slots(choice: Choice, prompt: Prompt, server: str) -> Completion:
         raise _no_logprobs(server)
     places = _label_places([position["token"] for position in positions], prompt)
     found = [_label_logprobs(prompt.choices, _alternatives(choice, server, place)) for place in places]
-    logprobs = tuple([value for slot in found for value in slot])
+    logprobs = tuple([value for slot, _ in found for value in slot])
+    size = len(prompt.choices)
+    bounds = tuple([number * size + place for number, (_, unseen) in enumerate(found) for place in unseen])
     whole = len(places) == prompt.slots
     text = likeliest(prompt.choices, logprobs) if whole else choice["message"].get("content") or ""
-    return Completion(text, logprobs)
+    return Completion(text, logprobs, bounds=bounds)
 
 
 def _label_places(tokens: list[str], prompt: Prompt) -> list[int]:
@@ -171,19 +175,25 @@ def _no_logprobs(server: str) -> NoAnswerError:
     )
 
 
-def _label_logprobs(choices: tuple[str, ...], alternatives: list[tuple[str, float]]) -> tuple[float, ...]:
-    """Log-probability of each choice; one that was not returned gets its upper bound (see `OpenAILLM`)."""
+def _label_logprobs(
+    choices: tuple[str, ...], alternatives: list[tuple[str, float]]
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Log-probability of each choice, and the places of those that were not returned.
+
+    What stands there is their upper bound (see `OpenAILLM`): nobody has seen it.
+    """
     mass: dict[int, float] = {}
     for token, probability in alternatives:
         index = _match(token.strip(), choices)
         if index is not None:
             mass[index] = mass.get(index, 0.0) + probability
-    unseen = len(choices) - len(mass)
-    if unseen:
+    unseen: tuple[int, ...] = ()
+    if len(mass) < len(choices):
+        unseen = tuple([index for index in range(len(choices)) if index not in mass])
         rest = max(0.0, 1.0 - sum(probability for _, probability in alternatives))
-        bound = min(rest / unseen, min(probability for _, probability in alternatives))
-        mass = {index: mass.get(index, bound) for index in range(len(choices))}
-    return tuple([math.log(max(_LEAST, mass[index])) for index in range(len(choices))])
+        bound = min(rest / len(unseen), min(probability for _, probability in alternatives))
+        mass |= dict.fromkeys(unseen, bound)
+    return tuple([math.log(max(_LEAST, mass[index])) for index in range(len(choices))]), unseen
 
 
 @lru_cache(maxsize=4_096)

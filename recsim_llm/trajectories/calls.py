@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
             ("prompt_tokens", pa.int64()),
             ("output_tokens", pa.int64()),
             ("refused", pa.string()),
+            ("bounds", pa.list_(pa.field("element", pa.int64(), nullable=False))),
             ("round", pa.int64()),
         )
     ]
@@ -80,7 +81,7 @@ class CallBatch:
         columns = zip(*self.prompts, strict=True) if self.prompts else ((),) * len(Prompt._fields)
         system, context, question, choices, schema, max_tokens, temperature, seed, slots, adapter, _ = columns
         answers = zip(*self.completions, strict=True) if self.completions else ((),) * len(Completion._fields)
-        text, logprobs, prompt_tokens, output_tokens, refused = answers
+        text, logprobs, prompt_tokens, output_tokens, refused, bounds = answers
         try:
             arrays = [
                 pa.array(self.keys, pa.binary(KEY_BYTES)),
@@ -99,11 +100,12 @@ class CallBatch:
                 pa.array(prompt_tokens, pa.int64()),
                 pa.array(output_tokens, pa.int64()),
                 text_array(refused),
+                _lists(bounds, lambda values: pa.array(values, pa.int64())),
                 pa.array(np.full(len(self), round_, dtype=np.int64)),
             ]
         except OverflowError as error:
             raise RecordingError(
-                f"max_tokens, seed, slots and token counts must fit into 64 bits ({error})."
+                f"max_tokens, seed, slots, bounds and token counts must fit into 64 bits ({error})."
             ) from error
         return pa.table(arrays, schema=SCHEMA)
 
@@ -121,8 +123,8 @@ class CallBatch:
 
 def completions(table: pa.Table) -> dict[bytes, Completion]:
     """The answers of a table of calls, by key; it needs `ANSWER_COLUMNS` only."""
-    key, text, logprobs, read, wrote, refused = (table[name].to_pylist() for name in ANSWER_COLUMNS)
-    answers = map(Completion, text, map(tuple, logprobs), read, wrote, refused)
+    key, text, logprobs, read, wrote, refused, bounds = (table[name].to_pylist() for name in ANSWER_COLUMNS)
+    answers = map(Completion, text, map(tuple, logprobs), read, wrote, refused, map(tuple, bounds))
     return dict(zip(key, answers, strict=True))
 
 

@@ -46,13 +46,17 @@ def read_steps(path: Path) -> StepBatch:
 
 
 def read_calls(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a part of calls.
+    """Read a part of calls; one from before there was a column `bounds` holds none of them.
 
     Raises:
         RecordingError: It is missing, damaged, or no part of calls.
     """
     table = read_parquet(path, columns)
     wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+    if set(wanted.names) - set(table.column_names) == {"bounds"}:
+        none: list[list[int]] = [[]] * table.num_rows
+        table = table.append_column(SCHEMA.field("bounds"), pa.array(none, SCHEMA.field("bounds").type))
+        table = table.select([name for name in wanted.names if name in table.column_names])
     if not table.schema.equals(wanted):
         raise RecordingError(f"{path} is no table of calls; it has the columns {', '.join(table.schema.names)}.")
     return table

@@ -58,12 +58,11 @@ def conversations(draw):
         good = st.lists(st.floats(-2.2, -1.8), min_size=width, max_size=width)
         wild = st.lists(logprob, min_size=width, max_size=width)
         wrong = st.lists(logprob, max_size=width + 1)
-        answers[prompt.question] = [
-            Completion(
-                "x", tuple(draw(st.one_of(good, wild, wrong))), refused=draw(st.sampled_from(["", "", "", "no"]))
-            )
-            for _ in range(3)
-        ]
+        good_or_bad = st.one_of(good, wild, wrong).map(tuple)
+        unseen = st.one_of(st.just(()), st.lists(st.integers(0, width - 1), unique=True).map(tuple))
+        said = st.tuples(good_or_bad, unseen).map(lambda pair: Completion("x", pair[0], bounds=pair[1]))
+        refused = st.just(Completion("", refused="no"))
+        answers[prompt.question] = [draw(st.one_of(said, said, said, refused)) for _ in range(3)]
     return prompts, answers
 
 

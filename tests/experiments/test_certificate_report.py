@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -179,12 +180,13 @@ def test_the_headline_counts_what_it_names() -> None:
         "rps_skill": Metric(0.2, verdict=PASS), "auc_like": Metric(0.6, verdict=FAIL), "exposure_auc": Metric(None),
         "rps": Metric(0.5, verdict=FAIL), "mae_mean": Metric(0.7, verdict=PASS),
     }  # fmt: skip
-    found = headline(Certificate(metrics, "d", "u", "random", 1))
+    found = headline(Certificate(metrics, "d", "u", "random", 30))
     assert found == (
         "1 of 2 main gates passed; 1 failed: AUC of liking. Of further gates, 1 of 2 passed; 1 failed: RPS. "
         "1 main gate could not be measured."
     )
-    assert headline(Certificate({}, "d", "u", "random", 1)) == "0 of 0 main gates passed."
+    nothing = "This certifies nothing: no gate could be judged. 0 of 0 main gates passed."
+    assert headline(Certificate({}, "d", "u", "random", 30)) == nothing
 
 
 def test_the_page_needs_nothing_else_and_lets_nothing_in(written_hostile) -> None:
@@ -334,3 +336,23 @@ def test_verdicts_are_told_apart_without_colour(written) -> None:
     html = written[0].read_text(encoding="utf-8")
     for verdict, text in ((PASS, "pass"), (FAIL, "FAIL"), (NOT_MEASURABLE, "not measurable")):
         assert f">{text}</span>" in html, verdict
+
+
+@pytest.mark.parametrize(
+    ("people", "rows", "certifies"),
+    [(1, 15728, False), (29, 15728, False), (30, 15728, True), (30, 199, False), (30, 200, True), (748, 199, False)],
+)
+def test_a_certificate_names_its_least_number_of_people_and_rows(certificate, tmp_path, people, rows, certifies):
+    small = replace(certificate, n_users=people, notes={"held-out ratings": rows})
+    lacks = [f"people measured: {people}, needed: 30"] * (people < 30)
+    lacks += [f"held-out rows measured: {rows}, needed: 200"] * (rows < 200)
+    assert small.shortfall == ("" if certifies else f"This certifies nothing: {'; '.join(lacks)}.")
+    assert headline(small).startswith("This certifies nothing") == (not certifies)
+    small.write(tmp_path / "certificate.json")
+    assert json.loads((tmp_path / "certificate.json").read_text())["shortfall"] == small.shortfall
+    assert read_certificate(tmp_path / "certificate.json").shortfall == small.shortfall
+
+
+def test_a_certificate_without_any_verdict_certifies_nothing(certificate):
+    unknown = {name: replace(metric, verdict=NOT_MEASURABLE) for name, metric in certificate.metrics.items()}
+    assert "no gate could be judged" in replace(certificate, metrics=unknown).shortfall

@@ -11,6 +11,7 @@ import pytest
 
 import recsim_llm.experiments.measuring as measuring
 import recsim_llm.experiments.recorders as module
+from recsim_llm.agents.certified import certificates_folder
 from recsim_llm.agents.named_users import inner_name, learned_identity, model_fingerprint
 from recsim_llm.agents.population import make_population
 from recsim_llm.certificate import read_certificate
@@ -47,7 +48,7 @@ def test_an_environment_of_unmeasured_people_says_so(tmp_path):
 
 
 def test_a_certificate_is_found_by_environments_and_travels_with_runs(tmp_path, capsys):
-    certify("--user-model", "llm", "--llm", "hash", "--users", "20", "--rows", "4", "--out", str(tmp_path / "c"))
+    certify("--user-model", "llm", "--llm", "hash", "--users", "30", "--rows", "10", "--out", str(tmp_path / "c"))
     assert "count as certified now" in capsys.readouterr().out
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -70,6 +71,64 @@ def test_requirements_decide_the_exit_code(tmp_path, capsys):
         certify("--user-model", "statistical", "--out", str(tmp_path / "c"), "--require", "rmse_mean<0.1")
     assert stopped.value.code == 1
     assert "rmse_mean is" in capsys.readouterr().err
+
+
+def warned():
+    """Whether an environment says that nobody has measured its people, and what `certified` of its infos says."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        env = gym.make("recsim_llm/Page-v0", user_model="llm", llm=hash_choice_llm(0))
+    said = [str(each.message) for each in caught if each.category is UncertifiedWarning]
+    return said, bool(env.reset(seed=0)[1]["certified"])
+
+
+@pytest.mark.parametrize(("people", "rows", "lacks"), [(1, 10, "people measured: 1, "), (30, 3, "held-out rows")])
+def test_a_certificate_of_too_few_is_written_and_certifies_nothing(tmp_path, capsys, people, rows, lacks):
+    ask = ["--user-model", "llm", "--llm", "hash", "--users", str(people), "--rows", str(rows)]
+    with pytest.raises(SystemExit) as stopped:
+        certify(*ask, "--out", str(tmp_path / "c"))
+    out, err = capsys.readouterr()
+    assert stopped.value.code == 1
+    for text in (out, err, *((tmp_path / f"c/certificate.{kind}").read_text() for kind in ("html", "md", "json"))):
+        assert "This certifies nothing" in text
+        assert lacks in text
+    assert "count as certified" not in out
+    assert warned()[0]
+    assert not warned()[1]
+    with pytest.raises(SystemExit) as stopped:
+        certify(*ask, "--out", str(tmp_path / "c"), "--require", "slot_curve_gap>=0")
+    assert stopped.value.code == 1
+    assert "slot_curve_gap>=0" in capsys.readouterr().err
+
+
+def test_one_person_takes_no_certificate_away_and_an_old_one_of_one_person_counts_for_nothing(tmp_path):
+    ask = ["--user-model", "llm", "--llm", "hash", "--rows", "10"]
+    certify(*ask, "--users", "30", "--out", str(tmp_path / "c"))
+    with pytest.raises(SystemExit):
+        certify(*ask, "--users", "1", "--out", str(tmp_path / "one"))
+    assert warned() == ([], True)
+    (kept,) = certificates_folder().iterdir()
+    kept.write_bytes((tmp_path / "one/certificate.json").read_bytes())
+    (said,), certified = warned()
+    assert not certified
+    assert "people measured: 1, needed: 30" in said
+
+
+def test_one_person_passes_no_gate(tmp_path):
+    with pytest.raises(SystemExit):
+        certify("--user-model", "statistical", "--users", "1", "--out", str(tmp_path / "c"))
+    metrics = read_certificate(tmp_path / "c/certificate.json").metrics
+    assert metrics["rps_skill"].value is not None
+    assert metrics["rps_skill"].verdict == metrics["discrimination_popmatched_auc"].verdict == "not measurable"
+    assert "no interval" in metrics["rps_skill"].why
+
+
+def test_more_people_than_there_are_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        certify("--user-model", "statistical", "--users", "99999", "--out", str(tmp_path / "c"))
+    assert stopped.value.code
+    assert re.search(r"users is 99,999, and \d+ people of 'synthetic", capsys.readouterr().err)
+    assert not (tmp_path / "c").exists()
 
 
 def test_certify_writes_what_it_promises(tmp_path):

@@ -47,7 +47,7 @@ def test_answers_are_usable(run):
     answers = run.manifest.summary["answers"]
     assert answers["usable"] > 0
     assert answers["fallbacks"] == 0
-    assert answers["label_mass"] / answers["usable"] > 0.05
+    assert answers["label_mass_seen"] / answers["label_reads"] > 0.05
     steps = run.step_batch()
     assert steps.watch.std() > 0, "the model tells items or people apart"
     np.testing.assert_allclose(steps.rating_probs.sum(axis=-1), 1.0)

@@ -21,6 +21,7 @@ from recsim_llm.errors import ConfigError, LLMError, RecordingError
 from recsim_llm.experiments import recorders as module
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.cost import dry_run
+from recsim_llm.experiments.cost_report import cost_report
 from recsim_llm.experiments.interview import interview, interview_prompt
 from recsim_llm.experiments.replay import replay
 from recsim_llm.experiments.simulate import simulate
@@ -214,6 +215,26 @@ def test_misbehaving_model_is_shown_in_the_summary(tmp_path, monkeypatch):
     answers = run.manifest.summary["answers"]
     assert answers["malformed"] > 0
     assert answers["reasked"] > 0
+    assert replay(run).steps == len(run.step_batch())
+
+
+def test_labels_that_a_server_does_not_return_are_counted_said_and_replayed(tmp_path, monkeypatch):
+    def half_silent(prompt):
+        said = hash_choice_llm(0).generate([prompt])[0]
+        # A third of the questions: all labels are bounds; another third: the first label of each slot is one.
+        kind = len(prompt.question) % 3
+        step = (1, len(prompt.choices), 0)[kind] if prompt.choices else 0
+        return said._replace(bounds=tuple(range(0, len(said.logprobs), step))) if step else said
+
+    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(FunctionLLM(half_silent)))
+    (run,) = simulate(AGENTS, tmp_path, progress=False)
+    answers = run.manifest.summary["answers"]
+    assert 0.05 < answers["unseen"] / answers["label_reads"] < 1
+    assert 0 < answers["malformed"] < answers["unseen"], "a label of several that is missing spoils no answer"
+    assert 0 < answers["label_mass_seen"] < answers["label_reads"]
+    told = cost_report([run])
+    assert f"{answers['unseen']:,} with a label not among the server's alternatives" in told
+    assert "take another model" in told
     assert replay(run).steps == len(run.step_batch())
 
 

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
@@ -119,7 +120,7 @@ def test_second_time_nothing_is_asked_even_by_a_new_object(path):
 
 
 def test_every_field_and_token_counts_survive(path):
-    answer = Completion("text \x00 \U0001f600", (-0.1, -1e-300, float("-inf")), 7, 3)
+    answer = Completion("text \x00 \U0001f600", (-0.1, -1e-300, float("-inf")), 7, 3, bounds=(0, 2))
     for _ in range(2):
         cached = CachedLLM(FunctionLLM(lambda prompt: answer), path)
         assert cached.generate([ask("q")]) == [answer]
@@ -233,6 +234,16 @@ def test_damage_that_shows_when_writing_loses_no_paid_answer(path):
         llm.generate([ask("q")])
     assert (llm.usage.calls, asked) == (1, [1, 1])
     llm.close()
+
+
+def test_answers_that_do_not_say_what_was_seen_are_set_aside(path):
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE answers (key BLOB PRIMARY KEY, text TEXT, logprobs BLOB, a INT, b INT) WITHOUT ROWID")
+        db.execute("PRAGMA user_version=1")
+    with pytest.warns(SetAsideWarning, match=r"format 1, and this version reads format 2.*aside1"):
+        cached = CachedLLM(hash_choice_llm(), path)
+    assert cached.generate([ask("q")]) == hash_choice_llm().generate([ask("q")])
+    cached.close()
 
 
 def test_another_format_is_set_aside_each_time_under_another_name(path):

@@ -48,6 +48,26 @@ def test_unseen_choices_get_a_bound_that_keeps_the_sum_below_one(tokens):
     assert all(0 < p <= min(p for _, p in tokens) for p in unseen)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "chances", "bounds", "text"),
+    [
+        # Nothing is left for No: 1 - (0.2 + 0.5 + 0.3).
+        ([("Yes", 0.2), ("the", 0.5), ("a", 0.3)], (0.2, 1e-30), (1,), "Yes"),
+        # 0.1 is left, and no token that was left out can have more than 0.05, the least that came back.
+        ([("Yes", 0.05), ("the", 0.55), ("a", 0.3)], (0.05, 0.05), (1,), "Yes"),
+        ([("No", 0.3), ("the", 0.69)], (0.01, 0.3), (0,), "No"),
+        # 0.4 is left for two labels, each no more than 0.1: what was said is the text, for no label was seen.
+        ([("the", 0.5), ("a", 0.1)], (0.1, 0.1), (0, 1), "the"),
+        ([("Yes", 0.7), ("No", 0.2)], (0.7, 0.2), (), "Yes"),
+    ],
+)
+def test_what_was_seen_is_told_from_what_is_a_bound(tokens, chances, bounds, text):
+    content = answer(tokens).replace('"content": ""', '"content": "the"')
+    got = read_answer(content.encode(), ask(), "server")[0]
+    assert [math.exp(x) for x in got.logprobs] == pytest.approx(chances)
+    assert (got.bounds, got.text) == (bounds, text)
+
+
 def test_body_writer_writes_json_for_any_text():
     writer = BodyWriter('m"', 20)
     for text in ('"', "\\", "\n", "\x00", "é\u2028", "</x>"):
@@ -109,6 +129,10 @@ def test_a_label_of_a_later_slot_that_was_not_returned_gets_a_bound():
     answer = read_answer(line([("3", [("3", 0.9)]), (" 5", [(" 5", 0.6), (" 3", 0.3)])]), page, "server")[0]
     chances = [math.exp(x) for x in answer.logprobs]
     assert chances == pytest.approx([0.05, 0.9, 0.05, 0.1, 0.3, 0.6])
+    assert answer.bounds == (0, 2, 3)
+    counts = AnswerCounts()
+    assert label_probabilities(page, answer, counts) == pytest.approx([0.05, 0.9, 0.05, 0.1, 0.3, 0.6])
+    assert counts == AnswerCounts(usable=1, label_reads=1, label_mass_seen=pytest.approx((0.9 + 0.9) / 2), unseen=1)
 
 
 def test_the_server_of_the_benchmarks_answers_a_page(monkeypatch):

@@ -10,8 +10,9 @@ from some_runs import make_calls, quick
 from recsim_llm.errors import LLMError, RecordingError
 from recsim_llm.prompt_key import prompt_key, prompt_keys
 from recsim_llm.testing.scripted import FunctionLLM, hash_choice_llm
-from recsim_llm.trajectories.calls import CallBatch, RecordingLLM, ReplayLLM, completions
+from recsim_llm.trajectories.calls import ANSWER_COLUMNS, CallBatch, RecordingLLM, ReplayLLM, completions
 from recsim_llm.trajectories.files import parquet_bytes
+from recsim_llm.trajectories.run import read_calls
 from recsim_llm.types import EMPTY, Completion, Prompt
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -36,6 +37,7 @@ answers = st.builds(
     st.integers(0, 9),
     st.integers(0, 9),
     text,
+    st.lists(st.integers(0, 9), max_size=3).map(tuple),
 )
 
 
@@ -47,6 +49,19 @@ def test_calls_survive_the_file(pairs):
     table = pa.parquet.read_table(pa.BufferReader(parquet_bytes(batch.to_table(5))))
     assert CallBatch.from_table(table) == batch
     assert table["round"].to_pylist() == [5] * len(batch)
+
+
+def test_calls_of_before_bounds_were_recorded_are_read_as_having_none(tmp_path):
+    asked, said = (Prompt("", "", "q", ("a", "b")),), (Completion("a", (-0.1, -3.0), 5, 1),)
+    batch = CallBatch(tuple(prompt_keys("m", asked)), asked, said)
+    old = tmp_path / "part-000000.parquet"
+    old.write_bytes(parquet_bytes(batch.to_table(0).drop_columns(["bounds"])))
+    assert CallBatch.from_table(read_calls(old)) == batch
+    assert completions(read_calls(old, ANSWER_COLUMNS)) == dict(zip(batch.keys, said, strict=True))
+    strange = tmp_path / "part-000001.parquet"
+    strange.write_bytes(parquet_bytes(batch.to_table(0).drop_columns(["refused"])))
+    with pytest.raises(RecordingError, match="no table of calls"):
+        read_calls(strange)
 
 
 @quick

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +14,10 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from recsim_llm.agents.hybrid import HybridUsers
+from recsim_llm.agents.named_users import played_by_llm
 from recsim_llm.agents.persona import item_means
 from recsim_llm.agents.population import Population, make_population
+from recsim_llm.agents.reading import AnswerCounts, unseen_labels
 from recsim_llm.agents.sources import Source, held_sessions, load_source, personas
 from recsim_llm.agents.statistical import StatisticalUsers
 from recsim_llm.certificate import Certificate
@@ -64,7 +66,8 @@ class CertifyConfig:
         user_model: As in 'simulate'; default: statistical users, or hybrid ones where --llm names a model.
         llm: Backend of LLM users; default for them: transformers:smollm2-135m.
         split: What is held out of each person's ratings: a random fifth, or the latest fifth ('temporal').
-        users: People measured, by hash; 0: everybody but those kept for calibration (LLM users: 40).
+        users: People measured, by hash; 0: everybody but those kept for calibration (LLM users: 40). Fewer than 30, or
+            fewer than 200 held-out ratings of them, certify nothing.
         rows: Held-out ratings a person at most; 0: all (LLM users: 10).
         naming: Ask LLM users a second and third time, about items with ids and with invented titles for names.
         encoder: What makes vectors of memories (see 'simulate').
@@ -158,7 +161,13 @@ def _study(config: CertifyConfig, source: Source, asks_llm: bool) -> _Study:
     kept = calibration_users(len(data.people))
     has_test = np.bincount(split.test.users, minlength=len(data.people)) > 0
     users = config.users or (LLM_USERS if asks_llm else 0)
-    ids = _some(np.flatnonzero(~kept & has_test), users)
+    measurable = np.flatnonzero(~kept & has_test)
+    if config.users > len(measurable):
+        raise ConfigError(
+            f"users is {config.users:,}, and {len(measurable):,} people of '{data.name}' can be measured: those with "
+            "held-out ratings, without the fifth kept for calibration. Ask for at most so many, or for 0: all of them."
+        )
+    ids = _some(measurable, users)
     tuning = _some(np.flatnonzero(kept & has_test), int(np.ceil(_TUNING_SHARE * users)))
     if not len(ids) or not len(tuning):
         raise ConfigError(f"Data set '{data.name}' has too few people with held-out ratings to certify anything.")
@@ -328,6 +337,9 @@ def _warnings(findings: Findings, study: _Study, population: Population, asks_ll
         )
     if isinstance(population.users, HybridUsers):
         yield population.users.weights.sentence()
+    counts = getattr(played_by_llm(population.users), "counts", None)
+    if isinstance(counts, AnswerCounts) and (unseen := unseen_labels(asdict(counts))):
+        yield unseen
     if study.data.impressions is None:
         yield "This log holds neither what was shown nor when people left: levels of watching and leaving are declared."
 

@@ -148,18 +148,28 @@ def certify_predictions(path: Path, dataset: str = "", log: Path | None = None, 
         _add_watched(findings, table, numbered, baselines, table.watched, table.chance)
     else:
         findings.missing("exposure_auc", "no columns watched and prob_watch")
+    people, rows = _measured(table, numbered, rated)
     return Certificate(
         metrics=findings.metrics,
         dataset=data.name if data else path.name,
         dataset_checksum=data.checksum if data else "",
         user_model=path.name,
         split="external",
-        n_users=len(numbered.ids),
+        n_users=people,
         warnings=tuple(_alarms(findings, numbered)),
         baselines=findings.baselines,
         curves=findings.curves,
-        notes={"rows": len(numbered.users), "leaving": "the simulator's own; not in this file"},
+        notes={"rows": rows, "leaving": "the simulator's own; not in this file"},
     )
+
+
+def _measured(table: Table, numbered: _Numbered, rated: Bools) -> tuple[int, int]:
+    """People and rows that were measured: of ratings and choices, where both were, those of which there are fewer."""
+    kinds = [rated] if rated.any() and (table.pmf is not None or table.point is not None) else []
+    if table.watched is not None and table.chance is not None:
+        kinds.append(np.ones(len(rated), dtype=np.bool_))
+    counts = [(len(np.unique(numbered.users[kind])), int(kind.sum())) for kind in kinds]
+    return min(counts, default=(0, 0))
 
 
 def _add_rated(

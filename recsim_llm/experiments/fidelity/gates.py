@@ -103,10 +103,11 @@ GATES: dict[str, tuple[Gate, ...]] = {
 
 
 def judged(name: str, metric: Metric) -> Metric:
-    """The metric with its gate and verdict."""
+    """The metric with its gate and verdict; one that comes with a reason in `why` cannot be judged."""
     gates = GATES.get(name, _ABOVE_FLOOR)
     held = [gate.holds(metric) for gate in gates]
-    verdict = NOT_MEASURABLE if None in held or metric.value is None else PASS if all(held) else FAIL
+    unknown = None in held or metric.value is None or metric.why
+    verdict = NOT_MEASURABLE if unknown else PASS if all(held) else FAIL
     why = metric.why or ("there is nothing to hold it against" if verdict == NOT_MEASURABLE else "")
     text = " and ".join(gate.text(metric) for gate in gates)
     return Metric(metric.value, metric.low, metric.high, metric.floor, metric.bar, metric.ceiling, text, verdict, why)

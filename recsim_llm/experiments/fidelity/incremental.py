@@ -46,8 +46,13 @@ def increment(
         label: (M,) 1 or 0.
         num_users: U.
         permutations: Permutations behind p; the smallest p is 1 / (permutations + 1).
+
+    Returns:
+        NaN where so few people are there that all are in one fold: nobody is left to fit on.
     """
     folds = (uniforms(11, Stream.DATA, np.arange(num_users)) * FOLDS).astype(np.int64)[users]
+    if len(np.unique(folds)) < 2:
+        return Increment(Measure(np.full((num_users, 2), np.nan), ratio), np.nan)
     base, extra = _standard(known), _standard(simulated)
     without = _held_out_loss(base, label, folds)
     gain = without - _held_out_loss(np.hstack([base, extra]), label, folds)

@@ -102,7 +102,7 @@ def _relative_bits(p: Floats, q: Floats) -> Floats:
 
 
 def split_half(sums: Floats, distance: Callable[[Floats, Floats], Floats], seed: int = 0, draws: int = 100) -> float:
-    """What people reach against people: the mean distance between two random halves of the users.
+    """What people reach against people: the mean distance between two random halves of the users; NaN for one user.
 
     Args:
         sums: (U, S) histograms of users.
@@ -110,6 +110,8 @@ def split_half(sums: Floats, distance: Callable[[Floats, Floats], Floats], seed:
         seed: Seed of the halves.
         draws: T.
     """
+    if len(sums) < 2:
+        return float("nan")
     rng = np.random.default_rng(seed)
     halves = (rng.random((draws, len(sums))).argsort(axis=1) < len(sums) // 2).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -72,7 +72,8 @@ class Findings:
         low, high = measure.interval(self.resamples)
         value, low_, high_ = (_number(x) for x in (measure.value, low, high))
         references = _number(floor), _number(bar), _number(ceiling)
-        self.metrics[name] = judged(name, Metric(value, low_, high_, *references))
+        why = "" if value is None or low_ is not None else "fewer than two people add to it: there is no interval"
+        self.metrics[name] = judged(name, Metric(value, low_, high_, *references, why=why))
 
     def given(self, name: str, value: float, low: float, high: float, floor: float | None = None) -> None:
         """Judge a number that comes with an interval of its own."""
@@ -279,6 +280,10 @@ def add_increment(
 ) -> None:
     """What the simulator adds to collaborative filtering; `name` is "incremental" or "incremental_watch"."""
     found = increment(users, known, simulated, label, count)
+    if np.isnan(found.p):
+        for part in ("log_loss", "p"):
+            findings.missing(f"{name}_{part}", "too few people: nobody is left to fit on")
+        return
     findings.add(f"{name}_log_loss", found.gain, 0.0)
     findings.metrics[f"{name}_p"] = judged(f"{name}_p", Metric(found.p, floor=1.0, ceiling=0.0))
 

@@ -47,7 +47,7 @@ def about(certificate: Certificate) -> str:
 
 def facts(certificate: Certificate) -> dict[str, str]:
     """What was measured, item by item."""
-    rows = certificate.notes.get("held-out ratings", certificate.notes.get("rows"))
+    rows = certificate.rows
     found = {
         "Simulated users": certificate.user_model,
         "Language model": certificate.llm or "none",
@@ -55,13 +55,16 @@ def facts(certificate: Certificate) -> dict[str, str]:
         "Checksum of the data": certificate.dataset_checksum[:_CHECKSUM_DIGITS],
         "Held out": _SPLITS.get(certificate.split, certificate.split),
         "People measured": f"{certificate.n_users:,}",
-        "Ratings measured": f"{rows:,}" if isinstance(rows, int) else "",
+        "Ratings measured": "" if rows is None else f"{rows:,}",
     }
     return {name: value for name, value in found.items() if value}
 
 
 def headline(certificate: Certificate) -> str:
-    """How many main gates passed, which gates failed, and how many could not be measured: a sentence or three."""
+    """How many main gates passed, which gates failed, and how many could not be measured: a sentence or three.
+
+    Where too little was measured to certify anything, that comes first.
+    """
     main = {name: metric.verdict for name, metric in certificate.metrics.items() if label_of(name).headline}
     more = {name: metric.verdict for name, metric in certificate.metrics.items() if name not in main}
     sentences = [_counted(main, "main gates")]
@@ -70,7 +73,7 @@ def headline(certificate: Certificate) -> str:
     unknown = list(main.values()).count(NOT_MEASURABLE)
     if unknown:
         sentences.append(f"{unknown} main gate{'s' * (unknown > 1)} could not be measured")
-    return "".join(f"{sentence}. " for sentence in sentences).rstrip()
+    return f"{certificate.shortfall} {''.join(f'{sentence}. ' for sentence in sentences)}".strip()
 
 
 _NAMED = 5

@@ -23,6 +23,8 @@ class AskingCounts:
         asked: Questions, without those asked again.
         reasked: Questions asked again.
         malformed: Answers that could not be used.
+        label_reads: Answers that labels are read from, those asked again included.
+        unseen: Of these, answers in which a label was not among the alternatives that the server returned.
         fallbacks: Questions answered by the declared fallback.
         filled: Places of a page filled by the retriever, because fewer titles than places were proposed.
     """
@@ -31,6 +33,8 @@ class AskingCounts:
     asked: int = 0
     reasked: int = 0
     malformed: int = 0
+    label_reads: int = 0
+    unseen: int = 0
     fallbacks: int = 0
     filled: int = 0
 
@@ -55,17 +59,25 @@ def ask_all(
     """
     counts.asked += len(prompts)
     completions = yield prompts
+    _count_labels(prompts, completions, counts)
     found = [read(completion) for read, completion in zip(reads, completions, strict=True)]
     again = [i for i, value in enumerate(found) if value is None and not completions[i].refused]
     counts.malformed += sum(value is None for value in found)
     if again:
         counts.reasked += len(again)
         completions = yield [_reminded(prompts[i], remind) for i in again]
+        _count_labels([prompts[i] for i in again], completions, counts)
         for i, completion in zip(again, completions, strict=True):
             found[i] = reads[i](completion)
             counts.malformed += found[i] is None
     counts.fallbacks += sum(value is None for value in found)
     return found
+
+
+def _count_labels(prompts: Sequence[Prompt], completions: Sequence[Completion], counts: AskingCounts) -> None:
+    for prompt, completion in zip(prompts, completions, strict=True):
+        counts.label_reads += bool(prompt.choices) and not completion.refused
+        counts.unseen += bool(completion.bounds)
 
 
 def _reminded(prompt: Prompt, remind: str) -> Prompt:
@@ -98,11 +110,12 @@ def label_probabilities(prompt: Prompt, completion: Completion) -> Floats | None
     """(C,) probabilities of the choices among themselves; None for a malformed answer or hardly any label mass.
 
     An answer counts as one of the choices from 0.1 % of probability on, so that small models, which spread theirs over
-    words, are still read.
+    words, are still read. What a server did not return is a bound and counts for nothing there.
     """
     logprobs = np.asarray(completion.logprobs, dtype=np.float64)
     if completion.refused or len(logprobs) != len(prompt.choices) or np.isnan(logprobs).any():
         return None
     mass = np.exp(logprobs)
     total = float(mass.sum())
-    return mass / total if np.isfinite(total) and total >= 1e-3 else None
+    seen = float(np.delete(mass, completion.bounds).sum()) if completion.bounds else total
+    return mass / total if np.isfinite(total) and seen >= 1e-3 else None

@@ -12,6 +12,7 @@ from recsim_llm.agents.sources import Source, fitted_parameters, load_source
 from recsim_llm.agents.statistical import rating_distribution, scores
 from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS
 from recsim_llm.errors import DataError
+from recsim_llm.experiments.cli import main
 from recsim_llm.experiments.fidelity.external import certify_predictions, read_predictions
 from recsim_llm.experiments.fidelity.measures import divergence_bits
 
@@ -47,6 +48,31 @@ def test_a_good_simulator_passes_beside_baselines_of_the_same_log(tmp_path: Path
     stored = json.loads((tmp_path / "certificate.json").read_text())
     assert {"metrics", "dataset", "user_model", "split", "n_users", "warnings"} <= set(stored)
     assert set(stored["metrics"]["rps"]) >= {"value", "low", "high", "floor", "bar", "ceiling", "gate", "verdict"}
+
+
+def test_people_without_a_true_rating_do_not_count_as_measured(tmp_path: Path) -> None:
+    path = predictions(tmp_path)
+    frame = pd.read_csv(path)
+    people = frame["user_id"].drop_duplicates().tolist()
+    assert certify_predictions(path, WORLD).shortfall == ""
+    for few, lacking in ((29, True), (30, False)):
+        rated = frame["rating"].where(frame["user_id"].isin(people[:few]))
+        frame.assign(rating=rated).to_csv(tmp_path / "few.csv", index=False)
+        found = certify_predictions(tmp_path / "few.csv", WORLD)
+        assert found.n_users == few
+        assert (f"people measured: {few}, needed: 30" in found.shortfall) == lacking
+
+
+def test_a_table_of_one_person_certifies_nothing_on_the_command_line(tmp_path: Path, capsys) -> None:
+    frame = pd.read_csv(predictions(tmp_path))
+    frame[frame["user_id"] == frame["user_id"].iloc[0]].to_csv(tmp_path / "one.csv", index=False)
+    ask = ["certify", "--dataset", WORLD, "--predictions", str(tmp_path / "one.csv"), "--out", str(tmp_path / "c")]
+    for require in ([], ["--require", "rps_skill<=1"]):
+        with pytest.raises(SystemExit) as stopped:
+            main([*ask, *require])
+        assert stopped.value.code == 1
+        assert "This certifies nothing: people measured: 1, needed: 30" in capsys.readouterr().err
+    assert (tmp_path / "c/certificate.html").exists()
 
 
 def test_points_have_no_likelihood_but_an_rmse(tmp_path: Path) -> None:
