@@ -21,6 +21,7 @@ _FIRST_WAIT_S = 0.25
 _LONGEST_WAIT_S = 30.0
 _RETRIED = frozenset({408, 409, 429})
 _REJECTED = frozenset({400, 413, 422})
+_SHORTEST_KEY = 8
 
 
 class Rejected(NamedTuple):
@@ -154,7 +155,7 @@ class Transport:
         try:
             method = "GET" if call.body is None else "POST"
             async with self.session.request(method, url, data=call.body, timeout=limit) as response:
-                content = await response.read()
+                content = self._without_key(await response.read())
                 status, retry_after = response.status, response.headers.get("Retry-After")
         except aiohttp.ClientConnectorError as error:
             advice = "Start the server, or correct base_url / OPENAI_BASE_URL."
@@ -163,7 +164,8 @@ class Transport:
             reason = "did not answer in time" if isinstance(error, TimeoutError) else "dropped the connection"
             return _Failure(f"The server {self._base_url} {reason}", "Lower concurrency or raise timeout_s.")
         except (aiohttp.ClientError, ValueError) as error:
-            raise LLMError(f"The request to {self._base_url} could not be made: {type(error).__name__}.") from error
+            # Without its cause: some of aiohttp's errors hold the request's headers, and with them the key.
+            raise LLMError(f"The request to {self._base_url} could not be made: {type(error).__name__}.") from None
         if status == 200:
             if self._hedging is not None:
                 self._hedging.answered(call.kind, self.loop.time() - started)
@@ -171,16 +173,18 @@ class Transport:
         return self._not_answered(status, content, retry_after)
 
     def _not_answered(self, status: int, content: bytes, retry_after: str | None) -> Rejected | _Failure:
-        reason = self._without_key(explain_status(status, content, self._model, self._base_url))
+        reason = explain_status(status, content, self._model, self._base_url)
         if (status in _RETRIED or status >= 500) and not has_no_quota(status, content):
             advice = "Lower concurrency, or look into the server's log."
             return _Failure(reason, advice, wait_s=retry_after_s(retry_after))
         return Rejected(reason, lasting=status not in _REJECTED)
 
-    def _without_key(self, text: str) -> str:
-        # Servers have been seen to quote the whole key back.
+    def _without_key(self, content: bytes) -> bytes:
+        # Servers have been seen to quote the whole key back, and answers are kept. Short ones are no secrets.
         key = self.session.headers.get("Authorization", "").removeprefix("Bearer ")
-        return text.replace(key, "***") if key else text
+        if len(key) < _SHORTEST_KEY:
+            return content
+        return content.replace(key.encode(), b"***").replace(key.replace("/", "\\/").encode(), b"***")
 
 
 def _backoff_s(number: int, attempt: int) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 
 from recsim_llm.errors import LLMError
 from recsim_llm.llm.slots import likeliest
+from recsim_llm.llm.spec import HOW_TO_GIVE_KEYS
 from recsim_llm.types import Completion, Prompt
 
 _LEAST = 1e-30
@@ -209,7 +210,7 @@ def explain_status(status: int, content: bytes, model: str, server: str) -> str:
     """One sentence on why the server refused, and the way out. Never quotes what could hold the key."""
     if status in {401, 403}:
         return (
-            f"The server {server} refused the API key (status {status}). Set OPENAI_API_KEY or api_key to a valid one."
+            f"The server {server} refused the API key (status {status}). To give a valid one, {HOW_TO_GIVE_KEYS}."
         )
     said = _error_message(content)
     lowered = said.lower()
