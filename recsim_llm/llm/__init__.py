@@ -69,7 +69,8 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
     known = [name for name in signature(make).parameters if name not in {"model", "api_key"}]
     if unknown := set(options) - set(known):
         raise ConfigError(
-            f"'{kind}:{model}': {kind} has no option {', '.join(sorted(unknown))}; options: {', '.join(known) or 'none'}."
+            f"'{kind}:{model}': {kind} has no option {', '.join(sorted(unknown))}; options: "
+            f"{', '.join(known) or 'none'}."
         )
     llm = make(model, **options) if model else make(**options)
     return llm if cache is None else CachedLLM(llm, cache)

@@ -104,7 +104,7 @@ class OpenAILLM:
         if concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency}; it must be at least 1.")
         self.usage = Usage()
-        self._base_url = (base_url or os.environ.get("OPENAI_BASE_URL") or _PUBLIC_URL).rstrip("/")
+        self._base_url = (base_url or own_server()).rstrip("/")
         key = api_key or _key_of(api_key_env)
         _check_config(self._base_url, key)
         self._model = model
@@ -290,6 +290,11 @@ def _jobs(prompts: Sequence[Prompt], batched: bool) -> tuple[list[_Job], list[_J
     return batches, singles
 
 
+def own_server() -> str:
+    """The URL of the server that is asked where none is named: that of OPENAI_BASE_URL, else OpenAI's."""
+    return os.environ.get("OPENAI_BASE_URL") or _PUBLIC_URL
+
+
 def _key_of(variable: str | None) -> str:
     """The key in an environment variable.
 
@@ -308,7 +313,12 @@ def _key_of(variable: str | None) -> str:
     return os.environ[variable]
 
 
-def _check_config(base_url: str, key: str) -> None:
+def check_url(base_url: str) -> None:
+    """Refuse what is no URL of a server, or holds more than a place.
+
+    Raises:
+        ConfigError: It does; the message shows nothing that may be a key.
+    """
     refuse_secrets(base_url)
     try:
         good = bool(_URL.fullmatch(base_url)) and (urlsplit(base_url).port or 1) > 0
@@ -318,6 +328,10 @@ def _check_config(base_url: str, key: str) -> None:
         # What stands behind these signs may be a key.
         shown = "" if re.search("[?#@]", base_url) else f", not '{base_url}'"
         raise ConfigError(f"base_url (or OPENAI_BASE_URL) must look like http://host:8000/v1, without ? and #{shown}.")
+
+
+def _check_config(base_url: str, key: str) -> None:
+    check_url(base_url)
     if not key.isascii() or any(sign.isspace() or not sign.isprintable() for sign in key):
         raise ConfigError("The API key holds white space or signs that no key has. Look at how the variable was set.")
     if base_url == _PUBLIC_URL and not key:

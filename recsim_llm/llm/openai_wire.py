@@ -209,9 +209,7 @@ def _match(token: str, choices: tuple[str, ...]) -> int | None:
 def explain_status(status: int, content: bytes, model: str, server: str) -> str:
     """One sentence on why the server refused, and the way out. Never quotes what could hold the key."""
     if status in {401, 403}:
-        return (
-            f"The server {server} refused the API key (status {status}). To give a valid one, {HOW_TO_GIVE_KEYS}."
-        )
+        return f"The server {server} refused the API key (status {status}). To give a valid one, {HOW_TO_GIVE_KEYS}."
     said = _error_message(content)
     lowered = said.lower()
     if status == 404:

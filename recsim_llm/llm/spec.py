@@ -15,10 +15,10 @@ KEY_ENV = "api_key_env"
 """The option that names the environment variable with the key."""
 KEY_VARIABLE = "OPENAI_API_KEY"
 HOW_TO_GIVE_KEYS = f"set the environment variable {KEY_VARIABLE}, or name another one with ?{KEY_ENV}=NAME"
-_SECRET_WORDS = frozenset(
-    "key apikey token secret password passwd passphrase pwd authorization auth bearer credential credentials jwt "
-    "signature sig".split()
-)
+_SECRET_WORDS = frozenset({
+    "key", "apikey", "token", "secret", "password", "passwd", "passphrase", "pwd", "authorization", "auth", "bearer",
+    "credential", "credentials", "jwt", "signature", "sig",
+})  # fmt: skip
 _SHORTEST_KEY = 8
 """Shorter ones ("none", "EMPTY") are stand-ins for servers that want none, and may stand in any word."""
 
@@ -82,8 +82,9 @@ def refuse_secrets(text: str) -> None:
         found = f"the value of {KEY_VARIABLE}"
     if found:
         raise ConfigError(
-            f"A line of text that names a model, policy or server holds {found}. Such lines are kept in run folders and "
-            f"shown in messages, so take it out: keys come from the environment only. To give one, {HOW_TO_GIVE_KEYS}."
+            f"A line of text that names a model, policy or server holds {found}. Such lines are kept in run folders "
+            "and shown in messages, so take it out: keys come from the environment only. To give one, "
+            f"{HOW_TO_GIVE_KEYS}."
         )
 
 

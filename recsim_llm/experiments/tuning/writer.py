@@ -30,4 +30,6 @@ def writer_of(llm: str) -> str:
         base = json.loads(path.read_text(encoding="utf-8"))["config"]["model"]
     except (ValueError, KeyError, TypeError):
         return llm  # `assess` says what is wrong with the folder; a model of its own it still is
-    return writer_of(f"{kind}:{base}{mark}{options}") if base != name else llm
+    if base == name or "?" in str(base):  # the folder names a model; options are the user's to give
+        return llm
+    return writer_of(f"{kind}:{base}{mark}{options}")
