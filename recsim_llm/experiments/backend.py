@@ -100,7 +100,7 @@ def check_foreign_spec(spec: str, hosts: Sequence[str]) -> None:
             variable of the environment is sent as the key, or would run code of the model's folder.
     """
     _, _, options = parse_spec(spec)
-    if options.get("trust_remote_code"):
+    if options.get("trust_remote_code", False) is not False:
         raise ConfigError("The run's model would run Python code of its folder (trust_remote_code). Nothing is run.")
     if options.get(KEY_ENV, KEY_VARIABLE) != KEY_VARIABLE:
         raise ConfigError(
