@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
+AUDIT := .venv-audit
 VLLM_STAMP := $(VLLM)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-vllm install-browser fetch demo screenshots test test-slow test-vllm check format bench bench-vllm clean
+.PHONY: help install install-vllm install-browser fetch demo screenshots test test-slow test-vllm check audit format bench bench-vllm clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-13s %s\n", $$1, $$2}'
@@ -47,7 +48,7 @@ demo: fetch ## Certify simulated MovieLens people, let them meet three policies,
 		--policy random popularity ease --users 200 --out runs/demo --resume
 	$(BIN)/recsim-llm interview runs/demo/ease "What did you watch, and did you like it?" --user 331
 
-test: install ## Run the default test suite
+test: install ## Run the default test suite, in random order; the last line says how to repeat that order
 	$(BIN)/pytest -q
 
 test-slow: fetch ## Run the slow checks: real model, real data, kill -9, training
@@ -62,6 +63,13 @@ check: install ## Lint, format check, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: ## Look the pinned packages up among known vulnerabilities; fails where one is found, says so where it could not look
+	$(PYTHON) -m venv $(AUDIT)
+	@rm -f $(AUDIT)/report.json
+	-$(AUDIT)/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	-@$(AUDIT)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off --format json --output $(AUDIT)/report.json 2>/dev/null
+	@$(PYTHON) .ci/audit.py $(AUDIT)/report.json
+
 format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -73,4 +81,4 @@ bench-vllm: install-vllm fetch ## Run the benchmarks of the real vLLM engine on 
 	$(VLLM)/bin/python -m benchmarks vllm
 
 clean: ## Remove the environment and caches (not your runs, not the download cache)
-	rm -rf $(VENV) $(VLLM) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VLLM) $(AUDIT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

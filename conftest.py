@@ -1,10 +1,32 @@
-"""What pytest must not import where it looks for doctests, and what must be set before anything computes."""
+"""What holds for all tests: what is set before anything computes, what is not collected, in which order they ran."""
 
 import os
 from importlib.util import find_spec
+
+import pytest
 
 # MKL reads it at its first product, which may be another test's; `TransformersLLM` sets it where nothing came before.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 # A module that vLLM's engine imports, without vLLM.
 collect_ignore = [] if find_spec("vllm") else ["recsim_llm/llm/vllm_slots.py"]
+
+if find_spec("hypothesis"):  # not in the environment with vLLM
+    from hypothesis import HealthCheck, settings
+
+    # How long an example takes depends on what else the machine does: a test must not fail for it.
+    settings.register_profile("recsim_llm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("recsim_llm")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests run in random order (pytest-randomly) and seed themselves: a hidden seed would hide that one does not."""
+    if hasattr(config.option, "randomly_reset_seed"):
+        config.option.randomly_reset_seed = False
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how to run the tests in this order again; with -q pytest prints no header."""
+    seed = getattr(config.option, "randomly_seed", None)
+    if seed is not None and config.pluginmanager.hasplugin("randomly") and config.option.verbose < 0:
+        terminalreporter.write_line(f"The order of these tests: --randomly-seed={seed}")

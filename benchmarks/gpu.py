@@ -103,6 +103,6 @@ def parameters(model: str) -> int:
     from recsim_llm.llm.models import resolve_model
 
     with torch.device("meta"):
-        config = AutoConfig.from_pretrained(resolve_model(model))
+        config = AutoConfig.from_pretrained(resolve_model(model), trust_remote_code=False)
         empty: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     return sum(p.numel() for p in empty.parameters())

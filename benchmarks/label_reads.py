@@ -50,8 +50,8 @@ def plain_reader(folder: Path | str) -> Callable[[Prompt], list[float]]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
     model.eval()
 
     def read(prompt: Prompt) -> list[float]:

@@ -59,6 +59,10 @@ class ModelNotFoundError(LLMError):
     """The model is not on this machine; the message says how to get it."""
 
 
+class UntrustedCodeError(LLMError):
+    """A model comes with Python code of its own, which runs only where that was allowed."""
+
+
 class RecordingError(RecsimError):
     """A run folder is missing, damaged, of another version, or differs from what is replayed."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -12,6 +12,7 @@ from recsim_llm.dashboard import (
     calls_page,
     compare_page,
     fidelity_page,
+    interview_panel,
     look,
     person_page,
     population_page,
@@ -32,12 +33,14 @@ PAGES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
 }
 
 
-def main(top: Path) -> None:
+def main(top: Path, interview_hosts: Sequence[str] = ()) -> None:
     """Draw the page that the address names.
 
     Args:
         top: The folder of runs.
+        interview_hosts: Servers that interviews may send the viewer's key to.
     """
+    st.session_state[interview_panel.HOSTS] = tuple(interview_hosts)
     st.set_page_config(page_title="recsim_llm", page_icon="🎬", layout="wide")
     pages = [
         st.Page(_page(show, top), title=title, icon=icon, url_path=path, default=not path)
@@ -60,4 +63,4 @@ def _page(show: Callable[[Path], None], top: Path) -> Callable[[], None]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

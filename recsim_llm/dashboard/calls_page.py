@@ -160,9 +160,10 @@ def _whole(top: Path, view: RunView, key: str) -> None:
     one = calls.call(view, key)
     run = name_of(top, view.folder)
     for session, user, page in calls.places(view, key):
-        who = look.plain(view.raw_ids.get(user, str(user)))
+        raw = view.raw_ids.get(user, str(user))
+        who = look.plain(raw)
         if session < 0:
-            st.markdown(f"Asked for [person {who}]({link('person', run=run, person=who)}), between visits")
+            st.markdown(f"Asked for [person {who}]({link('person', run=run, person=raw)}), between visits")
         else:
             address = link("replay", run=run, session=session, page=page)
             st.markdown(f"Asked for person {who}: [session {session}, page {page + 1}]({address})")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from urllib.parse import urlencode
 
 import streamlit as st
 
+from recsim_llm.dashboard import look
 from recsim_llm.dashboard.view import RunView, open_view, sentence
 from recsim_llm.errors import RecordingError
 from recsim_llm.trajectories.manifest import FILE
@@ -45,11 +47,12 @@ def choose_run(top: Path) -> RunView | None:
     """
     names = [name_of(top, folder) for folder in run_folders(top)]
     if not names:
-        st.info(f"There is no run in {top} yet. Record one with: `recsim-llm simulate --dataset synthetic --out {top}`")
+        st.info(f"There is no run in {look.plain(top)} yet. Record one with:")
+        st.code(f"recsim-llm simulate --dataset synthetic --out {shlex.quote(str(top))}", language="bash")
         return None
     wanted = st.query_params.get(_KEY) or st.session_state.get("last run", names[0])
     if wanted not in names:
-        st.warning(f"There is no run '{wanted}' here; this is {names[0]}.")
+        st.warning(f"There is no run '{look.plain(wanted)}' here; this is {look.plain(names[0])}.")
         wanted = names[0]
     chosen = st.sidebar.selectbox("Run", names, index=names.index(wanted))
     st.session_state["last run"] = chosen

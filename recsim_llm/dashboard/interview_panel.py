@@ -5,6 +5,7 @@ Nothing else in the dashboard asks a language model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -19,6 +20,8 @@ _LONGEST_QUESTION = 500
 _EXAMPLE = "What did you think of the titles you were shown, and why did you leave?"
 _KINDS = ("transformers", "vllm", "openai", "uniform")
 _PLAN, _ANSWERS = "interview plan", "interview answers"
+HOSTS = "interview hosts"
+"""Where the session keeps the servers that the viewer named on the command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +73,19 @@ def refusal(manifest: Manifest) -> str:
     )
 
 
-def check_model(model: str, own: str) -> str:
+def check_model(model: str, own: str, hosts: Sequence[str] = ()) -> str:
     """The spec of a language model, if a web page may start it.
 
     Args:
         model: As it was typed.
-        own: The spec that played the people of the run.
+        own: The spec that played the people of the run. Whoever made the run wrote it.
+        hosts: Servers that the viewer named, beside that of OPENAI_BASE_URL: only they are sent the viewer's key.
 
     Raises:
         ConfigError: It is none that the dashboard starts.
     """
+    from recsim_llm.experiments.backend import check_foreign_spec
+
     model = model.strip()
     kind, _, name = model.partition(":")
     # `python:` would run any function whose name is typed here, and options can send the key of a server elsewhere.
@@ -88,11 +94,14 @@ def check_model(model: str, own: str) -> str:
             f"'{model}' is no model that is started from here. Write transformers:NAME, vllm:NAME or openai:NAME, "
             "without options (the run's own model may have them), or use the command line: recsim-llm interview."
         )
+    check_foreign_spec(model, hosts)
     return model
 
 
-def plan_interview(view: RunView, person: str, question: str, model: str, after: int | None = None) -> Plan:
-    """Write the prompt of an interview; asks no model.
+def plan_interview(
+    view: RunView, person: str, question: str, model: str, after: int | None = None, hosts: Sequence[str] = ()
+) -> Plan:
+    """Write the prompt of an interview; asks no model. Arguments are those of `interview_prompt` and `check_model`.
 
     Raises:
         ConfigError: No question, a model that is not started from here, or nobody of that id.
@@ -105,7 +114,7 @@ def plan_interview(view: RunView, person: str, question: str, model: str, after:
     question = question.strip()
     if not question:
         raise ConfigError("Write a question first.")
-    model = writer_of(check_model(model, _own_model(view.manifest)))
+    model = writer_of(check_model(model, _own_model(view.manifest), hosts))
     prompt = interview_prompt(view.run, person, question, after)
     text = "\n\n".join((prompt.system, prompt.context, prompt.question))
     tokens = -(-len(text) // _CHARACTERS_A_TOKEN)
@@ -162,7 +171,9 @@ def _ask_for_question(view: RunView, person: str, moments: int) -> None:
     st.session_state.pop(_PLAN, None)
     try:
         with st.spinner("Bringing back the person's memory…"):
-            st.session_state[_PLAN] = plan_interview(view, person, question, model, after)
+            st.session_state[_PLAN] = plan_interview(
+                view, person, question, model, after, st.session_state.get(HOSTS, ())
+            )
     except RecsimError as error:
         st.error(look.plain(sentence(error)))
 
@@ -205,7 +216,12 @@ def where(model: str) -> str:
     """Where a language model of this spec answers, as a sentence."""
     kind = model.partition(":")[0]
     if kind == "openai":
-        return "It is sent to a server and may cost money; one small question goes ahead, to see whether it answers."
+        from recsim_llm.experiments.backend import server_of
+
+        return (
+            f"It is sent to {server_of(model)} and may cost money; one small question goes ahead, to see whether it "
+            "answers."
+        )
     if kind == "uniform":
         return "A stand-in that gives everybody the same answer; it costs nothing."
     return "The model is loaded and runs where the dashboard runs: it costs time, not money."

@@ -37,6 +37,14 @@ _CSS = f"""
 """
 
 
+_JOINER = "\u2060"
+_FOUND_LATER = re.compile(
+    r"(?<=:)(?=//|[\w+-]+[:/])"  # http://, :emoji:, :material/icon:, :streamlit:
+    r"|(?<=www)(?=\.)|(?<=@)(?=[\w-])",  # www.host, name@host
+    re.IGNORECASE,
+)
+
+
 def css() -> None:
     """Write the style sheet that the pages' own HTML uses; once a page."""
     st.html(_CSS)
@@ -47,10 +55,17 @@ def escaped(text: str) -> str:
     return html.escape(text, quote=True)
 
 
-def plain(text: str) -> str:
-    """A text for places that read Markdown: shown as it is, on one line."""
-    line = " ".join(text.split())
-    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])", r"\\\1", line)
+def plain(text: object) -> str:
+    """A text for places that read Markdown: shown as it is, on one line.
+
+    Every text that is not this package's own goes through here on its way to such a place: bodies, captions, messages,
+    titles, and the labels, options, tabs and help of widgets. Lists to choose from (selectbox, multiselect), tables and
+    `st.code` show texts as they are.
+    """
+    line = " ".join(str(text).split())
+    # Streamlit finds these in the text that remains when backslashes are gone: an invisible sign takes them apart.
+    line = re.sub(_FOUND_LATER, _JOINER, line)
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:&=^])", r"\\\1", line)
 
 
 def show_chart(chart: AltairChart, description: str) -> None:

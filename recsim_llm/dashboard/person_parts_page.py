@@ -146,7 +146,13 @@ def _show_memory(shown: Shown) -> None:
         person_charts.memory_chart(frame.tail(_MARKS), by_hour=society), "Memories over time, by kind and importance"
     )
     left, right = st.columns(2, vertical_alignment="bottom")
-    kinds = left.pills("Kinds", sorted(frame["kind"].unique()), selection_mode="multi", key=f"kinds {shown.raw}")
+    kinds = left.pills(
+        "Kinds",
+        sorted(frame["kind"].unique()),
+        selection_mode="multi",
+        format_func=look.plain,
+        key=f"kinds {shown.raw}",
+    )
     words = right.text_input("Search in memories", key=f"words {shown.raw}")
     found = frame[frame["kind"].isin(kinds)] if kinds else frame
     found = found[found["text"].str.contains(words, case=False, regex=False)] if words else found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def _everything(top: Path) -> None:
         _open(rows, _table(rows))
     else:
         st.info("There is no run here yet. Record a first one, without any model, in a few seconds:")
-        st.code(f"recsim-llm simulate --dataset synthetic --policy random popularity ease --out {top}", language="bash")
+        words = ["recsim-llm", "simulate", "--dataset", "synthetic", "--policy", "random", "popularity", "ease"]
+        st.code(shlex.join([*words, "--out", str(top)]), language="bash")
     for name, why in broken_runs(top).items():
         st.warning(f"**{look.plain(name)}** cannot be shown. {look.plain(why)}")
 

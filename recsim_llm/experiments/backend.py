@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from recsim_llm.errors import ConfigError
 from recsim_llm.fetch import cache_dir
 from recsim_llm.llm import CachedLLM, OpenAILLM, make_llm
 from recsim_llm.llm.budget import Budget, BudgetLLM
+from recsim_llm.llm.openai_backend import check_url, own_server
 from recsim_llm.llm.prefix_cache import PrefixMeter
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.llm.ray_backend import RayLLM
+from recsim_llm.llm.spec import KEY_ENV, KEY_VARIABLE, parse_spec
 
 _CHUNK = 512
 """Prompts between two commits to the answer cache, for one engine in this process."""
@@ -80,6 +83,51 @@ def cached_backend(spec: str) -> LLM:
     return _cached(_engine(spec, Engines(), ExitStack()), spec, Engines())
 
 
+def server_of(spec: str) -> str:
+    """The URL of the server that an `openai:` model is asked from."""
+    return str(parse_spec(spec).options.get("base_url") or own_server())
+
+
+def check_foreign_spec(spec: str, hosts: Sequence[str]) -> None:
+    """Refuse a line that somebody else wrote, a run's for example, and that would use what is this user's.
+
+    Args:
+        spec: As `make_llm` takes it.
+        hosts: Hosts, or hosts with ports, that may be sent this user's key.
+
+    Raises:
+        ConfigError: It names a server that is neither that of OPENAI_BASE_URL nor among the hosts, chooses which
+            variable of the environment is sent as the key, or would run code of the model's folder.
+    """
+    _, _, options = parse_spec(spec)
+    if options.get("trust_remote_code", False) is not False:
+        raise ConfigError("The run's model would run Python code of its folder (trust_remote_code). Nothing is run.")
+    if options.get(KEY_ENV, KEY_VARIABLE) != KEY_VARIABLE:
+        raise ConfigError(
+            f"The run chooses which variable of your environment is sent as the key ({KEY_ENV}). From here only "
+            f"{KEY_VARIABLE} is; recsim-llm interview takes another on its command line."
+        )
+    url = server_of(spec)
+    check_url(url)
+    if "base_url" in options and _place(url) != _place(own_server()) and not _named(url, hosts):
+        host = urlsplit(url).netloc
+        raise ConfigError(
+            f"The run names the server {host}, and you have not: your key would be sent wherever a run says. If you "
+            f"trust it, start the dashboard with --interview-host {host}, or set OPENAI_BASE_URL."
+        )
+
+
+def _place(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _named(url: str, hosts: Sequence[str]) -> bool:
+    _, host, port = _place(url)
+    named = [urlsplit(f"//{each}") for each in hosts]
+    return any(each.hostname == host and each.port in {None, port} for each in named)
+
+
 def _engine(spec: str, engines: Engines, stack: ExitStack) -> LLM:
     if engines.ray:
         return stack.enter_context(closing(_on_ray(spec, engines)))
@@ -92,7 +140,6 @@ def _engine(spec: str, engines: Engines, stack: ExitStack) -> LLM:
 
 
 def _on_ray(spec: str, engines: Engines) -> RayLLM:
-
     shared = int(engines.gpus_per_replica) if engines.gpus_per_replica > 1 else 1
     return RayLLM(
         spec,

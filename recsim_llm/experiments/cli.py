@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
+from tyro.conf import (
+    FlagCreatePairsOff,
+    OmitArgPrefixes,
+    OmitSubcommandPrefixes,
+    Positional,
+    UseAppendAction,
+    subcommand,
+)
 
 from recsim_llm.errors import BudgetError, RecsimError
 from recsim_llm.experiments import commands, measuring, studying
@@ -107,6 +114,9 @@ class Dashboard:
     """Where to listen."""
     address: str = LOOPBACK
     """Who can reach it: 127.0.0.1 is this machine only. There is no login (docs/dashboard.md)."""
+    interview_host: UseAppendAction[tuple[str, ...]] = ()
+    """A server (HOST or HOST:PORT) that interviews may send your key to where a run names it; once for each. That of
+    OPENAI_BASE_URL always may."""
 
 
 @dataclass(frozen=True)
@@ -294,8 +304,8 @@ def run(command: Command) -> None:
             run_tune(config)
         case Assess(folder, config):
             run_assess(folder, config)
-        case Dashboard(runs, port, address):
-            run_dashboard(runs, port, address)
+        case Dashboard(runs, port, address, hosts):
+            run_dashboard(runs, port, address, hosts)
         case StudyCommand(name, dataset, policies, seeds, users, policy_llm, out):
             study = studying.chosen_study(name, dataset, policies, seeds, users, policy_llm)
             studying.run_study_command(study, out or studying.study_folder(name, study.dataset))

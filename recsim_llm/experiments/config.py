@@ -12,6 +12,7 @@ from recsim_llm.agents.long_term import rule_of
 from recsim_llm.agents.named_users import check_user_model, uses_llm
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.llm.spec import refuse_secrets
 from recsim_llm.policies import asks_llm, check_policy
 from recsim_llm.trajectories import Run
 
@@ -75,8 +76,10 @@ class SimulationConfig:
         Not on construction, where the command line's parser would wrap the sentence in its own.
 
         Raises:
-            ConfigError: No such user model or policy, or a number out of range.
+            ConfigError: No such user model or policy, a number out of range, or a key in the line of a language model.
         """
+        for line in (self.llm, self.policy_llm):
+            refuse_secrets(line)
         check_user_model(self.chosen.user_model)
         labels = [check_policy(policy).label for policy in self.policies]
         if not labels or len(set(labels)) < len(labels):

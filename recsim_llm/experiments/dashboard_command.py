@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
+import re
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from recsim_llm.errors import ConfigError, MissingExtraError
 
 LOOPBACK = "127.0.0.1"
+_HOST_NAME = re.compile(r"(?:[A-Za-z0-9_-]+\.)*[A-Za-z][A-Za-z0-9-]*\.?")
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 _APP = Path(__file__).parents[1] / "dashboard" / "app.py"
 # Charts' own colours, in both themes; nothing is sent to anybody; no menu for developers.
 _LOOKS = {
@@ -24,20 +31,25 @@ _LOOKS = {
 }
 
 
-def dashboard_command(runs: Path, port: int, address: str) -> list[str]:
+def dashboard_command(runs: Path, port: int, address: str, interview_hosts: Sequence[str] = ()) -> list[str]:
     """The command that serves the dashboard.
 
     Args:
         runs: Folder of runs; need not exist yet.
         port: 1..65535.
-        address: Where to listen.
+        address: Where to listen: an IP address, or a name of this machine.
+        interview_hosts: Hosts, or hosts with ports, that an interview may send the viewer's key to.
 
     Raises:
-        ConfigError: The port cannot be one, or `runs` is a file.
+        ConfigError: Port, address or hosts cannot be such, or `runs` is a file.
         MissingExtraError: streamlit is not installed.
     """
     if not 1 <= port <= 65_535:
         raise ConfigError(f"--port must be within 1..65535, not {port}.")
+    check_address(address)
+    for host in interview_hosts:
+        if not _is_host(host):
+            raise ConfigError(f"--interview-host is a host, or HOST:PORT, without http:// and path; not '{host}'.")
     if runs.is_file():
         raise ConfigError(f"{runs} is a file. Name a run folder, or a folder that holds runs.")
     for package in ("streamlit", "duckdb"):
@@ -45,18 +57,51 @@ def dashboard_command(runs: Path, port: int, address: str) -> list[str]:
             raise MissingExtraError(package, "dashboard", "The dashboard")
     options = {"server.address": address, "server.port": str(port), **_LOOKS}
     words = [f"--{name}={value}" for name, value in options.items()]
-    return [sys.executable, "-m", "streamlit", "run", str(_APP), *words, "--", str(runs.resolve())]
+    return [sys.executable, "-m", "streamlit", "run", str(_APP), *words, "--", str(runs.resolve()), *interview_hosts]
 
 
-def run_dashboard(runs: Path, port: int, address: str) -> None:
+def check_address(address: str) -> None:
+    """Refuse what is no address to listen at: Streamlit takes "" for every network that the machine is in.
+
+    Raises:
+        ConfigError: It is neither an IP address nor a name that resolves to one.
+    """
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        # Names end in a word, so that 999.1.1.1, 0 or 0x0 is not taken for one.
+        if _HOST_NAME.fullmatch(address) and _resolves(address):
+            return
+        raise ConfigError(
+            f"--address is an IP address or the name of this machine, not '{address}'. {LOOPBACK} is this machine "
+            "only; 0.0.0.0 opens the dashboard to everybody who reaches the machine."
+        ) from None
+
+
+def _is_host(text: str) -> bool:
+    try:
+        return bool(_HOST.fullmatch(text)) and (urlsplit(f"//{text}").port or 1) > 0
+    except ValueError:  # no such port
+        return False
+
+
+def _resolves(name: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(name, None))
+    except (OSError, UnicodeError):
+        return False
+
+
+def run_dashboard(runs: Path, port: int, address: str, interview_hosts: Sequence[str] = ()) -> None:
     """Serve the dashboard until it is interrupted.
 
     Raises:
         ConfigError: The server could not start (its own lines above say why), or see `dashboard_command`.
         MissingExtraError: streamlit is not installed.
     """
-    command = dashboard_command(runs, port, address)
-    print(f"The dashboard of {runs} is at http://{address}:{port} (Ctrl+C ends it).", flush=True)
+    command = dashboard_command(runs, port, address, interview_hosts)
+    shown = f"[{address}]" if ":" in address else address
+    print(f"The dashboard of {runs} is at http://{shown}:{port} (Ctrl+C ends it).", flush=True)
     if address not in {LOOPBACK, "localhost", "::1"}:
         print("It asks nobody who they are: everybody who reaches this address can read the runs (docs/dashboard.md).")
     try:

@@ -14,6 +14,7 @@ from recsim_llm.environments.long_term import LongTermVectorEnv
 from recsim_llm.environments.vector import ItemVectorEnv, PageVectorEnv
 from recsim_llm.errors import ConfigError, MissingExtraError
 from recsim_llm.experiments.rollout import choose_visitors
+from recsim_llm.llm.spec import refuse_secrets
 from recsim_llm.policies import open_policy
 from recsim_llm.policies.protocol import Policy
 from recsim_llm.policies.rl.offline_data import OfflineLog
@@ -67,8 +68,9 @@ def collect(config: CollectConfig) -> OfflineLog:
     """Log sessions of a policy.
 
     Raises:
-        ConfigError: As `policies.open_policy` and the environment.
+        ConfigError: As `policies.open_policy` and the environment; a key in the line of `llm`.
     """
+    refuse_secrets(config.llm)
     logs = []
     for start in range(0, config.sessions, config.batch_size):
         env = _environment(config, min(config.batch_size, config.sessions - start))

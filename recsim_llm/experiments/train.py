@@ -23,6 +23,7 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.rollout import choose_visitors
 from recsim_llm.experiments.train_files import Checkpoint, Curve, CurvePoint, TrainingFolder
 from recsim_llm.experiments.train_world import TrainingWorld, evaluate
+from recsim_llm.llm.spec import refuse_secrets
 from recsim_llm.policies.rl.online import A2C, DQN, PPO
 from recsim_llm.policies.rl.policy import OnlinePolicy, need_tianshou, start_of
 from recsim_llm.policies.rl.settings import NetSettings
@@ -96,9 +97,10 @@ def train(config: TrainConfig) -> Path:
 
     Raises:
         ConfigError: No such policy or option, or it does not learn by acting; more held-out people than the data set
-            can spare; an earlier training is in the way, or a resumed one was another.
+            can spare; an earlier training is in the way, or a resumed one was another; a key in the line of `llm`.
         MissingExtraError: torch or tianshou is not installed.
     """
+    refuse_secrets(config.llm)
     policy, settings = _policy(config.policy)
     need_tianshou(f"Training the policy '{policy.name}'")
     from recsim_llm.policies.rl.algorithms import seeded

@@ -44,9 +44,10 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
 
     Args:
         spec: "transformers:MODEL" or "vllm:MODEL" (in this process; a name of `MODELS`, a folder, or a hub id),
-            "openai:MODEL" (server and key from OPENAI_BASE_URL and OPENAI_API_KEY), "ray:NAME" (engines that another
-            process has started under this name), "python:MODULE:FUNCTION" (your own: a function that returns an `LLM`),
-            or "uniform". Options of the backend's constructor may follow: "vllm:MODEL?max_model_len=2048".
+            "openai:MODEL" (server and key from OPENAI_BASE_URL and OPENAI_API_KEY; ?api_key_env=NAME names another
+            variable, and a key in the line is refused), "ray:NAME" (engines that another process has started under
+            this name), "python:MODULE:FUNCTION" (your own: a function that returns an `LLM`), or "uniform". Options of
+            the backend's constructor may follow: "vllm:MODEL?max_model_len=2048".
         cache: File for a `CachedLLM` around it; None for no cache.
 
     Raises:
@@ -60,15 +61,16 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
     kind, model, options = parse_spec(spec)
     if kind not in _BACKENDS or bool(model) == (kind == "uniform"):
         raise ConfigError(
-            f"'{spec}' is no language model. Use transformers:NAME_OR_FOLDER (for example "
+            f"'{spec.partition('?')[0]}' is no language model. Use transformers:NAME_OR_FOLDER (for example "
             "transformers:smollm2-135m), vllm:NAME_OR_FOLDER, openai:MODEL, ray:NAME, python:MODULE:FUNCTION, or "
             "uniform."
         )
     make = _BACKENDS[kind]
-    known = [name for name in signature(make).parameters if name != "model"]
+    known = [name for name in signature(make).parameters if name not in {"model", "api_key"}]
     if unknown := set(options) - set(known):
         raise ConfigError(
-            f"'{spec}': {kind} has no option {', '.join(sorted(unknown))}; options: {', '.join(known) or 'none'}."
+            f"'{kind}:{model}': {kind} has no option {', '.join(sorted(unknown))}; options: "
+            f"{', '.join(known) or 'none'}."
         )
     llm = make(model, **options) if model else make(**options)
     return llm if cache is None else CachedLLM(llm, cache)

@@ -144,10 +144,11 @@ def _dequantise(gguf: Path, folder: Path) -> None:
     from recsim_llm.llm.model_files import quiet
 
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
             gguf_file=gguf.name,
+            trust_remote_code=False,
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.bfloat16,
         )

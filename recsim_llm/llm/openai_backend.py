@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 import weakref
 from collections.abc import Coroutine, Sequence
@@ -23,6 +24,7 @@ from recsim_llm.llm.openai_answers import Count
 from recsim_llm.llm.openai_transport import Call, Rejected, Transport, stop
 from recsim_llm.llm.openai_wire import BodyWriter, read_answer
 from recsim_llm.llm.protocol import Usage, no_adapters
+from recsim_llm.llm.spec import HOW_TO_GIVE_KEYS, KEY_VARIABLE, refuse_secrets
 from recsim_llm.llm.vllm_server import BATCH, EXTRAS, VllmServer, recognise
 from recsim_llm.types import Completion, Prompt
 
@@ -33,6 +35,8 @@ _LEAST_BATCH = 8
 _SPREAD = 16
 _METRICS_EVERY_S = 1.0
 _CONTEXT_FREE = "Say yes."
+_URL = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[^\s/?#@\\:\[\]]+)(?::\d+)?(?:/[^\s?#@\\]*)?")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 class _Job(NamedTuple):
@@ -67,7 +71,9 @@ class OpenAILLM:
     Args:
         model: The model's name on the server.
         base_url: Up to and including `/v1`; default is the environment variable OPENAI_BASE_URL, else OpenAI's.
-        api_key: Default is the environment variable OPENAI_API_KEY. It is sent, never logged, stored or shown.
+        api_key: For Python callers; a line of text (`--llm`) cannot hold one. Default is what the environment says. It
+            is sent to the server, never logged, stored or shown; where the server quotes it, `***` stands instead.
+        api_key_env: The environment variable that holds the key, in capitals; default OPENAI_API_KEY.
         concurrency: Most requests in flight. There are 64 to begin with, of batches 8; more while they come back within
             a second, or about as soon as ever; fewer where they wait in the server's queue.
         timeout_s: Longest wait for one answer, in seconds, before it is asked again; a batch of 64 is given nine times
@@ -91,6 +97,7 @@ class OpenAILLM:
         base_url: str | None = None,
         api_key: str | None = None,
         *,
+        api_key_env: str | None = None,
         concurrency: int = 512,
         timeout_s: float = 60.0,
         max_retries: int = 5,
@@ -101,8 +108,8 @@ class OpenAILLM:
         if concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency}; it must be at least 1.")
         self.usage = Usage()
-        self._base_url = (base_url or os.environ.get("OPENAI_BASE_URL") or _PUBLIC_URL).rstrip("/")
-        key = api_key or os.environ.get("OPENAI_API_KEY", "")
+        self._base_url = (base_url or own_server()).rstrip("/")
+        key = api_key or _key_of(api_key_env)
         _check_config(self._base_url, key)
         self._model = model
         self._writer = BodyWriter(model, top_logprobs)
@@ -298,14 +305,52 @@ def _jobs(prompts: Sequence[Prompt], batched: bool) -> tuple[list[_Job], list[_J
     return batches, singles
 
 
+def own_server() -> str:
+    """The URL of the server that is asked where none is named: that of OPENAI_BASE_URL, else OpenAI's."""
+    return os.environ.get("OPENAI_BASE_URL") or _PUBLIC_URL
+
+
+def _key_of(variable: str | None) -> str:
+    """The key in an environment variable.
+
+    Raises:
+        ConfigError: A variable is named that is none, or is not set. Nothing is sent instead.
+    """
+    if variable is None:
+        return os.environ.get(KEY_VARIABLE, "")
+    if not _VARIABLE.fullmatch(str(variable)):  # perhaps the key itself, so it is not shown
+        raise ConfigError(
+            "api_key_env is the name of an environment variable that holds the key, in capitals, as in "
+            f"?api_key_env={KEY_VARIABLE}. What was given is none."
+        )
+    if not os.environ.get(variable):
+        raise ConfigError(f"api_key_env names the environment variable {variable}, which is not set. Set it first.")
+    return os.environ[variable]
+
+
+def check_url(base_url: str) -> None:
+    """Refuse what is no URL of a server, or holds more than a place.
+
+    Raises:
+        ConfigError: It does; the message shows nothing that may be a key.
+    """
+    refuse_secrets(base_url)
+    try:
+        good = bool(_URL.fullmatch(base_url)) and (urlsplit(base_url).port or 1) > 0
+    except ValueError:  # no such port
+        good = False
+    if not good:
+        # What stands behind these signs may be a key.
+        shown = "" if re.search("[?#@]", base_url) else f", not '{base_url}'"
+        raise ConfigError(f"base_url (or OPENAI_BASE_URL) must look like http://host:8000/v1, without ? and #{shown}.")
+
+
 def _check_config(base_url: str, key: str) -> None:
-    parts = urlsplit(base_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigError(f"base_url must look like http://host:8000/v1, not '{base_url}'.")
-    if parts.username or parts.password:
-        raise ConfigError("base_url must not hold a password: it is part of the model's name. Use api_key.")
+    check_url(base_url)
+    if not key.isascii() or any(sign.isspace() or not sign.isprintable() for sign in key):
+        raise ConfigError("The API key holds white space or signs that no key has. Look at how the variable was set.")
     if base_url == _PUBLIC_URL and not key:
         raise ConfigError(
-            f"No API key for {_PUBLIC_URL}. Set OPENAI_API_KEY, or point OPENAI_BASE_URL (or base_url) to a server "
+            f"No API key for {_PUBLIC_URL}: {HOW_TO_GIVE_KEYS}. Or point OPENAI_BASE_URL (or base_url) to a server "
             "of your own, for example http://localhost:8000/v1."
         )

@@ -31,6 +31,7 @@ _MOST_BYTES = 64 << 20
 _MOST_BYTES_AN_ANSWER = 1 << 20
 """An answer with 20 log-probabilities a token takes some 2,000 bytes a token, a label read 50 kB."""
 _REJECTED = frozenset({400, 413, 422})
+_SHORTEST_KEY = 8
 
 
 class Rejected(NamedTuple):
@@ -229,30 +230,34 @@ class Transport:
             reason = "did not answer in time" if isinstance(error, TimeoutError) else "dropped the connection"
             return _Failure(f"The server {self._base_url} {reason}", "Lower concurrency or raise timeout_s.")
         except (aiohttp.ClientError, ValueError) as error:
-            raise LLMError(f"The request to {self._base_url} could not be made: {type(error).__name__}.") from error
+            # Without its cause: some of aiohttp's errors hold the request's headers, and with them the key.
+            raise LLMError(f"The request to {self._base_url} could not be made: {type(error).__name__}.") from None
         if content is None:
             return _Failure(f"The server {self._base_url} sent more than any answer has", "Look into the server's log.")
+        content = self._without_key(content)
         if not 200 <= status < 300:
             return self._not_answered(status, content, retry_after)
         try:
             answer = read(content)
         except NoAnswerError as error:
             tries = 1_000 if self._good else _TRIES_OF_A_STRANGER
-            return _Failure(self._without_key(error.reason), error.advice, tries, empty=True)
+            return _Failure(error.reason, error.advice, tries, empty=True)
         self._good |= call.kind != PROBE
         return answer
 
     def _not_answered(self, status: int, content: bytes, retry_after: str | None) -> Rejected | _Failure:
-        reason = self._without_key(explain_status(status, content, self._model, self._base_url))
+        reason = explain_status(status, content, self._model, self._base_url)
         if (status in _RETRIED or status >= 500) and not has_no_quota(status, content):
             advice = "Lower concurrency, or look into the server's log."
             return _Failure(reason, advice, wait_s=retry_after_s(retry_after), at_once=status != 429)
         return Rejected(reason, lasting=status not in _REJECTED)
 
-    def _without_key(self, text: str) -> str:
-        # Servers have been seen to quote the whole key back.
+    def _without_key(self, content: bytes) -> bytes:
+        # Servers have been seen to quote the whole key back, and answers are kept. Short ones are no secrets.
         key = self.session.headers.get("Authorization", "").removeprefix("Bearer ")
-        return text.replace(key, "***") if key else text
+        if len(key) < _SHORTEST_KEY:
+            return content
+        return content.replace(key.encode(), b"***").replace(key.replace("/", "\\/").encode(), b"***")
 
 
 async def _body(response: aiohttp.ClientResponse, most: int) -> bytes | None:

@@ -23,6 +23,7 @@ from recsim_llm.llm.openai_answers import (
     validated,
 )
 from recsim_llm.llm.slots import likeliest
+from recsim_llm.llm.spec import HOW_TO_GIVE_KEYS
 from recsim_llm.types import Completion, Prompt
 
 _LEAST = 1e-30
@@ -210,9 +211,7 @@ def _match(token: str, choices: tuple[str, ...]) -> int | None:
 def explain_status(status: int, content: bytes, model: str, server: str) -> str:
     """One sentence on why the server refused, and the way out. Never quotes what could hold the key."""
     if status in {401, 403}:
-        return (
-            f"The server {server} refused the API key (status {status}). Set OPENAI_API_KEY or api_key to a valid one."
-        )
+        return f"The server {server} refused the API key (status {status}). To give a valid one, {HOW_TO_GIVE_KEYS}."
     said = error_message(content)
     lowered = said.lower()
     if status == 404:

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from recsim_llm.errors import ConfigError
+
+KEY_ENV = "api_key_env"
+"""The option that names the environment variable with the key."""
+KEY_VARIABLE = "OPENAI_API_KEY"
+HOW_TO_GIVE_KEYS = f"set the environment variable {KEY_VARIABLE}, or name another one with ?{KEY_ENV}=NAME"
+_SECRET_WORDS = frozenset({
+    "key", "apikey", "token", "secret", "password", "passwd", "passphrase", "pwd", "authorization", "auth", "bearer",
+    "credential", "credentials", "jwt", "signature", "sig",
+})  # fmt: skip
+_SHORTEST_KEY = 8
+"""Shorter ones ("none", "EMPTY") are stand-ins for servers that want none, and may stand in any word."""
 
 
 class Spec(NamedTuple):
@@ -28,20 +43,66 @@ def parse_spec(text: str) -> Spec:
     Values are read as JSON where they are JSON (numbers, true, null), else as text.
 
     Raises:
-        ConfigError: An option without a value, or named twice.
+        ConfigError: An option without a value, or named twice; a key or password.
 
     >>> parse_spec("vllm:some/model?max_model_len=2048&dtype=float32")
     Spec(kind='vllm', model='some/model', options={'max_model_len': 2048, 'dtype': 'float32'})
     """
+    refuse_secrets(text)
     name, _, rest = text.partition("?")
     kind, _, model = name.partition(":")
     options: dict[str, Any] = {}
-    for part in rest.split("&") if rest else []:
+    for number, part in enumerate(rest.split("&") if rest else [], 1):
         key, found, value = part.partition("=")
         if not (key and found) or key in options:
-            raise ConfigError(f"'{text}': options look like ?name=value&name=value, each once; '{part}' does not.")
+            # Not the text: what somebody wrote in the wrong place may be a key.
+            wrong = f"'{key}' is there twice" if key in options else f"number {number} does not"
+            raise ConfigError(f"'{name}': options look like ?name=value&name=value, each once; {wrong}.")
         options[key] = _value(value)
     return Spec(kind, model, options)
+
+
+def refuse_secrets(text: str) -> None:
+    """Refuse a line or a URL that holds a key: lines are kept in run folders and shown in messages.
+
+    Args:
+        text: A line as `parse_spec` reads it, or the URL of a server.
+
+    Raises:
+        ConfigError: An option or a field of the URL's query is called `api_key`, `token`, `password` or the like; the
+            URL holds a user or password; or the text holds the key that is in OPENAI_API_KEY. The message repeats
+            none of it.
+
+    >>> refuse_secrets("openai:m?base_url=http://localhost:8000/v1&api_key_env=MY_KEY")
+    """
+    plain = _decoded(text)
+    found = next(_secrets(plain), "")
+    key = os.environ.get(KEY_VARIABLE, "")
+    if len(key) >= _SHORTEST_KEY and key in plain:
+        found = f"the value of {KEY_VARIABLE}"
+    if found:
+        raise ConfigError(
+            f"A line of text that names a model, policy or server holds {found}. Such lines are kept in run folders "
+            "and shown in messages, so take it out: keys come from the environment only. To give one, "
+            f"{HOW_TO_GIVE_KEYS}."
+        )
+
+
+def _decoded(text: str) -> str:
+    """The text without percent signs, however often it was encoded."""
+    while (plain := unquote(text)) != text:
+        text = plain
+    return text
+
+
+def _secrets(plain: str) -> Iterator[str]:
+    for name in re.findall(r"[?&;#]([^=?&;#]*)=", plain):
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+        secret = _SECRET_WORDS.intersection(re.split(r"[^a-z0-9]+", words))
+        if secret and name != KEY_ENV:
+            yield f"an option with '{min(secret)}' in its name"
+    if re.search(r"(?:://|\bbase_url=)[^?#&]*@", plain):
+        yield "a user or password in a URL (base_url)"
 
 
 def _value(text: str) -> Any:

@@ -97,10 +97,12 @@ class TransformersLLM:
         max_batch_tokens: Most tokens of prefix and question side by side, which bounds memory; None is 8,192 on CPU and
             65,536 on GPU.
         kept_bytes: Most memory for contexts that are kept between calls, on CPU; the least lately used go first.
+        trust_remote_code: Run Python code that comes with the model. It can do whatever you can: read it first.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
         ModelNotFoundError: The model is not on this machine and cannot be fetched from the hub.
+        UntrustedCodeError: The model needs Python code of its own, and that is not allowed.
         ConfigError: Unknown dtype or device, or a model with layers that are not attention.
     """
 
@@ -111,6 +113,7 @@ class TransformersLLM:
         dtype: str = "auto",
         max_batch_tokens: int | None = None,
         kept_bytes: int = 1 << 30,
+        trust_remote_code: bool = False,
     ) -> None:
         torch = _import_torch()
         self.usage = Usage()
@@ -121,7 +124,7 @@ class TransformersLLM:
         dtype = ("float32" if on_cpu else "bfloat16") if dtype == "auto" else dtype
         if dtype not in {"float32", "bfloat16", "float16"}:
             raise ConfigError(f"dtype is '{dtype}'; use float32, bfloat16, float16 or auto.")
-        self._model, tokenizer, folder = load_model(model, self._device, getattr(torch, dtype))
+        self._model, tokenizer, folder = load_model(model, self._device, getattr(torch, dtype), trust_remote_code)
         self._layout = ChatLayout(tokenizer)
         self._context_length = _context_length(self._model)
         self._keep = _KEEP_CPU if on_cpu else 1
@@ -133,7 +136,8 @@ class TransformersLLM:
         self._contexts = KeptPasts(kept_bytes)
         self._lock = threading.Lock()
         self._fed = 0  # tokens of prompts that went through the model so far
-        self._name = f"transformers:{fingerprint(model, folder)}:{dtype}:{self._device.type}:layout{VERSION}"
+        model = fingerprint(model, folder, with_code=trust_remote_code)
+        self._name = f"transformers:{model}:{dtype}:{self._device.type}:layout{VERSION}"
 
     @property
     def name(self) -> str:

@@ -64,10 +64,12 @@ class VllmLLM:
             is free, at most 8.
         max_num_seqs: Prompts side by side; None is vLLM's default for the device.
         adapters: Most LoRA adapters in use at once (`Prompt.adapter`); 0 for none.
+        trust_remote_code: Run Python code that comes with the model. It can do whatever you can: read it first.
 
     Raises:
         MissingExtraError: vLLM is not installed.
         ModelNotFoundError: The model is not on this machine.
+        UntrustedCodeError: The model needs Python code of its own, and that is not allowed.
         ConfigError: An option that cannot work.
         LLMError: The engine did not start (no GPU, too little memory), or this vLLM lacks a feature.
     """
@@ -82,13 +84,14 @@ class VllmLLM:
         cpu_cache_gib: int | None = None,
         max_num_seqs: int | None = None,
         adapters: int = 0,
+        trust_remote_code: bool = False,
     ) -> None:
         if not 0 < gpu_memory <= 1:
             raise ConfigError(f"gpu_memory is a share of a GPU's memory, within (0, 1], not {gpu_memory}.")
         where = resolve_model(model)
         _prepare_environment(cpu_cache_gib)
         vllm = _import_vllm()
-        tokenizer, context_length, origin = load_tokenizer(model)
+        tokenizer, context_length, origin = load_tokenizer(model, trust_remote_code)
         self.usage = Usage()
         self._layout = ChatLayout(tokenizer)
         self._context_length = min(max_model_len, context_length or max_model_len)
@@ -99,6 +102,7 @@ class VllmLLM:
         with _start_explained(model):
             self._engine = vllm.LLM(
                 str(where),
+                trust_remote_code=trust_remote_code,
                 dtype=dtype,
                 max_model_len=self._context_length,
                 tensor_parallel_size=tensor_parallel,
@@ -112,7 +116,8 @@ class VllmLLM:
         self._adapters: dict[str, int] | None = {} if adapters else None
         self._params = lru_cache(maxsize=4_096)(self._make_params)
         self._lock = threading.Lock()
-        self._name = f"vllm:{fingerprint(model, origin)}:{dtype}:{'cpu' if on_cpu else 'cuda'}:layout{VERSION}"
+        identity = fingerprint(model, origin, with_code=trust_remote_code)
+        self._name = f"vllm:{identity}:{dtype}:{'cpu' if on_cpu else 'cuda'}:layout{VERSION}"
 
     @property
     def name(self) -> str:

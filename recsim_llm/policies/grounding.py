@@ -21,6 +21,7 @@ import numpy as np
 
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError, MissingExtraError, ModelNotFoundError
+from recsim_llm.llm.model_files import refuse_code
 from recsim_llm.types import Bools, Floats32, Ints
 
 MAX_TITLE = 100
@@ -92,6 +93,7 @@ class SentenceTitles:
     Raises:
         MissingExtraError: sentence-transformers is not installed.
         ModelNotFoundError: There is no such model on this machine.
+        UntrustedCodeError: The model needs Python code of its own, which is not run.
     """
 
     def __init__(self, model: str = "minilm") -> None:
@@ -100,8 +102,11 @@ class SentenceTitles:
         except ImportError as error:
             raise MissingExtraError("sentence-transformers", "embeddings", "Grounding titles by meaning") from error
         try:
-            self._model: Any = SentenceTransformer(_minilm() if model == "minilm" else model, device="cpu")
+            self._model: Any = SentenceTransformer(
+                _minilm() if model == "minilm" else model, device="cpu", trust_remote_code=False
+            )
         except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
+            refuse_code(model, error)
             raise ModelNotFoundError(f"There is no sentence encoder '{model}' ({error}). 'hash' needs none.") from error
 
     def encode(self, texts: Sequence[str]) -> Floats32:

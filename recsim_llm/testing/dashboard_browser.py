@@ -80,7 +80,7 @@ class Browser:
         options = webdriver.ChromeOptions()
         for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", f"window-size={width},{height}"):
             options.add_argument(f"--{argument}")
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         service = webdriver.ChromeService(shutil.which("chromedriver"))
         self.driver: Any = webdriver.Chrome(options=options, service=service)
         if dark:
@@ -99,6 +99,13 @@ class Browser:
         started = time.perf_counter()
         self.driver.get(address)
         return self.settle() - started
+
+    def asked(self) -> list[str]:
+        """The addresses of everything that was asked for since the last call, connections by socket included."""
+        said = [json.loads(line["message"])["message"] for line in self.driver.get_log("performance")]
+        requests = [each["params"] for each in said if each["method"] == "Network.requestWillBeSent"]
+        sockets = [each["params"] for each in said if each["method"] == "Network.webSocketCreated"]
+        return [one["request"]["url"] for one in requests] + [one["url"] for one in sockets]
 
     def switch(self, title: str) -> float:
         """Choose a page in the sidebar; returns seconds as `open` does."""

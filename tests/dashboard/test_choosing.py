@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from recsim_llm.dashboard import app, look
 from recsim_llm.dashboard.choosing import all_runs, broken_runs, link, name_of, run_folders
 from recsim_llm.errors import ConfigError, MissingExtraError
+from recsim_llm.experiments.cli import main
 from recsim_llm.experiments.dashboard_command import dashboard_command
 
 NASTY = "<script>alert(1)</script> [x](javascript:alert(1)) **b** `c` $x$ :smile: # <b> | ~~s~~"
@@ -44,6 +46,34 @@ def test_the_dashboard_listens_to_this_machine_alone(tmp_path):
     assert "--server.address=127.0.0.1" in command
     assert command[-1] == str(tmp_path.resolve())
     assert command[4].endswith("app.py")
+
+
+@pytest.mark.parametrize(
+    "address", ["", " ", "999.1.1.1", "0", "0x7f.1", "127.1", "127.0.0.1 ", "no such", "nowhere.invalid", "-", "::g"]
+)
+def test_what_is_no_address_is_refused(tmp_path, address):
+    with pytest.raises(ConfigError, match="--address is an IP address"):
+        dashboard_command(tmp_path, 8600, address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::1", "::", "localhost", socket.gethostname()])
+def test_addresses_and_names_of_this_machine_are_taken(tmp_path, address):
+    assert f"--server.address={address}" in dashboard_command(tmp_path, 8600, address)
+
+
+def test_hosts_of_interviews_travel_to_the_page(tmp_path):
+    assert dashboard_command(tmp_path, 8600, "::1", ("a.b:80", "[::1]:80"))[-2:] == ["a.b:80", "[::1]:80"]
+    for host in ("http://a", "a/b", "", "a:99999", "a b", "u@a"):
+        with pytest.raises(ConfigError, match="--interview-host"):
+            dashboard_command(tmp_path, 8600, "::1", (host,))
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1"])
+def test_ports_out_of_range_end_the_command(tmp_path, port, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["dashboard", str(tmp_path), "--port", port])
+    assert ended.value.code == 1
+    assert f"--port must be within 1..65535, not {port}" in capsys.readouterr().err
 
 
 def test_bad_arguments_are_named_before_anything_starts(tmp_path, monkeypatch):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from urllib.parse import urlencode, urlsplit
 
 import pyarrow.parquet as pq
 import pytest
+from test_outside_texts import HOSTILE, NAME, spoil
 
 from recsim_llm.dashboard.view import RunView
 from recsim_llm.testing.dashboard_browser import Browser, missing, serving
@@ -79,6 +81,34 @@ def test_titles_are_shown_as_they_are(address, browser):
     shown = [title for title in NASTY if title[:20] in cards]
     assert shown, cards[:500]
     assert browser.driver.find_elements("css selector", "img[src='x']") == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_text_reaches_another_host(browser, hostile, page):
+    """Everything that is asked for while hostile runs and addresses are shown comes from the dashboard itself."""
+    where, runs = hostile
+    for run in (*runs, HOSTILE):
+        query = urlencode({"run": run, "runs": run, "person": HOSTILE, "session": HOSTILE, "words": ""})
+        browser.open(f"{where}/{page}?{query}")
+        hosts = {urlsplit(url).netloc for url in browser.asked() if urlsplit(url).scheme not in {"data", "blob"}}
+        assert hosts == {urlsplit(where).netloc}
+        foreign = """return [...document.querySelectorAll("a[href], img[src]")].map(it => it.href || it.src)
+            .filter(to => !to.startsWith(location.origin) && !to.startsWith("data:"))"""
+        assert browser.driver.execute_script(foreign) == [], (page, run)
+        for made in (".katex", "img[alt='Streamlit logo']"):
+            assert browser.driver.find_elements("css selector", made) == [], (page, run, made)
+        assert not browser.errors()
+
+
+@pytest.fixture(scope="module")
+def hostile(recorded, tmp_path_factory):
+    """A dashboard over runs in which every text is hostile; its address and their names."""
+    path, names = tmp_path_factory.mktemp("hostile"), []
+    for letter, source in (("a", "agents/ease"), ("b", "town/popularity")):
+        names.append(f"{letter} {NAME}")
+        spoil(Path(shutil.copytree(recorded / source, path / names[-1])))
+    with serving(path) as found:
+        yield found, names
 
 
 def test_the_replay_steps_by_button_and_by_key(address, browser, top):

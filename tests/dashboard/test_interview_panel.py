@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from recsim_llm.dashboard.interview_panel import check_model, plan_interview, refusal, where
+from recsim_llm.dashboard.interview_panel import HOSTS, check_model, plan_interview, refusal, where
 from recsim_llm.dashboard.view import open_view
 from recsim_llm.errors import ConfigError, LLMError, MissingExtraError
 from recsim_llm.experiments import backend
@@ -162,6 +166,93 @@ def test_the_runs_own_model_may_have_options():
         check_model("python:a:b", "python:a:b")
 
 
+@pytest.mark.parametrize(
+    ("own", "env", "hosts", "said"),
+    [
+        ("openai:m?base_url=http://evil.example:8000/v1", "", (), "names the server evil.example:8000"),
+        (
+            "openai:m?base_url=http://evil.example/v1",
+            "http://mine:8000/v1",
+            ("other",),
+            "names the server evil.example",
+        ),
+        ("openai:m?base_url=http://mine:9000/v1", "http://mine:8000/v1", (), "names the server mine:9000"),
+        ("openai:m?base_url=http://api.openai.com/v1", "", (), "names the server api.openai.com"),  # not encrypted
+        ("openai:m?base_url=https://api.openai.com.evil.example/v1", "", ("api.openai.com",), "names the server"),
+        ("openai:m?base_url=http://mine:9000/v1", "", ("mine:8000",), "names the server mine:9000"),
+        ("openai:m?base_url=http://mine:99999/v1", "", ("mine",), "base_url"),
+        ("openai:m?base_url=http://mine:8000\\@evil.example/v1", "http://mine:8000/v1", (), "base_url"),
+        ("openai:m?api_key_env=AWS_SECRET_ACCESS_KEY", "", (), "which variable of your environment"),
+        ("openai:m?api_key=sk-planted", "", (), "keys come from the environment"),
+        ("transformers:/tmp/x?trust_remote_code=true", "", (), "would run Python code"),
+        ("vllm:x?trust_remote_code=1", "", (), "would run Python code"),
+    ],
+)
+def test_a_run_chooses_no_server_no_key_and_no_code(own, env, hosts, said, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", env)
+    with pytest.raises(ConfigError, match=said) as caught:
+        check_model(own, own, hosts)
+    assert "sk-planted" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("own", "env", "hosts"),
+    [
+        ("openai:m", "", ()),
+        ("openai:m?base_url=http://mine:8000/v1", "http://MINE:8000/v1/", ()),
+        ("openai:m?base_url=https://api.openai.com/v1", "", ()),
+        ("openai:m?base_url=http://other:9000/v1&api_key_env=OPENAI_API_KEY", "http://mine:8000/v1", ("x", "other")),
+        ("openai:m?base_url=http://other:9000/v1", "", ("other:9000",)),
+    ],
+)
+def test_servers_that_the_viewer_named_may_be_asked(own, env, hosts, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", env)
+    assert check_model(own, own, hosts) == own
+
+
+def test_the_key_does_not_travel_to_a_server_out_of_a_run_folder(folder, tmp_path, monkeypatch):
+    """A run folder that names its own server, opened by somebody who has a key."""
+    seen: list[str] = []
+
+    class Evil(BaseHTTPRequestHandler):
+        def do_POST(self):
+            seen.append(str(self.headers.get("Authorization")))
+            self.send_error(500)
+
+        do_GET = do_POST
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Evil) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-viewer")
+        monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+        host = f"127.0.0.1:{server.server_port}"
+        planted = with_model(folder, tmp_path, f"openai:m?base_url=http://{host}/v1&max_retries=0")
+        app = panel(planted, next(iter(open_view(planted).raw_ids.values())))
+        plan(app, "Why?")
+        assert f"names the server {host}" in app.error[0].value.replace("\\", "").replace("\u2060", "")
+        assert not any(button.label == "Yes, ask now" for button in app.button)
+        assert seen == []
+        app.session_state[HOSTS] = (host,)  # as --interview-host does
+        plan(app, "Why?")
+        assert f"It is sent to http://{host}/v1" in html(app)
+        press(app, "Yes, ask now")
+        assert seen
+        assert set(seen) == {"Bearer sk-of-the-viewer"}
+        server.shutdown()
+
+
+def with_model(folder: Path, tmp_path: Path, llm: str) -> Path:
+    """A copy of a run whose file says that this model played its people."""
+    shutil.copytree(folder, tmp_path / "planted")
+    path = tmp_path / "planted" / "run.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "config": {**manifest["config"], "llm": llm}}))
+    return path.parent
+
+
 def test_who_can_be_interviewed(folder):
     manifest = open_view(folder).manifest
     assert refusal(manifest) == ""
@@ -177,7 +268,7 @@ def test_statistical_people_are_not_asked(tmp_path, asked):
 
 
 def test_where_it_is_sent_is_said():
-    assert "server" in where("openai:x")
+    assert "http://there:8000/v1" in where("openai:x?base_url=http://there:8000/v1")
     assert "not money" in where("transformers:x")
     assert "costs nothing" in where("uniform")
 

@@ -34,7 +34,7 @@ def _cluster():
     """One Ray for all tests of this file, with more cores than there are, so that copies find room."""
     import ray
 
-    here = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}  # for ray_engines
+    here = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent), "RAY_TEST_KEY": "sk-on-every-machine"}}
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     ray.init("local", num_cpus=16, runtime_env=here, **quiet)
     yield
@@ -53,6 +53,21 @@ def engines():
     yield make
     for llm in made:
         llm.close()
+
+
+def test_copies_read_the_key_from_their_own_environment(engines, monkeypatch):
+    pytest.importorskip("aiohttp")
+    from mock_server import MockServer
+
+    monkeypatch.delenv("RAY_TEST_KEY", raising=False)  # set where the copies run, not here
+    with MockServer(key="sk-on-every-machine") as server:
+        llm = engines(f"openai:m?base_url={server.url}&api_key_env=RAY_TEST_KEY")
+        assert [answer.text for answer in llm.generate(prompts(3))] == ["Yes"] * 3
+        assert "sk-on" not in f"{llm.name}{vars(llm)}"
+        with pytest.raises(ConfigError, match="RAY_OTHER_KEY, which is not set"):
+            engines(f"openai:m?base_url={server.url}&api_key_env=RAY_OTHER_KEY")
+    with pytest.raises(ConfigError, match="keys come from the environment"):
+        engines("openai:m?api_key=sk-on-every-machine")
 
 
 def prompts(count: int, agents: int = 13) -> list[Prompt]:

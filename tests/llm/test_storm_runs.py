@@ -30,7 +30,7 @@ def test_a_server_that_fails_and_hangs_changes_nothing(vllm, tmp_path, monkeypat
     for storm in (None, Storm(hang=0.05, fail=0.1)):
         monkeypatch.setenv("RECSIM_LLM_HOME", str(tmp_path / f"home{len(runs)}"))
         with MockServer(vllm=vllm, latency_s=0.02, hang_s=20.0, fault=storm) as server:
-            llm = f"openai:m?base_url={server.url}&api_key=k&hedge_after_s=0.1&concurrency=64"
+            llm = f"openai:m?base_url={server.url}&hedge_after_s=0.1&concurrency=64"
             started = time.perf_counter()
             runs += simulate(replace(CONFIG, llm=llm), tmp_path / f"run{len(runs)}", progress=False)
             seconds.append(time.perf_counter() - started)

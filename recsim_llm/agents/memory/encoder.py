@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsim_llm.errors import ConfigError, MissingExtraError, ModelNotFoundError
+from recsim_llm.llm.model_files import refuse_code
 from recsim_llm.types import Floats32
 
 _WORD = re.compile(r"\w+")
@@ -121,6 +122,7 @@ class SentenceEncoder:
     Raises:
         MissingExtraError: sentence-transformers is not installed.
         ModelNotFoundError: There is no such model on this machine, and it cannot be fetched.
+        UntrustedCodeError: The model needs Python code of its own, which is not run.
     """
 
     def __init__(self, model: str = "minilm", dim: int | None = None) -> None:
@@ -130,8 +132,9 @@ class SentenceEncoder:
             raise MissingExtraError("sentence-transformers", "embeddings", "Encoding texts by meaning") from error
         place = _minilm_folder() if model == "minilm" else model
         try:
-            self._model: Any = SentenceTransformer(place, device="cpu")
+            self._model: Any = SentenceTransformer(place, device="cpu", trust_remote_code=False)
         except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
+            refuse_code(model, error)
             raise ModelNotFoundError(
                 f"There is no sentence encoder '{model}' ({error}). Name a folder, or 'hash', which needs no model."
             ) from error

@@ -45,6 +45,7 @@ from recsim_llm.experiments.fidelity.testers import PAGE_SIZE, make_testers, ord
 from recsim_llm.experiments.rollout import choose_visitors, rollout
 from recsim_llm.experiments.traits import separations
 from recsim_llm.llm.protocol import LLM
+from recsim_llm.llm.spec import refuse_secrets
 from recsim_llm.policies import make_policy
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.trajectories import StepBatch
@@ -88,8 +89,9 @@ class CertifyConfig:
         """Refuse what cannot work.
 
         Raises:
-            ConfigError: A number out of range.
+            ConfigError: A number out of range, or a key in the line of the language model.
         """
+        refuse_secrets(self.llm)
         if self.users < 0 or self.rows < 0 or self.resamples < 100:
             raise ConfigError("users and rows are 0 (all) or more, resamples at least 100.")
 

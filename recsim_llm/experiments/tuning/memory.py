@@ -45,12 +45,12 @@ def count_weights(name: str) -> int:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from recsim_llm.llm.model_files import not_found_explained, quiet
+    from recsim_llm.llm.model_files import load_explained, quiet
 
     where = resolve_model(name)
-    with quiet(), not_found_explained(name), torch.device("meta"):
+    with quiet(), load_explained(name), torch.device("meta"):
         models: Any = AutoModelForCausalLM  # what it has is not typed
-        model = models.from_config(AutoConfig.from_pretrained(where, trust_remote_code=False))
+        model = models.from_config(AutoConfig.from_pretrained(where, trust_remote_code=False), trust_remote_code=False)
         return sum(weight.numel() for weight in model.parameters())
 
 

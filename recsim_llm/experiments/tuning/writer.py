@@ -42,8 +42,8 @@ def writer_of(llm: str) -> str:
             raise ConfigError(f"{path}: the model '{base}' has options, which only a command line may give.")
         if base in seen:
             raise ConfigError(
-                f"{path} says that the tuning began with {base}, and that folder names this one: nobody writes. Give "
-                "--writer MODEL, or correct 'model' in that file."
+                f"{path} says that the tuning began with {base}, and that folder names this one: nobody writes. Name "
+                "a model with --llm, or correct 'model' in that file."
             )
         seen.add(base)
         name = base
