@@ -102,6 +102,7 @@ def spoil(folder: Path) -> None:
     manifest = json.loads((folder / "run.json").read_text())
     manifest |= {"policy": HOSTILE, "user_model": HOSTILE, "status": "interrupted", "stopped_by": HOSTILE}
     manifest |= {"llm": HOSTILE, "policy_llm": HOSTILE, "dataset": HOSTILE, "created": "2026-01-01T00:00:00+00:00"}
+    manifest["files"] = {}  # as if all of it had been recorded like this
     manifest["config"]["llm"] = f"openai:{HOSTILE}"
     (folder / "run.json").write_text(json.dumps(manifest))
     CERTIFICATE.write(folder / FILE)

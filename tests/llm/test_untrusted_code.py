@@ -112,4 +112,5 @@ def test_code_that_runs_is_part_of_the_models_identity(folder):
 
 def test_a_tuned_folder_gives_no_options(tmp_path: Path):
     (tmp_path / "tuning.json").write_text(json.dumps({"config": {"model": "/evil?trust_remote_code=true"}}))
-    assert writer_of(f"transformers:{tmp_path}") == f"transformers:{tmp_path}"
+    with pytest.raises(ConfigError, match="has options, which only a command line may give"):
+        writer_of(f"transformers:{tmp_path}")
