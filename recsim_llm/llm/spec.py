@@ -33,10 +33,10 @@ def parse_spec(text: str) -> Spec:
     >>> parse_spec("vllm:some/model?max_model_len=2048&dtype=float32")
     Spec(kind='vllm', model='some/model', options={'max_model_len': 2048, 'dtype': 'float32'})
     """
-    name, _, rest = text.partition("?")
+    name, asked, rest = text.partition("?")
     kind, _, model = name.partition(":")
     options: dict[str, Any] = {}
-    for part in rest.split("&") if rest else []:
+    for part in rest.split("&") if asked else []:
         key, found, value = part.partition("=")
         if not (key and found) or key in options:
             raise ConfigError(f"'{text}': options look like ?name=value&name=value, each once; '{part}' does not.")

@@ -154,13 +154,10 @@ class Listwise:
 
 
 def make_way(name: str, label: Label, grounder: Grounder, num_items: int) -> Way:
-    """One of `WAYS`."""
+    """The way of a name: "pointwise", "pairwise" or "listwise"."""
     if name == "listwise":
         return Listwise(label, grounder, num_items)
     return Pairwise(label) if name == "pairwise" else Pointwise(label)
-
-
-WAYS = ("pointwise", "pairwise", "listwise")
 
 
 def _options(items: Sequence[int], label: Label) -> str:
