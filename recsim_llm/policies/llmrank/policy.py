@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -14,13 +14,16 @@ from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.llm.converse import Turn
 from recsim_llm.llm.protocol import LLM
-from recsim_llm.policies.llmrank.ways import KIND, Question, make_way
+from recsim_llm.policies.llmrank.ways import KIND, Question, WayName, make_way
 from recsim_llm.policies.planners.asking import ask_all
 from recsim_llm.policies.planners.options import LABELS, PlannerOptions
 from recsim_llm.policies.planners.planner import Move, Planner, Visit
 from recsim_llm.policies.planners.texts import Case, phrase, say
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Floats, Observation, Prompt
+
+Form: TypeAlias = Literal["sequential", "recency", "in-context"]
+FORMS: tuple[str, ...] = get_args(Form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,8 @@ class LLMRankOptions(PlannerOptions):
     candidates: Annotated[int, Ge(2), Le(len(LABELS))] = 20
     history: Annotated[int, Ge(0), Le(1_000)] = 20
     temperature: Annotated[float, Ge(0.0), Le(2.0)] = 0.2
-    form: Literal["sequential", "recency", "in-context"] = "sequential"
-    way: Literal["pointwise", "pairwise", "listwise"] = "listwise"
+    form: Form = "sequential"
+    way: WayName = "listwise"
     bootstrap: Annotated[int, Ge(1), Le(1_000)] = 1
 
     def __post_init__(self) -> None:

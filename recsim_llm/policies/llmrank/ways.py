@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 import numpy as np
 
@@ -151,6 +151,10 @@ class Listwise:
                 return found.item
         item = items[LABELS.index(letter.strip())] if labelled else None
         return item if item is not None and free[item] else None
+
+
+WayName: TypeAlias = Literal["pointwise", "pairwise", "listwise"]
+WAYS: tuple[str, ...] = get_args(WayName)
 
 
 def make_way(name: str, label: Label, grounder: Grounder, num_items: int) -> Way:
