@@ -45,7 +45,7 @@ fetch: install ## Fetch what demo and slow checks use into the user's cache: Mov
 demo: fetch ## Certify simulated MovieLens people, let them meet three policies, and ask one of them (a small real LLM answers)
 	$(BIN)/recsim-llm certify --dataset ml-100k --llm transformers:smollm2-135m --out runs/demo-certificate
 	$(BIN)/recsim-llm simulate --dataset ml-100k --llm transformers:smollm2-135m \
-		--policy random popularity ease --users 200 --out runs/demo --resume
+		--policy random popularity ease --users 200 --out runs/demo $(if $(wildcard runs/demo/*/run.json),--resume)
 	$(BIN)/recsim-llm interview runs/demo/ease "What did you watch, and did you like it?" --user 331
 
 test: install ## Run the default test suite, in random order; the last line says how to repeat that order

@@ -50,7 +50,6 @@ def _go_on(out: Path, users: int, seconds: float | None) -> float | None:
     options = [
         "--dataset",
         "synthetic:0:500",
-        "--resume",
         "--user-model",
         "agent4rec:genres",
         "--llm",
@@ -60,6 +59,7 @@ def _go_on(out: Path, users: int, seconds: float | None) -> float | None:
         "--batch-size",
         "20",
     ]
+    options += ["--resume"] if (out / "ease").is_dir() else []  # killed before the run had begun: begin it
     command = [sys.executable, "-m", "recsim_llm", "simulate", *options, "--users", str(users), "--out", str(out)]
     env = os.environ | {"RECSIM_LLM_HOME": str(out.parent / f"home-{out.name}")}
     started = time.perf_counter()

@@ -12,6 +12,7 @@ from recsim_llm.agents.population import Population, make_population
 from recsim_llm.agents.quit_rule import QuitRule
 from recsim_llm.agents.sources import Source, statistical_parameters
 from recsim_llm.agents.user_model import UserModel
+from recsim_llm.checked import Name, check_known, check_value, near, shown
 from recsim_llm.errors import ConfigError
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.llm.spec import parse_spec
@@ -27,15 +28,16 @@ def rule_of(spec: str | QuitRule) -> QuitRule:
     """
     if isinstance(spec, QuitRule):
         return spec
+    check_value("rule", spec, Name)
     kind, rest, options = parse_spec(spec)
-    unknown = sorted(set(options) - set(asdict(QuitRule())))
-    if kind != RULE or rest or unknown:
+    if kind != RULE or rest:
         known = ", ".join(asdict(QuitRule()))
-        raise ConfigError(f"There is no quit rule '{spec}'. Write window, or window?nearest=0.2; options: {known}.")
-    try:
-        return QuitRule(**options)
-    except TypeError as error:
-        raise ConfigError(f"Quit rule '{spec}': {error}.") from error
+        raise ConfigError(
+            f"There is no quit rule {shown(spec)}.{near(kind, [RULE])} Write window, or window?nearest=0.2; options: "
+            f"{known}."
+        )
+    check_known(options, asdict(QuitRule()), f"The quit rule '{spec}'")
+    return QuitRule(**options)
 
 
 def make_long_term(

@@ -34,6 +34,7 @@ from recsim_llm.agents.sources import (
 from recsim_llm.agents.statistical import StatisticalUsers
 from recsim_llm.agents.statistical_inhabitants import StatisticalInhabitants
 from recsim_llm.agents.user_model import UserModel
+from recsim_llm.checked import Name, check_value, near, shown
 from recsim_llm.errors import ConfigError
 from recsim_llm.llm.protocol import LLM
 
@@ -58,7 +59,8 @@ def inner_name(user_model: str) -> str:
     name, _, inner = user_model.partition(":")
     if name not in WRAPPERS or inner.partition(":")[0] in (*WRAPPERS, "statistical"):
         raise ConfigError(
-            f"'{user_model}': write hybrid:KIND or calibrated:KIND, KIND one of llm, {', '.join(AGENT_KINDS)}."
+            f"The user model {shown(user_model)} is not made of another one: write hybrid:KIND or calibrated:KIND, "
+            f"KIND one of llm, {', '.join(AGENT_KINDS)}."
         )
     return inner or "llm"
 
@@ -69,12 +71,19 @@ def check_user_model(user_model: str) -> None:
     Raises:
         ConfigError: There is no such user model.
     """
+    check_value("user_model", user_model, Name)
     name = user_model.partition(":")[0]
+    if user_model.endswith(":"):
+        raise ConfigError(
+            f"The user model {shown(user_model)} ends with a colon: leave it out, or name what is behind."
+        )
     if name in WRAPPERS:
         check_user_model(inner_name(user_model))
     elif name not in AGENT_KINDS and user_model not in USER_MODELS:
         known = ", ".join([*USER_MODELS, *AGENT_KINDS, *WRAPPERS])
-        raise ConfigError(f"There is no user model '{user_model}'. User models: {known}.")
+        raise ConfigError(
+            f"There is no user model {shown(user_model)}.{near(user_model, known.split(', '))} User models: {known}."
+        )
 
 
 def make_users(

@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge, Le
+
+from recsim_llm.checked import CountOrNone, Name, Text, check_value
 from recsim_llm.data.dataset import Dataset
-from recsim_llm.errors import DataError
+from recsim_llm.errors import ConfigError, DataError
 from recsim_llm.types import Persona
 from recsim_llm.untrusted import read_json
 
 TRAITS = ("activity", "conformity", "diversity")
 _GENRES = ("likes", "dislikes")
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(TRAITS, Annotated[int, Ge(1), Le(3)]),
+    "age": Annotated[int, Ge(0), Le(150)] | None,
+    "gender": Text | None,
+    "occupation": Text | None,
+    **dict.fromkeys(_GENRES, tuple[Name, ...]),
+    **dict.fromkeys(("liked_items", "disliked_items"), tuple[CountOrNone, ...]),
+    "mean_rating": Annotated[float, Ge(0.0), Le(1_000.0)],
+}
 _KNOWN = {f.name for f in fields(Persona)} - {"user"} | {"raw_id"}
 
 
@@ -34,12 +46,15 @@ def read_personas(path: Path, dataset: Dataset, derived: Sequence[Persona]) -> t
             unknown field, or a genre or item that the catalogue does not have.
     """
     known = {person.raw_id: person.user for person in dataset.people}
-    personas = list(derived)
+    personas, first = list(derived), dict[int, int]()
     for number, entry in enumerate(_entries(path), 1):
         where = f"{path}, person {number}"
         user = known.get(str(entry.get("raw_id")))
         if user is None:
             raise DataError(f"{where}: the data set {dataset.name} has no person '{entry.get('raw_id')}' (raw_id).")
+        if user in first:
+            raise DataError(f"{where} ('{entry['raw_id']}') is person {first[user]} again. Keep one of the two.")
+        first[user] = number
         personas[user] = _described(where, entry, personas[user], dataset)
     return tuple(personas)
 
@@ -62,9 +77,12 @@ def _described(where: str, entry: Mapping[str, Any], persona: Persona, dataset: 
     unknown = sorted(set(entry) - _KNOWN - {"user"})
     if unknown:
         raise DataError(f"{who} has unknown fields: {', '.join(unknown)}. Known: {', '.join(sorted(_KNOWN))}.")
-    for trait in TRAITS:
-        if entry[trait] not in {1, 2, 3} or isinstance(entry[trait], bool):
-            raise DataError(f"{who}: {trait} is {entry[trait]!r}; it must be 1, 2 or 3.")
+    try:
+        for name, annotation in _TYPES.items():
+            if name in entry:
+                check_value(name, entry[name], annotation)
+    except ConfigError as error:
+        raise DataError(f"{who}: {error} Correct it, or leave the field out to keep what ratings say.") from None
     for name in _GENRES:
         strange = sorted(set(entry.get(name, ())) - set(dataset.catalogue.genres))
         if strange:

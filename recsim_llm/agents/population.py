@@ -14,13 +14,14 @@ from recsim_llm.agents.inhabitants import Inhabitants
 from recsim_llm.agents.kinds import AGENT_KINDS
 from recsim_llm.agents.learned import Learned
 from recsim_llm.agents.memory.encoder import TextEncoder
-from recsim_llm.agents.named_users import make_users, model_fingerprint
+from recsim_llm.agents.named_users import check_user_model, make_users, model_fingerprint
 from recsim_llm.agents.search import CatalogueSearch
 from recsim_llm.agents.social_graph import SocialGraph, make_graph
 from recsim_llm.agents.sources import Source, load_source, personas, statistical_parameters, with_activity
 from recsim_llm.agents.statistical_inhabitants import StatisticalInhabitants
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import Certificate
+from recsim_llm.checked import Name, check_value
 from recsim_llm.data import Dataset, Ratings
 from recsim_llm.data.synthetic import named_world
 from recsim_llm.errors import ConfigError
@@ -124,6 +125,8 @@ def make_population(
         ConfigError: No such user model, an LLM is missing, or the data set lacks what the model needs.
     """
     data, split = load_source(dataset)
+    if not hasattr(user_model, "num_users"):
+        check_user_model(user_model)
     if not isinstance(user_model, str):
         _check_fits(user_model, data)
         return Population(data, split.train, user_model)
@@ -169,7 +172,8 @@ def make_society(
     if not isinstance(users, Inhabitants):
         known = ", ".join(["statistical", *AGENT_KINDS])
         raise ConfigError(f"'{user_model}' users live for one visit only. User models of a society: {known}.")
-    if isinstance(graph, str):
+    if not isinstance(graph, SocialGraph):
+        check_value("graph", graph, Name)
         graph = make_graph(graph, data.people, split.train, data.catalogue, seed)
     search = CatalogueSearch(data.catalogue) if data.catalogue.has_titles else None
     people = personas(dataset, personas_file)

@@ -7,15 +7,16 @@ a new item to any of the last N shown is below a threshold, when a category come
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
 
-from recsim_llm.errors import ConfigError
+from recsim_llm.checked import CountOrNone, NotNegative, check_fields
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import EMPTY, Bools, Floats, Ints
 
-RATINGS = ("expected", "sampled")
 _PAIRS = 1 << 18
 
 
@@ -44,27 +45,17 @@ class QuitRule:
         ConfigError: A value outside its range.
     """
 
-    window: int = 4
-    nearest: float = 0.1
-    repeats: int | None = None
-    low_reward: float = 2.0
+    window: Annotated[int, Ge(1), Le(10_000)] = 4
+    nearest: Annotated[float, Ge(0.0), Lt(1.0)] = 0.1
+    repeats: CountOrNone | None = None
+    low_reward: NotNegative = 2.0
     first_item: bool = True
-    ratings: str = "expected"
-    share: float = 0.5
+    ratings: Literal["expected", "sampled"] = "expected"
+    share: Annotated[float, Gt(0.0), Le(1.0)] = 0.5
     hazard: bool = False
 
     def __post_init__(self) -> None:
-        good = {
-            "window must be a whole number of at least 1": isinstance(self.window, int) and self.window >= 1,
-            "nearest must be within [0, 1)": 0.0 <= self.nearest < 1.0,
-            "repeats must be 0 or more, or null": self.repeats is None or self.repeats >= 0,
-            "low_reward must be 0 or more": self.low_reward >= 0.0,
-            f"ratings must be one of {', '.join(RATINGS)}": self.ratings in RATINGS,
-            "share must be within (0, 1]": 0.0 < self.share <= 1.0,
-        }
-        for sentence, holds in good.items():
-            if not holds:
-                raise ConfigError(f"Quit rule: {sentence}; got {self}.")
+        check_fields(self, "Quit rule: {}".format)
 
 
 def distance_threshold(vectors: Floats, quantile: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -87,8 +88,8 @@ class StatisticalParameters:
                 raise RecordingError(f"{path} was written by another version of recsim_llm; fit the users again.")
             names = [f"leave_{f.name}" for f in dataclasses.fields(LeaveParameters)]
             leave = {name.removeprefix("leave_"): float(data.pop(name)) for name in names}
-            scalars = {k: float(v) for k, v in data.items() if v.ndim == 0}
-            return cls(**{**data, **scalars}, leave=LeaveParameters(**leave))
+            values: dict[str, Any] = {k: float(v) if v.ndim == 0 else v for k, v in data.items()}
+            return cls(**values, leave=LeaveParameters(**leave))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RecordingError(f"{path} is not a file of statistical users ({error}); fit them again.") from error
 

@@ -16,9 +16,12 @@ from recsim_llm.data.checksum import content_checksum
 from recsim_llm.data.dataset import Catalogue, Dataset, Person, Ratings
 from recsim_llm.data.impressions import read_impressions
 from recsim_llm.data.tables import Table, numbers, text
-from recsim_llm.types import Item
+from recsim_llm.types import Floats, Ints, Item
 
 Levels = tuple[float, ...]
+
+YEARS, AGES = (-9_999, 9_999), (0, 150)
+MOST_SECONDS = 10**14
 
 
 def assemble(
@@ -98,9 +101,26 @@ def _ratings(
     levels = levels or checks.find_levels(table, values)
     checks.check_ratings(table, values, levels)
     checks.check_no_repeat(table, users, items_, len(catalogue))
-    times = numbers(table, "time").astype(np.int64) if "time" in table else np.zeros(len(table), dtype=np.int64)
+    times = _times(table)
     log = Ratings(users, items_, values.astype(np.float32), times, len(persons), len(catalogue))
     return log.take(np.lexsort((times, users))), levels
+
+
+def _times(table: Table) -> Ints:
+    """(M,) seconds since 1970; milliseconds fit as well, and nothing that a whole number of 64 bits cannot hold."""
+    if "time" not in table:
+        return np.zeros(len(table), dtype=np.int64)
+    values = numbers(table, "time")
+    _check_range(table, "time", values, -MOST_SECONDS, MOST_SECONDS)
+    return values.astype(np.int64)
+
+
+def _check_range(table: Table, name: str, values: Floats, low: int, high: int) -> None:
+    """Refuse numbers outside a range; what is missing (NaN) is in none."""
+    beyond = (values < low) | (values > high)
+    if beyond.any():
+        row = int(beyond.argmax())
+        table.fail(row, name, float(values[row]), f"is not between {low} and {high}", "Correct it.")
 
 
 def _catalogue(ratings: Table, table: Table | None) -> Catalogue:
@@ -111,7 +131,7 @@ def _catalogue(ratings: Table, table: Table | None) -> Catalogue:
     column = checks.unique_ids(table, "item")
     raw_ids = checks.number_ids(column)
     rows = {raw: row for row, raw in enumerate(column.to_pylist())}
-    titles, years = checks.ids(table, "title").to_pylist(), _whole(table, "year")
+    titles, years = checks.ids(table, "title").to_pylist(), _whole(table, "year", *YEARS)
     genres, descriptions = _texts(table, "genres"), _texts(table, "description")
     items = tuple(
         Item(i, titles[row], years[row], _genres(genres[row]), descriptions[row])
@@ -127,7 +147,7 @@ def _people(ratings: Table, table: Table | None) -> tuple[Person, ...]:
     checks.require_columns(table, "user")
     column = checks.unique_ids(table, "user")
     rows = {raw: row for row, raw in enumerate(column.to_pylist())}
-    ages, genders, jobs = _whole(table, "age"), _texts(table, "gender"), _texts(table, "occupation")
+    ages, genders, jobs = _whole(table, "age", *AGES), _texts(table, "gender"), _texts(table, "occupation")
     return tuple(
         Person(u, raw, ages[rows[raw]], genders[rows[raw]] or None, jobs[rows[raw]] or None)
         for u, raw in enumerate(checks.number_ids(column))
@@ -138,8 +158,8 @@ def _texts(table: Table, name: str) -> list[str]:
     return list(text(table, name).to_pylist()) if name in table else [""] * len(table)
 
 
-def _whole(table: Table, name: str) -> list[int | None]:
-    """Optional whole numbers, such as years."""
+def _whole(table: Table, name: str, low: int, high: int) -> list[int | None]:
+    """Optional whole numbers of a range, such as years."""
     if name not in table:
         return [None] * len(table)
     values = numbers(table, name, optional=True)
@@ -147,6 +167,7 @@ def _whole(table: Table, name: str) -> list[int | None]:
     if broken.any():
         row = int(broken.argmax())
         table.fail(row, name, float(values[row]), "is not a whole number", "Round it, or leave it empty.")
+    _check_range(table, name, values, low, high)
     return [None if np.isnan(value) else int(value) for value in values]
 
 

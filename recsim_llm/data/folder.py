@@ -94,6 +94,9 @@ def _about(path: Path) -> dict[str, Any]:
     strange = sorted(set(about) - known) if isinstance(about, dict) else ["(not an object)"]
     if strange:
         raise DataError(f"{path}, field '{strange[0]}': not known. Fields are: {', '.join(sorted(known))}.")
+    for name in ("name", "licence"):
+        if not isinstance(about.get(name, ""), str):
+            raise DataError(f"{path}, field '{name}': {about[name]!r} is not text. Write it in quotes.")
     if not isinstance(about.get("rating_levels", []), list):
         raise DataError(f"{path}, field 'rating_levels': not a list. Give a list such as [1, 2, 3, 4, 5].")
     return dict(about)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from recsim_llm.checked import Name, check_value, near, shown
 from recsim_llm.data.dataset import Dataset
 from recsim_llm.errors import DataError
 
@@ -60,7 +61,9 @@ def get_dataset_files(name: str, cache: Path | None = None) -> list[Path]:
     if name.partition(":")[0] == "synthetic":
         return []
     if name not in MOVIELENS:
-        raise DataError(f"There is no data set '{name}' to download; there are: {', '.join(MOVIELENS)}.")
+        raise DataError(
+            f"There is no data set {shown(name)} to download.{near(name, MOVIELENS)} There are: {', '.join(MOVIELENS)}."
+        )
     return MOVIELENS[name].files(cache)
 
 
@@ -79,6 +82,7 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
         DownloadError: It has to be downloaded and cannot be had.
     """
     name = str(name_or_path)
+    check_value("dataset", str(name_or_path) if isinstance(name_or_path, Path) else name_or_path, Name)
     if name.partition(":")[0] == "synthetic":
         return _synthetic(name)
     from recsim_llm.data.movielens import MOVIELENS
@@ -93,8 +97,9 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
     world = invented_world(name)
     if world is not None:
         return world.dataset
+    meant = near(name, ["synthetic", *MOVIELENS])
     raise DataError(
-        f"There is no data set or folder '{name}'. Names: synthetic, synthetic:SEED, synthetic:SEED:USERS, "
+        f"There is no data set or folder {shown(name)}.{meant} Names: synthetic, synthetic:SEED, synthetic:SEED:USERS, "
         f"{', '.join(MOVIELENS)}. {_FORMATS}"
     )
 

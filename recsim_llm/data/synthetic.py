@@ -17,6 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from recsim_llm.checked import shown
 from recsim_llm.data.checksum import content_checksum
 from recsim_llm.data.dataset import Catalogue, Dataset, Person, Ratings
 from recsim_llm.data.synthetic_texts import GENRES, invent_description, invent_places, invent_titles
@@ -33,6 +34,8 @@ _GENRE_SHARE = 0.75  # of the variance of taste that an item's genres explain
 _NUM_FACTORS = 8
 _START, _YEAR_SECONDS = 1_577_836_800, 31_536_000  # 2020-01-01
 _BLOCK = 1024  # users whose scores are in memory at once
+
+MOST_USERS = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,11 @@ def named_world(name: str) -> SyntheticWorld | None:
             f"'{name}': seed and number of users are whole numbers. Write synthetic:7 or synthetic:7:1000, for example."
         )
     seed, users = (*(int(n) for n in numbers), *(0, 200)[len(numbers) :])
+    if not 1 <= users <= MOST_USERS:
+        raise DataError(
+            f"'{name}': the number of users must be between 1 and {MOST_USERS:,}, not {shown(str(users))}. Write "
+            "synthetic:7:1000, for example."
+        )
     return make_world(seed, users)
 
 

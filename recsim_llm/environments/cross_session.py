@@ -10,9 +10,10 @@ from gymnasium.vector import AutoresetMode
 from recsim_llm.agents.population import Population
 from recsim_llm.agents.returning import ReturnParameters, fit_returning
 from recsim_llm.agents.user_model import UserModel
+from recsim_llm.checked import Count, check_value, shown
 from recsim_llm.environments.page import Obs, PageEnv
 from recsim_llm.environments.rewards import RewardFunction
-from recsim_llm.environments.sessions import Outcome, PageRules
+from recsim_llm.environments.sessions import Duplicates, Outcome, PageRules
 from recsim_llm.environments.vector import PageVectorEnv, StepResult
 from recsim_llm.environments.visits import VisitOutcome, VisitRules, VisitSessions, visit_info
 from recsim_llm.errors import ConfigError
@@ -78,7 +79,7 @@ class CrossSessionEnv(PageEnv):
         page_size: int = 10,
         max_pages: int = 10,
         history_length: int = 50,
-        duplicates: str = "drop",
+        duplicates: Duplicates = "drop",
         reward: str | RewardFunction = "rating",
         render_mode: str | None = None,
     ) -> None:
@@ -121,7 +122,7 @@ class CrossSessionVectorEnv(PageVectorEnv):
         page_size: int = 10,
         max_pages: int = 10,
         history_length: int = 50,
-        duplicates: str = "drop",
+        duplicates: Duplicates = "drop",
         reward: str | RewardFunction = "rating",
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
@@ -131,6 +132,7 @@ class CrossSessionVectorEnv(PageVectorEnv):
             num_envs, dataset, user_model, llm, page_size, max_pages, history_length, duplicates, _page_reward(reward),
             autoreset_mode, None, render_mode,
         )  # fmt: skip
+        check_value("max_episode_steps", max_episode_steps, Count | None)
         rules = _visit_rules(self.population, max_visits, returning, reward, max_episode_steps)
         self.sessions = _sessions(num_envs, self.population, self.sessions.rules, rules)
 
@@ -181,7 +183,7 @@ def return_parameters(population: Population, returning: str | ReturnParameters)
         return ReturnParameters()
     if returning == "fitted":
         return fit_returning(population.log, population.dataset.rating_levels).parameters
-    raise ConfigError(f"returning must be 'declared', 'fitted' or ReturnParameters, not '{returning}'.")
+    raise ConfigError(f"returning must be 'declared', 'fitted' or ReturnParameters, not {shown(returning)}.")
 
 
 def _sessions(count: int, population: Population, rules: PageRules, visits: VisitRules) -> VisitSessions:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, Literal, cast
 
 import gymnasium as gym
 import numpy as np
@@ -11,10 +12,20 @@ from gymnasium import spaces
 
 from recsim_llm.agents.population import Population, SocialPopulation, make_population
 from recsim_llm.agents.user_model import UserModel
+from recsim_llm.checked import Seed, check_known, check_value, shown
 from recsim_llm.environments.render import draw_page, page_text
 from recsim_llm.environments.rewards import RewardFunction
-from recsim_llm.environments.sessions import Outcome, PageRules, Sessions, draw_users, session_keys
-from recsim_llm.errors import ConfigError, SessionEndedError, UncertifiedWarning
+from recsim_llm.environments.sessions import (
+    Duplicates,
+    Outcome,
+    PageRules,
+    Sessions,
+    draw_users,
+    page_rows,
+    session_keys,
+    whole_items,
+)
+from recsim_llm.errors import ConfigError, InvalidActionError, SessionEndedError, UncertifiedWarning
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.types import EMPTY, Bools, Ints, Observation
 
@@ -121,12 +132,11 @@ class PageEnv(gym.Env[Obs, np.ndarray]):
         page_size: int = 10,
         max_pages: int = 10,
         history_length: int = 50,
-        duplicates: str = "drop",
+        duplicates: Duplicates = "drop",
         reward: str | RewardFunction = "rating",
         render_mode: str | None = None,
     ) -> None:
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ConfigError(f"render_mode must be one of {self.metadata['render_modes']}, not '{render_mode}'.")
+        check_value("render_mode", render_mode, Literal["ansi", "rgb_array"] | None)
         self.render_mode = render_mode
         self.population = self._population(dataset, user_model, llm)
         warn_if_uncertified(self.population, user_model)
@@ -158,6 +168,8 @@ class PageEnv(gym.Env[Obs, np.ndarray]):
         Raises:
             ConfigError: An unknown option, or a user outside the population.
         """
+        check_value("seed", seed, Seed | None)
+        check_reset(options, known=("user",))
         super().reset(seed=seed)
         if seed is not None or self._base is None:
             self._base, self._episode = np.array([draw_base_key(self.np_random)], dtype=np.uint64), 0
@@ -180,7 +192,7 @@ class PageEnv(gym.Env[Obs, np.ndarray]):
         """
         if self.sessions.ended[0]:
             raise SessionEndedError("This session has ended (or not begun): call reset() before step().")
-        outcome = self.sessions.step(_ONE, np.asarray(action).reshape(1, -1))
+        outcome = self.sessions.step(_ONE, page_rows(action, 1, self.sessions.rules.page_size))
         self._last = outcome
         info = _first(step_info(self.sessions, outcome))
         observation = first_row(self.sessions.observation())
@@ -254,19 +266,28 @@ def chosen_users(options: dict[str, Any] | None, count: int, num_users: int) -> 
     Raises:
         ConfigError: An unknown option, a wrong number of users, or a user outside the population.
     """
-    if not options:
+    if not options or options.get("user") is None:
         return None
-    unknown = set(options) - {"user", "reset_mask"}
-    if unknown:
-        raise ConfigError(f"Unknown reset option {sorted(unknown)}; known: 'user' (and 'reset_mask' for vectors).")
-    if options.get("user") is None:
-        return None
-    users = np.atleast_1d(np.asarray(options["user"], dtype=np.int64))
+    try:
+        users = np.atleast_1d(whole_items(options["user"]))
+    except InvalidActionError:
+        raise ConfigError(f"options['user'] must hold user ids, whole numbers, not {shown(options['user'])}.") from None
     if users.shape != (count,):
         raise ConfigError(f"options['user'] must hold {count} user ids, not an array of shape {users.shape}.")
     if users.min() < 0 or users.max() >= num_users:
         raise ConfigError(f"options['user'] must be within 0..{num_users - 1}, got {users.min()}..{users.max()}.")
     return users
+
+
+def check_reset(options: object, known: Sequence[str]) -> None:
+    """Refuse options of `reset` that are no dict, or have names that are not known.
+
+    Raises:
+        ConfigError: They are.
+    """
+    if options is not None and not isinstance(options, dict):
+        raise ConfigError(f"options must be a dict with keys among {', '.join(known) or 'none'}, not {shown(options)}.")
+    check_known(options or (), known, "reset(options=...)")
 
 
 def first_row(observation: Observation) -> Obs:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
+
+from recsim_llm.checked import near, shown
 from recsim_llm.errors import ConfigError
 from recsim_llm.types import Floats, Responses
 
@@ -32,9 +36,40 @@ def reward_function(reward: str | RewardFunction) -> RewardFunction:
         ConfigError: There is no reward of that name.
     """
     if callable(reward):
-        return reward
-    if reward not in REWARDS:
+        return reward if reward in REWARDS.values() else OwnReward(reward)
+    if not isinstance(reward, str) or reward not in REWARDS:
         raise ConfigError(
-            f"There is no reward '{reward}'. Rewards: {', '.join(REWARDS)}; or pass a function of Responses."
+            f"reward must be one of {', '.join(REWARDS)}, or a function of Responses, not {shown(reward)}."
+            f"{near(str(reward), REWARDS)}"
         )
     return REWARDS[reward]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnReward:
+    """A reward function of a user, whose values are looked at: a NaN would spoil what learns from it, silently.
+
+    Attributes:
+        function: The function.
+    """
+
+    function: RewardFunction
+
+    def __call__(self, responses: Responses) -> Floats:
+        """(B,) finite rewards.
+
+        Raises:
+            ConfigError: The function returned something else.
+        """
+        given, wanted = self.function(responses), (len(responses.watched_BK),)
+        try:
+            values = np.asarray(given)
+        except ValueError:  # rows of different lengths
+            values = np.asarray(None)
+        if values.shape == wanted and values.dtype.kind in "iuf" and np.isfinite(values).all():
+            return values.astype(np.float64)
+        what = f"{values.dtype} of shape {values.shape}: {shown(given)}"
+        raise ConfigError(
+            f"A reward function must return one finite number a session, an array of shape {wanted}; "
+            f"'{getattr(self.function, '__name__', self.function)}' returned {what}."
+        )

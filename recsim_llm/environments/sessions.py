@@ -6,19 +6,24 @@ The scalar environment is one row of this, the vector environment B rows, so the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from recsim_llm.agents.log_order import user_ends, user_order
 from recsim_llm.agents.user_model import UserModel
+from recsim_llm.checked import check_fields, shown
 from recsim_llm.data.dataset import Ratings
 from recsim_llm.environments.rewards import RewardFunction, reward_function
 from recsim_llm.errors import ConfigError, InvalidActionError
 from recsim_llm.seeding import Stream, mix, uniforms
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Observation, Reaction, Responses
 
-DUPLICATES = ("drop", "raise", "allow")
+Duplicates: TypeAlias = Literal["drop", "raise", "allow"]
+MOST_PAGES, MOST_ITEMS = 10_000, 100_000
+"""Pages of a session and items of a page or a history at most: each takes memory in every session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +39,15 @@ class PageRules:
         reward: A name in `rewards.REWARDS`, or a function of Responses.
     """
 
-    page_size: int = 10
-    max_pages: int = 10
-    history_length: int = 50
-    duplicates: str = "drop"
+    page_size: Annotated[int, Ge(1), Le(MOST_ITEMS)] = 10
+    max_pages: Annotated[int, Ge(1), Le(MOST_PAGES)] = 10
+    history_length: Annotated[int, Ge(1), Le(MOST_ITEMS)] = 50
+    duplicates: Duplicates = "drop"
     reward: str | RewardFunction = "rating"
 
     def __post_init__(self) -> None:
-        for name in ("page_size", "max_pages", "history_length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.duplicates not in DUPLICATES:
-            raise ConfigError(f"duplicates must be one of {', '.join(DUPLICATES)}, not '{self.duplicates}'.")
         reward_function(self.reward)
+        check_fields(self, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +155,12 @@ class Sessions:
         keys, users, numbers = self.keys[sessions], self.users[sessions], self.pages_seen[sessions]
         reaction = self.user_model.react(sessions, pages)
         responses = sample_responses(reaction, pages, keys, self.user_model.rating_levels)
+        rewards = self._reward(responses)  # before anybody remembers: a function of the user's own may fail
         leave = self.user_model.observe(sessions, pages, responses)
         left = uniforms(keys, Stream.LEAVE, numbers) < leave
         truncated = ~left & (numbers + 1 >= self.rules.max_pages)
         self._remember(sessions, pages, responses, numbers)
         self.ended[sessions] = left | truncated
-        rewards = self._reward(responses)
         return Outcome(sessions, users, numbers, pages, reaction, responses, leave, left, truncated, rewards)
 
     def observation(self, rows: Ints | slice = slice(None)) -> Observation:
@@ -180,8 +181,8 @@ class Sessions:
         return mask[:, :-1]
 
     def _admit(self, actions: NDArray[np.integer]) -> Ints:
-        pages = np.asarray(actions, dtype=np.int64)
         n, size = self.user_model.num_items, self.rules.page_size
+        pages = whole_items(actions)
         if pages.ndim != 2 or pages.shape[1] != size:
             raise InvalidActionError(f"A page holds {size} items; got an action of shape {pages.shape[1:]}.")
         if pages.size and (pages.min() < 0 or pages.max() >= n):
@@ -204,6 +205,53 @@ class Sessions:
             [self._ratings[sessions], responses.ratings_BK.astype(np.float32)], axis=1
         )[:, -H:]
         self.pages_seen[sessions] = numbers + 1
+
+
+def page_rows(action: Any, rows: int, size: int) -> Ints:
+    """(rows, size) item ids of an action as Gymnasium's users give it: an array or lists, flat or in rows.
+
+    Args:
+        action: The action.
+        rows: Environments.
+        size: K.
+
+    Raises:
+        InvalidActionError: Its items are no whole numbers, or not as many as the pages hold.
+    """
+    items = whole_items(action)
+    if items.size != rows * size:
+        wanted = f"{rows} pages of {size} items" if rows > 1 else f"a page of {size} items"
+        raise InvalidActionError(f"An action must be {wanted}; got an action of shape {items.shape}.")
+    return items.reshape(rows, size)
+
+
+def whole_items(action: Any) -> Ints:
+    """The items of an action as int64, of whatever shape.
+
+    Raises:
+        InvalidActionError: They are no whole numbers: of another type they would be cut to ones that nobody chose.
+    """
+    if isinstance(action, np.ndarray) and action.dtype == np.int64:
+        return action
+    try:
+        items = np.asarray(action)
+        mixed = not isinstance(action, np.ndarray | np.generic) and _has_bool(action)
+    except ValueError:
+        raise InvalidActionError(
+            f"An action holds item ids, every page as many; got rows of different lengths: {shown(action)}."
+        ) from None
+    if items.dtype.kind not in "iu" or mixed:
+        raise InvalidActionError(
+            f"An action holds item ids, which are whole numbers; got {'bool' if mixed else items.dtype}: "
+            f"{shown(action)}. Round or convert it yourself, to the item that is meant."
+        )
+    if items.dtype == np.uint64 and items.size and items.max() > np.iinfo(np.int64).max:
+        raise InvalidActionError(f"Item {items.max()} is not in the catalogue, whose ids are far smaller.")
+    return items.astype(np.int64)
+
+
+def _has_bool(action: Any) -> bool:
+    return any(isinstance(item, bool | np.bool_) for item in np.asarray(action, dtype=object).flat)
 
 
 def sample_responses(reaction: Reaction, pages: Ints, keys: Keys, rating_levels: Floats) -> Responses:

@@ -11,17 +11,18 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from recsim_llm.agents.clock import PAGE_HOURS, ROUND_HOURS, TALK_HOURS, WATCH_HOURS
 from recsim_llm.agents.inhabitants import Action, Inhabitants, Message
 from recsim_llm.agents.search import CatalogueSearch
 from recsim_llm.agents.social_graph import SocialGraph
+from recsim_llm.checked import Positive, check_fields
 from recsim_llm.data.dataset import Ratings
 from recsim_llm.environments.sessions import Outcome, PageRules, Sessions, session_keys
-from recsim_llm.errors import ConfigError
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import EMPTY, Floats, Ints, Keys, Observation, Persona
 
@@ -38,14 +39,13 @@ class SocietyRules:
         page: The rules of visits.
     """
 
-    rounds: int = 10
-    round_hours: float = ROUND_HOURS
-    gap_hours: tuple[float, float, float] = (40.0, 15.0, 5.0)
+    rounds: Annotated[int, Ge(1), Le(10**9)] = 10
+    round_hours: Positive = ROUND_HOURS
+    gap_hours: tuple[Positive, Positive, Positive] = (40.0, 15.0, 5.0)
     page: PageRules = field(default_factory=lambda: PageRules(max_pages=5))
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.round_hours <= 0 or min(self.gap_hours) <= 0:
-            raise ConfigError("A society needs at least 1 round, and hours above 0.")
+        check_fields(self, str)
 
 
 class SocialEvent(NamedTuple):

@@ -11,8 +11,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from recsim_llm.agents.population import SocialPopulation, make_society
+from recsim_llm.checked import Count, Seed, check_value
 from recsim_llm.environments.page import (
     Obs,
+    check_reset,
     draw_base_key,
     first_row,
     observation_space,
@@ -20,7 +22,7 @@ from recsim_llm.environments.page import (
     warn_if_uncertified,
 )
 from recsim_llm.environments.rewards import RewardFunction
-from recsim_llm.environments.sessions import Outcome, PageRules
+from recsim_llm.environments.sessions import Duplicates, Outcome, PageRules, page_rows
 from recsim_llm.environments.society import Society, SocietyRules
 from recsim_llm.errors import ConfigError, SessionEndedError
 from recsim_llm.llm.protocol import LLM
@@ -108,18 +110,19 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
         page_size: int = 10,
         max_pages: int = 5,
         history_length: int = 50,
-        duplicates: str = "drop",
+        duplicates: Duplicates = "drop",
         reward: str | RewardFunction = "rating",
         render_mode: str | None = None,
     ) -> None:
         if render_mode is not None:
             raise ConfigError("A society does not render; record it with simulate --rounds and look at its run.")
-        self.population = make_society(dataset, user_model, llm, graph)
-        warn_if_uncertified(self.population, user_model)
-        users = self.population.users
+        check_value("agents", agents, Count | None)
         self.rules = SocietyRules(
             rounds=rounds, page=PageRules(page_size, max_pages, history_length, duplicates, reward)
         )
+        self.population = make_society(dataset, user_model, llm, graph)
+        warn_if_uncertified(self.population, user_model)
+        users = self.population.users
         members = self.population.members(users.num_users if agents is None else agents)
         self._rounds = _Rounds(new_society(self.population, members, self.rules))
         top = float(users.rating_levels[-1])
@@ -145,6 +148,8 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
         Raises:
             ConfigError: Nobody comes in any round: more rounds or more agents are needed.
         """
+        check_value("seed", seed, Seed | None)
+        check_reset(options, known=())
         super().reset(seed=seed)
         # One draw a reset, so that a second episode without a seed is another one.
         self._rounds.begin(np.array(draw_base_key(self.np_random), dtype=np.uint64))
@@ -164,7 +169,7 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
         """
         if not self._begun or self.society.ended:
             raise SessionEndedError("The society's last round is over. Call reset() before the next step.")
-        outcome = self._rounds.serve(np.array([self._visitor]), np.asarray(action).reshape(1, -1))
+        outcome = self._rounds.serve(np.array([self._visitor]), page_rows(action, 1, self.rules.page.page_size))
         waiting = self.society.waiting()
         if len(waiting):
             self._visitor = int(waiting[0])
@@ -201,10 +206,11 @@ class SocietyVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         page_size: int = 10,
         max_pages: int = 5,
         history_length: int = 50,
-        duplicates: str = "drop",
+        duplicates: Duplicates = "drop",
         reward: str | RewardFunction = "rating",
         render_mode: str | None = None,
     ) -> None:
+        check_value("num_envs", num_envs, Count)
         single = SocietyEnv(
             dataset, user_model, llm, num_envs, rounds, graph, page_size, max_pages, history_length, duplicates,
             reward, render_mode,
@@ -251,7 +257,7 @@ class SocietyVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
             return observation, rewards, never, never.copy(), info
         waiting = self.society.waiting()
         rows = np.searchsorted(self._members, waiting)
-        pages = np.asarray(actions).reshape(self.num_envs, -1)[rows]
+        pages = page_rows(actions, self.num_envs, self._single.rules.page.page_size)[rows]
         self.last = outcome = self._single._rounds.serve(waiting, pages)
         rewards[rows] = outcome.rewards
         over = np.full(self.num_envs, self.society.ended)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, cast
+from typing import Annotated, Any, TypeAlias, cast
 
 import numpy as np
+from annotated_types import Ge, Le
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from recsim_llm.agents.population import Population, make_population
 from recsim_llm.agents.user_model import UserModel
+from recsim_llm.checked import Count, Seed, check_value, near, shown
 from recsim_llm.environments.page import (
     Obs,
+    check_reset,
     chosen_users,
     draw_base_key,
     observation_space,
@@ -21,11 +24,20 @@ from recsim_llm.environments.page import (
     warn_if_uncertified,
 )
 from recsim_llm.environments.rewards import RewardFunction
-from recsim_llm.environments.sessions import Outcome, PageRules, Sessions, draw_users, session_keys
+from recsim_llm.environments.sessions import (
+    Duplicates,
+    Outcome,
+    PageRules,
+    Sessions,
+    draw_users,
+    page_rows,
+    session_keys,
+)
 from recsim_llm.errors import ConfigError, SessionEndedError
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.types import Bools, Ints
 
+Environments: TypeAlias = Annotated[int, Ge(1), Le(100_000_000)]
 StepResult = tuple[Obs, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
@@ -51,14 +63,14 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         page_size: int = 10,
         max_pages: int = 10,
         history_length: int = 50,
-        duplicates: str = "drop",
+        duplicates: Duplicates = "drop",
         reward: str | RewardFunction = "rating",
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        if num_envs < 1:
-            raise ConfigError(f"num_envs must be at least 1, not {num_envs}.")
+        check_value("num_envs", num_envs, Environments)
+        check_value("max_episode_steps", max_episode_steps, Count | None)
         if render_mode is not None:
             raise ConfigError("A vector environment does not render; use gymnasium.make for one session.")
         self.num_envs = num_envs
@@ -108,6 +120,7 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         Raises:
             ConfigError: Seeds, users or mask do not fit.
         """
+        check_reset(options, known=("user", "reset_mask"))
         mask = _reset_mask(options, self.num_envs)
         fresh = self._seed(seed, mask)
         users = chosen_users(options, self.num_envs, self.population.users.num_users)
@@ -124,7 +137,7 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         """
         if self._base is None:
             raise SessionEndedError("Call reset() before step().")
-        pages = np.asarray(actions).reshape(self.num_envs, -1)
+        pages = page_rows(actions, self.num_envs, self.sessions.rules.page_size)
         ended = self.sessions.ended.copy()
         running = np.flatnonzero(~ended)
         self.last = outcome = self.sessions.step(running, pages[running])
@@ -160,6 +173,8 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
 
     def _seed(self, seed: int | list[int | None] | None, mask: Bools) -> Bools:
         """Draw base keys where a seed is given (or none was drawn yet); return where."""
+        for one in seed if isinstance(seed, list | tuple) else [seed]:
+            check_value("seed", one, Seed | None)
         if isinstance(seed, (int, np.integer)):
             seeds: list[int | None] = [int(seed) + i for i in range(self.num_envs)]
         else:
@@ -227,7 +242,9 @@ def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
         return mode
     names = {m.name.lower(): m for m in AutoresetMode}
     if mode not in names:
-        raise ConfigError(f"autoreset_mode must be one of {', '.join(names)}, not '{mode}'.")
+        raise ConfigError(
+            f"autoreset_mode must be one of {', '.join(names)}, not {shown(mode)}.{near(str(mode), names)}"
+        )
     return names[mode]
 
 
@@ -235,7 +252,10 @@ def _reset_mask(options: dict[str, Any] | None, num_envs: int) -> Bools:
     mask = (options or {}).get("reset_mask")
     if mask is None:
         return np.ones(num_envs, dtype=np.bool_)
-    mask = np.asarray(mask)
+    try:
+        mask = np.asarray(mask)
+    except ValueError:
+        mask = np.asarray(None)
     if mask.dtype != np.bool_ or mask.shape != (num_envs,) or not mask.any():
         raise ConfigError(f"options['reset_mask'] must be {num_envs} booleans, at least one of them True.")
     return np.asarray(mask, dtype=np.bool_)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from recsim_llm.agents.inhabitants import Inhabitants
 from recsim_llm.agents.returning import ReturnParameters, draw_gaps, visit_satisfaction
 from recsim_llm.agents.statistical import StatisticalUsers
 from recsim_llm.agents.user_model import UserModel
+from recsim_llm.checked import CountOrNone, check_fields
 from recsim_llm.data.dataset import Ratings
 from recsim_llm.environments.sessions import Outcome, PageRules, Sessions
 from recsim_llm.errors import ConfigError
@@ -35,16 +38,13 @@ class VisitRules:
         max_steps: Pages of all visits after which an episode is truncated, 0 for no such limit.
     """
 
-    max_visits: int = 5
+    max_visits: Annotated[int, Ge(1), Le(100_000)] = 5
     returning: ReturnParameters = field(default_factory=ReturnParameters)
     pay_days: bool = False
-    max_steps: int = 0
+    max_steps: CountOrNone = 0
 
     def __post_init__(self) -> None:
-        if self.max_visits < 1:
-            raise ConfigError(f"max_visits must be at least 1, not {self.max_visits}.")
-        if self.max_steps < 0:
-            raise ConfigError(f"max_steps must be 0 (no limit) or more, not {self.max_steps}.")
+        check_fields(self, str)
 
 
 @dataclass(frozen=True, slots=True)

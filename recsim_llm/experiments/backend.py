@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from recsim_llm.checked import Count, NotNegative, Text, check_fields
 from recsim_llm.errors import ConfigError
 from recsim_llm.fetch import cache_dir
 from recsim_llm.llm import CachedLLM, OpenAILLM, make_llm
@@ -35,9 +36,9 @@ class Engines:
             CPUs.
     """
 
-    ray: str = ""
-    replicas: int = 1
-    gpus_per_replica: float = 0.0
+    ray: Text = ""
+    replicas: Count = 1
+    gpus_per_replica: NotNegative = 0.0
 
     def check(self) -> None:
         """Refuse what cannot work.
@@ -45,12 +46,14 @@ class Engines:
         Raises:
             ConfigError: A number out of range, or replicas without Ray.
         """
-        if self.replicas < 1:
-            raise ConfigError(f"--replicas must be at least 1, not {self.replicas}.")
-        if self.gpus_per_replica < 0 or (self.gpus_per_replica > 1 and self.gpus_per_replica % 1):
+        check_fields(self)
+        if self.gpus_per_replica > 1 and self.gpus_per_replica % 1:
             raise ConfigError(f"--gpus-per-replica is 0, a share of 1, or a whole number; not {self.gpus_per_replica}.")
         if not self.ray and (self.replicas > 1 or self.gpus_per_replica):
-            raise ConfigError("Replicas are run by Ray: add --ray local, --ray auto, or --ray ADDRESS.")
+            raise ConfigError(
+                f"--replicas {self.replicas} and --gpus-per-replica {self.gpus_per_replica:g} are for Ray: add --ray "
+                "local, --ray auto, or --ray ADDRESS, or leave them out."
+            )
 
 
 @contextmanager

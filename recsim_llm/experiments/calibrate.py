@@ -5,21 +5,23 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 from tqdm import tqdm
 
 from recsim_llm.agents.answers import collect_answers
 from recsim_llm.agents.calibration import Answers, fit_calibration
 from recsim_llm.agents.hybrid import fit_hybrid
 from recsim_llm.agents.learned import Identity, Learned, learned_folder
+from recsim_llm.agents.memory.encoder import check_encoder
 from recsim_llm.agents.named_users import inner_name, model_fingerprint
 from recsim_llm.agents.population import make_population
 from recsim_llm.agents.sources import Source, fitted_parameters, load_source, training_counts
+from recsim_llm.checked import Name, Text, check_fields
 from recsim_llm.data import Dataset, Split
 from recsim_llm.data.splits import calibration_users
-from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.fidelity.rows import RatingRows, draw_cases, rating_rows
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.seeding import Stream, uniforms
@@ -42,12 +44,22 @@ class CalibrateConfig:
         encoder: What makes vectors of memories (see 'simulate').
     """
 
-    dataset: str = "ml-100k"
-    user_model: str = "hybrid"
-    llm: str = ""
+    dataset: Name = "ml-100k"
+    user_model: Name = "hybrid"
+    llm: Text = ""
     split: Literal["temporal", "random"] = "temporal"
-    users: int = 100
-    encoder: str = "hash"
+    users: Annotated[int, Ge(FEWEST), Le(1_000_000_000)] = 100
+    encoder: Name = "hash"
+
+    def check(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ConfigError: A value out of range, or a user model that is not made of another one.
+        """
+        check_fields(self)
+        inner_name(self.user_model)
+        check_encoder(self.encoder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +91,8 @@ def calibrate(config: CalibrateConfig, llm: LLM, progress: bool = True) -> Calib
         ConfigError: The config cannot work.
         DataError: There is too little to learn from.
     """
+    config.check()
     inner = inner_name(config.user_model)
-    if config.users < FEWEST:
-        raise ConfigError(f"A calibration needs at least {FEWEST} users.")
     source = Source(config.dataset, config.split)
     data, split = load_source(source)
     pairs = _pairs(config.users, data, split)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
+from annotated_types import Ge, Le, MinLen
 from tyro.conf import (
     FlagCreatePairsOff,
     OmitArgPrefixes,
@@ -18,7 +20,19 @@ from tyro.conf import (
     UseAppendAction,
     subcommand,
 )
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from recsim_llm.checked import (
+    AnyPath,
+    CountOrNone,
+    InFile,
+    Name,
+    OutFile,
+    OutFolder,
+    Text,
+    check_fields,
+    option_of,
+)
 from recsim_llm.errors import BudgetError, RecsimError
 from recsim_llm.experiments import commands, measuring, studying
 from recsim_llm.experiments.backend import Engines
@@ -42,7 +56,7 @@ class DataList:
 class DataGet:
     """Fetch a data set into the cache, with checksum."""
 
-    name: Positional[str]
+    name: Positional[Name]
     """Name, as in 'recsim-llm data list'."""
 
 
@@ -62,7 +76,7 @@ class ModelsList:
 class ModelsGet:
     """Fetch a model into the cache, with checksum."""
 
-    name: Positional[str]
+    name: Positional[Name]
     """Name, as in 'recsim-llm models list'."""
 
 
@@ -78,10 +92,10 @@ class Simulate:
     """Let policies meet a population, page by page; record every step."""
 
     config: OmitArgPrefixes[SimulationConfig] = field(default_factory=SimulationConfig)
-    out: Path | None = None
+    out: OutFolder | None = None
     """Folder of the runs, one a policy; default runs/DATASET-USERMODEL-seedSEED."""
     resume: bool = False
-    """Go on with the runs in the folder: finished steps are kept, nothing is asked twice."""
+    """Go on with the runs in the folder, which must be there: finished steps are kept, nothing is asked twice."""
     dry_run: bool = False
     """Only print the most LLM calls and tokens that this could cost."""
     engines: OmitArgPrefixes[Engines] = field(default_factory=Engines)
@@ -92,7 +106,7 @@ class Simulate:
 class Replay:
     """Run a recorded simulation again without a model and compare every step bit for bit."""
 
-    run: Positional[Path]
+    run: Positional[AnyPath]
     """A run folder, or a folder of runs."""
 
 
@@ -100,7 +114,7 @@ class Replay:
 class Compare:
     """Print one table over runs, with 95 % intervals over users and paired differences to the first run."""
 
-    runs: Positional[tuple[Path, ...]]
+    runs: Positional[Annotated[tuple[AnyPath, ...], MinLen(1)]]
     """Run folders, or folders of runs."""
 
 
@@ -108,9 +122,9 @@ class Compare:
 class Dashboard:
     """Look at runs in the browser: replay sessions, inspect people, compare policies; also while runs are written."""
 
-    runs: Positional[Path]
+    runs: Positional[OutFolder]
     """A run folder, or a folder that holds runs."""
-    port: int = 8501
+    port: Annotated[int, Ge(1), Le(65_535)] = 8501
     """Where to listen."""
     address: str = LOOPBACK
     """Who can reach it: 127.0.0.1 is this machine only. There is no login (docs/dashboard.md)."""
@@ -123,7 +137,7 @@ class Dashboard:
 class Traits:
     """Print whether people of different traits behave differently, in the declared direction, with intervals."""
 
-    run: Positional[Path]
+    run: Positional[AnyPath]
     """A run folder, or a folder of runs."""
 
 
@@ -131,15 +145,15 @@ class Traits:
 class Interview:
     """Ask a recorded agent a question; it answers from its persona and its memory, as they were at that moment."""
 
-    run: Positional[Path]
+    run: Positional[AnyPath]
     """A run folder."""
     question: Positional[str] = ""
     """What to ask. Without a question and a user: everybody is asked how satisfied they are, 1 to 10, and why."""
-    user: str = ""
+    user: Text = ""
     """The person, by the data set's own id."""
-    after: int | None = None
+    after: CountOrNone | None = None
     """Ask after this page of the session, from 1 (in a society: after this round); default: after the last."""
-    llm: str = DEFAULT_LLM
+    llm: Name = DEFAULT_LLM
     """Backend that answers: transformers:NAME_OR_FOLDER or openai:MODEL."""
 
 
@@ -148,14 +162,14 @@ class Certify:
     """Measure how faithful simulated users are to held-out behaviour of the same people, and write a certificate."""
 
     config: OmitArgPrefixes[CertifyConfig] = field(default_factory=CertifyConfig)
-    out: Path | None = None
+    out: OutFolder | None = None
     """Folder of the certificate; default certificates/DATASET-USERMODEL-SPLIT."""
-    require: tuple[str, ...] = ()
+    require: tuple[Name, ...] = ()
     """Exit with 1 unless these hold: a metric's name (its gate must pass), or a rule such as 'rps_skill>=0.215'."""
-    predictions: Path | None = None
+    predictions: InFile | None = None
     """Certify another simulator from a CSV or Parquet file of its predictions (docs/certificate.md); --dataset names
     the data set whose ids it uses, 'none' for none."""
-    log: Path | None = None
+    log: InFile | None = None
     """With --predictions: what that simulator was fitted on (user_id, item_id, optional rating), for the baselines."""
 
 
@@ -170,9 +184,9 @@ class Calibrate:
 class Ranking:
     """Does the simulator order recommenders as reality does? Needs ratings of randomly shown items or a known truth."""
 
-    dataset: Positional[str] = "synthetic"
+    dataset: Positional[Name] = "synthetic"
     """'synthetic', or a folder with ratings of randomly shown items (Coat)."""
-    out: Path | None = None
+    out: OutFile | None = None
     """A JSON file for the numbers."""
 
 
@@ -194,7 +208,7 @@ class Tune:
 class Assess:
     """Measure a tuned model on what it never learned from, beside collaborative filtering and genres."""
 
-    folder: Positional[Path]
+    folder: Positional[AnyPath]
     """Folder of 'recsim-llm tune --out'."""
     config: OmitArgPrefixes[AssessConfig] = field(default_factory=AssessConfig)
 
@@ -203,19 +217,19 @@ class Assess:
 class StudyCommand:
     """Run a study: many policies, several seeds, the same people; one table, one report. Finished parts are kept."""
 
-    study: Positional[str] = "long-term"
+    study: Positional[Name] = "long-term"
     """A study that comes with the package (long-term, quick), or a TOML file (docs/long_term_study.md)."""
-    dataset: str = ""
+    dataset: Text = ""
     """Another data set than the study's."""
-    policies: tuple[str, ...] = ()
+    policies: tuple[Name, ...] = ()
     """Only these rows of the study, or further policies that are fitted to the log."""
-    seeds: int = 0
+    seeds: CountOrNone = 0
     """Another number of seeds."""
-    users: int = 0
+    users: CountOrNone = 0
     """Another number of people a seed."""
-    policy_llm: str = ""
+    policy_llm: Text = ""
     """Another language model of planners."""
-    out: Path | None = None
+    out: OutFolder | None = None
     """Folder; default studies/STUDY-DATASET."""
 
 
@@ -266,11 +280,80 @@ def _parse(args: Sequence[str] | None) -> Command:
         prog="recsim-llm",
         description="LLM-powered users inside a Gymnasium environment, for recommender policies to practise on.",
         args=args,
+        registry=_numbers(),
     )
+
+
+def _numbers() -> ConstructorRegistry:
+    """Numbers and paths stay text where they are none: one sentence then tells what the option may be (`checked`)."""
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        if info.type is not Path:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="PATH",
+            instance_from_str=lambda words: _path(words[0]),
+            is_instance=lambda value: isinstance(value, Path),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    @registry.primitive_rule
+    def number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        kind = info.type
+        if kind not in (int, float):
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=kind.__name__.upper(),
+            instance_from_str=lambda words: _number(kind, words[0]),
+            is_instance=lambda value: isinstance(value, kind) and not isinstance(value, bool),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return registry
+
+
+def _path(word: str) -> Path | str:
+    if word == "None":
+        raise ValueError("no path")  # an option may have no value
+    return Path(word) if word else word  # Path("") would be the folder we are in
+
+
+def _number(kind: type, word: str) -> Any:
+    try:
+        number = kind(word)
+        return number if math.isfinite(number) else word
+    except OverflowError:
+        return number  # a whole number beyond all floats
+    except ValueError:
+        if word == "None":
+            raise  # an option may have no value
+        return word
+
+
+_POSITIONAL = get_args(Positional[int])[1]
+
+
+def check_command(command: Command) -> None:
+    """Check every option of a command, before anything is loaded.
+
+    Raises:
+        ConfigError: A value is of another type or out of its range, or two do not go together.
+    """
+    hints = get_type_hints(type(command), include_extras=True)
+    positional = {name for name, hint in hints.items() if _POSITIONAL in get_args(hint)[1:]}
+    check_fields(command, lambda name: name.upper() if name in positional else option_of(name))
+    for part in vars(command).values():
+        if is_dataclass(part) and hasattr(part, "check"):
+            part.check()
 
 
 def run(command: Command) -> None:
     """Carry out one parsed command."""
+    check_command(command)
     match command:
         case Data(DataList()):
             commands.data_list()

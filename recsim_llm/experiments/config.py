@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any
 
 import tyro
+from annotated_types import Ge, Le
 
 from recsim_llm.agents.long_term import rule_of
+from recsim_llm.agents.memory.encoder import check_encoder
 from recsim_llm.agents.named_users import check_user_model, uses_llm
-from recsim_llm.environments.sessions import PageRules
+from recsim_llm.checked import Count, CountOrNone, Name, Seed, Text, check_fields
+from recsim_llm.environments.sessions import MOST_ITEMS, MOST_PAGES, PageRules
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.llm.spec import refuse_secrets
 from recsim_llm.policies import asks_llm, check_policy
@@ -52,23 +55,23 @@ class SimulationConfig:
         personas: A JSON file of people as you describe them (the form of a run's people.json); default: from ratings.
     """
 
-    dataset: str = "synthetic"
-    user_model: str = ""
-    llm: str = ""
-    policies: Annotated[tuple[str, ...], tyro.conf.arg(name="policy")] = ("random", "popularity", "ease")
-    users: int = 100
-    pages: int = 5
-    page_size: int = 10
-    reward: str = "rating"
-    seed: int = 0
-    batch_size: int = 256
-    rounds: int = 0
-    graph: str = "homophily"
-    interventions: str = ""
-    encoder: str = "hash"
-    personas: str = ""
-    policy_llm: str = ""
-    quit: str = ""
+    dataset: Name = "synthetic"
+    user_model: Text = ""
+    llm: Text = ""
+    policies: Annotated[tuple[Name, ...], tyro.conf.arg(name="policy")] = ("random", "popularity", "ease")
+    users: Count = 100
+    pages: Annotated[int, Ge(1), Le(MOST_PAGES)] = 5
+    page_size: Annotated[int, Ge(1), Le(MOST_ITEMS)] = 10
+    reward: Name = "rating"
+    seed: Seed = 0
+    batch_size: Count = 256
+    rounds: CountOrNone = 0
+    graph: Name = "homophily"
+    interventions: Text = ""
+    encoder: Name = "hash"
+    personas: Text = ""
+    policy_llm: Text = ""
+    quit: Text = ""
 
     def check(self) -> None:
         """Refuse what cannot work.
@@ -80,7 +83,9 @@ class SimulationConfig:
         """
         for line in (self.llm, self.policy_llm):
             refuse_secrets(line)
+        check_fields(self)
         check_user_model(self.chosen.user_model)
+        check_encoder(self.encoder)
         labels = [check_policy(policy).label for policy in self.policies]
         if not labels or len(set(labels)) < len(labels):
             raise ConfigError(f"Name at least one policy, and none twice; got {', '.join(labels) or 'none'}.")
@@ -88,10 +93,6 @@ class SimulationConfig:
             rule_of(self.quit)
             if self.rounds:
                 raise ConfigError("In a society people leave of their own accord: drop --quit, or --rounds.")
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}.")
-        if self.rounds < 0:
-            raise ConfigError(f"rounds must be 0 (separate sessions) or more, not {self.rounds}.")
         if self.interventions and not self.rounds:
             raise ConfigError("Interventions have dates: they need a society (--rounds N).")
         _ = self.rules
@@ -140,7 +141,15 @@ def config_of(run: Run) -> SimulationConfig:
     strange = sorted(set(stored) - known)
     if strange:
         raise RecordingError(f"{run.folder}: recorded by a version with other options ({', '.join(strange)}).")
-    return SimulationConfig(**{**stored, "policies": tuple(stored["policies"])})
+    policies = stored.get("policies", SimulationConfig().policies)
+    config = SimulationConfig(**{**stored, "policies": tuple(policies) if isinstance(policies, list) else policies})
+    try:
+        check_fields(config)  # types and ranges alone: a run outlives the files that its config names
+    except ConfigError as error:
+        raise RecordingError(
+            f"{run.folder}: its config in run.json cannot be used: {error} Put run.json back as it was written."
+        ) from None
+    return config
 
 
 def config_json(config: SimulationConfig) -> dict[str, Any]:

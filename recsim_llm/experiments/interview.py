@@ -155,6 +155,6 @@ def _impressions(run: Run, user: int, after: int | None) -> tuple[list[int], lis
     steps = run.user_steps(user)
     pages = len(steps.page)
     if after is not None and not 0 <= after <= pages:
-        raise ConfigError(f"This session has {pages} pages; --page must be within 0..{pages}.")
+        raise ConfigError(f"This session has {pages} pages: --after must be within 0..{pages}, not {after}.")
     rows = slice(0, pages if after is None else after)
     return steps.items[rows].ravel().tolist(), steps.ratings[rows].ravel().tolist()

@@ -22,6 +22,7 @@ from recsim_llm.experiments.fidelity.plots import need_matplotlib
 from recsim_llm.experiments.fidelity.ranking_validity import measure_ranking, ranking_table
 from recsim_llm.experiments.fidelity.report import write_report
 from recsim_llm.experiments.fidelity.screen import baseline_table, certificate_table
+from recsim_llm.trajectories.files import make_folder, write_durably
 
 
 def run_certify(config: CertifyConfig, out: Path | None, require: Sequence[str]) -> None:
@@ -103,10 +104,12 @@ def run_calibrate(config: CalibrateConfig) -> None:
 
 def run_ranking(dataset: str, out: Path | None) -> None:
     """Measure ranking validity and print the table."""
+    if out:
+        make_folder(out.parent)  # before an hour of measuring, not after
     found = measure_ranking(dataset)
     print(ranking_table(found))
     if out:
-        out.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
+        write_durably(out, f"{json.dumps(found.as_json(), indent=1)}\n".encode(), "Name another --out.")
         print(f"\nNumbers are in {out}.")
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from recsim_llm.agents.sources import personas
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import FILE as CERTIFICATE
 from recsim_llm.data import load_dataset
-from recsim_llm.errors import RecordingError
+from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.arm_files import LEARNED, fit_missing, keep_plan, learned_of, load_policies, save_policies
 from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.config import SimulationConfig, config_json
@@ -47,6 +48,7 @@ from recsim_llm.trajectories import (
 )
 from recsim_llm.trajectories.background import write_history, write_links
 from recsim_llm.trajectories.events import events_table
+from recsim_llm.trajectories.manifest import FILE
 from recsim_llm.trajectories.notes import Remembered, asked_table, memory_table, why_table
 from recsim_llm.trajectories.run import ASKED, MEMORIES, WHY, recorded_completions
 from recsim_llm.trajectories.store import is_begun
@@ -79,6 +81,8 @@ def simulate(
     """
     config.check()
     config = config.chosen
+    if resume:
+        _check_begun(config, out)
     plans = arms(config)
     runs = []
     with ExitStack() as stack:
@@ -91,6 +95,23 @@ def simulate(
     return runs
 
 
+def _check_begun(config: SimulationConfig, out: Path) -> None:
+    """Refuse to resume what was never begun: with a mistyped folder everything would be asked and paid for again.
+
+    Raises:
+        RecordingError: No run of these policies is in the folder; the message names folders beside it that hold some.
+    """
+    if any((out / parse_policy(policy).label).is_dir() for policy in config.policies):
+        return
+    here = [folder.name for folder in out.parent.glob("*") if any(folder.glob(f"*/{FILE}"))]
+    close = get_close_matches(out.name, here, n=3, cutoff=0.5) or sorted(here)[:3]
+    hint = f" Did you mean {' or '.join(str(out.parent / name) for name in close)}?" if close else ""
+    policies = ", ".join(config.policies)
+    raise RecordingError(
+        f"--resume: there is no run of {policies} in {out}.{hint} Without --resume a new one is begun."
+    )
+
+
 def arms(config: SimulationConfig) -> dict[str, tuple[Intervention, ...]]:
     """The arms of a simulation: suffix of the run's name to its interventions.
 
@@ -99,6 +120,8 @@ def arms(config: SimulationConfig) -> dict[str, tuple[Intervention, ...]]:
     if not config.interventions:
         return {"": ()}
     plan = load_interventions(Path(config.interventions), load_dataset(config.dataset), tuple(POLICIES))
+    if not plan:
+        raise ConfigError(f"{config.interventions} holds no intervention: both arms would be the same. Leave it out.")
     never = tuple(replace(i, round=config.rounds + 1) for i in plan if isinstance(i, NewItem))
     return {"": plan, "-control": never}
 

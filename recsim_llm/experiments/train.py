@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 from tqdm import tqdm
 
-from recsim_llm.agents.long_term import make_long_term
+from recsim_llm.agents.long_term import make_long_term, rule_of
+from recsim_llm.agents.named_users import check_user_model
 from recsim_llm.agents.population import Population, make_population
+from recsim_llm.checked import Count, Name, OutFile, Seed, Text, check_fields
 from recsim_llm.environments.long_term import LongTermVectorEnv
-from recsim_llm.environments.sessions import PageRules
+from recsim_llm.environments.sessions import MOST_ITEMS, MOST_PAGES, PageRules
 from recsim_llm.environments.vector import ItemVectorEnv, PageVectorEnv
 from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.rollout import choose_visitors
@@ -60,31 +63,37 @@ class TrainConfig:
         progress: Show a bar.
     """
 
-    policy: str = "dqn"
-    dataset: str = "synthetic"
+    policy: Name = "dqn"
+    dataset: Name = "synthetic"
     setting: Literal["long-term", "item"] = "long-term"
-    user_model: str = "statistical"
-    llm: str = ""
-    rule: str = "window"
-    max_pages: int = 30
-    history_length: int = 50
-    steps: int = 100_000
-    num_envs: int = 100
-    seed: int = 0
-    eval_every: int = 10_000
-    eval_users: int = 50
-    out: Path = Path("trained.npz")
+    user_model: Name = "statistical"
+    llm: Text = ""
+    rule: Name = "window"
+    max_pages: Annotated[int, Ge(1), Le(MOST_PAGES)] = 30
+    history_length: Annotated[int, Ge(1), Le(MOST_ITEMS)] = 50
+    steps: Annotated[int, Ge(1), Le(10**12)] = 100_000
+    num_envs: Annotated[int, Ge(1), Le(1_000_000)] = 100
+    seed: Seed = 0
+    eval_every: Annotated[int, Ge(1), Le(10**12)] = 10_000
+    eval_users: Count = 50
+    out: OutFile = Path("trained.npz")
     resume: bool = False
     progress: bool = True
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse what cannot work, before anything is loaded.
+
+        Raises:
+            ConfigError: A value out of range, or a user model or a rule that there is not.
+        """
+        check_fields(self)
         if self.num_envs < 1 or self.steps < self.num_envs or self.eval_every < self.num_envs:
             raise ConfigError(
                 f"A training makes num_envs steps at a time: steps ({self.steps}) and eval_every ({self.eval_every}) "
                 f"must be at least num_envs ({self.num_envs}), and that at least 1."
             )
-        if self.setting not in ("long-term", "item"):
-            raise ConfigError(f"setting must be long-term or item, not {self.setting!r}.")
+        check_user_model(self.user_model)
+        rule_of(self.rule)
         if self.out.suffix != ".npz":
             raise ConfigError(f"--out names the policy's file, which ends in .npz, not {self.out}.")
 
@@ -101,6 +110,7 @@ def train(config: TrainConfig) -> Path:
         MissingExtraError: torch or tianshou is not installed.
     """
     refuse_secrets(config.llm)
+    config.check()
     policy, settings = _policy(config.policy)
     need_tianshou(f"Training the policy '{policy.name}'")
     from recsim_llm.policies.rl.algorithms import seeded

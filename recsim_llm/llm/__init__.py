@@ -7,6 +7,7 @@ from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
+from recsim_llm.checked import Text, check_options, check_value, shown
 from recsim_llm.errors import ConfigError
 from recsim_llm.llm.cache import CachedLLM
 from recsim_llm.llm.converse import Turn, converse
@@ -58,6 +59,7 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
     >>> make_llm("uniform").name
     'uniform'
     """
+    check_value("--llm", spec, Text)
     kind, model, options = parse_spec(spec)
     if kind not in _BACKENDS or bool(model) == (kind == "uniform"):
         raise ConfigError(
@@ -66,12 +68,7 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
             "uniform."
         )
     make = _BACKENDS[kind]
-    known = [name for name in signature(make).parameters if name not in {"model", "api_key"}]
-    if unknown := set(options) - set(known):
-        raise ConfigError(
-            f"'{kind}:{model}': {kind} has no option {', '.join(sorted(unknown))}; options: "
-            f"{', '.join(known) or 'none'}."
-        )
+    check_options(options, make, f"'{spec}': {kind}", besides=("self", "model", "api_key"))
     llm = make(model, **options) if model else make(**options)
     return llm if cache is None else CachedLLM(llm, cache)
 
@@ -84,8 +81,21 @@ def _own(model: str) -> LLM:
         raise ConfigError(
             f"'python:{model}' names no function that can be imported ({error}). Write python:MODULE:FUNCTION."
         ) from error
-    llm: LLM = make()
+    llm: LLM | None = make() if _takes_nothing(make) else None
+    if not all(hasattr(llm, member) for member in ("name", "usage", "generate")):
+        raise ConfigError(
+            f"'python:{model}' names no function that takes no arguments and returns a language model: an object with "
+            f"name, usage and generate (llm.protocol.LLM). What it names is {shown(make if llm is None else llm)}."
+        )
+    assert llm is not None
     return llm
+
+
+def _takes_nothing(make: object) -> bool:
+    try:
+        return callable(make) and signature(make).bind() is not None
+    except (TypeError, ValueError):  # arguments are needed, or it is built in and does not say which
+        return False
 
 
 _BACKENDS: dict[str, Callable[..., LLM]] = {

@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from recsim_llm.errors import BudgetError, ConfigError
+from annotated_types import Ge, Le
+
+from recsim_llm.checked import Positive, check_fields
+from recsim_llm.errors import BudgetError
 from recsim_llm.llm.protocol import LLM, Usage
 from recsim_llm.types import Completion, Prompt
 
@@ -25,9 +29,9 @@ class Budget:
         max_hours: Most hours of wall time; the batch that is being answered then is the last.
     """
 
-    budget_calls: int | None = None
-    budget_tokens: int | None = None
-    max_hours: float | None = None
+    budget_calls: Annotated[int, Ge(1), Le(10**15)] | None = None
+    budget_tokens: Annotated[int, Ge(1), Le(10**15)] | None = None
+    max_hours: Positive | None = None
 
     def check(self) -> None:
         """Refuse ceilings under which nothing could be asked.
@@ -35,10 +39,7 @@ class Budget:
         Raises:
             ConfigError: One of them is not positive.
         """
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"--{name.replace('_', '-')} must be more than 0, not {value}.")
+        check_fields(self)
 
     @property
     def limited(self) -> bool:

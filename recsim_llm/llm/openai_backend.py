@@ -13,9 +13,12 @@ import re
 import time
 import weakref
 from collections.abc import Coroutine, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from annotated_types import Ge, Gt, Le
+
+from recsim_llm.checked import Name
 from recsim_llm.errors import ConfigError, LLMError
 from recsim_llm.llm.converse import garbage_collection_paused
 from recsim_llm.llm.crew import Crew
@@ -94,19 +97,19 @@ class OpenAILLM:
     def __init__(
         self,
         model: str,
-        base_url: str | None = None,
-        api_key: str | None = None,
+        base_url: Name | None = None,
+        api_key: Name | None = None,
         *,
-        api_key_env: str | None = None,
-        concurrency: int = 512,
-        timeout_s: float = 60.0,
-        max_retries: int = 5,
-        top_logprobs: int = 20,
+        api_key_env: Name | None = None,
+        concurrency: Annotated[int, Ge(1), Le(100_000)] = 512,
+        timeout_s: Annotated[float, Gt(0.0), Le(86_400.0)] = 60.0,
+        max_retries: Annotated[int, Ge(0), Le(1_000)] = 5,
+        top_logprobs: Annotated[int, Ge(0), Le(1_000)] = 20,
         hedge: bool = True,
-        hedge_after_s: float = 0.5,
+        hedge_after_s: Annotated[float, Ge(0.0), Le(86_400.0)] = 0.5,
     ) -> None:
         if concurrency < 1:
-            raise ConfigError(f"concurrency is {concurrency}; it must be at least 1.")
+            raise ConfigError(f"concurrency must be at least 1, not {concurrency}.")
         self.usage = Usage()
         self._base_url = (base_url or own_server()).rstrip("/")
         key = api_key or _key_of(api_key_env)

@@ -49,10 +49,10 @@ def parse_spec(text: str) -> Spec:
     Spec(kind='vllm', model='some/model', options={'max_model_len': 2048, 'dtype': 'float32'})
     """
     refuse_secrets(text)
-    name, _, rest = text.partition("?")
+    name, asked, rest = text.partition("?")
     kind, _, model = name.partition(":")
     options: dict[str, Any] = {}
-    for number, part in enumerate(rest.split("&") if rest else [], 1):
+    for number, part in enumerate(rest.split("&") if asked else [], 1):
         key, found, value = part.partition("=")
         if not (key and found) or key in options:
             # Not the text: what somebody wrote in the wrong place may be a key.

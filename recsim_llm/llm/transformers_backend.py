@@ -24,8 +24,11 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
+from annotated_types import Ge, Le
+
+from recsim_llm.checked import Name
 from recsim_llm.errors import ConfigError, LLMError, MissingExtraError
 from recsim_llm.llm.chat_layout import VERSION, ChatLayout
 from recsim_llm.llm.kv import KeptPasts, Past, pad, predict, read
@@ -109,10 +112,10 @@ class TransformersLLM:
     def __init__(
         self,
         model: str,
-        device: str = "auto",
-        dtype: str = "auto",
-        max_batch_tokens: int | None = None,
-        kept_bytes: int = 1 << 30,
+        device: Name = "auto",
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        max_batch_tokens: Annotated[int, Ge(1), Le(10**9)] | None = None,
+        kept_bytes: Annotated[int, Ge(0), Le(10**15)] = 1 << 30,
         trust_remote_code: bool = False,
     ) -> None:
         torch = _import_torch()

@@ -20,8 +20,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from annotated_types import Ge, Gt, Le
+
+from recsim_llm.checked import Name
 from recsim_llm.errors import ConfigError, LLMError, MissingExtraError
 from recsim_llm.llm.chat_layout import VERSION, ChatLayout
 from recsim_llm.llm.model_files import fingerprint, load_tokenizer
@@ -77,13 +80,13 @@ class VllmLLM:
     def __init__(
         self,
         model: str,
-        dtype: str = "auto",
-        max_model_len: int = 8_192,
-        tensor_parallel: int = 1,
-        gpu_memory: float = 0.9,
-        cpu_cache_gib: int | None = None,
-        max_num_seqs: int | None = None,
-        adapters: int = 0,
+        dtype: Name = "auto",
+        max_model_len: Annotated[int, Ge(1), Le(10**8)] = 8_192,
+        tensor_parallel: Annotated[int, Ge(1), Le(1_024)] = 1,
+        gpu_memory: Annotated[float, Gt(0.0), Le(1.0)] = 0.9,
+        cpu_cache_gib: Annotated[int, Ge(0), Le(100_000)] | None = None,
+        max_num_seqs: Annotated[int, Ge(1), Le(10**6)] | None = None,
+        adapters: Annotated[int, Ge(0), Le(1_000)] = 0,
         trust_remote_code: bool = False,
     ) -> None:
         if not 0 < gpu_memory <= 1:

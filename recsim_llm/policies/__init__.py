@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from recsim_llm.checked import near, shown
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.llm.protocol import LLM
@@ -52,7 +53,11 @@ def check_policy(text: str) -> PolicySpec:
     """
     spec = parse_policy(text)
     if spec.file is None and spec.name not in POLICIES:
-        raise ConfigError(f"There is no policy '{spec.name}'. Policies: {', '.join(POLICIES)}.")
+        raise ConfigError(
+            f"There is no policy {shown(spec.name)}.{near(spec.name, POLICIES)} Policies: {', '.join(POLICIES)}."
+        )
+    if spec.file is None:
+        POLICIES[spec.name].check_options(spec.options)
     if spec.file is not None and not spec.file.is_file():
         raise ConfigError(f"There is no policy file {spec.file}. Make one with recsim-llm train, or name a policy.")
     return spec

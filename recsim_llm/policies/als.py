@@ -10,8 +10,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recsim_llm.checked import NotNegative, Positive
 from recsim_llm.errors import MissingExtraError
-from recsim_llm.policies.ranking import RankingPolicy, check_option
+from recsim_llm.policies.ranking import Epochs, RankingPolicy, Size
 from recsim_llm.policies.rows import Scores, or_popular, sparse_times
 from recsim_llm.seeding import Stream, mix
 from recsim_llm.types import Observation
@@ -33,10 +34,10 @@ class ALS(RankingPolicy):
         cls,
         known: sp.csr_array,
         seed: int,
-        embedding_size: int = 64,
-        reg: float = 20.0,
-        alpha: float = 1.0,
-        epochs: int = 15,
+        embedding_size: Size = 64,
+        reg: Positive = 20.0,
+        alpha: NotNegative = 1.0,
+        epochs: Epochs = 15,
     ) -> Mapping[str, NDArray[Any]]:
         """(N, D) item factors.
 
@@ -52,10 +53,6 @@ class ALS(RankingPolicy):
             ConfigError: A value outside these ranges.
             MissingExtraError: `implicit` is not installed.
         """
-        check_option("embedding_size", embedding_size, 1)
-        check_option("reg", reg, 0, above=True)
-        check_option("alpha", alpha, 0)
-        check_option("epochs", epochs, 1)
         model_class = _model_class()
         with _one_blas_thread():
             model = _model(model_class, embedding_size, reg, epochs, seed)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, MissingExtraError
-from recsim_llm.policies.ranking import RankingPolicy, check_option
+from recsim_llm.policies.ranking import RankingPolicy, Size
 from recsim_llm.policies.rows import Scores, or_popular
 from recsim_llm.policies.sequences import logged_sequences, recent_items
 from recsim_llm.types import EMPTY, Ints, Item, Observation
@@ -31,7 +31,7 @@ class BM25(RankingPolicy):
 
     @classmethod
     def learn_from_log(
-        cls, log: Ratings, catalogue: Catalogue, seed: int, recent: int = 10
+        cls, log: Ratings, catalogue: Catalogue, seed: int, recent: Size = 10
     ) -> Mapping[str, NDArray[Any]]:
         """Index the texts.
 
@@ -45,7 +45,6 @@ class BM25(RankingPolicy):
             ConfigError: `recent` is no such number, or the catalogue has no texts.
             MissingExtraError: `bm25s` is not installed.
         """
-        check_option("recent", recent, 1)
         texts = [_text(item, catalogue.has_titles) for item in catalogue]
         words, impact = _index(texts)
         arrays = {**_parts("words", words), **_parts("impact", impact)}

@@ -9,8 +9,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recsim_llm.checked import NotNegative
 from recsim_llm.errors import MissingExtraError
-from recsim_llm.policies.ranking import RankingPolicy, check_option
+from recsim_llm.policies.ranking import Epochs, RankingPolicy, Rate, Size
 from recsim_llm.policies.rows import Scores, or_popular, sparse_times
 from recsim_llm.seeding import Stream, mix
 from recsim_llm.types import Observation
@@ -32,10 +33,10 @@ class BPR(RankingPolicy):
         cls,
         known: sp.csr_array,
         seed: int,
-        embedding_size: int = 64,
-        reg: float = 0.01,
-        learning_rate: float = 0.01,
-        epochs: int = 100,
+        embedding_size: Size = 64,
+        reg: NotNegative = 0.01,
+        learning_rate: Rate = 0.01,
+        epochs: Epochs = 100,
     ) -> Mapping[str, NDArray[Any]]:
         """(N, D) item vectors and (N,) biases.
 
@@ -51,10 +52,6 @@ class BPR(RankingPolicy):
             ConfigError: A value outside these ranges.
             MissingExtraError: `implicit` is not installed.
         """
-        check_option("embedding_size", embedding_size, 1)
-        check_option("reg", reg, 0)
-        check_option("learning_rate", learning_rate, 0, above=True)
-        check_option("epochs", epochs, 1)
         model = _model_class()(
             factors=embedding_size,
             regularization=reg,

@@ -9,7 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recsim_llm.policies.ranking import RankingPolicy, check_option
+from recsim_llm.checked import Positive
+from recsim_llm.policies.ranking import RankingPolicy
 from recsim_llm.policies.rows import Scores, or_popular, sparse_times
 from recsim_llm.types import Observation
 
@@ -24,7 +25,7 @@ class EASE(RankingPolicy):
     name = "ease"
 
     @classmethod
-    def learn_from(cls, known: sp.csr_array, seed: int, reg: float = 500.0) -> Mapping[str, NDArray[Any]]:
+    def learn_from(cls, known: sp.csr_array, seed: int, reg: Positive = 500.0) -> Mapping[str, NDArray[Any]]:
         """(N, N) weights, diagonal 0.
 
         Args:
@@ -35,7 +36,6 @@ class EASE(RankingPolicy):
         Raises:
             ConfigError: `reg` is not above 0.
         """
-        check_option("reg", reg, 0, above=True)
         gram = (known.T @ known).toarray().astype(np.float64)
         gram[np.diag_indices_from(gram)] += reg
         inverse = np.linalg.inv(gram)

@@ -12,11 +12,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recsim_llm.checked import Count
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import MissingExtraError
-from recsim_llm.policies.ranking import RankingPolicy
+from recsim_llm.policies.ranking import Dropout, Epochs, RankingPolicy, Rate, Size
 from recsim_llm.policies.rows import Scores, or_popular
-from recsim_llm.policies.sasrec import check_training, state_scores
+from recsim_llm.policies.sasrec import state_scores
 from recsim_llm.policies.sequences import logged_sequences, recent_items, split_sequences, windows
 from recsim_llm.seeding import Stream, mix_one
 from recsim_llm.types import Floats32, Ints, Observation
@@ -44,12 +45,12 @@ class GRU4Rec(RankingPolicy):
         log: Ratings,
         catalogue: Catalogue,
         seed: int,
-        embedding_size: int = 64,
-        length: int = 50,
-        dropout: float = 0.2,
-        learning_rate: float = 1e-3,
-        batch_size: int = 128,
-        epochs: int = 40,
+        embedding_size: Size = 64,
+        length: Size = 50,
+        dropout: Dropout = 0.2,
+        learning_rate: Rate = 1e-3,
+        batch_size: Count = 128,
+        epochs: Epochs = 40,
         loss: Literal["softmax", "bce"] = "softmax",
     ) -> Weights:
         """Train the network.
@@ -70,7 +71,6 @@ class GRU4Rec(RankingPolicy):
             ConfigError: A value outside these ranges.
             MissingExtraError: `torch` is not installed.
         """
-        check_training(embedding_size, length, dropout, learning_rate, batch_size, epochs, loss)
         try:
             import torch
 

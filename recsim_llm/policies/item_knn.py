@@ -9,7 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recsim_llm.policies.ranking import RankingPolicy, check_option
+from recsim_llm.checked import NotNegative
+from recsim_llm.policies.ranking import RankingPolicy, Size
 from recsim_llm.policies.rows import Scores, or_popular, sparse_times
 from recsim_llm.types import Observation
 
@@ -25,7 +26,7 @@ class ItemKNN(RankingPolicy):
 
     @classmethod
     def learn_from(
-        cls, known: sp.csr_array, seed: int, neighbours: int = 50, shrinkage: float = 10.0
+        cls, known: sp.csr_array, seed: int, neighbours: Size = 50, shrinkage: NotNegative = 10.0
     ) -> Mapping[str, NDArray[Any]]:
         """(N, N) similarities, 0 outside the neighbourhoods and on the diagonal.
 
@@ -38,8 +39,6 @@ class ItemKNN(RankingPolicy):
         Raises:
             ConfigError: A value outside these ranges.
         """
-        check_option("neighbours", neighbours, 1)
-        check_option("shrinkage", shrinkage, 0)
         together = (known.T @ known).toarray().astype(np.float64)
         counts = np.diag(together).copy()
         scale = np.sqrt(np.outer(counts, counts)) + shrinkage

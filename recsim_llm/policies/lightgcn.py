@@ -10,8 +10,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recsim_llm.checked import Count, NotNegative
 from recsim_llm.errors import MissingExtraError
-from recsim_llm.policies.ranking import RankingPolicy, check_option
+from recsim_llm.policies.ranking import Epochs, RankingPolicy, Rate, Size
 from recsim_llm.policies.rows import Scores, or_popular, sparse_times
 from recsim_llm.seeding import Stream, mix_one
 from recsim_llm.types import Observation
@@ -36,12 +37,12 @@ class LightGCN(RankingPolicy):
         cls,
         known: sp.csr_array,
         seed: int,
-        embedding_size: int = 64,
-        layers: int = 2,
-        reg: float = 1e-4,
-        learning_rate: float = 0.02,
-        batch_size: int = 8192,
-        epochs: int = 60,
+        embedding_size: Size = 64,
+        layers: Size = 2,
+        reg: NotNegative = 1e-4,
+        learning_rate: Rate = 0.02,
+        batch_size: Count = 8192,
+        epochs: Epochs = 60,
     ) -> Mapping[str, NDArray[Any]]:
         """Vectors of items, sums of their layers, and users' own vectors.
 
@@ -59,11 +60,6 @@ class LightGCN(RankingPolicy):
             ConfigError: A value outside these ranges.
             MissingExtraError: `torch` or `torch_geometric` is not installed.
         """
-        counts = {"embedding_size": embedding_size, "layers": layers, "batch_size": batch_size, "epochs": epochs}
-        for name, value in counts.items():
-            check_option(name, value, 1)
-        check_option("reg", reg, 0)
-        check_option("learning_rate", learning_rate, 0, above=True)
         model_class = _model_class()
         import torch
 

@@ -5,6 +5,7 @@ A policy knows nothing of agents and environments: it is fitted on the training 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -36,6 +37,11 @@ class FittedPolicy(Policy, Protocol):
     @classmethod
     def fit(cls, log: Ratings, catalogue: Catalogue, page_size: int, seed: int = 0, **options: Any) -> Self:
         """Learn from the training ratings."""
+        ...
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """Refuse options that `fit` could not take: ConfigError, before any data are there."""
         ...
 
     def save(self, path: Path) -> None:

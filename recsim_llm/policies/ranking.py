@@ -8,12 +8,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
+from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
 
+from recsim_llm.checked import check_known, check_options, check_value
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.policies.files import read_file, write_file
@@ -21,6 +23,12 @@ from recsim_llm.policies.rows import Scores, history_rows, interactions, logged_
 from recsim_llm.trajectories.notes import Why
 from recsim_llm.types import Bools, Ints, Observation
 
+MinRating: TypeAlias = Annotated[float, Ge(0.0), Le(1_000.0)]
+Size: TypeAlias = Annotated[int, Ge(1), Le(100_000)]
+"""Of vectors, layers, batches, neighbourhoods."""
+Epochs: TypeAlias = Annotated[int, Ge(1), Le(1_000_000)]
+Dropout: TypeAlias = Annotated[float, Ge(0.0), Lt(1.0)]
+Rate: TypeAlias = Annotated[float, Gt(0.0), Le(100.0)]
 _BLOCK_CELLS = 4_000_000  # scores in memory at once: 16 MB of float32
 
 
@@ -76,9 +84,8 @@ class RankingPolicy:
         check_page_size(page_size, len(catalogue))
         if log.num_items != len(catalogue):
             raise ConfigError(f"The log is about {log.num_items} items, the catalogue has {len(catalogue)}.")
+        cls.check_options(options)
         min_rating = options.pop("min_rating", 0.0)
-        check_option("min_rating", min_rating, 0)
-        cls._check_names(options)
         liked = interactions(log, min_rating)
         if cls.reads_log:
             fitted = dict(cls.learn_from_log(log.take(log.values >= min_rating), catalogue, seed=seed, **options))
@@ -167,22 +174,17 @@ class RankingPolicy:
         return cls(int(data["meta_page_size"]), int(data["meta_seed"]), known, fitted)
 
     @classmethod
-    def _check_names(cls, options: Mapping[str, Any]) -> None:
-        own = cls.options()
-        unknown = sorted(set(options) - set(own))
-        if unknown:
-            names = ", ".join([*own, "min_rating"])
-            raise ConfigError(f"Policy '{cls.name}' has no option {', '.join(unknown)}. Options: {names}.")
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """Check the options of a fit, before any data are there.
 
-
-def check_option(name: str, value: Any, lowest: float, above: bool = False) -> None:
-    """Check that an option is a number of at least `lowest`, or above it.
-
-    Raises:
-        ConfigError: It is not.
-    """
-    if not isinstance(value, int | float) or not (value > lowest if above else value >= lowest):
-        raise ConfigError(f"{name} must be a number {'above' if above else 'of at least'} {lowest}, not {value!r}.")
+        Raises:
+            ConfigError: An unknown name, or a value of another type or out of its range.
+        """
+        where = f"Policy '{cls.name}'"
+        check_known(options, [*cls.options(), "min_rating"], where)
+        check_value(f"{where}: min_rating", options.get("min_rating", 0.0), MinRating)
+        own = {name: value for name, value in options.items() if name != "min_rating"}
+        check_options(own, cls.learn_from_log if cls.reads_log else cls.learn_from, where)
 
 
 def best_items(scores: Scores, last: Bools, count: int) -> Ints:

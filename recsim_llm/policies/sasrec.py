@@ -13,9 +13,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recsim_llm.checked import Count
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, MissingExtraError
-from recsim_llm.policies.ranking import RankingPolicy, check_option
+from recsim_llm.policies.ranking import Dropout, Epochs, RankingPolicy, Rate, Size
 from recsim_llm.policies.rows import Scores, or_popular, sparse_times
 from recsim_llm.policies.sequences import logged_sequences, recent_items, split_sequences, windows
 from recsim_llm.seeding import Stream, mix_one
@@ -45,14 +46,14 @@ class SASRec(RankingPolicy):
         log: Ratings,
         catalogue: Catalogue,
         seed: int,
-        embedding_size: int = 64,
-        length: int = 50,
-        blocks: int = 2,
-        heads: int = 1,
-        dropout: float = 0.2,
-        learning_rate: float = 1e-3,
-        batch_size: int = 128,
-        epochs: int = 40,
+        embedding_size: Size = 64,
+        length: Size = 50,
+        blocks: Size = 2,
+        heads: Size = 1,
+        dropout: Dropout = 0.2,
+        learning_rate: Rate = 1e-3,
+        batch_size: Count = 128,
+        epochs: Epochs = 40,
         loss: Literal["softmax", "bce"] = "softmax",
     ) -> Weights:
         """Train the network.
@@ -75,9 +76,6 @@ class SASRec(RankingPolicy):
             ConfigError: A value outside these ranges.
             MissingExtraError: `torch` is not installed.
         """
-        check_training(embedding_size, length, dropout, learning_rate, batch_size, epochs, loss)
-        check_option("blocks", blocks, 1)
-        check_option("heads", heads, 1)
         if embedding_size % heads:
             raise ConfigError(f"embedding_size must be a multiple of heads, not {embedding_size} for {heads}.")
         try:
@@ -99,31 +97,6 @@ class SASRec(RankingPolicy):
         items = recent_items(observation, self.fitted, len(self.fitted["places"]), self.min_rating)
         states = [last_states(self.fitted, items[i : i + _ROWS]) for i in range(0, len(items), _ROWS)]
         return or_popular(state_scores(states, self.fitted), taste, self.popularity)
-
-
-def check_training(
-    embedding_size: int,
-    length: int,
-    dropout: float,
-    learning_rate: float,
-    batch_size: int,
-    epochs: int,
-    loss: str,
-) -> None:
-    """Check what all sequential networks take.
-
-    Raises:
-        ConfigError: A value outside its range.
-    """
-    counts = {"embedding_size": embedding_size, "length": length, "batch_size": batch_size, "epochs": epochs}
-    for name, value in counts.items():
-        check_option(name, value, 1)
-    check_option("learning_rate", learning_rate, 0, above=True)
-    check_option("dropout", dropout, 0)
-    if dropout >= 1:
-        raise ConfigError(f"dropout must be below 1, not {dropout}.")
-    if loss not in ("softmax", "bce"):
-        raise ConfigError(f"loss must be 'softmax' or 'bce', not {loss!r}.")
 
 
 def state_scores(states: list[Floats32], weights: Weights) -> Floats32:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from recsim_llm.errors import DamagedRunError, RecordingError
+from annotated_types import MinLen
+
+from recsim_llm.checked import Count, CountOrNone, Name, Positive, Seed, check_fields
+from recsim_llm.errors import ConfigError, DamagedRunError, RecordingError
 from recsim_llm.trajectories.files import write_durably
 from recsim_llm.untrusted import read_json
 
 FILE = "run.json"
 FORMAT_VERSION = 3
-STATUSES = ("running", "finished", "interrupted")
 # What may differ between a run and its resumption.
 _PROGRESS = {"created", "status", "summary", "stopped_by", "parts", "files"}
 
@@ -46,25 +48,25 @@ class Manifest:
         format_version: Version of the run folder's format.
     """
 
-    name: str
-    config: Mapping[str, Any]
-    seed: int
-    versions: Mapping[str, str]
+    name: Name
+    config: dict[str, Any]
+    seed: Seed
+    versions: dict[str, str]
     dataset: str
     dataset_checksum: str
     policy: str
     user_model: str
     llm: str
-    num_users: int
-    page_size: int
-    rating_levels: tuple[float, ...]
+    num_users: Count
+    page_size: Count
+    rating_levels: Annotated[tuple[Positive, ...], MinLen(1)]
     created: str = ""
-    status: str = "running"
+    status: Literal["running", "finished", "interrupted"] = "running"
     stopped_by: str = ""
-    parts: int = 0
-    summary: Mapping[str, Any] = field(default_factory=dict)
+    parts: CountOrNone = 0
+    summary: dict[str, Any] = field(default_factory=dict)
     policy_llm: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def write(self, folder: Path) -> None:
@@ -106,10 +108,24 @@ def read_manifest(folder: Path) -> Manifest:
         )
     names = {f.name for f in fields(Manifest)} - {"format_version"}
     values = {"policy_llm": "", "files": {}, **values}  # came later
-    if set(values) != names or values["status"] not in STATUSES:
-        wrong = ", ".join(sorted(set(values) ^ names)) or f"status {values['status']}"
+    if set(values) != names:
+        wrong = ", ".join(sorted(set(values) ^ names))
         raise RecordingError(f"{path} has missing or unknown entries: {wrong}. Record the run again in another folder.")
-    return Manifest(**{**values, "rating_levels": tuple(values["rating_levels"])})
+    return _checked(path, values)
+
+
+def _checked(path: Path, values: dict[str, Any]) -> Manifest:
+    if isinstance(values["rating_levels"], list):
+        values = {**values, "rating_levels": tuple(values["rating_levels"])}
+    manifest = Manifest(**values)
+    try:
+        check_fields(manifest, str)
+    except ConfigError as error:
+        raise DamagedRunError(
+            f"{path} is damaged: {error} Go on with the command that made the run and --resume: it is written again, "
+            "and what was recorded is kept."
+        ) from None
+    return manifest
 
 
 def _not_a_run(folder: Path) -> str:

@@ -35,8 +35,8 @@ def test_a_described_person_is_as_described_and_others_as_derived(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"activity": None}, "activity is None"),
-        ({"activity": 4}, "activity is 4"),
+        ({"activity": None}, "activity must be a whole number between 1 and 3, not None"),
+        ({"activity": 4}, "activity must be a whole number between 1 and 3, not 4"),
         ({"raw_id": "nobody"}, "no person 'nobody'"),
         ({"likes": ["Polka"]}, "Polka, which is no genre"),
         ({"liked_items": [10**6]}, "item ids are 0"),

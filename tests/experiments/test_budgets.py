@@ -75,7 +75,7 @@ def test_what_a_run_cost(tmp_path):
 
 def test_engines_that_cannot_be():
     for engines, sentence in (
-        (Engines(replicas=0, ray="local"), "at least 1"),
+        (Engines(replicas=0, ray="local"), "--replicas must be a whole number between 1 and"),
         (Engines(gpus_per_replica=1.5, ray="local"), "share of 1"),
         (Engines(replicas=2), "add --ray"),
     ):

@@ -145,7 +145,8 @@ module.open_backend = lambda *_: nullcontext(Slow())
 config = SimulationConfig(
     policies=("popularity",), users=12, pages=4, page_size=3, batch_size=2, user_model="llm", llm="hash")
 print("ready", flush=True)
-simulate(config, Path(sys.argv[1]), resume=True, progress=False)
+begun = (Path(sys.argv[1]) / "popularity").is_dir()
+simulate(config, Path(sys.argv[1]), resume=begun, progress=False)
 """
 
 
@@ -167,6 +168,16 @@ def is_over(folder: Path, seconds: float) -> bool:
             child.wait()
     assert parts() >= before, "a finished part is never lost"
     return False
+
+
+def test_resume_begins_nothing_and_names_what_is_near(tmp_path):
+    simulate(SMALL, tmp_path / "paid", progress=False)
+    with pytest.raises(RecordingError, match=r"--resume: there is no run of .* in .*payed\. Did you mean .*paid\?"):
+        simulate(SMALL, tmp_path / "payed", resume=True, progress=False)
+    assert not (tmp_path / "payed").exists()
+    with pytest.raises(RecordingError, match="Without --resume a new one is begun"):
+        simulate(SMALL, tmp_path, resume=True, progress=False)  # the folder above
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["paid"]
 
 
 @pytest.mark.slow
@@ -269,7 +280,7 @@ def test_interview_answers_from_the_memory_of_then(tmp_path):
     assert interview(run, raw, "Why?", FunctionLLM(lambda p: "Because.\n")) == "Because."
     with pytest.raises(ConfigError, match="Users of this run"):
         interview(run, "nobody", "Why?", ScriptedLLM([]))
-    with pytest.raises(ConfigError, match="--page"):
+    with pytest.raises(ConfigError, match=r"--after must be within 0\.\.\d+, not 99"):
         interview(run, raw, "Why?", ScriptedLLM([]), after=99)
 
 

@@ -86,7 +86,8 @@ def test_kill_9_then_resume_gives_the_same_bytes(tmp_path):
 
 def _over(folder: Path, seconds: float) -> bool:
     command = [sys.executable, "-m", "recsim_llm", "simulate", "--policy", "live-popularity", "--users", "150"]
-    command += ["--rounds", "80", "--pages", "3", "--page-size", "4", "--out", str(folder), "--resume"]
+    command += ["--rounds", "80", "--pages", "3", "--page-size", "4", "--out", str(folder)]
+    command += ["--resume"] if (folder / "live-popularity").is_dir() else []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
         started = folder / "live-popularity" / "run.json"
         deadline = time.monotonic() + 60

@@ -61,7 +61,7 @@ simulate(
         user_model="agent4rec:genres", llm="python:recsim_llm.testing.scripted:hash_choice_llm",
         policies=("popularity",), users=10, pages=3, page_size=3, rounds=rounds,
         batch_size=256 if rounds else 4),
-    folder, resume=True, progress=False)
+    folder, progress=False)
 print(done)
 """
 

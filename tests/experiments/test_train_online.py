@@ -109,9 +109,9 @@ def test_errors_are_named(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=match):
             train(replace(SMALL, out=out, **change))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="num_envs"):
-        replace(SMALL, steps=1)
+        replace(SMALL, steps=1).check()
     with pytest.raises(ConfigError, match="npz"):
-        replace(SMALL, out=tmp_path / "policy")
+        replace(SMALL, out=tmp_path / "policy").check()
     with pytest.raises(ConfigError, match="no training to resume"):
         train(replace(SMALL, out=out, resume=True))
     train(replace(SMALL, policy=A2C_SMALL, out=out, steps=100))

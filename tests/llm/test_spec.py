@@ -32,9 +32,9 @@ def test_what_is_no_model_is_refused(text):
 
 
 def test_an_unknown_option_names_those_there_are():
-    with pytest.raises(ConfigError, match=r"no option devise; options: device, dtype"):
+    with pytest.raises(ConfigError, match=r"no option devise\. Did you mean 'device'\? Options: device, dtype"):
         make_llm("transformers:smollm2-135m?devise=cpu")
-    with pytest.raises(ConfigError, match="options: none"):
+    with pytest.raises(ConfigError, match="Options: none"):
         make_llm("uniform?x=1")
 
 

@@ -60,7 +60,7 @@ def test_a_run_before_its_first_page(tmp_path):
         ({"format_version": 4}, "format 4, written by a newer version"),
         ({"format_version": 0}, "format 0, written by another version"),
         ({"colour": "red"}, "unknown entries: colour"),
-        ({"status": "lost"}, "status lost"),
+        ({"status": "lost"}, "status must be one of running, finished, interrupted, not 'lost'"),
     ],
 )
 def test_manifests_of_other_versions_are_refused(tmp_path, change, said):

@@ -14,11 +14,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from recsim_llm.checked import Name, check_value, near, shown
 from recsim_llm.errors import ConfigError, MissingExtraError, ModelNotFoundError
 from recsim_llm.llm.model_files import refuse_code
 from recsim_llm.types import Floats32
 
 _WORD = re.compile(r"\w+")
+_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+MOST_DIMENSIONS = 65_536
 _KEPT = 1 << 16
 _AT_ONCE = 1 << 10  # texts
 
@@ -196,12 +199,32 @@ def make_encoder(spec: str) -> TextEncoder:
         MissingExtraError: sentence-transformers is not installed.
         ModelNotFoundError: There is no such model.
     """
-    name, _, size = spec.partition(":") if spec.startswith(("hash", "minilm")) else (spec, "", "")
-    if size and not size.isdigit():
-        raise ConfigError(f"'{spec}': the dimension '{size}' is no whole number. Write {name}:128, for example.")
+    name, size = check_encoder(spec)
     if name == "hash":
-        return CachedEncoder(HashEncoder(int(size or 128)))
-    return CachedEncoder(SentenceEncoder(name, int(size) if size else None))
+        return CachedEncoder(HashEncoder(size or 128))
+    return CachedEncoder(SentenceEncoder(name, size))
+
+
+def check_encoder(spec: str) -> tuple[str, int | None]:
+    """Name and dimension of an encoder, None where none is given; loads nothing.
+
+    Raises:
+        ConfigError: It is no name and no folder, or its dimension is no whole number of at least 1 that memories can
+            have.
+    """
+    check_value("--encoder", spec, Name)
+    name, _, size = spec.partition(":") if spec.startswith(("hash", "minilm")) else (spec, "", "")
+    if size and not (size.isdecimal() and 1 <= int(size) <= MOST_DIMENSIONS):
+        raise ConfigError(
+            f"--encoder {spec}: the dimension must be a whole number between 1 and {MOST_DIMENSIONS:,}, not "
+            f"{shown(size)}. Write {name}:128, for example."
+        )
+    if name not in ("hash", "minilm") and not _HUB.fullmatch(name) and not Path(name).is_dir():
+        raise ConfigError(
+            f"--encoder {shown(spec)}: there is no such encoder or folder.{near(name, ('hash', 'minilm'))} Write hash, "
+            "hash:DIM, minilm, minilm:DIM, or name a sentence-transformers folder."
+        )
+    return name, int(size) if size else None
 
 
 def _minilm_folder() -> str:

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from annotated_types import Ge, Le
 from tqdm import tqdm
 
 from recsim_llm.agents.hybrid import HybridUsers
+from recsim_llm.agents.memory.encoder import check_encoder
 from recsim_llm.agents.named_users import played_by_llm
 from recsim_llm.agents.persona import item_means
 from recsim_llm.agents.population import Population, make_population
@@ -21,6 +23,7 @@ from recsim_llm.agents.reading import AnswerCounts, unseen_labels
 from recsim_llm.agents.sources import Source, held_sessions, load_source, personas
 from recsim_llm.agents.statistical import StatisticalUsers
 from recsim_llm.certificate import Certificate
+from recsim_llm.checked import CountOrNone, Name, Text, check_fields
 from recsim_llm.data import Dataset, Split
 from recsim_llm.data.naming import NAMINGS
 from recsim_llm.data.splits import calibration_users
@@ -75,15 +78,15 @@ class CertifyConfig:
         resamples: Bootstrap samples behind each interval.
     """
 
-    dataset: str = "ml-100k"
-    user_model: str = ""
-    llm: str = ""
+    dataset: Name = "ml-100k"
+    user_model: Text = ""
+    llm: Text = ""
     split: Literal["random", "temporal"] = "random"
-    users: int = 0
-    rows: int = 0
+    users: CountOrNone = 0
+    rows: CountOrNone = 0
     naming: bool = False
-    encoder: str = "hash"
-    resamples: int = 1_000
+    encoder: Name = "hash"
+    resamples: Annotated[int, Ge(100), Le(1_000_000)] = 1_000
 
     def check(self) -> None:
         """Refuse what cannot work.
@@ -92,8 +95,8 @@ class CertifyConfig:
             ConfigError: A number out of range, or a key in the line of the language model.
         """
         refuse_secrets(self.llm)
-        if self.users < 0 or self.rows < 0 or self.resamples < 100:
-            raise ConfigError("users and rows are 0 (all) or more, resamples at least 100.")
+        check_fields(self)
+        check_encoder(self.encoder)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS, Metric
+from recsim_llm.checked import near
 from recsim_llm.errors import ConfigError
+from recsim_llm.experiments.fidelity.labels import LABELS
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -133,7 +135,10 @@ def check_required(required: Sequence[str]) -> None:
         ConfigError: A requirement is no NAME and no NAME>=NUMBER.
     """
     for one in required:
-        _parsed(one)
+        name = _parsed(one)[0]
+        if name not in LABELS and name not in GATES:
+            meant = near(name, [*GATES, *LABELS])
+            raise ConfigError(f"--require {one}: there is no metric '{name}'.{meant} Metrics: {', '.join(GATES)}.")
 
 
 def _unmet(metrics: Mapping[str, Metric], required: str) -> str:

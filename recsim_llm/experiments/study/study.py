@@ -66,7 +66,7 @@ class Entry:
         if (parse_policy(self.policy).name in ONLINE) != bool(self.steps):
             raise ConfigError(f"'{self.policy}': steps are for policies that learn by acting ({', '.join(ONLINE)}).")
         if self.steps:
-            TrainConfig(policy=self.policy, steps=self.steps)
+            TrainConfig(policy=self.policy, steps=self.steps).check()
 
 
 @dataclass(frozen=True, slots=True)

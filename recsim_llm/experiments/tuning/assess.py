@@ -12,12 +12,13 @@ import json
 import sys
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from recsim_llm.agents.page_agent import YES_NO
+from recsim_llm.checked import CountOrNone, check_fields
 from recsim_llm.data import Dataset
 from recsim_llm.errors import ConfigError, DataError, MissingExtraError, RecordingError
 from recsim_llm.experiments.tuning.gain import FEWEST, Gain
@@ -49,10 +50,18 @@ class AssessConfig:
         progress: Show a bar.
     """
 
-    people: int = 300
-    rows: int = 10
-    naming: str = ""
+    people: CountOrNone = 300
+    rows: CountOrNone = 10
+    naming: Literal["", "titles", "masked", "ids", "invented"] = ""
     progress: bool = True
+
+    def check(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ConfigError: A value out of range.
+        """
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +79,7 @@ def assess(folder: Path, config: AssessConfig) -> list[Assessed]:
         ConfigError: The folder holds no tuned model, or a number is out of range.
         LLMError: The model cannot be loaded.
     """
-    if min(config.people, config.rows) < 0:
-        raise ConfigError("--people and --rows are 0 (all) or more.")
+    config.check()
     tuned = _read_config(folder)
     task = make_task(replace(tuned, naming=config.naming or tuned.naming))
     ask = _Examiner(folder, task.data, config, tuned.prompts)

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from recsim_llm.agents.sources import TEST_SHARE, Source, known_impressions, load_source
+from recsim_llm.checked import Count, CountOrNone, Name, NotNegative, OutFolder, Positive, Seed, Share, check_fields
 from recsim_llm.data import Dataset, Ratings
 from recsim_llm.data.dataset import Impressions
 from recsim_llm.errors import ConfigError
@@ -51,23 +52,23 @@ class TuneConfig:
         progress: Show a bar.
     """
 
-    dataset: str = "ml-100k"
-    model: str = "smollm2-135m"
-    out: Path = Path("tuned")
+    dataset: Name = "ml-100k"
+    model: Name = "smollm2-135m"
+    out: OutFolder = Path("tuned")
     split: Literal["temporal", "random", "users"] = "temporal"
-    hold_items: float = 0.0
-    lora_rank: int = 0
-    rate: float = 0.0
-    teacher: float = 0.7
-    batch: int = 3
-    rehearse: int = 0
-    max_hours: float = 3.0
-    steps: int = 0
-    check_minutes: float = 10.0
-    patience: int = 4
-    naming: str = "titles"
+    hold_items: Share = 0.0
+    lora_rank: CountOrNone = 0
+    rate: NotNegative = 0.0
+    teacher: Share = 0.7
+    batch: Count = 3
+    rehearse: CountOrNone = 0
+    max_hours: Positive = 3.0
+    steps: CountOrNone = 0
+    check_minutes: Positive = 10.0
+    patience: Count = 4
+    naming: Literal["titles", "masked", "ids", "invented"] = "titles"
     prompts: Literal["tuned", "tuned-public"] = "tuned"
-    seed: int = 0
+    seed: Seed = 0
     resume: bool = False
     progress: bool = True
 
@@ -77,19 +78,7 @@ class TuneConfig:
         Raises:
             ConfigError: An option is out of range.
         """
-        if self.split not in ("temporal", "random", "users"):
-            raise ConfigError(f"--split is temporal, random or users, not {self.split}.")
-        if self.prompts not in ("tuned", "tuned-public"):
-            raise ConfigError(f"--prompts is tuned or tuned-public, not {self.prompts}.")
-        for name in ("hold_items", "teacher"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"--{name.replace('_', '-')} is a share, 0 to 1, not {getattr(self, name)}.")
-        if min(self.batch, self.patience) < 1 or min(self.lora_rank, self.steps, self.rehearse) < 0:
-            raise ConfigError(
-                "--batch and --patience must be at least 1, --lora-rank, --steps and --rehearse at least 0."
-            )
-        if self.max_hours <= 0 or self.check_minutes <= 0 or self.rate < 0:
-            raise ConfigError("--max-hours and --check-minutes must be above 0, --rate not below.")
+        check_fields(self)
 
     @property
     def highest_rate(self) -> float:

@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.llm.converse import Turn
 from recsim_llm.llm.protocol import LLM
-from recsim_llm.policies.llmrank.ways import KIND, WAYS, Question, make_way
+from recsim_llm.policies.llmrank.ways import KIND, Question, WayName, make_way
 from recsim_llm.policies.planners.asking import ask_all
-from recsim_llm.policies.planners.options import PlannerOptions
+from recsim_llm.policies.planners.options import LABELS, PlannerOptions
 from recsim_llm.policies.planners.planner import Move, Planner, Visit
 from recsim_llm.policies.planners.texts import Case, phrase, say
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Floats, Observation, Prompt
 
-FORMS = ("sequential", "recency", "in-context")
+Form: TypeAlias = Literal["sequential", "recency", "in-context"]
+FORMS: tuple[str, ...] = get_args(Form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,8 @@ class LLMRankOptions(PlannerOptions):
     """Options of LLMRank; `window` of the planners means nothing here, and is not accepted.
 
     Attributes:
-        form: How the history is told: one of `FORMS`.
-        way: How candidates are judged: one of `WAYS`.
+        form: How the history is told: "sequential", "recency" or "in-context".
+        way: How candidates are judged: "pointwise", "pairwise" or "listwise".
         bootstrap: Rounds with candidates in another order, whose scores are added up (3 in the paper's bootstrapping);
             1 for "pointwise", which shows no order.
         candidates: m, 2..26 (20 in the paper).
@@ -41,24 +43,17 @@ class LLMRankOptions(PlannerOptions):
         ConfigError: A value outside its range.
     """
 
-    candidates: int = 20
-    history: int = 20
-    temperature: float = 0.2
-    form: str = "sequential"
-    way: str = "listwise"
-    bootstrap: int = 1
+    candidates: Annotated[int, Ge(2), Le(len(LABELS))] = 20
+    history: Annotated[int, Ge(0), Le(1_000)] = 20
+    temperature: Annotated[float, Ge(0.0), Le(2.0)] = 0.2
+    form: Form = "sequential"
+    way: WayName = "listwise"
+    bootstrap: Annotated[int, Ge(1), Le(1_000)] = 1
 
     def __post_init__(self) -> None:
         PlannerOptions.__post_init__(self)
-        for name, known in (("form", FORMS), ("way", WAYS)):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}.")
-        if not isinstance(self.bootstrap, int) or self.bootstrap < 1:
-            raise ConfigError(f"bootstrap must be a whole number of at least 1, not {self.bootstrap!r}.")
         if self.bootstrap > 1 and self.way == "pointwise":
             raise ConfigError("bootstrap shuffles candidates; way=pointwise shows one at a time: leave bootstrap at 1.")
-        if self.candidates < 2:
-            raise ConfigError(f"candidates must be at least 2 for a ranking, not {self.candidates}.")
         if self.window != _field_default("window"):
             raise ConfigError("Policy 'llmrank' has no option window; `history` says how many titles it reads.")
 

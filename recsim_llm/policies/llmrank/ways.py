@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 import numpy as np
 
@@ -153,14 +153,15 @@ class Listwise:
         return item if item is not None and free[item] else None
 
 
+WayName: TypeAlias = Literal["pointwise", "pairwise", "listwise"]
+WAYS: tuple[str, ...] = get_args(WayName)
+
+
 def make_way(name: str, label: Label, grounder: Grounder, num_items: int) -> Way:
-    """One of `WAYS`."""
+    """The way of a name: "pointwise", "pairwise" or "listwise"."""
     if name == "listwise":
         return Listwise(label, grounder, num_items)
     return Pairwise(label) if name == "pairwise" else Pointwise(label)
-
-
-WAYS = ("pointwise", "pairwise", "listwise")
 
 
 def _options(items: Sequence[int], label: Label) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from recsim_llm.errors import ConfigError
+from annotated_types import Ge, Le
+
+from recsim_llm.checked import Name, NotNegative, check_fields, check_known
 
 AnyOptions = TypeVar("AnyOptions", bound="PlannerOptions")
 
@@ -33,30 +35,17 @@ class PlannerOptions:
         ConfigError: A value outside its range.
     """
 
-    retriever: str = "popularity"
-    candidates: int = 0
-    history: int = 15
-    window: int = 10
-    fuzzy: float = 88.0
-    encoder: str = "hash"
-    temperature: float = 0.5
+    retriever: Name = "popularity"
+    candidates: Annotated[int, Ge(0), Le(len(LABELS))] = 0
+    history: Annotated[int, Ge(0), Le(1_000)] = 15
+    window: Annotated[int, Ge(1), Le(1_000)] = 10
+    fuzzy: NotNegative = 88.0
+    encoder: Name = "hash"
+    temperature: Annotated[float, Ge(0.0), Le(2.0)] = 0.5
     frozen: bool = False
 
     def __post_init__(self) -> None:
-        whole = {"candidates": (0, len(LABELS)), "history": (0, 1000), "window": (1, 1000)}
-        for name, (lowest, highest) in whole.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or not lowest <= value <= highest:
-                raise ConfigError(f"{name} must be a whole number within {lowest}..{highest}, not {value!r}.")
-        if not isinstance(self.fuzzy, int | float) or self.fuzzy < 0:
-            raise ConfigError(f"fuzzy must be a number of at least 0, not {self.fuzzy!r}.")
-        if not isinstance(self.temperature, int | float) or not 0 <= self.temperature <= 2:
-            raise ConfigError(f"temperature must be within 0..2, not {self.temperature!r}.")
-        if not isinstance(self.frozen, bool):
-            raise ConfigError(f"frozen must be true or false, not {self.frozen!r}.")
-        for name in ("retriever", "encoder"):
-            if not isinstance(getattr(self, name), str):
-                raise ConfigError(f"{name} must be a name, not {getattr(self, name)!r}.")
+        check_fields(self, str)
 
 
 def read_options(kind: type[AnyOptions], policy: str, given: Mapping[str, Any]) -> AnyOptions:
@@ -65,8 +54,5 @@ def read_options(kind: type[AnyOptions], policy: str, given: Mapping[str, Any]) 
     Raises:
         ConfigError: An unknown option, or a value outside its range.
     """
-    known = [field.name for field in fields(kind)]
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise ConfigError(f"Policy '{policy}' has no option {', '.join(unknown)}. Options: {', '.join(known)}.")
+    check_known(given, [field.name for field in fields(kind)], f"Policy '{policy}'")
     return kind(**given)

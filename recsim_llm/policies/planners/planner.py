@@ -133,6 +133,11 @@ class Planner:
         top = np.array(log.values.max() if len(log) else 5.0)
         return cls(page_size, seed, interactions(log), chosen, retriever, {"top": top})
 
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """See `policies.protocol.FittedPolicy`."""
+        read_options(cls.Options, cls.name, options)
+
     def connect(self, llm: LLM, catalogue: Catalogue) -> None:
         """See `policies.protocol.LLMPolicy`.
 

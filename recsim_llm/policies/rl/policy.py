@@ -10,9 +10,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recsim_llm.checked import check_known, check_value
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, MissingExtraError
-from recsim_llm.policies.ranking import RankingPolicy, check_page_size
+from recsim_llm.policies.ranking import MinRating, RankingPolicy, check_page_size
 from recsim_llm.policies.rl.item_vectors import ItemStart, item_start
 from recsim_llm.policies.rl.settings import NetSettings
 from recsim_llm.policies.rl.states import pack
@@ -48,13 +49,20 @@ class RLPolicy(RankingPolicy):
         return cls.settings_class().as_options()
 
     @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """See `policies.protocol.FittedPolicy`."""
+        # Stars are what these policies read: `fit` alone knows `min_rating`, which leaves ratings out before.
+        check_value(f"Policy '{cls.name}': min_rating", options.get("min_rating", 0.0), MinRating)
+        cls.settings({name: value for name, value in options.items() if name != "min_rating"})
+
+    @classmethod
     def settings(cls, options: dict[str, Any]) -> NetSettings:
         """Checked settings.
 
         Raises:
             ConfigError: An unknown option, or a value that cannot work.
         """
-        cls._check_names(options)
+        check_known(options, [*cls.options(), "min_rating"], f"Policy '{cls.name}'")
         return cls.settings_class.of(options)
 
     @classmethod

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal, Self
 
-from recsim_llm.errors import ConfigError
+from annotated_types import Ge, Le, Lt
+
+from recsim_llm.checked import Count, NotNegative, Positive, Share, Text, check_fields
 
 Tracker = Literal["average", "gru", "sasrec"]
-TRACKERS = ("average", "gru", "sasrec")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +32,16 @@ class NetSettings:
     """
 
     tracker: Tracker = "average"
-    embedding_size: int = 32
-    hidden_size: int = 64
-    window: int = 4
+    embedding_size: Count = 32
+    hidden_size: Count = 64
+    window: Count = 4
     pretrained: bool = True
-    sharpness: float = 1.0
-    gamma: float = 0.9
-    learning_rate: float = 1e-3
+    sharpness: NotNegative = 1.0
+    gamma: Annotated[float, Ge(0.0), Lt(1.0)] = 0.9
+    learning_rate: Positive = 1e-3
 
     def __post_init__(self) -> None:
-        if self.tracker not in TRACKERS:
-            raise ConfigError(f"tracker must be one of {', '.join(TRACKERS)}, not {self.tracker!r}.")
-        for field in fields(self):
-            check_number(field.name, getattr(self, field.name), field.type)
-        if self.gamma >= 1:
-            raise ConfigError(f"gamma must be below 1, not {self.gamma}.")
+        check_fields(self, str)
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> Self:
@@ -55,20 +51,6 @@ class NetSettings:
     def as_options(self) -> dict[str, Any]:
         """The way back."""
         return asdict(self)
-
-
-def check_number(name: str, value: object, kind: object) -> None:
-    """Check a setting against the type that its field declares: whole numbers at least 1, others at least 0.
-
-    Raises:
-        ConfigError: It is of another type, or too small.
-    """
-    if kind == "int" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}.")
-    if kind == "float" and (isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0):
-        raise ConfigError(f"{name} must be a number of at least 0, not {value!r}.")
-    if kind == "bool" and not isinstance(value, bool):
-        raise ConfigError(f"{name} must be true or false, not {value!r}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +68,14 @@ class DQNSettings(NetSettings):
         warm_up: Steps before the first update.
     """
 
-    n_step: int = 3
-    buffer_size: int = 100_000
-    batch_size: int = 128
-    updates_per_step: float = 0.0625
-    target_update: int = 320
-    epsilon: float = 0.05
-    explore: float = 0.3
-    warm_up: int = 1_000
+    n_step: Count = 3
+    buffer_size: Count = 100_000
+    batch_size: Count = 128
+    updates_per_step: NotNegative = 0.0625
+    target_update: Count = 320
+    epsilon: Share = 0.05
+    explore: Share = 0.3
+    warm_up: Count = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +91,14 @@ class A2CSettings(NetSettings):
         max_grad_norm: Longest gradient.
     """
 
-    sharpness: float = 4.0
-    learning_rate: float = 3e-3
-    round_length: int = 5
-    batch_size: int = 1_024
-    value_weight: float = 0.5
-    entropy_weight: float = 0.3
-    gae_lambda: float = 1.0
-    max_grad_norm: float = 1.0
+    sharpness: NotNegative = 4.0
+    learning_rate: Positive = 3e-3
+    round_length: Count = 5
+    batch_size: Count = 1_024
+    value_weight: NotNegative = 0.5
+    entropy_weight: NotNegative = 0.3
+    gae_lambda: Share = 1.0
+    max_grad_norm: NotNegative = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +110,11 @@ class PPOSettings(A2CSettings):
         repeats: Passes over a round.
     """
 
-    learning_rate: float = 1e-3
-    round_length: int = 10
-    entropy_weight: float = 0.03
-    clip: float = 0.2
-    repeats: int = 4
+    learning_rate: Positive = 1e-3
+    round_length: Count = 10
+    entropy_weight: NotNegative = 0.03
+    clip: NotNegative = 0.2
+    repeats: Count = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +129,11 @@ class OfflineSettings(NetSettings):
         target_update: Updates between copies to the target network.
     """
 
-    data: str = ""
-    n_step: int = 1
-    batch_size: int = 64
-    updates: int = 4_000
-    target_update: int = 320
+    data: Text = ""
+    n_step: Count = 1
+    batch_size: Count = 64
+    updates: Count = 4_000
+    target_update: Count = 320
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +146,6 @@ class SQNSettings(OfflineSettings):
 
     head: Literal["supervised", "q"] = "supervised"
 
-    def __post_init__(self) -> None:
-        NetSettings.__post_init__(self)
-        if self.head not in ("supervised", "q"):
-            raise ConfigError(f"head must be supervised or q, not {self.head!r}.")
-
 
 @dataclass(frozen=True, slots=True)
 class BCQSettings(OfflineSettings):
@@ -180,13 +157,8 @@ class BCQSettings(OfflineSettings):
         penalty: On the imitator's squared scores.
     """
 
-    threshold: float = 0.2
-    penalty: float = 0.01
-
-    def __post_init__(self) -> None:
-        NetSettings.__post_init__(self)
-        if self.threshold >= 1:
-            raise ConfigError(f"threshold must be below 1, not {self.threshold}.")
+    threshold: Annotated[float, Ge(0.0), Lt(1.0)] = 0.2
+    penalty: NotNegative = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +170,8 @@ class CQLSettings(OfflineSettings):
         min_q_weight: Of the conservative term.
     """
 
-    quantiles: int = 20
-    min_q_weight: float = 0.3
-
-    def __post_init__(self) -> None:
-        NetSettings.__post_init__(self)
-        if self.quantiles < 2:
-            raise ConfigError(f"quantiles must be at least 2, not {self.quantiles}.")
+    quantiles: Annotated[int, Ge(2), Le(100_000)] = 20
+    min_q_weight: NotNegative = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,14 +184,9 @@ class CRRSettings(OfflineSettings):
         most: Largest weight of a logged action.
     """
 
-    beta: float = 1.0
-    min_q_weight: float = 0.0
-    most: float = 20.0
-
-    def __post_init__(self) -> None:
-        NetSettings.__post_init__(self)
-        if self.beta <= 0:
-            raise ConfigError(f"beta must be above 0, not {self.beta}.")
+    beta: Positive = 1.0
+    min_q_weight: NotNegative = 0.0
+    most: NotNegative = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +203,10 @@ class DORLSettings(A2CSettings):
         low_reward: Stars below which a learned person leaves.
     """
 
-    steps: int = 100_000
-    num_envs: int = 100
-    max_steps: int = 30
-    entropy_bonus: float = 1.0
-    quit_window: int = 4
-    nearest: float = 0.1
-    low_reward: float = 2.0
+    steps: Count = 100_000
+    num_envs: Count = 100
+    max_steps: Count = 30
+    entropy_bonus: NotNegative = 1.0
+    quit_window: Count = 4
+    nearest: Annotated[float, Ge(0.0), Lt(1.0)] = 0.1
+    low_reward: NotNegative = 2.0

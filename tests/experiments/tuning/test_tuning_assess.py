@@ -126,5 +126,5 @@ def test_a_folder_without_a_tuned_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "tuning.json").write_text(json.dumps({"config": {"datset": "x"}}))
     with pytest.raises(ConfigError, match="damaged"):
         assess(tmp_path, AssessConfig())
-    with pytest.raises(ConfigError, match="0 \\(all\\)"):
+    with pytest.raises(ConfigError, match="--people must be a whole number between 0 and"):
         assess(tmp_path, AssessConfig(people=-1))
