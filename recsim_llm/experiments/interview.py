@@ -131,7 +131,7 @@ def _keep(folder: Path, answers: Sequence[ExitAnswer]) -> None:
 
 
 def _system() -> str:
-    return prompt_text("page", "system_interview")
+    return f"{prompt_text('page', 'system_interview')} {NOTE}"
 
 
 def _context(run: Run, raw_id: str, question: str, after: int | None) -> str:
