@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,13 +22,13 @@ class Catalogue:
     Attributes:
         items: `items[i].id == i`.
         raw_ids: The source's own id of each item, for people who join other tables.
-        vouched: The digest of items whose every text is known to the package: invented here, or read from an archive with a
-            known checksum. Any other value, also of a catalogue that was changed since, and prompts show texts in quotes.
+        vouched: The digest of items whose every text is known to the package: invented here, or of a published archive
+            with a known checksum. With any other value, as of a catalogue that was changed, prompts quote its texts.
     """
 
     items: tuple[Item, ...]
     raw_ids: tuple[str, ...]
-    vouched: str = ""
+    vouched: str = field(default="", compare=False)
 
     def __len__(self) -> int:
         return len(self.items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -39,6 +40,19 @@ def renamed(catalogue: Catalogue, naming: str) -> Catalogue:
         items = (replace(item, title=titles[item.id], description="") for item in catalogue)
         return _with(catalogue, tuple(items))
     raise ConfigError(f"There is no naming '{naming}'; there are: {', '.join(NAMINGS)}, masked.")
+
+
+def with_words(catalogue: Catalogue, words: Mapping[int, str]) -> Catalogue:
+    """The catalogue with words behind some titles; nobody vouches for it then, also where the words are none.
+
+    Args:
+        catalogue: The items.
+        words: By item; {} leaves the catalogue as it is.
+    """
+    if not words:
+        return catalogue
+    items = (replace(item, title=f"{item.title}{words.get(item.id, '')}") for item in catalogue)
+    return replace(catalogue, items=tuple(items), vouched="")
 
 
 def _with(catalogue: Catalogue, items: tuple[Item, ...]) -> Catalogue:

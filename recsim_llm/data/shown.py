@@ -1,10 +1,10 @@
-"""How texts of a data set stand in prompts: on one line, bounded, in quotes, without anything a model reads as structure.
+"""How texts of a data set stand in prompts: on one line, bounded, in quotes, without what a model reads as structure.
 
 A title is data, whatever it says. Three rules, for items as for what people say to each other:
 
 - control, invisible and white-space characters become one space, so that a text cannot begin a line of its own;
-- quotes become apostrophes, and angle and square brackets are replaced by look-alikes, so that neither a closing quote nor a
-  token of a chat template (`<|im_end|>`, `</s>`, `[INST]`) can stand in it;
+- quotes become apostrophes, and angle and square brackets are replaced by look-alikes, so that neither a closing quote
+  nor a token of a chat template (`<|im_end|>`, `</s>`, `[INST]`) can stand in it;
 - it is cut between words, and stands in double quotes; the system prompt says once what these mean (`NOTE`).
 
 A catalogue that the package vouches for (`Catalogue.vouched`) is shown as it is: its texts are known to be names.
@@ -21,7 +21,7 @@ from recsim_llm.types import Item
 
 TEXT = 160
 """Most characters of a title, of an item's genres together, or of a description. The longest title of MovieLens 100K
-has 78; ten items with a description of 160 are two thousand tokens at most, and a longer one would crowd out the person."""
+has 72; a page of ten items with all three is some two thousand tokens, and longer texts would crowd out the person."""
 FACT = 40
 """Most characters of an occupation or a gender; MovieLens' longest has 20."""
 MESSAGE = 1024
@@ -57,7 +57,7 @@ def quoted(text: str, most: int) -> str:
 
 
 def fact(word: str) -> str:
-    """What a data set or a persona file says of a person in a word or two ("academic/educator"); more stands in quotes."""
+    """What is said of a person in a word or two ("academic/educator"), as it is; anything longer stands in quotes."""
     return word if len(word) <= FACT and _PLAIN_FACT.fullmatch(word) else quoted(word, FACT)
 
 
@@ -69,8 +69,8 @@ class Shown:
         as_they_are: The catalogue is vouched for: nothing is quoted or changed, but descriptions are cut.
 
     Attributes:
-        name: (N,) title with the year, for prompts that put quotes around it. Of items that would look alike only because their
-            titles were cut or cleaned, each has a number behind it, so that a name still means one item.
+        name: (N,) title with the year, for prompts that put quotes around it. Items that look alike only because their
+            titles were cut or cleaned have their id behind it, so that a name still means one item.
         label: (N,) the same with its quotes.
     """
 
