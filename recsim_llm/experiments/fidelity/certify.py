@@ -319,7 +319,7 @@ def _add_naming(
 def _add_title_injection(
     findings: Findings, config: CertifyConfig, user_model: str, llm: LLM | None, study: _Study, progress: bool
 ) -> dict[str, object]:
-    """Whether users obey what stands in a title; returns a table for the notes. No language model: no titles are read."""
+    """Whether users obey what stands in a title; returns a table for the notes. `llm` is None where none is asked."""
 
     def make(words: Words) -> UserModel:
         source = Source(config.dataset, config.split, added=words)
