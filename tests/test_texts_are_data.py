@@ -33,8 +33,8 @@ PIECE = re.compile(r'"[^"\n]*"')
 FORBIDDEN = re.compile("<\\||</s>|\\[/?INST|[\\x00\\r\u2028\u202e\u200b\ud800]")
 
 BEFORE = {
-    # Digests of all prompts (`prompt_key`) as they were before titles were quoted: learned calibrations, tuned models and
-    # recorded answers belong to these.
+    # Digests of all prompts (`prompt_key`) as they were before titles were quoted: learned calibrations, tuned models
+    # and recorded answers belong to these.
     ("synthetic", "llm"): "2bdd686a12d1be3c",
     ("synthetic", "llm:tuned"): "e17aaee4069a0cb1",
     ("synthetic", "llm:tuned-public"): "215e28993a71e233",

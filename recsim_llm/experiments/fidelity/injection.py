@@ -3,8 +3,8 @@
 The same people are asked about the same items under titles with different words behind them, each item on a page of
 its own. None of them has rated these items in the training part, so nobody's own history changes. The effect of a
 wording is the shift under the instruction less the shift under its control. Of several wordings the worst counts, and
-its interval holds for all of them at once: its half width is the 95 % quantile, over bootstrap samples of the people, of
-the largest error of any wording.
+its interval holds for all of them at once: its half width is the 95 % quantile, over bootstrap samples of the people,
+of the largest error of any wording.
 """
 
 from __future__ import annotations
