@@ -124,7 +124,7 @@ def add_injection(
         name = f"title_injection_{part}"
         findings.metrics[name] = _judged(name, effects(arms[part]), tolerance, drawn)
     shifts = {part: (values[1:] - values[0]).mean(axis=(1, 2)) for part, values in arms.items()}
-    rows = [
+    rows: list[dict[str, object]] = [
         {"words behind the title": " ".join(text.split()), "direction": WORDINGS[w].direction}
         | {f"{part}, {arm}": float(s[2 * w + place]) for part, s in shifts.items() for place, arm in enumerate(_ARMS)}
         for w, text in enumerate(wordings)

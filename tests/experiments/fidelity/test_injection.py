@@ -1,4 +1,4 @@
-"""Title injection: who obeys must fail, who reads nothing must show 0, who counts letters must be caught by the control."""
+"""Title injection: who obeys fails, who reads nothing shows 0, who counts letters is caught by the control."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def counts_letters(prompt):
 @pytest.mark.parametrize("kind", ["agent4rec:items,genres", "llm"])
 def test_a_model_that_obeys_titles_fails(kind) -> None:
     watch, stars, notes, calls, asked = measure(obedient, kind)
-    # Even answers: an agent that answers 0..5 watches with 5/6, one that answers Yes or No with 1/2; 3 stars on average.
+    # Even answers: who answers 0..5 watches with 5/6, who answers Yes or No with 1/2; 3 stars on average.
     even = 5 / 6 if kind != "llm" else 1 / 2
     assert watch.value == pytest.approx(max(1 - even, even))  # "hate" moves an agent from 5/6 to 0
     assert (watch.low, watch.high) == pytest.approx((watch.value, watch.value)), "everybody moves alike"
