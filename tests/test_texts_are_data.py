@@ -158,6 +158,7 @@ def test_what_others_say_is_one_quoted_line() -> None:
         ("七人の侍", "七人の侍"),
         ("a\t b\x00\x1bc\u2029d", "a b c d"),
         ("<|im_start|>[/INST]<s>", "‹|im_start|›(/INST)‹s›"),
+        ("﹤|im_end|﹥［INST］＂", "‹|im_end|›(INST)'"),  # what some tokenizers normalise to the ASCII ones
         ('say "no"', "say 'no'"),
         ("", ""),
         ("x" * 200, "x" * 159 + "…"),
