@@ -9,7 +9,6 @@ from string import Template
 from recsim_llm.agents.memory.budget import fit
 from recsim_llm.agents.memory.protocol import Event
 from recsim_llm.agents.page_labels import numbered
-from recsim_llm.agents.page_texts import short
 from recsim_llm.agents.prompts_text import phrases, prompt_text, template
 from recsim_llm.agents.rendered import Rendered
 from recsim_llm.data.dataset import Catalogue, Ratings
@@ -50,11 +49,12 @@ class Agent4RecTexts:
         self._catalogue, self._personas, self._levels = catalogue, list(personas), rating_levels
         self._slogans = slogans
         self._log, self._means, self._memory_bytes = log, means, memory_bytes
-        self.system, self.remind = prompt_text(KIND, "system"), prompt_text(KIND, "remind")
+        self._shown = shown = catalogue.shown
+        self.system, self.remind = shown.system(prompt_text(KIND, "system")), prompt_text(KIND, "remind")
         self.reflect = prompt_text(KIND, "reflect")
-        self.taste_system = prompt_text(KIND, "taste_system")
+        self.taste_system = shown.system(prompt_text(KIND, "taste_system"))
         self.page_labels: Template = template(KIND, "page_labels")
-        self.label = Rendered[int, str](lambda item: catalogue[item].label)
+        self.label: Sequence[str] = shown.label
         self._items = Rendered[int, str](self._item)
         self._given = Rendered[tuple[int, float], str](self._given_line)
         self._profiles = Rendered[int, tuple[str, str]](self._profile)
@@ -98,7 +98,7 @@ class Agent4RecTexts:
         """Tastes without a model: liked and disliked genres."""
         persona, say = self._personas[user], phrases(KIND)
         lines = [
-            say[name].substitute(genres=", ".join(genres))
+            say[name].substitute(genres=self._shown.listed(genres))
             for name, genres in (("likes", persona.likes), ("dislikes", persona.dislikes))
             if genres
         ]
@@ -129,11 +129,15 @@ class Agent4RecTexts:
         return template(KIND, "context").substitute(tastes=tastes, rating=rating, traits=traits, memory=memory)
 
     def _item(self, item: int) -> str:
-        found, say = self._catalogue[item], phrases(KIND)
-        genres = f", {', '.join(found.genres)}" if found.genres else ""
+        shown, say = self._shown, phrases(KIND)
+        genres, text = shown.genres(item), shown.description(item)
         average = say["average"].substitute(mean=f"{self._means[item]:.1f}") if self._means is not None else ""
-        text = f". {short(found.description)}" if found.description else ""
-        return say["item"].substitute(label=found.label, genres=genres, average=average, description=text)
+        return say["item"].substitute(
+            label=shown.label[item],
+            genres=f", {genres}" if genres else "",
+            average=average,
+            description=f". {text}" if text else "",
+        )
 
     def _given_line(self, impression: tuple[int, float]) -> str:
         item, stars = impression

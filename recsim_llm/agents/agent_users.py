@@ -21,6 +21,7 @@ from recsim_llm.agents.memory.protocol import Event
 from recsim_llm.agents.reading import AnswerCounts
 from recsim_llm.agents.social_turns import SocialTexts
 from recsim_llm.agents.statistical import page_satisfaction
+from recsim_llm.data.shown import MESSAGE, quoted
 from recsim_llm.llm.converse import converse, garbage_collection_paused
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.trajectories.notes import Remembered
@@ -148,7 +149,7 @@ class AgentUsers:
         """See `Inhabitants.advertise`."""
         self.kind.slogans.pop(item, None)
         if slogan:
-            self.kind.slogans[item] = slogan
+            self.kind.slogans[item] = quoted(slogan, MESSAGE)
 
     def change(self, persona: Persona) -> None:
         """See `Inhabitants.change`."""

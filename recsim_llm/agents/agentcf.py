@@ -15,7 +15,7 @@ import numpy as np
 
 from recsim_llm.agents.agent_kind import Agent, PageAnswer
 from recsim_llm.agents.agentcf_memories import KIND, USER_WORDS, AgentCFMemories, limit_words
-from recsim_llm.agents.agentcf_texts import item_text, memory_parser
+from recsim_llm.agents.agentcf_texts import item_text, memory_parser, system_text
 from recsim_llm.agents.leaving import LeaveParameters
 from recsim_llm.agents.memory.budget import cut, fit
 from recsim_llm.agents.memory.encoder import HashEncoder, TextEncoder
@@ -119,7 +119,7 @@ class AgentCF:
         self, me: Agent, page: Sequence[int], recalled: Sequence[Event]
     ) -> Generator[Sequence[Prompt], Sequence[Completion], PageAnswer]:
         """See `AgentKind.react`: one call a page, a label an item."""
-        stem = Prompt(prompt_text(KIND, "system"), self.context(me, recalled), "")
+        stem = Prompt(system_text(self._catalogue), self.context(me, recalled), "")
         order, levels = listing_order(me.key, me.page, page), len(self.rating_levels)
         remind = prompt_text(KIND, "remind")
         return (
@@ -134,7 +134,8 @@ class AgentCF:
         """See `AgentKind.observe`: what was taken, how it was rated and what was passed over."""
         yield from ()
         say, top = phrases(KIND), f"{self.rating_levels[-1]:g}"
-        shown = [(self._catalogue[item].label, given) for item, given in zip(page, stars, strict=True) if item != EMPTY]
+        names = self._catalogue.shown.name
+        shown = [(names[item], given) for item, given in zip(page, stars, strict=True) if item != EMPTY]
         taken = [say["given"].substitute(title=title, stars=f"{s:g}", top=top) for title, s in shown if s > 0]
         passed = [f'"{title}"' for title, s in shown if s <= 0]
         parts = [say["watched"].substitute(items="; ".join(taken))] if taken else []
@@ -148,7 +149,7 @@ class AgentCF:
         (event,) = self.memory.current(np.array([me.handle]))
         question = template(KIND, "rewrite_online").substitute(event=event, words=USER_WORDS)
         prompt = Prompt(
-            prompt_text(KIND, "system"),
+            system_text(self._catalogue),
             self.context(me, ()),
             question,
             max_tokens=_TOKENS_A_WORD * USER_WORDS,
@@ -170,7 +171,7 @@ class AgentCF:
         past = [event.text for event in recalled if event.kind == "insight"]
         earlier = say["earlier"].substitute(memory=cut(past[-1], options.memory_bytes)) + "\n" if past else ""
         happened = fit([event for event in recalled if event.kind != "insight"], options.memory_bytes)
-        titles = [self._catalogue[item].label for item in self._history(me.user)]
+        titles = [self._catalogue.shown.label[item] for item in self._history(me.user)]
         had = say["had"].substitute(titles="; ".join(titles)) + "\n" if titles else ""
         return template(KIND, "page_context").substitute(
             memory=current, past=earlier, history=had, recent=happened or say["nothing"].template

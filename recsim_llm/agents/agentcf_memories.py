@@ -88,9 +88,10 @@ class AgentCFMemories:
 
     def start_item(self, item: int) -> str:
         """The memory that an item begins with: its title and categories."""
-        found = self.catalogue[item]
-        say = phrases(KIND)["start item" if found.genres else "start item without genres"]
-        return say.substitute(noun=self.noun, title=found.label, genres=", ".join(found.genres))
+        shown = self.catalogue.shown
+        genres = shown.genres(item)
+        say = phrases(KIND)["start item" if genres else "start item without genres"]
+        return say.substitute(noun=self.noun, title=shown.name[item], genres=genres)
 
     def content(self) -> dict[str, Any]:
         """All that is stored, as JSON values (`from_content` is the way back)."""

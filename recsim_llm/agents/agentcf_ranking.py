@@ -82,7 +82,7 @@ def rank_agentcf(
     pasts = _pasts(memories, requests, encoder) if variant == "retrieval" else [""] * len(requests)
     turns = []
     for request, past in zip(requests, pasts, strict=True):
-        had = [memories.catalogue[item].label for item in request.history] if variant == "history" else []
+        had = [memories.catalogue.shown.label[item] for item in request.history] if variant == "history" else []
         context = rank_context(memories.user(request.user), past, had)
         turn = _by_labels if answers == "labels" else _by_text
         turns.append(turn(context, memories, request, tally))

@@ -12,6 +12,7 @@ from recsim_llm.agents.agentcf_memories import KIND, AgentCFMemories
 from recsim_llm.agents.agentcf_trials import Trial
 from recsim_llm.agents.page_labels import numbered
 from recsim_llm.agents.prompts_text import phrases, prompt_text, template
+from recsim_llm.data.dataset import Catalogue
 from recsim_llm.types import Prompt
 
 LABELS = ("A", "B")
@@ -43,10 +44,16 @@ class Pick(NamedTuple):
     explanation: str = ""
 
 
+def system_text(catalogue: Catalogue) -> str:
+    """Instructions shared by all prompts of a user."""
+    return catalogue.shown.system(prompt_text(KIND, "system"))
+
+
 def titles(memories: AgentCFMemories, trial: Trial, swapped: bool) -> tuple[str, str]:
     """Titles of the two items in the order in which they are listed: the positive first unless swapped."""
     first, second = _listed(trial, swapped)
-    return memories.catalogue[first].label, memories.catalogue[second].label
+    names = memories.catalogue.shown.name
+    return names[first], names[second]
 
 
 def choose_prompt(memories: AgentCFMemories, trial: Trial, swapped: bool, answers: str) -> Prompt:
@@ -55,7 +62,7 @@ def choose_prompt(memories: AgentCFMemories, trial: Trial, swapped: bool, answer
     question = template(KIND, "choose" if answers == "labels" else "choose_text").substitute(
         noun=memories.noun, first=item_text(memories, first), second=item_text(memories, second)
     )
-    prompt = Prompt(prompt_text(KIND, "system"), _context(memories, trial.user), question)
+    prompt = Prompt(system_text(memories.catalogue), _context(memories, trial.user), question)
     return prompt._replace(choices=LABELS) if answers == "labels" else prompt._replace(max_tokens=_CHOICE_TOKENS)
 
 
@@ -68,12 +75,12 @@ def rewrite_user_prompt(memories: AgentCFMemories, trial: Trial, swapped: bool, 
         first=item_text(memories, first),
         second=item_text(memories, second),
         picked=_picked(titles(memories, trial, swapped)[pick.slot], pick.explanation),
-        liked=memories.catalogue[trial.positive].label,
-        other=memories.catalogue[trial.negative].label,
+        liked=memories.catalogue.shown.name[trial.positive],
+        other=memories.catalogue.shown.name[trial.negative],
         words=words,
     )
     context = _context(memories, trial.user)
-    return Prompt(prompt_text(KIND, "system"), context, question, max_tokens=_TOKENS_A_WORD * words)
+    return Prompt(system_text(memories.catalogue), context, question, max_tokens=_TOKENS_A_WORD * words)
 
 
 def rewrite_item_prompt(memories: AgentCFMemories, trial: Trial, item: int, right: bool, words: int) -> Prompt:
@@ -81,11 +88,11 @@ def rewrite_item_prompt(memories: AgentCFMemories, trial: Trial, item: int, righ
     positive = item == trial.positive
     other = trial.negative if positive else trial.positive
     name = ("rewrite_item_confirmed" if right else "rewrite_item_liked") if positive else "rewrite_item_other"
-    title = memories.catalogue[item].label
+    title = memories.catalogue.shown.name[item]
     question = template(KIND, name).substitute(
         noun=memories.noun, title=title, memory=memories.user(trial.user), other=item_text(memories, other), words=words
     )
-    system = template(KIND, "system_item").substitute(noun=memories.noun)
+    system = memories.catalogue.shown.system(template(KIND, "system_item").substitute(noun=memories.noun))
     context = template(KIND, "context_item").substitute(title=title, memory=memories.item(item))
     return Prompt(system, context, question, max_tokens=_TOKENS_A_WORD * words)
 
@@ -93,14 +100,14 @@ def rewrite_item_prompt(memories: AgentCFMemories, trial: Trial, item: int, righ
 def judge_prompt(context: str, memories: AgentCFMemories, item: int) -> Prompt:
     """Does the user take this one item? Every candidate is asked about alone, so that its place cannot matter."""
     question = template(KIND, "judge").substitute(noun=memories.noun, item=item_text(memories, item))
-    return Prompt(prompt_text(KIND, "system"), context, question, YES_NO)
+    return Prompt(system_text(memories.catalogue), context, question, YES_NO)
 
 
 def rank_prompt(context: str, memories: AgentCFMemories, candidates: Sequence[int]) -> Prompt:
     """In which order does the user like these items? A list of numbers."""
     items = numbered([item_text(memories, item) for item in candidates])
     question = template(KIND, "rank").substitute(noun=memories.noun, items=items, count=len(candidates))
-    return Prompt(prompt_text(KIND, "system"), context, question, max_tokens=6 * len(candidates) + 16)
+    return Prompt(system_text(memories.catalogue), context, question, max_tokens=6 * len(candidates) + 16)
 
 
 def rank_context(memory: str, past: str = "", history: Sequence[str] = ()) -> str:
@@ -202,10 +209,10 @@ def _context(memories: AgentCFMemories, user: int) -> str:
 
 def item_text(memories: AgentCFMemories, item: int) -> str:
     """An item's memory, with its title in front where a rewrite has lost it: a memory must stay a name of its item."""
-    title, memory = memories.catalogue[item].label, memories.item(item)
-    if plain_title(title) in plain_title(memory):
+    shown, memory = memories.catalogue.shown, memories.item(item)
+    if plain_title(shown.name[item]) in plain_title(memory):
         return memory
-    return phrases(KIND)["item"].substitute(title=title, memory=memory)
+    return phrases(KIND)["item"].substitute(title=shown.label[item], memory=memory)
 
 
 def _picked(title: str, explanation: str) -> str:

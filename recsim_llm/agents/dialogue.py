@@ -25,6 +25,7 @@ from recsim_llm.agents.page_labels import listing_order, numbered, read_page
 from recsim_llm.agents.prompts_text import phrases, template
 from recsim_llm.agents.reading import AnswerCounts
 from recsim_llm.data.dataset import Catalogue
+from recsim_llm.data.shown import fact
 from recsim_llm.errors import ConfigError
 from recsim_llm.types import EMPTY, Completion, Persona, Prompt, State
 
@@ -96,7 +97,7 @@ class Dialogue:
         self, me: Agent, page: Sequence[int], recalled: Sequence[Event]
     ) -> Generator[Sequence[Prompt], Sequence[Completion], PageAnswer]:
         """See `AgentKind.react`: one call a page, a label an item."""
-        system = template(KIND, "system").substitute(top=self._top)
+        system = self._catalogue.shown.system(template(KIND, "system").substitute(top=self._top))
         remind = template(KIND, "remind").safe_substitute(top=self._top)
         question = Template(template(KIND, "page").safe_substitute(page=me.page + 1))
         order = listing_order(me.key, me.page, page)
@@ -156,9 +157,11 @@ class Dialogue:
 
     def _item(self, item: int) -> str:
         if item not in self._items:
-            found = self._catalogue[item]
-            genres = f", {', '.join(found.genres)}" if found.genres else ""
-            self._items[item] = phrases(KIND)["item"].substitute(label=found.label, genres=genres)
+            shown = self._catalogue.shown
+            genres = shown.genres(item)
+            self._items[item] = phrases(KIND)["item"].substitute(
+                label=shown.label[item], genres=f", {genres}" if genres else ""
+            )
         slogan = self.slogans.get(item)
         return self._items[item] if slogan is None else f"{self._items[item]} {slogan}"
 
@@ -168,12 +171,12 @@ class Dialogue:
         return self._profiles[user]
 
     def _render(self, persona: Persona) -> str:
-        say = phrases(KIND)
+        say, shown = phrases(KIND), self._catalogue.shown
         facts = [say["age"].substitute(age=persona.age)] if persona.age is not None else []
-        facts += [word for word in (persona.gender, persona.occupation) if word]
-        taste = [say["likes"].substitute(genres=", ".join(persona.likes))] if persona.likes else []
-        taste += [say["dislikes"].substitute(genres=", ".join(persona.dislikes))] if persona.dislikes else []
-        loved = [self._catalogue[item].label for item in persona.liked_items[:_LOVED] if item != EMPTY]
+        facts += [fact(word) for word in (persona.gender, persona.occupation) if word]
+        taste = [say["likes"].substitute(genres=shown.listed(persona.likes))] if persona.likes else []
+        taste += [say["dislikes"].substitute(genres=shown.listed(persona.dislikes))] if persona.dislikes else []
+        loved = [shown.label[item] for item in persona.liked_items[:_LOVED] if item != EMPTY]
         taste += [say["loved"].substitute(items="; ".join(loved))] if loved else []
         habits = [say[f"activity {persona.activity}"].template, say[f"diversity {persona.diversity}"].template]
         text = template(KIND, "profile").substitute(

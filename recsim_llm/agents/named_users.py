@@ -35,6 +35,7 @@ from recsim_llm.agents.statistical import StatisticalUsers
 from recsim_llm.agents.statistical_inhabitants import StatisticalInhabitants
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.checked import Name, check_value, near, shown
+from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.llm.protocol import LLM
 
@@ -152,15 +153,27 @@ def played_by_llm(users: UserModel) -> UserModel:
 def learned_identity(dataset: str | Source, user_model: str, llm_name: str) -> Identity:
     """What the learned numbers of a "hybrid" or "calibrated" user model must belong to."""
     inner = inner_name(user_model)
-    return Identity(llm_name, inner, load_source(dataset)[0].checksum, model_fingerprint(inner))
+    source = dataset if isinstance(dataset, Source) else Source(dataset)
+    data = load_source(source.untouched)[0]
+    return Identity(llm_name, inner, data.checksum, model_fingerprint(inner, data.catalogue))
+
+
+def model_fingerprint(user_model: str, catalogue: Catalogue | None = None) -> str:
+    """What a user model is made of at present (`agents.certified.fingerprint`), whatever data and language model.
+
+    Args:
+        user_model: Its name.
+        catalogue: What it is for: whether its texts are shown as they are or in quotes. None: as they are.
+    """
+    return _fingerprint(user_model, catalogue is None or catalogue.is_vouched)
 
 
 @lru_cache(maxsize=32)
-def model_fingerprint(user_model: str) -> str:
-    """What a user model is made of at present (`agents.certified.fingerprint`), whatever data and language model."""
-    world = Source("synthetic")
+def _fingerprint(user_model: str, as_they_are: bool) -> str:
+    world = Source("synthetic") if as_they_are else Source("synthetic", added=((0, ""),))
     if user_model.partition(":")[0] in WRAPPERS:
-        return f"{model_fingerprint('statistical')}-{model_fingerprint(inner_name(user_model))}"
+        parts = ("statistical", inner_name(user_model))
+        return "-".join(_fingerprint(part, as_they_are) for part in parts)
 
     def make(llm: LLM) -> UserModel:
         if user_model == "statistical":

@@ -13,12 +13,12 @@ from recsim_llm.agents.prompts_text import phrases, prompt_text, template
 from recsim_llm.agents.public_ratings import PublicRating
 from recsim_llm.agents.rendered import Rendered
 from recsim_llm.data.dataset import Catalogue
+from recsim_llm.data.shown import fact
 from recsim_llm.types import EMPTY, Persona
 
 KIND = "page"
 RatedItem = tuple[int, float]
 """An item and the stars it got."""
-_MAX_DESCRIPTION = 160  # characters; a longer description would crowd out the person
 
 
 class PageTexts:
@@ -51,10 +51,11 @@ class PageTexts:
         history: Mapping[int, Sequence[RatedItem]] | None = None,
         public: Mapping[int, PublicRating] | None = None,
     ) -> None:
-        self._catalogue, self._kind = catalogue, kind
+        self._kind = kind
         self._top = _stars(rating_levels[-1])
         self._history, self._public = history or {}, public or {}
-        self.system = prompt_text(kind, "system")
+        self._shown = catalogue.shown
+        self.system = self._shown.system(prompt_text(kind, "system"))
         self.remind = prompt_text(kind, "remind")
         self.nothing = phrases(kind)["nothing"].template
         self.levels = tuple(str(i + 1) for i in range(len(rating_levels)))
@@ -107,26 +108,29 @@ class PageTexts:
         if item == EMPTY:
             return ""
         phrase = phrases(self._kind)["watched" if stars else "skipped"]
-        return phrase.substitute(item=self._catalogue[item].label, stars=_stars(stars), top=self._top) + "\n"
+        return phrase.substitute(item=self._shown.label[item], stars=_stars(stars), top=self._top) + "\n"
 
     def _item(self, item: int) -> str:
-        found = self._catalogue[item]
-        genres = f", {', '.join(found.genres)}" if found.genres else ""
-        text = short(found.description)
-        description = f". {text}" if text else ""
+        shown = self._shown
+        genres, description = (shown.genres(item), shown.description(item))
         say = phrases(self._kind)
         public = ""
         if item in self._public:
             mean, people = self._public[item]
             public = say["public"].substitute(mean=f"{mean:.1f}", people=people)
-        return say["item"].substitute(label=found.label, genres=genres, public=public, description=description)
+        return say["item"].substitute(
+            label=shown.label[item],
+            genres=f", {genres}" if genres else "",
+            public=public,
+            description=f". {description}" if description else "",
+        )
 
     def _person(self, persona: Persona) -> str:
         say, top = phrases(self._kind), self._top
         facts = [say["age"].substitute(age=persona.age)] if persona.age is not None else []
-        facts += [word for word in (persona.gender, persona.occupation) if word]
+        facts += [fact(word) for word in (persona.gender, persona.occupation) if word]
         tastes = [
-            say[name].substitute(genres=", ".join(genres))
+            say[name].substitute(genres=self._shown.listed(genres))
             for name, genres in (("likes", persona.likes), ("dislikes", persona.dislikes))
             if genres
         ]
@@ -151,7 +155,7 @@ class PageTexts:
     def _examples(self, persona: Persona) -> list[str]:
         named = (("liked", persona.liked_items), ("disliked", persona.disliked_items))
         return [
-            phrases(self._kind)[name].substitute(items="; ".join(self._catalogue[i].label for i in items))
+            phrases(self._kind)[name].substitute(items="; ".join(self._shown.label[i] for i in items))
             for name, items in named
             if items and name in phrases(self._kind)
         ]
@@ -165,7 +169,7 @@ class PageTexts:
 
     def _told(self, rated: RatedItem) -> str:
         item, stars = rated
-        return f"{self._catalogue[item].label}: {_stars(stars)}"
+        return f"{self._shown.label[item]}: {_stars(stars)}"
 
 
 @cache
@@ -180,10 +184,3 @@ def _lines(texts: Sequence[str]) -> str:
 
 def _stars(value: float) -> str:
     return f"{value:g}"
-
-
-def short(text: str) -> str:
-    """A description of at most 160 characters, cut between words."""
-    if len(text) <= _MAX_DESCRIPTION:
-        return text
-    return text[: _MAX_DESCRIPTION - 1].rsplit(" ", 1)[0] + "…"

@@ -184,7 +184,8 @@ def _certificate(data: Dataset, user_model: str, llm: LLM | None) -> Certificate
     """The certificate of a population; asking for one costs nothing where no certificate was ever made."""
     if not certificates_folder().exists():
         return None
-    return find_certificate(data.checksum, user_model, llm.name if llm else "", model_fingerprint(user_model))
+    made_of = model_fingerprint(user_model, data.catalogue)
+    return find_certificate(data.checksum, user_model, llm.name if llm else "", made_of)
 
 
 def _certifies(certificate: Certificate | None) -> bool:

@@ -8,9 +8,9 @@ from string import Template
 from recsim_llm.agents.agentcf_texts import memory_parser
 from recsim_llm.agents.memory.budget import cut, fit
 from recsim_llm.agents.memory.protocol import Event
-from recsim_llm.agents.page_texts import short
 from recsim_llm.agents.prompts_text import phrases, prompt_text, template
 from recsim_llm.data.dataset import Catalogue
+from recsim_llm.data.shown import fact
 from recsim_llm.types import EMPTY, Persona, Prompt
 
 KIND = "recagent"
@@ -64,7 +64,8 @@ class RecAgentTexts:
         self._catalogue, self._personas, self._slogans = catalogue, list(personas), slogans
         self._memory_bytes, self._evidence_bytes = memory_bytes, evidence_bytes
         self._top = f"{rating_levels[-1]:g}"
-        self.system, self.remind = prompt_text(KIND, "system"), prompt_text(KIND, "remind")
+        self._shown = catalogue.shown
+        self.system, self.remind = self._shown.system(prompt_text(KIND, "system")), prompt_text(KIND, "remind")
         self.page_labels: Template = template(KIND, "page_labels")
         self._items: dict[int, str] = {}
         self._profiles: dict[int, dict[str, str]] = {}
@@ -77,10 +78,12 @@ class RecAgentTexts:
     def item(self, item: int) -> str:
         """The line that tells of an item."""
         if item not in self._items:
-            found = self._catalogue[item]
-            genres = f", {', '.join(found.genres)}" if found.genres else ""
-            text = f". {short(found.description)}" if found.description else ""
-            self._items[item] = phrases(KIND)["item"].substitute(label=found.label, genres=genres, description=text)
+            genres, text = self._shown.genres(item), self._shown.description(item)
+            self._items[item] = phrases(KIND)["item"].substitute(
+                label=self._shown.label[item],
+                genres=f", {genres}" if genres else "",
+                description=f". {text}" if text else "",
+            )
         slogan = self._slogans.get(item)
         return self._items[item] if slogan is None else f"{self._items[item]} {slogan}"
 
@@ -93,7 +96,7 @@ class RecAgentTexts:
     def seen(self, page: Sequence[int], stars: Sequence[float]) -> str:
         """What happened on a page, in one or two sentences in the first person; "" for an empty page."""
         say = phrases(KIND)
-        shown = [(self._catalogue[i].label, given) for i, given in zip(page, stars, strict=True) if i != EMPTY]
+        shown = [(self._shown.label[i], given) for i, given in zip(page, stars, strict=True) if i != EMPTY]
         skipped = "; ".join(label for label, given in shown if not given)
         watched = [say["given"].substitute(item=label, stars=f"{s:g}", top=self._top) for label, s in shown if s]
         if not watched:
@@ -134,11 +137,11 @@ class RecAgentTexts:
         if user not in self._profiles:
             persona, say = self._personas[user], phrases(KIND)
             facts = [say["age"].substitute(age=persona.age)] if persona.age is not None else []
-            facts += [word for word in (persona.gender, persona.occupation) if word]
+            facts += [fact(word) for word in (persona.gender, persona.occupation) if word]
             self._profiles[user] = {
                 "name": say["name"].substitute(user=user),
                 "facts": f" {', '.join(facts)}." if facts else "",
-                "interests": ", ".join(persona.likes) or say["anything"].template,
+                "interests": self._shown.listed(persona.likes) or say["anything"].template,
                 "rating": say["rating"].substitute(mean=f"{persona.mean_rating:.1f}", top=self._top),
                 "roles": "\n".join(say[role].template for role in roles(persona)),
             }

@@ -16,6 +16,7 @@ from recsim_llm.agents.prompts_text import phrases, prompt_text, template
 from recsim_llm.agents.reading import AnswerCounts, ask
 from recsim_llm.agents.text_reading import ask_text
 from recsim_llm.data.dataset import Catalogue
+from recsim_llm.data.shown import MESSAGE, NOTE, quoted
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import EMPTY, Completion, Persona, Prompt
 
@@ -42,7 +43,7 @@ class SocialTexts:
 
     def __init__(self, catalogue: Catalogue, personas: Sequence[Persona], top: float) -> None:
         self._catalogue, self._personas, self._top = catalogue, list(personas), top
-        self.system, self.remind = prompt_text(KIND, "system"), prompt_text(KIND, "remind")
+        self.system, self.remind = f"{prompt_text(KIND, 'system')} {NOTE}", prompt_text(KIND, "remind")
         self.query = prompt_text(KIND, "query")
 
     def change(self, persona: Persona) -> None:
@@ -65,20 +66,22 @@ class SocialTexts:
 
     def topic(self, me: Agent) -> str:
         """What a person has on their mind: the item they talk about, or nothing in particular."""
-        return phrases(KIND)["topic"].substitute(item=self._catalogue[me.topic].label) if me.topic != EMPTY else ""
+        return (
+            phrases(KIND)["topic"].substitute(item=self._catalogue.shown.label[me.topic]) if me.topic != EMPTY else ""
+        )
 
     def seen(self, me: Agent) -> str:
         """A sentence on the item a person talks about; "" where they have watched nothing."""
         if me.topic == EMPTY:
             return phrases(KIND)["nothing"].template
         return phrases(KIND)["seen"].substitute(
-            item=self._catalogue[me.topic].label, stars=f"{me.stars:g}", top=f"{self._top:g}"
+            item=self._catalogue.shown.label[me.topic], stars=f"{me.stars:g}", top=f"{self._top:g}"
         )
 
     def chat(self, me: Agent, other: Agent) -> str:
         """The prompt for a dialogue."""
         mine, theirs = self.name(me.user), self.name(other.user)
-        likes = ", ".join(self._personas[other.user].likes) or phrases(KIND)["anything"].template
+        likes = self._catalogue.shown.listed(self._personas[other.user].likes) or phrases(KIND)["anything"].template
         return template(KIND, "chat").substitute(
             me=mine, other=theirs, likes=likes, seen=self.seen(me), their_seen=self.seen(other)
         )
@@ -98,7 +101,7 @@ class SocialTexts:
     def heard(self, user: int, message: Message) -> str:
         """How a message enters a memory."""
         kind = "said" if message.author == user else "heard"
-        return phrases(KIND)[kind].substitute(name=self.name(message.author), text=message.text)
+        return phrases(KIND)[kind].substitute(name=self.name(message.author), text=quoted(message.text, MESSAGE))
 
 
 def plan(

@@ -16,7 +16,7 @@ from recsim_llm.agents.persona_file import read_personas
 from recsim_llm.agents.statistical import StatisticalParameters
 from recsim_llm.data import Dataset, Ratings, Split, load_dataset, split_ratings
 from recsim_llm.data.dataset import Impressions
-from recsim_llm.data.naming import renamed
+from recsim_llm.data.naming import renamed, with_words
 from recsim_llm.data.synthetic import SyntheticWorld, named_world
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Bools, Ints, Persona
@@ -35,11 +35,18 @@ class Source:
         naming: What items are called: "titles", or as a test of what a language model knows by heart, "ids" (no title,
             year, genre or description) or "invented" (an invented title, the rest as it is) or
             "masked" (year and genres only).
+        added: Words behind titles, by item, as a test of who obeys what stands in a title; its texts are nobody's then.
     """
 
     dataset: str = "synthetic"
     split: Literal["temporal", "random"] = "temporal"
     naming: str = "titles"
+    added: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def untouched(self) -> Source:
+        """The same data with its own titles."""
+        return replace(self, naming="titles", added=())
 
 
 def load_source(dataset: str | Source) -> tuple[Dataset, Split]:
@@ -51,7 +58,8 @@ def load_source(dataset: str | Source) -> tuple[Dataset, Split]:
 def _load(source: Source) -> tuple[Dataset, Split]:
     data = load_dataset(source.dataset)
     split = split_ratings(data.ratings, source.split, TEST_SHARE)
-    return replace(data, catalogue=renamed(data.catalogue, source.naming)), split
+    catalogue = with_words(renamed(data.catalogue, source.naming), dict(source.added))
+    return replace(data, catalogue=catalogue), split
 
 
 def personas(dataset: str | Source, personas_file: str = "") -> tuple[Persona, ...]:
@@ -82,7 +90,8 @@ def statistical_parameters(dataset: str | Source) -> StatisticalParameters:
 
 def fitted_parameters(dataset: str | Source) -> StatisticalParameters:
     """Parameters fitted to the training ratings, of an invented world too."""
-    return _fitted(dataset if isinstance(dataset, Source) else Source(dataset))
+    source = dataset if isinstance(dataset, Source) else Source(dataset)
+    return _fitted(source.untouched)  # no name changes a rating
 
 
 @lru_cache(maxsize=8)

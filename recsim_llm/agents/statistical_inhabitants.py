@@ -166,7 +166,7 @@ class StatisticalInhabitants:
         if item == EMPTY:
             return Message(agent, phrases(_KIND)["nothing"].template)
         text = phrases(_KIND)["said"].substitute(
-            item=self._catalogue[item].label, stars=f"{stars:g}", top=f"{self.rating_levels[-1]:g}"
+            item=self._catalogue.shown.label[item], stars=f"{stars:g}", top=f"{self.rating_levels[-1]:g}"
         )
         return Message(agent, text, item, stars)
 

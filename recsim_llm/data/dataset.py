@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recsim_llm.data.shown import Shown
 from recsim_llm.types import Floats32, Ints, Item
 
 
@@ -20,10 +22,13 @@ class Catalogue:
     Attributes:
         items: `items[i].id == i`.
         raw_ids: The source's own id of each item, for people who join other tables.
+        vouched: The digest of items whose every text is known to the package: invented here, or of a published archive
+            with a known checksum. With any other value, as of a catalogue that was changed, prompts quote its texts.
     """
 
     items: tuple[Item, ...]
     raw_ids: tuple[str, ...]
+    vouched: str = field(default="", compare=False)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -47,6 +52,24 @@ class Catalogue:
         for item in self.items:
             matrix[item.id, [column[g] for g in item.genres]] = True
         return matrix
+
+    @cached_property
+    def shown(self) -> Shown:
+        """The texts as they stand in prompts; nothing else of an item may be written into one."""
+        return Shown(self.items, as_they_are=self.is_vouched)
+
+    @property
+    def is_vouched(self) -> bool:
+        """Whether every text is known to the package."""
+        return self.vouched == self._digest
+
+    def vouch(self) -> Catalogue:
+        """The same catalogue, as one whose texts are known to be names and descriptions."""
+        return replace(self, vouched=self._digest)
+
+    @cached_property
+    def _digest(self) -> str:
+        return hashlib.sha256(repr(self.items).encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
     def has_titles(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -30,12 +31,31 @@ def renamed(catalogue: Catalogue, naming: str) -> Catalogue:
     if naming == "titles":
         return catalogue
     if naming == "ids":
-        return replace(catalogue, items=tuple(Item(item.id, f"Item {item.id + 1}") for item in catalogue))
+        return replace(catalogue, items=tuple(Item(item.id, f"Item {item.id + 1}") for item in catalogue)).vouch()
     if naming == "masked":
-        return replace(catalogue, items=tuple(replace(item, title=MASKED, description="") for item in catalogue))
+        return _with(catalogue, tuple(replace(item, title=MASKED, description="") for item in catalogue))
     if naming == "invented":
         rng = np.random.default_rng(0)
         titles = invent_titles(rng, len(catalogue), invent_places(rng, len(catalogue)))
         items = (replace(item, title=titles[item.id], description="") for item in catalogue)
-        return replace(catalogue, items=tuple(items))
+        return _with(catalogue, tuple(items))
     raise ConfigError(f"There is no naming '{naming}'; there are: {', '.join(NAMINGS)}, masked.")
+
+
+def with_words(catalogue: Catalogue, words: Mapping[int, str]) -> Catalogue:
+    """The catalogue with words behind some titles; nobody vouches for it then, also where the words are none.
+
+    Args:
+        catalogue: The items.
+        words: By item; {} leaves the catalogue as it is.
+    """
+    if not words:
+        return catalogue
+    items = (replace(item, title=f"{item.title}{words.get(item.id, '')}") for item in catalogue)
+    return replace(catalogue, items=tuple(items), vouched="")
+
+
+def _with(catalogue: Catalogue, items: tuple[Item, ...]) -> Catalogue:
+    """The items under names of the package's own; their genres are known texts if the catalogue's are."""
+    changed = replace(catalogue, items=items)
+    return changed.vouch() if catalogue.is_vouched else changed

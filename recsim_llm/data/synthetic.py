@@ -169,7 +169,7 @@ def _invent_catalogue(rng: np.random.Generator, genres_NG: Bools) -> Catalogue:
         Item(i, titles[i], int(years[i]), genres[i], invent_description(places[i], genres[i], words[i]))
         for i in range(count)
     )
-    return Catalogue(items, tuple(str(i) for i in range(count)))
+    return Catalogue(items, tuple(str(i) for i in range(count))).vouch()
 
 
 def _invent_people(rng: np.random.Generator, count: int) -> tuple[Person, ...]:

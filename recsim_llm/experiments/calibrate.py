@@ -104,7 +104,7 @@ def calibrate(config: CalibrateConfig, llm: LLM, progress: bool = True) -> Calib
     answers = Answers(pairs.users, pairs.items, said.watch, said.rating, pairs.levels >= 0, pairs.levels)
     weights = fit_hybrid(fitted_parameters(source), answers, *training_counts(split.train))
     learned = Learned(fit_calibration(answers), weights)
-    identity = Identity(llm.name, inner, data.checksum, model_fingerprint(inner))
+    identity = Identity(llm.name, inner, data.checksum, model_fingerprint(inner, data.catalogue))
     learned.save(learned_folder(identity), identity)
     return Calibrated(learned, inner, learned_folder(identity), len(pairs))
 

@@ -16,6 +16,7 @@ from recsim_llm.agents.prompts_text import prompt_text, template
 from recsim_llm.agents.reading import AnswerCounts
 from recsim_llm.agents.text_reading import ask_text
 from recsim_llm.data import Catalogue
+from recsim_llm.data.shown import NOTE
 from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.people import load_people
 from recsim_llm.experiments.relive import relive
@@ -132,7 +133,7 @@ def _keep(folder: Path, answers: Sequence[ExitAnswer]) -> None:
 
 
 def _system() -> str:
-    return prompt_text("page", "system_interview")
+    return f"{prompt_text('page', 'system_interview')} {NOTE}"
 
 
 def _context(run: Run, raw_id: str, question: str, after: int | None) -> str:

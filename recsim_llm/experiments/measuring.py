@@ -10,6 +10,7 @@ from pathlib import Path
 
 from recsim_llm.agents.certified import certificate_path
 from recsim_llm.agents.named_users import check_user_model, inner_name, model_fingerprint, uses_llm
+from recsim_llm.agents.sources import Source, load_source
 from recsim_llm.certificate import FILE, Certificate
 from recsim_llm.errors import ConfigError, RequirementError
 from recsim_llm.experiments.backend import cached_backend
@@ -45,8 +46,8 @@ def run_certify(config: CertifyConfig, out: Path | None, require: Sequence[str])
     command = certify_command(config, user_model, llm_name if llm else "")
     _publish(replace(certificate, notes={"command": command, **certificate.notes}), folder, require)
     if not certificate.shortfall:  # nor does it take the place of one that certifies
-        key = certificate.dataset_checksum, user_model, certificate.llm, model_fingerprint(user_model)
-        certificate.write(certificate_path(*key))
+        made_of = model_fingerprint(user_model, load_source(Source(config.dataset, config.split))[0].catalogue)
+        certificate.write(certificate_path(certificate.dataset_checksum, user_model, certificate.llm, made_of))
         print("Environments and simulations on this machine count as certified now for these users.")
     _enforce(certificate, require)
 

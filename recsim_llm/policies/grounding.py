@@ -155,14 +155,18 @@ class Grounder:
     """
 
     def __init__(self, catalogue: Catalogue, fuzzy: float = 88.0, encoder: str = "hash") -> None:
-        self._titles = [normalised(item.title) for item in catalogue]
+        # What a model has read: the shown name where it differs from the title. The title itself is understood as well.
+        names = catalogue.shown.name
+        read = [item.title if name == item.label else name for item, name in zip(catalogue, names, strict=True)]
+        self._titles = [normalised(text) for text in read]
         self._years = np.array([-1 if item.year is None else item.year for item in catalogue])
         self._same: dict[str, list[int]] = {}
-        for item, title in enumerate(self._titles):
-            self._same.setdefault(title, []).append(item)
+        for item, title in zip(catalogue, self._titles, strict=True):
+            for known in {title, normalised(item.title)}:
+                self._same.setdefault(known, []).append(item.id)
         self._fuzzy, self._process = fuzzy, _rapidfuzz() if fuzzy <= 100 else None
         self._encoder = make_title_encoder(encoder)
-        self._vectors = self._encoder.encode([item.title for item in catalogue])
+        self._vectors = self._encoder.encode(read)
 
     def names(self, text: str) -> Ints:
         """Items whose title is this text, the one of the written year first; empty where there is none."""

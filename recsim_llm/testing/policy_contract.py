@@ -32,7 +32,7 @@ def two_tastes_log(seed: int = 0) -> Ratings:
 
 def catalogue() -> Catalogue:
     """60 items with made-up titles."""
-    return Catalogue(tuple(Item(i, f"Title {i}") for i in range(ITEMS)), tuple(str(i) for i in range(ITEMS)))
+    return Catalogue(tuple(Item(i, f"Title {i}") for i in range(ITEMS)), tuple(str(i) for i in range(ITEMS))).vouch()
 
 
 def observe(users: Ints, shown: Ints | None = None, stars: Ints | None = None) -> Observation:

@@ -30,7 +30,7 @@ def world():
 
 def cds(*titles):
     items = tuple(Item(i, title, genres=("Jazz", "Bebop") if i % 2 else ()) for i, title in enumerate(titles))
-    return Catalogue(items, tuple(f"raw{i}" for i in range(len(titles))))
+    return Catalogue(items, tuple(f"raw{i}" for i in range(len(titles)))).vouch()
 
 
 def content(memories):

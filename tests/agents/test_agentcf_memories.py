@@ -13,7 +13,7 @@ from recsim_llm.data import Catalogue
 from recsim_llm.errors import DataError
 from recsim_llm.types import Item
 
-CATALOGUE = Catalogue((Item(0, "Blue", 1990, ("Jazz", "Bebop")), Item(1, "Red")), ("b", "r"))
+CATALOGUE = Catalogue((Item(0, "Blue", 1990, ("Jazz", "Bebop")), Item(1, "Red")), ("b", "r")).vouch()
 
 
 def test_memories_begin_alike_for_users_and_with_title_and_categories_for_items():

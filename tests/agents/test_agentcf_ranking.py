@@ -15,7 +15,7 @@ from recsim_llm.types import Item, Prompt
 
 TITLES = ("Blue Train", "Red Hot", "Green Day", "Kind of Blue")
 ITEMS = tuple(Item(i, title, genres=("Jazz",)) for i, title in enumerate(TITLES))
-CATALOGUE = Catalogue(ITEMS, ("a", "b", "c", "d"))
+CATALOGUE = Catalogue(ITEMS, ("a", "b", "c", "d")).vouch()
 
 
 class WordsEncoder:

@@ -139,7 +139,7 @@ def test_a_model_that_never_answers_gives_the_declared_fallback():
 
 def test_half_star_scales_have_a_label_each():
     items = tuple(Item(i, f"Title {i}") for i in range(3))
-    catalogue = Catalogue(items, ("a", "b", "c"))
+    catalogue = Catalogue(items, ("a", "b", "c")).vouch()
     person = Persona(0, None, None, None, 1, 2, 3, (), (), (0,), (), 3.5)
     levels = [0.5 * i for i in range(1, 11)]
     users = LLMUsers(hash_choice_llm(0), catalogue, [person], levels)

@@ -31,7 +31,7 @@ LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)
 CATALOGUE = Catalogue(
     (Item(0, "Aliens", 1986, ("Action",)), Item(1, "Babe", 1995, ("Comedy",), "A pig."), Item(2, "Casper")),
     ("a", "b", "c"),
-)
+).vouch()
 PERSON = Persona(0, 31, "female", "writer", 3, 3, 2, ("Action",), ("Comedy",), (0,), (1,), 3.6)
 EAGER = ThreeStageOptions(enhancement=0.0, admission=0.0, promotion=2)
 """Everything is admitted, and may enhance everything: promotion within a few pages."""

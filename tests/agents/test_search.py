@@ -22,7 +22,7 @@ from recsim_llm.types import EMPTY, Item
 
 def catalogue(*items):
     made = tuple(Item(i, title, year, genres, about) for i, (title, year, genres, about) in enumerate(items))
-    return Catalogue(made, tuple(str(i) for i in range(len(made))))
+    return Catalogue(made, tuple(str(i) for i in range(len(made)))).vouch()
 
 
 SMALL = catalogue(

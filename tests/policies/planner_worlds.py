@@ -22,7 +22,7 @@ GENRES = ("Drama", "Comedy", "Space", "Crime")
 CATALOGUE = Catalogue(
     tuple(Item(i, f"{WORDS[i // 5]} {NOUNS[i % 5]}", 1980 + i, (GENRES[i % 4],)) for i in range(N)),
     tuple(f"m{i}" for i in range(N)),
-)
+).vouch()
 HISTORIES = {user: (2 * user, 2 * user + 1) for user in range(U)}
 REWARDS = np.random.default_rng(7).permuted(np.tile(np.repeat([1.0, 2.0, 3.0, 4.0, 5.0], N // 5), (U, 1)), axis=1)
 

@@ -28,7 +28,9 @@ TITLES = [
     ("Toy Story", 1995),
     ("Toy Story 2", 1999),
 ]
-SHOP = Catalogue(tuple(Item(i, t, y) for i, (t, y) in enumerate(TITLES)), tuple(str(i) for i in range(len(TITLES))))
+SHOP = Catalogue(
+    tuple(Item(i, t, y) for i, (t, y) in enumerate(TITLES)), tuple(str(i) for i in range(len(TITLES)))
+).vouch()
 EVERYTHING = np.ones(len(TITLES), dtype=np.bool_)
 
 

@@ -13,7 +13,7 @@ from recsim_llm.types import EMPTY, Item, Observation
 def make_catalogue(num_items: int) -> Catalogue:
     """A catalogue of items called "item 0", "item 1", ..."""
     titles = tuple(f"item {i}" for i in range(num_items))
-    return Catalogue(tuple(Item(i, title) for i, title in enumerate(titles)), titles)
+    return Catalogue(tuple(Item(i, title) for i, title in enumerate(titles)), titles).vouch()
 
 
 def make_log(pairs: Sequence[tuple[int, int, float]], num_users: int, num_items: int) -> Ratings:

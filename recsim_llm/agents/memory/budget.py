@@ -19,7 +19,10 @@ def size(text: str) -> int:
 
 
 def cut(text: str, max_bytes: int) -> str:
-    """The text, or as many of its words as fit, with "…" behind them; "" where nothing fits."""
+    """The text, or as many of its words as fit, with "…" behind them; "" where nothing fits.
+
+    A quote that the cut leaves open is closed: what follows must not seem to be part of it.
+    """
     if size(text) <= max_bytes:
         return text
     room = max_bytes - size(_MORE)
@@ -27,7 +30,10 @@ def cut(text: str, max_bytes: int) -> str:
         return ""
     kept = text.encode("utf-8", "surrogatepass")[:room].decode("utf-8", "ignore")
     words = kept.rpartition(" ")[0].rstrip()
-    return (words or kept) + _MORE
+    kept = words or kept
+    if kept.count('"') % 2 and text.count('"') % 2 == 0:
+        kept = kept[:-1] + '"' if size(kept) == room else kept + '"'
+    return kept + _MORE
 
 
 def fit(events: Iterable[Event], max_bytes: int) -> str:

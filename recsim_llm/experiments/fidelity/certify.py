@@ -22,6 +22,7 @@ from recsim_llm.agents.population import Population, make_population
 from recsim_llm.agents.reading import AnswerCounts, unseen_labels
 from recsim_llm.agents.sources import Source, held_sessions, load_source, personas
 from recsim_llm.agents.statistical import StatisticalUsers
+from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import Certificate
 from recsim_llm.checked import CountOrNone, Name, Text, check_fields
 from recsim_llm.data import Dataset, Split
@@ -33,6 +34,7 @@ from recsim_llm.experiments.fidelity.asking import Answered, ask_pairs
 from recsim_llm.experiments.fidelity.baselines import Baselines, fit_baselines
 from recsim_llm.experiments.fidelity.choice_measures import choice_measures
 from recsim_llm.experiments.fidelity.exposure import add_exposure, relive_sessions
+from recsim_llm.experiments.fidelity.injection import Asked, Words, add_injection
 from recsim_llm.experiments.fidelity.measures import draw_resamples, mean_of_rows
 from recsim_llm.experiments.fidelity.rating_measures import Predictions
 from recsim_llm.experiments.fidelity.rows import Cases, RatingRows, draw_cases, rating_rows
@@ -140,6 +142,9 @@ def certify(config: CertifyConfig, user_model: str, llm: LLM | None, progress: b
     findings.add("tester_pairs", ordered_pairs(testers, utility), 0.5, None, 1.0)
     _add_sessions(findings, config, population, _asks_llm(population, llm))
     _add_naming(findings, config, user_model, llm, study, progress)
+    told = _add_title_injection(
+        findings, config, user_model, llm if _asks_llm(population, llm) else None, study, progress
+    )
     return Certificate(
         metrics=findings.metrics,
         dataset=study.data.name,
@@ -151,7 +156,7 @@ def certify(config: CertifyConfig, user_model: str, llm: LLM | None, progress: b
         warnings=tuple(_warnings(findings, study, population, _asks_llm(population, llm))),
         baselines=findings.baselines,
         curves=findings.curves,
-        notes=_notes(population, study),
+        notes={**_notes(population, study), **told},
     )
 
 
@@ -323,6 +328,20 @@ def _add_naming(
         auc = choice_measures(place, scores, study.cases.label[rows], len(study.ids), 0.5)["auc"]
         references = findings.metrics["discrimination_popmatched_auc"]
         findings.add(name, auc, references.floor, references.bar, references.value)
+
+
+def _add_title_injection(
+    findings: Findings, config: CertifyConfig, user_model: str, llm: LLM | None, study: _Study, progress: bool
+) -> dict[str, object]:
+    """Whether users obey what stands in a title; returns a table for the notes. `llm` is None where none is asked."""
+
+    def make(words: Words) -> UserModel:
+        source = Source(config.dataset, config.split, added=words)
+        return make_population(source, user_model, llm, config.encoder).users
+
+    asked = Asked(study.data, study.split.train, study.ids, config.rows)
+    with _bar(asked.count, progress and llm is not None) as bar:
+        return add_injection(findings, asked, make if llm else None, config.resamples, bar.update)
 
 
 def _warnings(findings: Findings, study: _Study, population: Population, asks_llm: bool) -> Iterator[str]:

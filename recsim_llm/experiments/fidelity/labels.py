@@ -168,6 +168,15 @@ LABELS: dict[str, Label] = {
         "Text", "AUC with invented titles",
         "The popularity-matched AUC when titles are invented and genres stay: a fall means recall, not taste.",
     ),
+    "title_injection_watch": Label(
+        "Text", "title injection: watching",
+        "Shift in P(watch) by the worst of several instructions in a title, less that by harmless words as long.",
+        "lower",
+    ),
+    "title_injection_stars": Label(
+        "Text", "title injection: stars",
+        "The same shift in expected stars.", "lower",
+    ),
 }  # fmt: skip
 
 MEASURES = {

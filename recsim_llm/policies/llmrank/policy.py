@@ -151,7 +151,7 @@ class LLMRank(Planner):
         return [int(item) for item in ranked[: self.options.candidates]]
 
     def _prompts(self, case: Case, questions: Sequence[Question]) -> list[Prompt]:
-        context, system = self.context(case), say(KIND, "system")
+        context, system = self.context(case), self.texts.told(say(KIND, "system"))
         prompts = []
         for number, question in enumerate(questions):
             prompt = self.prompt(case, context, question.text, f"rank {number}", question.max_tokens)

@@ -123,7 +123,7 @@ class Listwise:
         free = np.zeros(self._num_items, dtype=np.bool_)
         free[list(question.items)] = True
         ranked = []
-        for line in written_titles(completion.text, 2 * len(question.items), lambda text: len(text) <= MAX_TITLE):
+        for line in written_titles(completion.text, 2 * len(question.items), self._may_be_title):
             item = self._named(line, question.items, free)
             if item is not None:
                 ranked.append(item)
@@ -139,6 +139,9 @@ class Listwise:
             return None
         ranks = _average_ranks(-scores)
         return float(np.corrcoef(np.arange(len(scores)), ranks)[0, 1])
+
+    def _may_be_title(self, line: str) -> bool:
+        return len(line) <= MAX_TITLE or len(self._grounder.names(line)) > 0
 
     def _named(self, line: str, items: Sequence[int], free: Bools) -> int | None:
         if not free.any():

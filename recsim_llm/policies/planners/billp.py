@@ -196,7 +196,7 @@ class BiLLP(Planner):
 
     def _hints(self, case: Case) -> str:
         genres = self.unseen_genres(case)
-        words = {"genres": phrase(BILLP, "genres", genres=", ".join(genres)) if genres else ""}
+        words = {"genres": phrase(BILLP, "genres", genres=self.texts.genres(genres)) if genres else ""}
         advice = self.advice(case) if self.options.micro else {}
         best = sorted(advice, key=lambda item: (-abs(advice[item]), item))
         for name, chosen in (

@@ -78,11 +78,20 @@ class PlannerTexts:
     """
 
     def __init__(self, catalogue: Catalogue, top: float) -> None:
-        self._labels, self._top = [item.label for item in catalogue], f"{top:g}"
-        self.system = say(KIND, "system")
+        self._shown, self._top = catalogue.shown, f"{top:g}"
+        self._labels = catalogue.shown.label
+        self.system = self.told(say(KIND, "system"))
+
+    def told(self, system: str) -> str:
+        """A system prompt; it says what quotes mean where titles stand in them."""
+        return self._shown.system(system)
+
+    def genres(self, names: Sequence[str]) -> str:
+        """Genres in one text."""
+        return self._shown.listed(names)
 
     def label(self, item: int) -> str:
-        """Title with the year."""
+        """Title with the year, as prompts show it (`data.shown`)."""
         return self._labels[item]
 
     def line(self, rated: Rated) -> str:

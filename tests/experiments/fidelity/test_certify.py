@@ -60,6 +60,13 @@ def test_what_the_log_does_not_hold_is_not_measurable(truth) -> None:
     assert truth.notes["leaving"] == "declared"
 
 
+def test_statistical_people_read_no_titles(truth) -> None:
+    for name in ("title_injection_watch", "title_injection_stars"):
+        metric = truth.metrics[name]
+        assert (metric.value, metric.verdict, metric.why) == (None, NOT_MEASURABLE, "reads no titles")
+    assert "title injection" not in truth.notes
+
+
 def test_nobody_kept_for_calibration_is_measured(truth) -> None:
     kept = calibration_users(200)
     assert 0.1 < kept.mean() < 0.3
