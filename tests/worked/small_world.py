@@ -116,3 +116,19 @@ class Puppets:
 def always(*actions: Action) -> np.ndarray:
     """(U, 5) plans of people who always do the same, one action a person."""
     return np.eye(len(Action))[list(actions)]
+
+
+class AngleEncoder:
+    """Texts "axis cosine words..." as unit vectors with this cosine to the query "axis"; axes are at right angles.
+
+    "1 0.5 anything" has the cosine 0.5 to "1", and 0 to "2".
+    """
+
+    name, dim = "angle", 16
+
+    def encode(self, texts):
+        rows = np.zeros((len(texts), self.dim), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            axis, cosine = (text.split() + ["1"])[:2]
+            row[int(axis)], row[15] = float(cosine), np.sqrt(1 - float(cosine) ** 2)
+        return rows
