@@ -303,7 +303,7 @@ class Society:
         dialogues = self.inhabitants.chat(agents, self._partners, self._hour[agents])
         self._hour[agents] += TALK_HOURS
         rows = zip(agents.tolist(), self._partners.tolist(), dialogues, strict=True)
-        return [(who, message) for *both, dialogue in rows for message in dialogue for who in both]
+        return [(who, message) for agent, partner, said in rows for message in said for who in (agent, partner)]
 
     def _posts(self, agents: Ints) -> list[tuple[int, Message]]:
         """Who hears what of the posts: their authors and all friends."""

@@ -155,10 +155,11 @@ class Wish(NamedTuple):
 
 
 def wishing_llm(wishes: Mapping[str, Wish]) -> FunctionLLM:
-    r"""A model of people who each want one title: they watch it, wherever it stands, and nothing else, and never leave.
+    r"""A model of people who each want one title: they watch it, wherever it stands, and nothing else.
 
     It reads a prompt as a real model does: who is asked it finds in the context, what is shown in the question. So
-    whoever hands its answers to the wrong person or the wrong item is found out. It is certain of every label.
+    whoever hands its answers to the wrong person or the wrong item is found out. It is certain of every label,
+    and nobody it is asked about wants to leave.
 
     Args:
         wishes: By a phrase of the context that tells who is asked: an age, a self-description. Who has none of these
