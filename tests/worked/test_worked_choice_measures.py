@@ -63,7 +63,7 @@ def test_accuracy_at_one_to_one() -> None:
 
 
 def test_f1_at_one_to_nine() -> None:
-    """One positive, found; nine negatives, two of them taken: precision 1/3, recall 1, F1 2 x 1 / (2 + 2), accuracy .8."""
+    """One positive, taken; nine negatives, two of them taken: precision 1/3, recall 1, F1 2 / (2 + 2), accuracy .8."""
     scores, labels = np.array([0.9] + [0.8, 0.7] + [0.1] * 7), np.array([1.0] + [0.0] * 9)
     found = choice_measures(np.zeros(10, dtype=int), scores, labels, 1, 0.5)
     values = {name: one.value for name, one in found.items()}

@@ -113,7 +113,7 @@ def test_ece_with_two_bins() -> None:
 
 
 def test_auc_of_liking_with_a_tie() -> None:
-    """Rank sum (Mann and Whitney 1947) over all rows: liked .9 and .5, others .5 and .2: three pairs and a half of 4."""
+    """Rank sum (Mann and Whitney 1947) over all rows: liked .9 .5, others .5 .2: three pairs and a half of four."""
     rows = [[0.1, 0, 0, 0.9, 0], [0.5, 0, 0, 0, 0.5], [0.5, 0, 0, 0.5, 0], [0.8, 0, 0, 0.2, 0]]
     assert value(predicted([3, 4, 2, 0], rows, [0, 0, 1, 1]), "auc_like") == pytest.approx(3.5 / 4)
     assert value(predicted([0, 1, 3, 3], rows, [0, 0, 1, 1]), "auc_like") == pytest.approx(0.5 / 4)
