@@ -85,7 +85,7 @@ def test_a_slip_of_the_pen(grounder: Grounder, text: str, item: int) -> None:
 
 
 def test_the_limit_of_a_slip() -> None:
-    """ "aliens" and "aliem": 2 x 4 equal letters of 11: ratio 72.7; "alien": 80. "alens" and "aliens": 10 of 11: 90.9."""
+    """The share of letters that two titles have in common: aliem and alien 8 of 10, alens and aliens 10 of 11."""
     strict, lax = Grounder(shop(TITLES)), Grounder(shop(TITLES), fuzzy=79.0)
     assert strict.ground("Aliem", ALL).how == "embedding"
     assert lax.ground("Aliem", ALL) == Grounded(1, "fuzzy")
@@ -98,7 +98,7 @@ def test_the_limit_of_a_slip() -> None:
 
 
 def test_of_two_near_titles_the_nearer_one(grounder: Grounder) -> None:
-    """ "Aliennn" has 10 of 12 letters in common with "Alien" (83.3), too few; "Alienss" 12 of 13 with "Aliens" (92.3)."""
+    """Alienss has 12 of 13 letters in common with Aliens (92.3), and 10 of 12 with Alien (83.3)."""
     assert grounder.ground("Alienss", ALL) == Grounded(2, "fuzzy")
     both = Grounder(shop(TITLES), fuzzy=80.0)
     assert both.ground("Alienss", ALL) == Grounded(2, "fuzzy")
@@ -365,7 +365,7 @@ def planned(llm: Any) -> dict[str, float]:
         }  # fmt: skip
         history.append(int(policy.act(observation)[0, 0]))  # type: ignore[arg-type]
     assert len(set(history)) == 4
-    return dict(policy.figures())
+    return dict(policy.counts())
 
 
 def test_a_perfect_planner_has_nothing_replaced() -> None:
