@@ -170,7 +170,7 @@ def test_popularity_logged_and_live() -> None:
 
 
 def test_random_is_uniform() -> None:
-    """4,000 pages of one of four items: each a quarter, within four standard deviations; never what is known."""
+    """1,500 pages of one of four items: each a quarter, within four standard deviations; never what is known."""
     policy = RandomPolicy.fit(log_of([[0]], 5), catalogue(*"abcde"), 1)
     pages = [int(policy.act(seen(0, page=page))[0, 0]) for page in range(1000)]
     pages += [int(policy.act(seen(0, [(0, 1.0)], page))[0, 0]) for page in range(1000, 1500)]
@@ -183,7 +183,7 @@ def test_random_is_uniform() -> None:
 
 @pytest.mark.parametrize("name", ["sasrec", "gru4rec"])
 def test_sequences_are_read_from_the_past_alone(name: str) -> None:
-    """Another last item changes the last state and none before; another first item changes all. For a GRU padding is nothing."""
+    """Another last item changes the last state and none before; another first item changes all."""
     torch = pytest.importorskip("torch")
     from recsim_llm.policies import sequence_nets as nets
 

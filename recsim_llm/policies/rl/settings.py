@@ -225,6 +225,8 @@ class CRRSettings(OfflineSettings):
         NetSettings.__post_init__(self)
         if self.beta <= 0:
             raise ConfigError(f"beta must be above 0, not {self.beta}.")
+        if self.n_step != 1:
+            raise ConfigError(f"n_step must be 1 with crr, whose critic looks one step ahead, not {self.n_step}.")
 
 
 @dataclass(frozen=True, slots=True)
