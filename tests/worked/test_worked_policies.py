@@ -170,13 +170,16 @@ def test_popularity_logged_and_live() -> None:
 
 
 def test_random_is_uniform() -> None:
-    """1,500 pages of one of four items: each a quarter, within four standard deviations; never what is known."""
+    """4,000 pages of one of four items: each a quarter, within four standard deviations; never what is known."""
     policy = RandomPolicy.fit(log_of([[0]], 5), catalogue(*"abcde"), 1)
-    pages = [int(policy.act(seen(0, page=page))[0, 0]) for page in range(1000)]
-    pages += [int(policy.act(seen(0, [(0, 1.0)], page))[0, 0]) for page in range(1000, 1500)]
-    shares = np.bincount(pages, minlength=5) / len(pages)
+    everybody: Observation = {name: np.repeat(part, 4000, axis=0) for name, part in seen(0, [(0, 1.0)]).items()}  # type: ignore
+    everybody["user"] = np.arange(4000)[:, None] // 2
+    everybody["page"] = np.arange(4000)[:, None] % 2
+    pages = policy.act(everybody)[:, 0]
+    shares = np.bincount(pages, minlength=5) / 4000
     assert shares[0] == 0.0
-    assert shares[1:] == pytest.approx([0.25] * 4, abs=0.045)
+    assert shares[1:] == pytest.approx([0.25] * 4, abs=0.028)
+    assert (pages[::2] == pages[1::2]).mean() == pytest.approx(0.25, abs=0.04)  # a person's next page is another draw
     pairs = {tuple(RandomPolicy.fit(log_of([[0]], 3), catalogue(*"abc"), 2, s).act(seen(0))[0]) for s in range(40)}
     assert pairs == {(1, 2), (2, 1)}
 
