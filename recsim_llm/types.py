@@ -106,12 +106,13 @@ class Observation(TypedDict):
     """What a policy sees of B users: no more than a real platform would.
 
     History rows are impressions of this session, preceded by the user's logged ratings; oldest first, newest at
-    the end, padded at the front.
+    the end, padded at the front. An empty slot of a page keeps its place: so the last `page` times K columns, as far
+    as H reaches, are those of this session.
 
     Keys:
         user: (B, 1) user ids.
         page: (B, 1) pages already seen in this session.
-        history_items: (B, H) item ids, EMPTY where padded.
+        history_items: (B, H) item ids, EMPTY where padded or where a slot was empty.
         history_ratings: (B, H) stars, 0 where shown but not watched.
         history_mask: (B, H) 1 where the entry is real.
     """

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from struct import unpack
-from typing import Any
+from typing import Any, NamedTuple
 
 from recsim_llm.errors import ConfigError, LLMError
 from recsim_llm.llm.protocol import LLM, Usage
@@ -23,6 +25,8 @@ Answer = Completion | str | Sequence[float]
 _REFUSAL = "I'm sorry, but I can't help with that."
 _REFUSED_LOGPROB = math.log(1e-6)
 _NAMED_LOGPROB = math.log(1 - 1e-3)
+_LISTED = re.compile(r"^\d+\. (.*)$", re.MULTILINE)
+_LEVEL = re.compile(r"\d+")
 
 
 class FunctionLLM:
@@ -135,6 +139,64 @@ def _hashed_choice(choices: tuple[str, ...], digest: bytes) -> Completion:
     shift = math.log((0.9 + 0.1 * (words[-1] >> 16) / 65_536) / sum(weights))
     logprobs = tuple([math.log(weight) + shift for weight in weights])
     return Completion(choices[weights.index(max(weights))], logprobs, 0, 0)
+
+
+class Wish(NamedTuple):
+    """What somebody wants.
+
+    Attributes:
+        title: Of the one item they watch, as pages show it ("Blue Moon (1999)", or "Blue Moon" where no other title
+            holds these words).
+        level: The rating they give it, 1..R.
+    """
+
+    title: str
+    level: int = 5
+
+
+def wishing_llm(wishes: Mapping[str, Wish]) -> FunctionLLM:
+    """A model of people who each want one title: they watch it, wherever it stands, and nothing else, and never leave.
+
+    It reads a prompt as a real model does: who is asked it finds in the context, what is shown in the question. So
+    whoever hands its answers to the wrong person or the wrong item is found out. It is certain of every label.
+
+    Args:
+        wishes: By a phrase of the context that tells who is asked: an age, a self-description. Who has none of these
+            phrases wants nothing.
+
+    >>> ask = Prompt("", "A baker.", "1. Red Sun\\n2. Blue Moon", ("0", "1", "2", "3"), slots=2)
+    >>> wishing_llm({"baker": Wish("Blue Moon", 3)}).generate([ask])[0].text
+    '0 3'
+    """
+
+    def answer(prompt: Prompt) -> Answer:
+        wish = next((wish for phrase, wish in wishes.items() if phrase in prompt.context), None)
+        shown = _LISTED.findall(prompt.question) or [prompt.question]
+        wanted = [wish is not None and wish.title in line for line in shown]
+        level = wish.level if wish else 1
+        if not prompt.choices:
+            return _wished_text(prompt, wish, wanted, level)
+        labels = [_wished_label(prompt.choices, each, level) for each in wanted[: prompt.slots]]
+        return [float(choice == label) for label in labels for choice in prompt.choices]
+
+    return FunctionLLM(answer, name="wishing")
+
+
+def _wished_label(choices: tuple[str, ...], wanted: bool, level: int) -> str:
+    """Yes or No of a yes-no question; of levels, that of the wish or the lowest; of anything else the first."""
+    if _LEVEL.fullmatch(choices[0]):
+        return str(level) if wanted else choices[0]
+    return choices[0 if wanted or "No" not in choices else choices.index("No")]
+
+
+def _wished_text(prompt: Prompt, wish: Wish | None, wanted: Sequence[bool], level: int) -> str:
+    if not prompt.schema:
+        return f"Enjoys {wish.title if wish else 'nothing'}."
+    items = [
+        {"item": i + 1, "align": each, "watch": each, "rating": level if each else 1, "feeling": "Just that one."}
+        for i, each in enumerate(wanted)
+    ]
+    return json.dumps({"items": items})
 
 
 @dataclass(slots=True)
