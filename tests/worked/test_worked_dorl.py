@@ -1,4 +1,4 @@
-"""DORL's imagined people: predicted stars, the bonus, and how sessions end, worked out on paper. Needs no torch."""
+"""DORL's imagined people: predicted stars, the bonus, and how sessions end, worked out on paper."""
 
 from __future__ import annotations
 
@@ -146,3 +146,37 @@ def test_predicted_stars_of_learned_people() -> None:
     # Cosines of the pairs: 0, .6, .8. The nearest half lies above .6; the nearest third above .6 + .2 / 3.
     assert learn_people(log, start, DORLSettings(nearest=0.5), 2).threshold == pytest.approx(0.6)
     assert learn_people(log, start, DORLSettings(nearest=1 / 3), 2).threshold == pytest.approx(0.6 + 0.2 / 3)
+
+
+def learned_scores(log: Ratings, **options: Any) -> Any:
+    """(N,) what DORL's actor makes of somebody of whom nothing is known, as training begins or after it."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("tianshou")
+    from recsim_llm.policies.rl.dorl_training import fit_dorl
+    from recsim_llm.policies.rl.weights import load_networks
+
+    settings = DORLSettings(
+        embedding_size=4, hidden_size=8, num_envs=20, round_length=5, nearest=0.0, entropy_bonus=0.0, pretrained=False, learning_rate=0.02,
+        **options,
+    )  # fmt: skip
+    weights = fit_dorl(log, FILMS, settings, 3)
+    stranger = np.concatenate([[0], np.full(50, EMPTY), np.zeros(50)]).astype(np.float32)[None]
+    with torch.no_grad():
+        return load_networks(weights, settings, 3)["main"].scores(torch.from_numpy(stranger))[0].numpy()
+
+
+def test_dorl_learns_whom_people_stay_for() -> None:
+    """Item 1 was given five stars, the others one, for which people leave: its share of what is shown grows.
+
+    Everybody has rated one item, so that the two others may be shown.
+    """
+    users, items = np.arange(60), np.arange(60) % 3
+    good = Ratings(users, items, np.where(items == 1, 5, 1).astype(np.float32), np.arange(60), 60, 3)
+    begun, learned = (learned_scores(good, steps=steps) for steps in (1, 800))
+    assert learned.argmax() == 1
+    share_before, share_after = (np.exp(s[1]) / np.exp(s).sum() for s in (begun, learned))
+    assert share_after > max(0.5, share_before + 0.1)
+    assert learned.tolist() == learned_scores(good, steps=800).tolist()
+    # Of no log nothing is learned: the actor is as it begins.
+    nothing = good.take(np.zeros(0, dtype=np.int64))
+    assert learned_scores(nothing, steps=800).tolist() == learned_scores(nothing, steps=1).tolist()
