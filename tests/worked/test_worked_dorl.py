@@ -156,7 +156,8 @@ def learned_scores(log: Ratings, **options: Any) -> Any:
     from recsim_llm.policies.rl.weights import load_networks
 
     settings = DORLSettings(
-        embedding_size=4, hidden_size=8, num_envs=20, round_length=5, nearest=0.0, entropy_bonus=0.0, pretrained=False, learning_rate=0.02,
+        embedding_size=4, hidden_size=8, num_envs=20, round_length=5, nearest=0.0, entropy_bonus=0.0,
+        pretrained=False, learning_rate=0.02,
         **options,
     )  # fmt: skip
     weights = fit_dorl(log, FILMS, settings, 3)
@@ -165,6 +166,7 @@ def learned_scores(log: Ratings, **options: Any) -> Any:
         return load_networks(weights, settings, 3)["main"].scores(torch.from_numpy(stranger))[0].numpy()
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_dorl_learns_whom_people_stay_for() -> None:
     """Item 1 was given five stars, the others one, for which people leave: its share of what is shown grows.
 

@@ -12,9 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("tianshou")
 
-from tianshou.algorithm import algorithm_base  # noqa: E402 - needs tianshou
-from tianshou.data import Batch  # noqa: E402
-from tianshou.data.buffer import manager  # noqa: E402 - needs tianshou
+from tianshou.data import Batch  # noqa: E402 - needs tianshou
 from tianshou.utils.torch_utils import policy_within_training_step  # noqa: E402
 
 from recsim_llm.errors import ConfigError  # noqa: E402
@@ -72,18 +70,9 @@ class Worth(torch.nn.Module):  # type: ignore[misc]
 
 
 @pytest.fixture(autouse=True)
-def tables(monkeypatch: pytest.MonkeyPatch) -> None:
+def tables(uncompiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(algorithms, "Scorer", Table)
     monkeypatch.setattr(algorithms, "Value", Worth)
-    compiled = (
-        (algorithm_base, "_gae"),
-        (algorithm_base, "_nstep_return"),
-        (manager, "_prev_index"),
-        (manager, "_next_index"),
-    )
-    for module, name in compiled:  # as Python: to compile them takes seconds, and here they run a few steps
-        plain = getattr(module, name)
-        monkeypatch.setattr(module, name, getattr(plain, "py_func", plain))
 
 
 def rows(*states: int) -> np.ndarray:
