@@ -39,6 +39,7 @@ TITLES: list[tuple[str, int | None]] = [
     ("Tom & Jerry", 1992),
     ("Schindler's List", 1993),
 ]
+PINNED = {32: -3, 63: -1, 121: 1, 138: -1}
 ALL = np.ones(len(TITLES), dtype=np.bool_)
 
 
@@ -224,6 +225,14 @@ def test_hashed_ngrams_of_a_word() -> None:
     # Signs: about half of the features are taken off, so that collisions cancel on average.
     signs = np.sign(encoder.encode(["abcdefghijklmnopqrstuvwxyz0123456789"])[0])
     assert 0.3 < (signs > 0).sum() / (signs != 0).sum() < 0.7
+
+
+def test_places_of_features_are_pinned() -> None:
+    """Where "a" has its features: the word and ^a, a$, ^a$ (squares 9 + 3), so that a title of today finds tomorrow
+    what it found yesterday.
+    """
+    row = NgramEncoder().encode(["a"])[0] * 12**0.5
+    assert {int(place): round(float(row[place])) for place in np.flatnonzero(row)} == PINNED
 
 
 def test_closeness_counts_shared_parts() -> None:

@@ -113,6 +113,45 @@ def test_halves_that_agree_and_halves_that_do_not() -> None:
     assert half_tau(differ, 0) == -1.0
 
 
+def test_many_samples_at_once() -> None:
+    """A bootstrap compares the orders of all samples at once: each must have the value that it has alone."""
+    rng = np.random.default_rng(2)
+    truth, judged = rng.integers(0, 4, (6, 5)).astype(float), rng.integers(0, 4, (6, 5)).astype(float)
+    marked = rng.random(10) < 0.6
+    for measure in (tau_b, regret, regret_share, lambda t, j: pairs_right(t, j, marked)):
+        together = measure(truth, judged)
+        assert together.tolist() == pytest.approx([float(measure(t, j)) for t, j in zip(truth, judged, strict=True)])
+        assert len(set(together.tolist())) > 2
+    assert pairs_right(truth, judged, np.zeros(10, dtype=np.bool_)).shape == (6,)
+
+
+def test_people_are_shown_their_own_best() -> None:
+    """Two people, opposite scores, three slots for two items each: both items, in the order of each."""
+    scores = np.array([[1.0, 2, 9], [2.0, 1, 9]])
+    candidates = np.array([[True, True, False]] * 2)
+    weights = shown_weights(scores, candidates, np.array([3.0, 2.0, 1.0]))
+    assert weights.tolist() == [[2, 3, 0], [3, 2, 0]]
+    assert mean_shown(weights, np.array([[0.0, 5, np.nan]] * 2)).tolist() == [3.0, 2.0]
+    assert np.isnan(mean_shown(0 * weights, scores)).all()
+    assert ndcg(weights, np.array([[0.0, 1, 0], [0, 1, 0]]), np.array([3.0, 2, 1])).tolist() == pytest.approx(
+        [1, 2 / 3]
+    )
+    # Two ties one after the other: 3 and 3, then 1 and 1, of slots 4 3 2 1.
+    pairs = shown_weights(np.array([[1.0, 3, 1, 3]]), np.ones((1, 4), dtype=np.bool_), np.array([4.0, 3, 2, 1]))
+    assert pairs.tolist() == [[1.5, 3.5, 1.5, 3.5]]
+
+
+def test_differences_of_a_billionth_are_rounding() -> None:
+    """Smaller than 1e-9: equal, in orders, in picks and in the distance of best and worst; larger: not."""
+    assert tau([1, 1 + 2e-9], [1, 2]) == 1.0
+    assert tau([1, 1 + 5e-10], [1, 2]) == 0.0
+    truth = np.array([0.0, 1.0])
+    assert regret(truth, np.array([1 + 5e-10, 1.0])) == 0.5
+    assert regret(truth, np.array([1 + 2e-9, 1.0])) == 1.0
+    assert regret_share(np.array([0.0, 5e-10]), np.array([1.0, 0.0])) == 0.0
+    assert regret_share(np.array([0.0, 2e-9]), np.array([1.0, 0.0])) == pytest.approx(1.0)
+
+
 def compared(simulator: Floats, offline: Floats) -> RankingValidity:
     """Four recommenders whom two people find worth 1, 2, 3, 4."""
     truth = np.array([[1.0, 2, 3, 4]] * 2)

@@ -32,6 +32,9 @@ from recsim_llm.experiments.fidelity.rating_measures import (
 STARS = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
 EVEN = np.full(5, 0.2)
 
+PINNED = [3, 4, 2, 2, 3, 3, 4, 0, 2, 2, 2, 2]
+"""Levels drawn of twelve rows whose levels are equally likely."""
+
 
 def predicted(levels: list[int], pmf: list[list[float]], users: list[int] | None = None) -> Predictions:
     """Distributions over five stars for rows of items 0, 1, ...; one person unless told otherwise."""
@@ -212,6 +215,8 @@ def test_constant_raters() -> None:
     assert value(p, "constant_raters") == 0.5
     assert human_ceilings(sure(levels, [1.0] * 14, users))["constant_raters"] == 0.5
     assert value(sure([0] * 5, [1.0, 5, 3, 3, 3]), "constant_raters") == 0.0
+    assert value(sure([0] * 5, [1.0] * 5), "constant_raters") == 1.0
+    assert value(sure([0] * 6, [5.0] * 6), "constant_raters") == 1.0
 
 
 def test_ceilings_are_of_people_against_people() -> None:
@@ -232,6 +237,48 @@ def test_the_reliability_curve() -> None:
     assert curve["predicted"] == [*empty[0], pytest.approx(0.3), *empty[1], 1.0]
     assert curve["observed"] == [*empty[0], 0.0, *empty[1], 1.0]
     assert curve["share"] == [0, 0, 0, 0.5, 0, 0, 0, 0, 0, 0.5]
+
+
+def test_plots_of_one_row_and_of_none() -> None:
+    one = sure([4], [5.0])
+    assert reliability(one)["share"] == [0] * 9 + [1]
+    assert reliability(one)["observed"][9] == 1.0
+    assert histograms(one)["simulated"] == histograms(one)["real"] == [0, 0, 0, 0, 1]
+    none = np.zeros(0, dtype=np.int64)
+    nobody = Predictions(none, none, none, np.zeros((0, 5)), np.zeros(0), STARS, 2)
+    assert reliability(nobody) == {"predicted": [None] * 10, "observed": [None] * 10, "share": [0] * 10}
+    assert histograms(nobody)["real"] == [0] * 5
+    assert user_means(nobody) == {"simulated": [], "real": []}
+    assert np.isnan(rating_measures(nobody, EVEN)["auc_like"].value)
+
+
+def test_draws_are_pinned() -> None:
+    """What these rows draw, so that certificates of today can be compared with those of tomorrow."""
+    rows = np.arange(12)
+    p = Predictions(rows % 3, rows, 0 * rows, np.tile(EVEN, (12, 1)), np.zeros(12), STARS, 3)
+    assert p.drawn().tolist() == PINNED
+    assert p.drawn(0).tolist() == PINNED
+
+
+@pytest.mark.parametrize("is_point", [False, True])
+def test_measures_of_many_samples_are_those_of_each(is_point: bool) -> None:
+    """A bootstrap combines the sums of all samples at once: each must have the value that it has alone."""
+    rng = np.random.default_rng(4)
+    users, levels = np.repeat(np.arange(9), 6), rng.integers(0, 5, 54)
+    users = users[users != 8]  # the last person has no row
+    levels, stars = levels[:48], rng.uniform(1, 5, 48)
+    p = point_predictions(users, np.arange(48), levels, stars, STARS, 9)
+    if not is_point:
+        pmf = rng.dirichlet(np.ones(5), 48)
+        p = Predictions(users, np.arange(48), levels, pmf, pmf @ STARS, STARS, 9)
+    samples = draw_resamples(9, 3, 4)
+    for name, measure in rating_measures(p, EVEN).items():
+        with np.errstate(invalid="ignore", divide="ignore"):
+            together = measure.combine(samples @ measure.sums)
+            alone = [Measure(weights[:, None] * measure.sums, measure.combine).value for weights in samples]
+        assert together.shape == (4,), name
+        np.testing.assert_allclose(together, alone, rtol=1e-9, err_msg=name)
+        assert len(measure.sums) == 9, name
 
 
 def test_bars_and_means_for_the_plots() -> None:

@@ -443,3 +443,88 @@ def test_a_round_is_learned_when_it_is_full_and_forgotten() -> None:
     assert len(learner.replay) == 0
     learner.algorithm.policy.actor.put([[0.0, float(LN(3))]])
     assert learner.act(rows(0, 0), np.array([[0.24, 0], [0.26, 0]]), 0).tolist() == [0, 1]
+
+
+def test_every_setting_reaches_its_algorithm() -> None:
+    """Values that nobody has by default; a penalty that is not handed on is a policy of another name."""
+    shared: dict[str, Any] = {"gamma": 0.37, "learning_rate": 0.011}
+    dqn: Any = algorithms.make_dqn(START, DQNSettings(**shared, n_step=7, target_update=13))
+    assert (dqn.gamma, dqn.n_step, dqn.target_update_freq, dqn.is_double, dqn.huber_loss_delta) == (
+        0.37,
+        7,
+        13,
+        True,
+        1,
+    )
+    actors: dict[str, Any] = {**shared, "value_weight": 0.21, "entropy_weight": 0.17, "gae_lambda": 0.81}
+    a2c: Any = algorithms.make_a2c(START, A2CSettings(**actors, max_grad_norm=0.43))
+    ppo: Any = algorithms.make_ppo(START, PPOSettings(**actors, max_grad_norm=0.43, clip=0.09))
+    for one in (a2c, ppo):
+        assert (one.vf_coef, one.ent_coef, one.gae_lambda, one.gamma) == (0.21, 0.17, 0.81, 0.37)
+        assert (one.max_grad_norm, one.max_batchsize, one.return_scaling) == (0.43, 4096, True)
+        assert one.policy.deterministic_eval
+    assert (ppo.eps_clip, ppo.advantage_normalization) == (0.09, True)
+    logs: dict[str, Any] = {**shared, "target_update": 13}
+    bcq: Any = algorithms.make_bcq(START, BCQSettings(**logs, n_step=2, threshold=0.3, penalty=0.05))
+    sqn: Any = algorithms.make_sqn(START, SQNSettings(**logs, n_step=2))
+    for one, penalty, least in ((bcq, 0.05, LN(0.3)), (sqn, 0.0, -np.inf)):
+        assert (one.gamma, one.n_step, one.freq, one._weight_reg) == (0.37, 2, 13, penalty)
+        assert one.policy._log_tau == pytest.approx(least)
+    cql: Any = algorithms.make_cql(START, CQLSettings(**logs, n_step=2, quantiles=3, min_q_weight=0.7))
+    assert (cql.gamma, cql.n_step, cql.target_update_freq, cql.min_q_weight) == (0.37, 2, 13, 0.7)
+    assert cql.policy.model.table.shape == (STATES, ITEMS, 3)
+    crr: Any = algorithms.make_crr(START, CRRSettings(**logs, beta=0.9, min_q_weight=0.4, most=11.0))
+    assert crr.discounted_return_computation.gamma == 0.37
+    assert (crr._beta, crr._min_q_weight, crr._ratio_upper_bound, crr._freq) == (0.9, 0.4, 11.0, 13)
+    for one in (dqn, a2c, ppo, bcq, sqn, cql, crr):
+        assert one.optim._optim.param_groups[0]["lr"] == 0.011
+        assert one.policy.action_space.n == ITEMS
+    assert set(algorithms.served(bcq)) == {"main", "imitator"}
+    assert algorithms.served(bcq)["imitator"] is bcq.policy.imitator
+    assert algorithms.served(cql) == {"main": cql.policy.model}
+    assert algorithms.served(crr) == {"main": crr.policy.actor}
+
+
+def test_every_remembered_step_is_equally_likely() -> None:
+    """Of one user three steps, of another one: a quarter each, and the same ones again after the same seed."""
+    memory = algorithms.Replay(20, 2)
+    for number in range(3):
+        ids = np.array([0, 1]) if number == 0 else np.array([0])
+        here, no = rows(*[0] * len(ids)), np.zeros(len(ids), dtype=np.bool_)
+        step = Batch(obs=here, act=10 * ids + number, rew=0.0 * ids, obs_next=here, terminated=no, truncated=no)
+        memory.add(step, buffer_ids=ids)
+    memory.reseed(5)
+    first = memory.act[memory.sample_indices(4000)]
+    shares = {int(a): float((first == a).mean()) for a in np.unique(first)}
+    assert shares == pytest.approx({0: 0.25, 1: 0.25, 2: 0.25, 10: 0.25}, abs=0.03)
+    memory.reseed(5)
+    assert (memory.act[memory.sample_indices(4000)] == first).all()
+    memory.reseed(5 + 2**32)
+    assert (memory.act[memory.sample_indices(4000)] == first).all()
+    memory.reseed(6)
+    assert (memory.act[memory.sample_indices(4000)] != first).any()
+    for everything in (0, None):
+        assert memory.act[memory.sample_indices(everything)].tolist() == [0, 1, 2, 10]
+
+
+def test_libraries_draw_from_the_seed_within_and_go_on_after() -> None:
+    np.random.seed(1)  # noqa: NPY002 - tianshou draws from it
+    torch.manual_seed(1)
+    expected = np.random.RandomState(1).random_sample(2), torch.rand(1)
+    torch.manual_seed(1)
+    with algorithms.seeded(7):
+        own = np.random.random_sample(), torch.rand(1).item()  # noqa: NPY002
+    torch.manual_seed(7)
+    assert own == (np.random.RandomState(7).random_sample(), torch.rand(1).item())
+    torch.manual_seed(1)
+    with algorithms.seeded(7 + 2**32):
+        assert np.random.random_sample() == own[0]  # noqa: NPY002
+    assert np.random.random_sample() == expected[0][0]  # noqa: NPY002
+    assert torch.rand(1) == expected[1]
+
+
+def test_the_critic_of_crr_scores_also_what_the_history_holds() -> None:
+    """A network's own scores, where training would put -100 on items of the history."""
+    algorithm = a_crr()
+    assert algorithm.critic(rows(1)).tolist() == [[2.0, 6.0]]
+    assert algorithm.critic(rows(1).tolist()).tolist() == [[2.0, 6.0]]
