@@ -181,6 +181,10 @@ def test_the_losses_of_crr() -> None:
     assert stats.actor_loss == pytest.approx(1.884170, abs=1e-5)
     assert stats.cql_loss == pytest.approx(0.126928, abs=1e-5)
     assert stats.loss == pytest.approx(2.0 + 1.884170, abs=1e-5)
+    # Logs may hold small whole numbers.
+    step = logged(1, 1.0, "left")
+    step.act = step.act.astype(np.int16)
+    assert a_crr()._update_with_batch(step).loss == pytest.approx(2.0 + 1.884170, abs=1e-5)
     weighted = a_crr(min_q_weight=10.0)._update_with_batch(logged(1, 1.0, "left"))
     assert weighted.loss == pytest.approx(2.0 + 1.884170 + 1.269280, abs=1e-4)
 
