@@ -124,6 +124,13 @@ def test_everybody_comes() -> None:
     assert (world.begin(0)[:, 2] == came).all()
     assert (world.begin(1)[:, 2] != came).any()
     assert (ImaginedWorld(people, entropies, settings, 6).begin(0)[:, 2] != came).any()
+    # After each session somebody new is drawn, again half of them the other one.
+    brief = ImaginedWorld(people, entropies, DORLSettings(num_envs=400, quit_window=2, max_steps=1), 5)
+    visits = [brief.begin(0)[:, 2], *(brief.step(np.full(400, 2)).rows[:, 2] for _ in range(3))]
+    assert (visits[0] == came).all()
+    for before, after in zip(visits, visits[1:], strict=False):
+        assert 0.4 < (before != after).mean() < 0.6
+        assert 0.4 < after.mean() < 0.6
 
 
 def test_predicted_stars_of_learned_people() -> None:

@@ -93,6 +93,7 @@ def test_the_limit_of_a_slip() -> None:
     assert strict.ground("Alens", ALL) == Grounded(2, "fuzzy")
     assert Grounder(shop(TITLES), fuzzy=91.0).ground("Alens", ALL).how == "embedding"
     assert Grounder(shop(TITLES), fuzzy=101.0).ground("Alens", ALL).how == "embedding"
+    assert Grounder(shop(TITLES), fuzzy=101.0)._process is None
     # 100 is the same text, and still switched on.
     assert Grounder(shop(TITLES), fuzzy=100.0).ground("Alens", ALL).how == "embedding"
     assert Grounder(shop(TITLES), fuzzy=100.0)._process is not None
