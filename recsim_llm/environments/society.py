@@ -187,8 +187,9 @@ class Society:
 
     def close_round(self) -> None:
         """Let people talk, and fall asleep again."""
-        self._chats(self._plans[Action.CHAT])
-        self._posts(self._plans[Action.POST])
+        # All chats and posts come from what people knew before; then all are heard.
+        heard = self._chats(self._plans[Action.CHAT]) + self._posts(self._plans[Action.POST])
+        self._deliver(heard)
         awake = np.sort(np.concatenate(list(self._plans.values())))
         self._sleep(awake)
         self.round += 1
@@ -295,35 +296,27 @@ class Society:
         watched = outcome.responses.watched_BK.sum(axis=1)
         self._hour[outcome.users] += PAGE_HOURS + WATCH_HOURS * watched
 
-    def _chats(self, agents: Ints) -> None:
+    def _chats(self, agents: Ints) -> list[tuple[int, Message]]:
+        """Who hears what of the dialogues, in the order of who began them."""
         if not len(agents):
-            return
+            return []
         dialogues = self.inhabitants.chat(agents, self._partners, self._hour[agents])
         self._hour[agents] += TALK_HOURS
-        # All dialogues come from what people knew before; then all are heard, in the order of who began them.
-        receivers: list[int] = []
-        messages: list[Message] = []
-        for agent, partner, dialogue in zip(agents.tolist(), self._partners.tolist(), dialogues, strict=True):
-            for message in dialogue:
-                receivers += [agent, partner]
-                messages += [message, message]
-        self._deliver(receivers, messages)
+        rows = zip(agents.tolist(), self._partners.tolist(), dialogues, strict=True)
+        return [(who, message) for agent, partner, said in rows for message in said for who in (agent, partner)]
 
-    def _posts(self, agents: Ints) -> None:
+    def _posts(self, agents: Ints) -> list[tuple[int, Message]]:
+        """Who hears what of the posts: their authors and all friends."""
         if not len(agents):
-            return
+            return []
         posts = self.inhabitants.post(agents, self._hour[agents])
         self._hour[agents] += TALK_HOURS
-        receivers: list[int] = []
-        messages: list[Message] = []
-        for agent, message in zip(agents.tolist(), posts, strict=True):
-            audience = [agent, *self._friends(agent).tolist()]
-            receivers += audience
-            messages += [message] * len(audience)
-        self._deliver(receivers, messages)
+        rows = zip(agents.tolist(), posts, strict=True)
+        return [(who, message) for agent, message in rows for who in (agent, *self._friends(agent).tolist())]
 
-    def _deliver(self, receivers: list[int], messages: list[Message]) -> None:
-        if receivers:
+    def _deliver(self, heard: Sequence[tuple[int, Message]]) -> None:
+        if heard:
+            receivers = np.array([who for who, _ in heard], dtype=np.int64)
             # Heard by the end of the round; a visit may have lasted longer than that.
             hours = np.maximum(self._hour[receivers], (self.round + 1) * self.rules.round_hours)
-            self.deliver(np.array(receivers, dtype=np.int64), messages, hours)
+            self.deliver(receivers, [message for _, message in heard], hours)

@@ -155,16 +155,17 @@ class Wish(NamedTuple):
 
 
 def wishing_llm(wishes: Mapping[str, Wish]) -> FunctionLLM:
-    """A model of people who each want one title: they watch it, wherever it stands, and nothing else, and never leave.
+    r"""A model of people who each want one title: they watch it, wherever it stands, and nothing else.
 
     It reads a prompt as a real model does: who is asked it finds in the context, what is shown in the question. So
-    whoever hands its answers to the wrong person or the wrong item is found out. It is certain of every label.
+    whoever hands its answers to the wrong person or the wrong item is found out. It is certain of every label,
+    and nobody it is asked about wants to leave.
 
     Args:
         wishes: By a phrase of the context that tells who is asked: an age, a self-description. Who has none of these
             phrases wants nothing.
 
-    >>> ask = Prompt("", "A baker.", "1. Red Sun\\n2. Blue Moon", ("0", "1", "2", "3"), slots=2)
+    >>> ask = Prompt("", "A baker.", "1. Red Sun\n2. Blue Moon", ("0", "1", "2", "3"), slots=2)
     >>> wishing_llm({"baker": Wish("Blue Moon", 3)}).generate([ask])[0].text
     '0 3'
     """

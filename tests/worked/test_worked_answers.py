@@ -1,4 +1,4 @@
-"""What a model's labels and texts about a page mean, number by number. See `page_labels`, `page_answers`, `page_texts`."""
+"""What a model's labels and texts about a page mean, number by number (`page_labels`, `page_answers`, `page_texts`)."""
 
 from __future__ import annotations
 
@@ -47,9 +47,12 @@ def test_labels_become_probabilities_in_the_slot_of_their_item(one_by_one, order
 
 
 def test_an_empty_page_is_not_asked_about():
-    turn = read_page(Prompt("", "", ""), template("agent4rec", "page_labels"), str, [EMPTY] * 2, [], 2, "", AnswerCounts())
+    turn = read_page(
+        Prompt("", "", ""), template("agent4rec", "page_labels"), str, [EMPTY] * 2, [], 2, "", AnswerCounts()
+    )
     (page,) = converse(FunctionLLM(lambda prompt: pytest.fail("asked")), [turn])
-    assert page.watch == [0.0, 0.0] and page.rating == [[0.5, 0.5]] * 2
+    assert page.watch == [0.0, 0.0]
+    assert page.rating == [[0.5, 0.5]] * 2
 
 
 def test_the_order_of_a_list_is_of_the_slots_that_hold_something_and_differs_between_people():
@@ -69,7 +72,11 @@ def test_lists_begin_with_one_and_labels_with_zero():
 
 def test_json_about_a_page_goes_by_numbers_from_one():
     entry = {"align": True, "watch": False, "rating": 2, "feeling": ""}
-    rows = [{**entry, "item": 3}, {**entry, "item": 1, "watch": True, "rating": 4}, {**entry, "item": 2, "align": False}]
+    rows = [
+        {**entry, "item": 3},
+        {**entry, "item": 1, "watch": True, "rating": 4},
+        {**entry, "item": 2, "align": False},
+    ]
     first, second, third = parse_page_answer(json.dumps({"items": rows}), TITLES[:3], 5).items
     assert (first.watch, first.rating) == (True, 4)
     assert (second.watch, second.align) == (False, False)
@@ -96,16 +103,22 @@ def after_two_pages(world, kind):
     """What person 1 reads after a page on which item 2 got 3 stars, and one on which nothing was watched."""
     users = make_population(str(world), kind, everybodys_wish()).users
     users.reset(ONE, ONE + 1, np.zeros(1, dtype=np.uint64))
-    users.observe(ONE, np.array([[1, 2, EMPTY]]), Responses(np.array([[False, True, False]]), np.array([[0.0, 3.0, 0.0]])))
+    users.observe(
+        ONE, np.array([[1, 2, EMPTY]]), Responses(np.array([[False, True, False]]), np.array([[0.0, 3.0, 0.0]]))
+    )
     users.observe(ONE, np.array([[4, 0, 6]]), Responses(np.zeros((1, 3), dtype=bool), np.zeros((1, 3))))
     return users
 
 
 def test_a_page_agent_reads_what_happened_in_its_order(world):
-    assert after_two_pages(world, "llm").contexts(ONE)[0].endswith(
-        "This visit so far:\n"
-        "Page 1:\n- Red Sun (2001): not watched\n- Blue Moon Rising (2003): watched, rated 3 of 5\n"
-        "Page 2:\n- The Mill (1990): not watched\n- Blue Moon (1999): not watched\n- Old Bridge (1975): not watched"
+    assert (
+        after_two_pages(world, "llm")
+        .contexts(ONE)[0]
+        .endswith(
+            "This visit so far:\n"
+            "Page 1:\n- Red Sun (2001): not watched\n- Blue Moon Rising (2003): watched, rated 3 of 5\n"
+            "Page 2:\n- The Mill (1990): not watched\n- Blue Moon (1999): not watched\n- Old Bridge (1975): not watched"
+        )
     )
 
 
@@ -133,6 +146,9 @@ def test_a_label_that_nobody_gives_a_chance_is_no_answer():
         Prompt("", "", ""), template("agent4rec", "page_labels"), str, [7], [0], 1, "Please.", counts, one_by_one=True
     )
     (page,) = converse(FunctionLLM(hardly), [turn])
-    assert math.isclose(page.watch[0], 0.5) and page.rating == [[1.0]]
-    assert len(asked) == 3 and asked[1].endswith("Please.") and not asked[0].endswith("Please.")
+    assert math.isclose(page.watch[0], 0.5)
+    assert page.rating == [[1.0]]
+    assert len(asked) == 3
+    assert asked[1].endswith("Please.")
+    assert not asked[0].endswith("Please.")
     assert (counts.asked, counts.reasked, counts.malformed, counts.fallbacks, counts.usable) == (1, 2, 3, 1, 0)

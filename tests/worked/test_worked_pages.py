@@ -28,7 +28,9 @@ def world(tmp_path_factory):
 
 
 def people(world, kind, llm=None):
-    return make_population(str(world), kind.replace("MEMORIES", str(world / "memories")), llm or everybodys_wish()).users
+    return make_population(
+        str(world), kind.replace("MEMORIES", str(world / "memories")), llm or everybodys_wish()
+    ).users
 
 
 def begun(users, seed, page_size=6, **rules):

@@ -74,7 +74,8 @@ def test_history_and_mask_after_two_pages_written_out():
     # Watched are 0 and 2: what was shown and passed over, or rated before the session, may be shown.
     assert sessions.action_mask().tolist() == [[False, True, False, True, True, True]]
     sessions.begin(ONE, ONE, KEY)
-    assert sessions.action_mask().all() and seen() == [[-1, -1, 4, 3, 5], [0, 0, 2, 4, 1], [0, 0, 1, 1, 1]]
+    assert sessions.action_mask().all()
+    assert seen() == [[-1, -1, 4, 3, 5], [0, 0, 2, 4, 1], [0, 0, 1, 1, 1]]
 
 
 def test_the_same_person_and_item_have_the_same_luck_under_two_policies():
@@ -86,7 +87,9 @@ def test_the_same_person_and_item_have_the_same_luck_under_two_policies():
     ):
         sessions = begun(users, key=KEY + np.uint64(9), page_size=4, max_pages=10)
         for page in pages:
-            answers |= dict(zip(page.tolist(), sessions.step(ONE, page[None]).responses.watched_BK[0].tolist(), strict=True))
+            answers |= dict(
+                zip(page.tolist(), sessions.step(ONE, page[None]).responses.watched_BK[0].tolist(), strict=True)
+            )
     assert first == second
     assert 10 < sum(first.values()) < 30, "and it is luck: half of the forty"
     again = begun(users, key=KEY + np.uint64(9), page_size=4)
@@ -114,6 +117,7 @@ def test_shares_of_watching_and_of_each_rating_are_the_probabilities():
 
 def test_who_watches_at_a_small_chance_watches_at_a_larger_one():
     small, large = (drawn(p, [1.0, 0, 0, 0, 0]).watched_BK[:, 0] for p in (0.3, 0.6))
-    assert abs(small.mean() - 0.3) < 0.02 and abs(large.mean() - 0.6) < 0.02
+    assert abs(small.mean() - 0.3) < 0.02
+    assert abs(large.mean() - 0.6) < 0.02
     assert not (small & ~large).any()
     assert not drawn(1.0, [1.0, 0, 0, 0, 0], items=EMPTY).watched_BK.any()
