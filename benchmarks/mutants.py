@@ -13,27 +13,26 @@ GATE = 0.85
 
 
 def main(folder: Path = Path("mutants")) -> int:
-    """Print both tables; 1 if a module is below the gate, or has mutants that were not tried."""
-    found = {path: json.loads(path.read_text("utf-8"))["exit_code_by_key"] for path in sorted(folder.rglob("*.meta"))}
-    if not any(found.values()):
+    """Print both tables; 1 if a module is below the gate; a mutant that was not tried counts as not noticed."""
+    meta = {path: json.loads(path.read_text("utf-8"))["exit_code_by_key"] for path in sorted(folder.rglob("*.meta"))}
+    if not any(meta.values()):
         print(f"There are no mutants in {folder}/: run `mutmut run` first.")
         return 1
-    print("| module | mutants | killed | timeout | survived | killed, share |\n| --- | --- | --- | --- | --- | --- |")
-    worst = 1.0
-    for path, codes in found.items():
+    print("| module | mutants | tried | noticed | not noticed | noticed of those tried |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    worst, missed = 1.0, []
+    for path, codes in meta.items():
         if codes:
-            counts = [status_by_exit_code[code] for code in codes.values()]
-            killed, timeout = counts.count("killed"), counts.count("timeout")
-            share = (killed + timeout) / len(counts)
-            worst = min(worst, share)
+            tried = {
+                name: found for name, code in codes.items() if (found := status_by_exit_code[code]) != "not checked"
+            }
+            lost = [f"{found}: {name}" for name, found in tried.items() if found not in ("killed", "timeout")]
+            worst = min(worst, (len(tried) - len(lost)) / len(codes))
+            share = f"{1 - len(lost) / len(tried):.1%}" if tried else "not measured"
             name = str(path.relative_to(folder)).removesuffix(".meta").removeprefix("recsim_llm/")
-            rest = len(counts) - killed - timeout
-            print(f"| `{name}` | {len(counts)} | {killed} | {timeout} | {rest} | {100 * share:.1f} % |")
-    print()
-    for codes in found.values():
-        for name, code in codes.items():
-            if status_by_exit_code[code] not in ("killed", "timeout"):
-                print(f"{status_by_exit_code[code]}: {name}")
+            print(f"| `{name}` | {len(codes)} | {len(tried)} | {len(tried) - len(lost)} | {len(lost)} | {share} |")
+            missed += lost
+    print("", *missed, sep="\n")
     return int(worst < GATE)
 
 

@@ -200,6 +200,26 @@ def test_the_weight_of_a_logged_item(item: int, beta: float, most: float, weight
     assert stats.actor_loss == pytest.approx(weight * LN(2), rel=1e-5)
 
 
+def test_the_losses_of_crr_in_a_batch_of_two() -> None:
+    """Besides the step above, one from state 1 (2 and 6, so worth 4) to state 0 (worth 2): item 0, target 1 + .5 x 2.
+
+    Critic: .5 x (2^2 + 0^2) / 2 = 1. Advantages 1 and -2: ln 2 (e + e^-2) / 2 = .9890.
+    Conservative: (.1269 + 4.0182) / 2.
+    """
+    flags = np.array([True, False])
+    batch = Batch(
+        obs=rows(0, 1), act=np.array([1, 0]), rew=np.array([1.0, 1.0]), obs_next=rows(1, 0), terminated=flags,
+        truncated=~flags, done=np.array([True, True]),
+    )  # fmt: skip
+    algorithm = a_crr()
+    assert algorithm._targets(batch).tolist() == [[1.0], [2.0]]
+    assert algorithm._targets(batch).dtype == torch.float32
+    stats = algorithm._update_with_batch(batch)
+    assert stats.critic_loss == pytest.approx(1.0)
+    assert stats.actor_loss == pytest.approx(0.988988, abs=1e-5)
+    assert stats.cql_loss == pytest.approx(2.072539, abs=1e-5)
+
+
 def test_crr_refuses_more_steps_than_it_looks_ahead() -> None:
     with pytest.raises(ConfigError, match="n_step must be 1 with crr, whose critic looks one step ahead, not 3"):
         CRRSettings(n_step=3)
