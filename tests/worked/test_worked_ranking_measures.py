@@ -66,6 +66,9 @@ def test_ndcg_at_two() -> None:
     gains = np.array([[0.0, 1, 1], [0, 2, 1], [0, 0, 1]])
     found = ndcg(shown_weights(scores, everything, discounts), gains, discounts)
     assert found == pytest.approx([0.386853, 1.0, 0.0], abs=1e-6)
+    nothing = ndcg(shown_weights(scores, everything, discounts), np.array([[0.0, 0, 0]] * 2 + [[1.0, 0, 0]]), discounts)
+    assert np.isnan(nothing[:2]).all()
+    assert nothing[2] == 1.0
     # One item is a list of its own, however long the list might be.
     alone = np.ones((1, 1), dtype=np.bool_)
     assert ndcg(shown_weights(np.ones((1, 1)), alone, discounts), np.ones((1, 1)), discounts).tolist() == [1.0]
@@ -133,6 +136,7 @@ def test_people_are_shown_their_own_best() -> None:
     assert weights.tolist() == [[2, 3, 0], [3, 2, 0]]
     assert mean_shown(weights, np.array([[0.0, 5, np.nan]] * 2)).tolist() == [3.0, 2.0]
     assert np.isnan(mean_shown(0 * weights, scores)).all()
+    assert mean_shown(weights / 10, np.array([[0.0, 5, np.nan]] * 2)).tolist() == pytest.approx([3.0, 2.0])
     assert ndcg(weights, np.array([[0.0, 1, 0], [0, 1, 0]]), np.array([3.0, 2, 1])).tolist() == pytest.approx(
         [1, 2 / 3]
     )
