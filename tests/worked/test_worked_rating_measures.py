@@ -235,6 +235,11 @@ def test_the_reliability_curve() -> None:
     assert curve["predicted"] == [*empty[0], pytest.approx(0.3), *empty[1], 1.0]
     assert curve["observed"] == [*empty[0], 0.0, *empty[1], 1.0]
     assert curve["share"] == [0, 0, 0, 0.5, 0, 0, 0, 0, 0, 0.5]
+    # Two rows of .3, one of them liked, and two of nothing.
+    curve = reliability(predicted([3, 0, 0, 0], [[0.35, 0.35, 0, 0.3, 0]] * 2 + [[1, 0, 0, 0, 0]] * 2))
+    assert curve["predicted"][:4] == [0.0, None, None, pytest.approx(0.3)]
+    assert curve["observed"][:4] == [0.0, None, None, 0.5]
+    assert curve["share"][:4] == [0.5, 0, 0, 0.5]
 
 
 def test_plots_of_one_row_and_of_none() -> None:
@@ -286,6 +291,9 @@ def test_bars_and_means_for_the_plots() -> None:
     assert histograms(p)["simulated"] == pytest.approx([4 / 9, 4 / 9, 0, 0, 1 / 9])
     assert histograms(p)["real"] == pytest.approx([4 / 9, 0, 0, 0, 5 / 9])
     assert user_means(p) == {"simulated": [2.6], "real": [1.8]}  # (4 x 2 + 5) / 5; Ben has four rows
+    few = point_predictions(np.zeros(5, dtype=int), np.arange(5), np.zeros(5, dtype=int), np.full(5, 2.0), STARS, 3)
+    assert histograms(few)["simulated"] == [0, 1, 0, 0, 0]
+    assert user_means(few) == {"simulated": [2.0], "real": [1.0]}  # of three people two have no row
 
 
 def test_sums_over_users() -> None:
