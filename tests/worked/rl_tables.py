@@ -13,9 +13,7 @@ from recsim_llm.policies.rl import algorithms
 from recsim_llm.policies.rl.item_vectors import ItemStart
 from recsim_llm.policies.rl.learners import OffPolicyLearner
 from recsim_llm.policies.rl.loop import Moved
-from recsim_llm.policies.rl.settings import (
-    DQNSettings,
-)
+from recsim_llm.policies.rl.settings import DQNSettings, NetSettings
 from recsim_llm.types import EMPTY
 
 ITEMS = 2
@@ -29,6 +27,8 @@ class Table(torch.nn.Module):  # type: ignore[misc]
 
     def __init__(self, start: ItemStart, settings: Any, tracker: Any = None, quantiles: int = 0) -> None:
         super().__init__()
+        assert start is START
+        assert isinstance(settings, NetSettings)
         self.tracker = tracker if tracker is not None else object()
         shape = (STATES, len(start.bias), quantiles) if quantiles else (STATES, len(start.bias))
         self.table = torch.nn.Parameter(torch.zeros(shape))
@@ -49,6 +49,8 @@ class Worth(torch.nn.Module):  # type: ignore[misc]
 
     def __init__(self, start: ItemStart, settings: Any) -> None:
         super().__init__()
+        assert start is START
+        assert isinstance(settings, NetSettings)
         self.table = torch.nn.Parameter(torch.tensor([[0.5], [1.0], [1.5], [2.0], [9.0]]))
 
     def forward(self, obs: Any, **_: Any) -> Any:

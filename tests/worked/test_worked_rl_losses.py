@@ -112,7 +112,8 @@ def test_sqn_is_both_losses_on_one_tracker_without_mask_or_penalty() -> None:
     stats = updated(algorithm, [(0, 0, 3.0, 1, "left")])
     assert stats.loss == pytest.approx(1.5 + 1.313262, abs=1e-5)
     assert algorithm.policy.imitator.tracker is algorithm.policy.model.tracker
-    assert a_bcq(0.4).policy.imitator.tracker is not a_bcq(0.4).policy.model.tracker
+    apart = a_bcq(0.4).policy
+    assert apart.imitator.tracker is not apart.model.tracker
 
 
 def nets(worth: Any, likely: Any, settings: Any) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def test_sqn_serves_the_head_that_is_named_and_cql_its_mean() -> None:
     both = nets([[2, 5]], [[7, 3]], SQNSettings())
     assert serving(SQN, SQNSettings()).network_scores(both, torch.zeros(1, 3))[0].tolist() == [7, 3]
     assert serving(SQN, SQNSettings(head="q")).network_scores(both, torch.zeros(1, 3))[0].tolist() == [2, 5]
-    many = Table(START, None, quantiles=2)
+    many = Table(START, CQLSettings(), quantiles=2)
     many.put([[[0, 2], [2, 4]]])
     assert serving(CQL, CQLSettings()).network_scores({"main": many}, torch.zeros(1, 3))[0].tolist() == [1, 3]
 
