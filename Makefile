@@ -8,7 +8,7 @@ AUDIT := .venv-audit
 VLLM_STAMP := $(VLLM)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-vllm install-browser fetch demo screenshots test test-slow test-vllm check audit format bench bench-vllm clean
+.PHONY: help install install-vllm install-browser fetch demo screenshots test test-slow test-vllm check audit format mutants bench bench-vllm clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-13s %s\n", $$1, $$2}'
@@ -74,6 +74,12 @@ format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+mutants: install ## Change the code that decides what numbers mean, a line at a time, and count what tests notice (an hour; docs/mutants.md)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutants]'
+	# Uncompiled and on one thread: every mutant is a fork of its own.
+	NUMBA_DISABLE_JIT=1 OMP_NUM_THREADS=1 $(BIN)/mutmut run
+	$(BIN)/python -m benchmarks.mutants
+
 bench: install ## Run the benchmarks; each prints a table
 	$(BIN)/python -m benchmarks
 
@@ -81,4 +87,4 @@ bench-vllm: install-vllm fetch ## Run the benchmarks of the real vLLM engine on 
 	$(VLLM)/bin/python -m benchmarks vllm
 
 clean: ## Remove the environment and caches (not your runs, not the download cache)
-	rm -rf $(VENV) $(VLLM) $(AUDIT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VLLM) $(AUDIT) mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

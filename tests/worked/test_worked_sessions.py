@@ -7,7 +7,7 @@ import pytest
 from small_world import LEVELS, Puppets
 
 from recsim_llm.data.dataset import Ratings
-from recsim_llm.environments.sessions import PageRules, Sessions, sample_responses, session_keys
+from recsim_llm.environments.sessions import PageRules, Sessions, draw_users, sample_responses, session_keys
 from recsim_llm.types import EMPTY, Reaction
 
 ONE = np.zeros(1, dtype=np.int64)
@@ -121,3 +121,10 @@ def test_who_watches_at_a_small_chance_watches_at_a_larger_one():
     assert abs(large.mean() - 0.6) < 0.02
     assert not (small & ~large).any()
     assert not drawn(1.0, [1.0, 0, 0, 0, 0], items=EMPTY).watched_BK.any()
+
+
+def test_each_of_four_people_comes_as_often_as_the_others():
+    who = draw_users(np.uint64(9), np.arange(4000), 4)
+    assert np.bincount(who, minlength=4) / 4000 == pytest.approx([0.25] * 4, abs=0.03)
+    assert who.dtype == np.int64
+    assert (draw_users(np.uint64(8), np.arange(4000), 4) != who).mean() == pytest.approx(0.75, abs=0.03)

@@ -64,7 +64,7 @@ def draw_resamples(num_users: int, seed: int = 0, resamples: int = RESAMPLES) ->
 
 def per_user(users: Ints, columns: Floats, num_users: int) -> Floats:
     """(U, S) sums of (M, S) columns over the rows of each user."""
-    columns = columns.reshape(len(users), -1)
+    columns = columns[:, None] if columns.ndim == 1 else columns  # no rows at all have their columns too
     out = np.zeros((num_users, columns.shape[1]))
     for column in range(columns.shape[1]):
         out[:, column] = np.bincount(users, weights=columns[:, column], minlength=num_users)

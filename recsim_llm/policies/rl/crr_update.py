@@ -45,11 +45,15 @@ class DetachedCRR(DiscreteCRR):
         return weights
 
     def _targets(self, batch: Any) -> torch.Tensor:
-        """(B, 1) reward and discounted value of what follows under the lagging actor."""
+        """(B, 1) reward and discounted value of what follows under the lagging actor.
+
+        Nothing follows for a person who left; a session that was cut off would have gone on (tianshou takes both for
+        the end).
+        """
         with torch.no_grad():
             following = Categorical(logits=self.actor_old(batch.obs_next)[0])
             expected = (self.critic_old(batch.obs_next) * following.probs).sum(dim=1, keepdim=True)
-            expected[torch.as_tensor(batch.done) > 0] = 0.0
+            expected[torch.as_tensor(batch.terminated) > 0] = 0.0
             rewards = torch.as_tensor(batch.rew, dtype=expected.dtype)[:, None]
             targets: torch.Tensor = rewards + self.discounted_return_computation.gamma * expected
         return targets

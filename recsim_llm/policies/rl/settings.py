@@ -187,6 +187,7 @@ class CRRSettings(OfflineSettings):
     beta: Positive = 1.0
     min_q_weight: NotNegative = 0.0
     most: NotNegative = 20.0
+    n_step: Literal[1] = 1  # the critic looks one step ahead
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,191 @@
+"""DORL's imagined people: predicted stars, the bonus, and how sessions end, worked out on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsim_llm.data.dataset import Catalogue, Ratings
+from recsim_llm.policies.rl.imagined import Entropies, ImaginedWorld, LearnedPeople, learn_people
+from recsim_llm.policies.rl.item_vectors import ItemStart
+from recsim_llm.policies.rl.settings import DORLSettings
+from recsim_llm.types import EMPTY, Item
+
+
+def film_log(sequences: Sequence[Sequence[int]]) -> Ratings:
+    users = np.repeat(np.arange(len(sequences)), [len(one) for one in sequences])
+    items = np.array([item for one in sequences for item in one], dtype=np.int64)
+    return Ratings(users, items, np.full(len(items), 4, np.float32), np.arange(len(items)), len(sequences), 3)
+
+
+FILMS = Catalogue(
+    (Item(0, "a", None, ("Drama", "War")), Item(1, "b", None, ("Comedy",)), Item(2, "c", None, ("Drama",))),
+    ("0", "1", "2"),
+)
+
+
+def test_the_entropy_bonus_of_dorl() -> None:
+    """Gao et al. 2023. First genres: D C D. After D: C twice and D once; after C: D twice.
+
+    Logs 0 1 2 and 2 1 0 2: D>C C>D, D>C C>D D>D. H(1/3, 2/3) / ln 2 = .9183 after D, 0 after C. After the pair D C
+    (in any order): D D, so 0 in both logs; after C D: D, the same set: 0. A pair that never was, D D or C C, counts 1.
+    """
+    entropies = Entropies(film_log([[0, 1, 2], [2, 1, 0, 2]]), FILMS)
+    assert entropies.count == 2
+    before, latest = np.array([EMPTY, EMPTY, EMPTY, 0, 1, 2, 1]), np.array([EMPTY, 0, 1, 1, 2, 0, 1])
+    once = 0.918296
+    expected = [2.0, once + 1, 0.0 + 1, 0.0, once, once + 1, 0.0 + 1]
+    assert entropies(before, latest).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_without_genres_items_are_their_own_category() -> None:
+    plain = Catalogue(tuple(Item(i, t) for i, t in enumerate("abc")), ("0", "1", "2"))
+    entropies = Entropies(film_log([[0, 1], [0, 2]]), plain)
+    assert entropies.count == 3
+    # After a: b or c, ln 2 of at most ln 3; after b nothing is known: 1.
+    assert entropies(np.array([EMPTY, EMPTY]), np.array([0, 1])).tolist() == pytest.approx([1.630930, 2.0], abs=1e-6)
+
+
+def a_world(stars: list[list[float]], unit: Any = None, **options: Any) -> ImaginedWorld:
+    """People with a history of two places; three items that are nothing alike, unless told otherwise."""
+    start = np.array([[0, EMPTY, 2, 0, 4]] * len(stars), dtype=np.float32)
+    directions = np.eye(3, dtype=np.float32) if unit is None else np.array(unit, dtype=np.float32)
+    people = LearnedPeople(start, np.array(stars, dtype=np.float32), 0.5, directions)
+    settings = DORLSettings(num_envs=1, **{"quit_window": 2, **options})
+    world = ImaginedWorld(people, Entropies(film_log([[0, 1, 2], [2, 1, 0, 2]]), FILMS), settings, 0)
+    assert world.begin(0).tolist() == start[:1].tolist()
+    return world
+
+
+def test_a_step_among_imagined_people() -> None:
+    """The latest is item 2, D, and nothing before: showing C adds 0 (after C) + 0 (the pair D C) to 4.4 stars.
+
+    Then, after D C, showing D: once + the pair C D: 0. Stars are remembered as people give them, whole.
+    """
+    world = a_world([[3.6, 4.4, 5.0]], entropy_bonus=2.0)
+    first = world.step(np.array([1]))
+    assert first.rewards.tolist() == pytest.approx([4.4])
+    assert (first.terminated.tolist(), first.truncated.tolist()) == ([False], [False])
+    assert first.following.tolist() == [[1, 2, 1, 4, 4]]
+    second = world.step(np.array([0]))
+    assert second.rewards.tolist() == pytest.approx([3.6 + 2 * 0.918296], abs=1e-5)
+    assert second.following.tolist() == second.rows.tolist() == [[2, 1, 0, 4, 4]]
+    assert world.num_envs == 1
+
+
+def test_an_imagined_person_leaves_after_a_bad_item() -> None:
+    """Whole stars below 2: 1.4 is one star, 1.6 are two. After the item that ended it, a new session begins."""
+    for stars, left in ((1.4, True), (1.6, False)):
+        moved = a_world([[stars, 4.0, 4.0]]).step(np.array([0]))
+        assert (moved.terminated.tolist(), moved.truncated.tolist()) == ([left], [False])
+        assert moved.following[0, 0] == 1
+        assert moved.rows[0].tolist() == ([0, EMPTY, 2, 0, 4] if left else moved.following[0].tolist())
+
+
+def test_an_imagined_person_leaves_after_too_much_of_the_same() -> None:
+    """Items 0 and 1 are alike, .6, above .5. What the history held before the session does not count; a window of one
+    forgets the item before the last.
+    """
+    unit = [[1, 0, 0], [0.6, 0.8, 0], [0, 0, 1]]
+    for shown, window, ends in (
+        ([0, 1], 2, [False, True]),
+        ([0, 0], 2, [False, True]),
+        ([2], 2, [False]),  # in the history, not in the session
+        ([0, 2, 1], 2, [False, False, True]),
+        ([0, 2, 1], 1, [False, False, False]),
+    ):
+        world = a_world([[4.0, 4.0, 4.0]], unit, quit_window=window)
+        assert [bool(world.step(np.array([item])).terminated[0]) for item in shown] == ends
+    apart = a_world([[4.0] * 3], [[1, 0, 0], [0.5, 0.866, 0], [0, 0, 1]])  # exactly at the limit is not above it
+    assert [bool(apart.step(np.array([item])).terminated[0]) for item in (0, 1)] == [False, False]
+
+
+def test_an_imagined_session_is_cut_off_after_its_turns() -> None:
+    """Of two turns the second is the last: cut off. Who leaves at the last turn has left."""
+    world = a_world([[4.0, 4.0, 1.0]], max_steps=2)
+    ends = [world.step(np.array([item])) for item in (0, 1)]
+    assert [(bool(m.terminated[0]), bool(m.truncated[0])) for m in ends] == [(False, False), (False, True)]
+    assert ends[1].rows[0, 0] == 0
+    leaving = a_world([[4.0, 4.0, 1.0]], max_steps=1).step(np.array([2]))
+    assert (bool(leaving.terminated[0]), bool(leaving.truncated[0])) == (True, False)
+
+
+def test_everybody_comes() -> None:
+    """Of two people each comes in about half of the sessions; the same seed brings the same ones."""
+    rows_of_two = np.array([[0, EMPTY, 0, 0, 4], [0, EMPTY, 1, 0, 5]], dtype=np.float32)
+    people = LearnedPeople(rows_of_two, np.full((2, 3), 4, np.float32), np.inf, np.eye(3, dtype=np.float32))
+    entropies, settings = Entropies(film_log([[0, 1]]), FILMS), DORLSettings(num_envs=400, quit_window=2)
+    world = ImaginedWorld(people, entropies, settings, 5)
+    came = world.begin(0)[:, 2]
+    assert 0.4 < came.mean() < 0.6
+    assert (world.begin(0)[:, 2] == came).all()
+    assert (world.begin(1)[:, 2] != came).any()
+    assert (ImaginedWorld(people, entropies, settings, 6).begin(0)[:, 2] != came).any()
+    # After each session somebody new is drawn, again half of them the other one.
+    brief = ImaginedWorld(people, entropies, DORLSettings(num_envs=400, quit_window=2, max_steps=1), 5)
+    visits = [brief.begin(0)[:, 2], *(brief.step(np.full(400, 2)).rows[:, 2] for _ in range(3))]
+    assert (visits[0] == came).all()
+    for before, after in zip(visits, visits[1:], strict=False):
+        assert 0.4 < (before != after).mean() < 0.6
+        assert 0.4 < after.mean() < 0.6
+
+
+def test_predicted_stars_of_learned_people() -> None:
+    """Mean 3, item biases 0 0 1. Anna gave 4 stars to items 0 and 2: 1 and 0 above what was expected; with five ratings
+    at the mean, taste 1 x (1, 0) / 7, level 1 / 7. Item 0: 3 + 1/7 + 1/7; item 1: 3 + 0 + 1/7; item 2: 4 + 1/7.
+
+    Bens one star of item 1: taste (0, -2) / 6, level -2 / 6. No prediction leaves the log's 1 to 4 stars.
+    """
+    vectors = np.array([[1.0, 0], [0, 1], [0, 0]], np.float32)
+    start = ItemStart(3.0, np.array([0, 0, 1], np.float32), vectors, np.array([[2.0, 0], [0, 3], [3, 4]], np.float32))
+    log = Ratings(
+        np.array([0, 0, 1]), np.array([0, 2, 1]), np.array([4, 4, 1], np.float32), np.arange(3), 2, 3
+    )  # fmt: skip
+    people = learn_people(log, start, DORLSettings(nearest=0.0), 2)
+    expected = [[3 + 2 / 7, 3 + 1 / 7, 4.0], [3 - 1 / 3, 3 - 1 / 3 - 1 / 3, 4 - 1 / 3]]
+    assert people.ratings == pytest.approx(np.array(expected), abs=1e-6)
+    assert people.rows.tolist() == [[0, 0, 2, 4, 4], [0, EMPTY, 1, 0, 1]]
+    assert people.unit == pytest.approx(np.array([[1, 0], [0, 1], [0.6, 0.8]]))
+    assert people.threshold == np.inf
+    # Cosines of the pairs: 0, .6, .8. The nearest half lies above .6; the nearest third above .6 + .2 / 3.
+    assert learn_people(log, start, DORLSettings(nearest=0.5), 2).threshold == pytest.approx(0.6)
+    assert learn_people(log, start, DORLSettings(nearest=1 / 3), 2).threshold == pytest.approx(0.6 + 0.2 / 3)
+
+
+def learned_scores(log: Ratings, **options: Any) -> Any:
+    """(N,) what DORL's actor makes of somebody of whom nothing is known, as training begins or after it."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("tianshou")
+    from recsim_llm.policies.rl.dorl_training import fit_dorl
+    from recsim_llm.policies.rl.weights import load_networks
+
+    settings = DORLSettings(
+        embedding_size=4, hidden_size=8, num_envs=20, round_length=5, nearest=0.0, entropy_bonus=0.0,
+        pretrained=False, learning_rate=0.02,
+        **options,
+    )  # fmt: skip
+    weights = fit_dorl(log, FILMS, settings, 3)
+    stranger = np.concatenate([[0], np.full(50, EMPTY), np.zeros(50)]).astype(np.float32)[None]
+    with torch.no_grad():
+        return load_networks(weights, settings, 3)["main"].scores(torch.from_numpy(stranger))[0].numpy()
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_dorl_learns_whom_people_stay_for() -> None:
+    """Item 1 was given five stars, the others one, for which people leave: its share of what is shown grows.
+
+    Everybody has rated one item, so that the two others may be shown.
+    """
+    users, items = np.arange(60), np.arange(60) % 3
+    good = Ratings(users, items, np.where(items == 1, 5, 1).astype(np.float32), np.arange(60), 60, 3)
+    begun, learned = (learned_scores(good, steps=steps) for steps in (1, 800))
+    assert learned.argmax() == 1
+    share_before, share_after = (np.exp(s[1]) / np.exp(s).sum() for s in (begun, learned))
+    assert share_after > max(0.5, share_before + 0.1)
+    assert learned.tolist() == learned_scores(good, steps=800).tolist()
+    # Of no log nothing is learned: the actor is as it begins.
+    nothing = good.take(np.zeros(0, dtype=np.int64))
+    assert learned_scores(nothing, steps=800).tolist() == learned_scores(nothing, steps=1).tolist()
