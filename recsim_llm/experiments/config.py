@@ -10,7 +10,7 @@ import tyro
 
 from recsim_llm.agents.long_term import rule_of
 from recsim_llm.agents.named_users import check_user_model, uses_llm
-from recsim_llm.environments.sessions import PageRules
+from recsim_llm.environments.sessions import PageRules, long_history
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.policies import asks_llm, check_policy
 from recsim_llm.trajectories import Run
@@ -113,7 +113,8 @@ class SimulationConfig:
     @property
     def rules(self) -> PageRules:
         """The rules of the environment."""
-        return PageRules(page_size=self.page_size, max_pages=self.pages, reward=self.reward)
+        rules = PageRules(page_size=self.page_size, max_pages=self.pages, reward=self.reward)
+        return replace(rules, history_length=long_history(self.pages, self.page_size)) if self.quit else rules
 
 
 def chosen_model(user_model: str, llm: str) -> tuple[str, str]:
