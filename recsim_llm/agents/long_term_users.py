@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recsim_llm.agents.quit_rule import QuitRule, distance_threshold, repeated_genres, too_near
+from recsim_llm.agents.quit_rule import QuitRule, repeated_genres
 from recsim_llm.agents.user_model import UserModel
+from recsim_llm.data.likeness import Likeness
 from recsim_llm.errors import ConfigError
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses, State
 
@@ -22,7 +23,7 @@ class LongTermUsers:
     Args:
         inner: The people.
         rule: When they leave.
-        vectors: (N, D) of the items, whose Euclidean distances the rule is about.
+        vectors: (N, D) of the items, whose Euclidean distances the rule is about (`data.likeness`).
         genres: (N, G) which item has which genre, for `QuitRule.repeats`.
 
     Raises:
@@ -37,8 +38,7 @@ class LongTermUsers:
             )
         self.inner, self.rule = inner, rule
         self.num_users, self.num_items, self.rating_levels = inner.num_users, inner.num_items, inner.rating_levels
-        self.vectors, self.genres = vectors, genres
-        self.threshold = distance_threshold(vectors, rule.nearest)
+        self.likeness, self.genres = Likeness.nearest(vectors, rule.nearest), genres
         self._windows = np.full((0, rule.window), EMPTY, dtype=np.int64)
 
     def reset(self, sessions: Ints, users: Ints, keys: Keys) -> None:
@@ -68,7 +68,7 @@ class LongTermUsers:
         """(B,) whether people would leave because these pages are too much like what was shown just before."""
         windows, wrong = self._windows[sessions], np.zeros(pages.shape, dtype=np.bool_)
         if self.rule.nearest > 0:
-            wrong |= too_near(self.vectors, self.threshold, windows, pages)
+            wrong |= self.likeness.near(windows, pages)
         if self.rule.repeats is not None:
             wrong |= repeated_genres(self.genres, self.rule.repeats, windows, pages)
         share = wrong.sum(axis=1) / np.maximum((pages != EMPTY).sum(axis=1), 1)

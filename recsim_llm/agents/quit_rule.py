@@ -14,10 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
 
 from recsim_llm.checked import CountOrNone, NotNegative, check_fields
-from recsim_llm.seeding import Stream, uniforms
-from recsim_llm.types import EMPTY, Bools, Floats, Ints
-
-_PAIRS = 1 << 18
+from recsim_llm.types import EMPTY, Bools, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +23,18 @@ class QuitRule:
 
     Published settings: BiLLP N = 4, distance thresholds of 50 (Steam) and 15 (Amazon Books), reward below 2, ratings
     deterministic; EasyRL4Rec on MovieLens N = 7 and a threshold at about the 28th percentile of distances, on KuaiRec
-    N = 9 and categories at most once. Deviation: thresholds in a model's own units mean nothing for another one's
-    vectors, so `nearest` is a quantile of the distances between items of the catalogue.
+    N = 9 and categories at most once. Deviations: thresholds in a model's own units mean nothing for another one's
+    vectors, so `nearest` is a quantile of the distances between items of the catalogue; and the default likeness is
+    about directions of taste and genres (`data.likeness`), where BiLLP takes DeepFM embeddings, which are not
+    published, and EasyRL4Rec the columns of the predicted rating matrix ("ratings").
 
     Attributes:
         window: N, how many of the last shown items a new one is compared with, at least 1.
         nearest: Quantile of the distances between two items below which they are too much alike, [0, 1); 0: no such
             rule.
+        likeness: What distances are between: "taste", directions of taste and genres; "ratings", the ratings that
+            everybody is predicted to give; "raw", item factors as they are, whose length decides (kept to show what a
+            wrong likeness does: docs/results).
         repeats: A person leaves when a genre of the new item occurs in the window more often than this; None: no
             such rule.
         low_reward: A person leaves when the best rating of a page is below it, in stars; 0: no such rule.
@@ -47,6 +49,7 @@ class QuitRule:
 
     window: Annotated[int, Ge(1), Le(10_000)] = 4
     nearest: Annotated[float, Ge(0.0), Lt(1.0)] = 0.1
+    likeness: Literal["taste", "ratings", "raw"] = "taste"
     repeats: CountOrNone | None = None
     low_reward: NotNegative = 2.0
     first_item: bool = True
@@ -58,43 +61,14 @@ class QuitRule:
         check_fields(self, "Quit rule: {}".format)
 
 
-def distance_threshold(vectors: Floats, quantile: float) -> float:
-    """The quantile of the Euclidean distances between two different items, over 2^18 pairs drawn by hash.
-
-    Args:
-        vectors: (N, D), N at least 2.
-        quantile: [0, 1]; 0 gives 0, below which no distance is.
-    """
-    if quantile == 0.0:
-        return 0.0
-    draws = uniforms(0, Stream.DATA, np.arange(2 * _PAIRS)).reshape(2, -1)
-    first = (draws[0] * len(vectors)).astype(np.int64)
-    second = (first + 1 + (draws[1] * (len(vectors) - 1)).astype(np.int64)) % len(vectors)
-    return float(np.quantile(np.linalg.norm(vectors[first] - vectors[second], axis=1), quantile))
-
-
-def too_near(vectors: Floats, threshold: float, windows: Ints, pages: Ints) -> Bools:
-    """(B, K) whether an item is nearer than the threshold to any item of the window.
-
-    Args:
-        vectors: (N, D).
-        threshold: Distance, in the vectors' units.
-        windows: (B, W) items shown before this page, EMPTY where there were fewer.
-        pages: (B, K) items, EMPTY in empty slots.
-    """
-    gap = vectors[pages][:, :, None, :] - vectors[windows][:, None, :, :]
-    near = np.sqrt(np.einsum("bkwd,bkwd->bkw", gap, gap)) < threshold
-    return np.asarray((near & (windows != EMPTY)[:, None, :]).any(axis=2) & (pages != EMPTY))
-
-
 def repeated_genres(genres: NDArray[np.bool_], repeats: int, windows: Ints, pages: Ints) -> Bools:
     """(B, K) whether a genre of an item occurs in the window more than `repeats` times.
 
     Args:
         genres: (N, G) which item has which genre.
         repeats: Times that a genre may occur.
-        windows: As in `too_near`.
-        pages: As in `too_near`.
+        windows: As in `Likeness.near`.
+        pages: As in `Likeness.near`.
     """
     counts = (genres[windows] & (windows != EMPTY)[:, :, None]).sum(axis=1)
     crowded = genres[pages] & (counts > repeats)[:, None, :]

@@ -11,7 +11,7 @@ from recsim_llm.dashboard.view import RunView
 from recsim_llm.types import EMPTY
 
 THIS_SESSION, EARLIER, REAL = "this session", "an earlier visit", "real rating"
-LATEST = 50  # impressions that `simulate` lets a policy see (`PageRules.history_length`)
+LATEST = 50  # impressions that `simulate` lets a policy see (`PageRules.history_length`), and with a quit rule all
 
 _VISIT = "SELECT hour, action, text FROM events WHERE session = ? AND action <> 'hear' ORDER BY part LIMIT 1"
 _EARLIER = """
@@ -91,10 +91,12 @@ def known(view: RunView, visit: Session, page: int) -> tuple[Impression, ...]:
         page: Number of the page.
     """
     mine = [(card.item, card.stars, THIS_SESSION) for step in visit.steps[:page] for card in step.cards]
+    config = view.manifest.config
+    most = max(LATEST, config["pages"] * config["page_size"]) if config.get("quit") else LATEST
     society = bool(view.manifest.config.get("rounds"))
-    earlier = _earlier(view, visit) if society and len(mine) < LATEST else []
-    real = _real(view, visit.user) if len(mine) + len(earlier) < LATEST else []
-    newest = [*real, *earlier, *mine][-LATEST:][::-1]
+    earlier = _earlier(view, visit) if society and len(mine) < most else []
+    real = _real(view, visit.user) if len(mine) + len(earlier) < most else []
+    newest = [*real, *earlier, *mine][-most:][::-1]
     return tuple(Impression(view.title(item), stars, source) for item, stars, source in newest if item != EMPTY)
 
 

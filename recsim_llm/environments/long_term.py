@@ -13,6 +13,7 @@ from recsim_llm.agents.quit_rule import QuitRule
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.environments.page import PageEnv
 from recsim_llm.environments.rewards import RewardFunction
+from recsim_llm.environments.sessions import long_history
 from recsim_llm.environments.vector import PageVectorEnv
 from recsim_llm.llm.protocol import LLM
 
@@ -46,7 +47,8 @@ class LongTermEnv(PageEnv):
     As in `PageEnv`; `leave_probability` is 1 where the rule held.
 
     ## Arguments
-    `dataset`, `user_model`, `llm`, `history_length`, `reward`: as in `PageEnv`; `user_model` may be any population.
+    `dataset`, `user_model`, `llm`, `reward`: as in `PageEnv`; `user_model` may be any population.
+    `history_length`: as in `PageEnv`; default: all that a session can show, and at least 50.
     `rule`: a `QuitRule`, or a line such as "window?window=7&nearest=0.28". `max_pages`: EasyRL4Rec 30, BiLLP 50 to 70.
     `page_size`: items a turn.
 
@@ -66,12 +68,13 @@ class LongTermEnv(PageEnv):
         rule: str | QuitRule = RULE,
         max_pages: int = 30,
         page_size: int = 1,
-        history_length: int = 50,
+        history_length: int | None = None,
         reward: str | RewardFunction = "rating",
         render_mode: str | None = None,
     ) -> None:
         self._rule = rule
-        super().__init__(dataset, user_model, llm, page_size, max_pages, history_length, "drop", reward, render_mode)
+        history = long_history(max_pages, page_size) if history_length is None else history_length
+        super().__init__(dataset, user_model, llm, page_size, max_pages, history, "drop", reward, render_mode)
 
     def _population(self, dataset: str, user_model: str | UserModel, llm: str | LLM | None) -> Population:
         return make_long_term(dataset, user_model, llm, self._rule)
@@ -92,15 +95,16 @@ class LongTermVectorEnv(PageVectorEnv):
         rule: str | QuitRule = RULE,
         max_pages: int = 30,
         page_size: int = 1,
-        history_length: int = 50,
+        history_length: int | None = None,
         reward: str | RewardFunction = "rating",
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
         self._rule = rule
+        history = long_history(max_pages, page_size) if history_length is None else history_length
         super().__init__(
-            num_envs, dataset, user_model, llm, page_size, max_pages, history_length, "drop", reward,
+            num_envs, dataset, user_model, llm, page_size, max_pages, history, "drop", reward,
             autoreset_mode, max_episode_steps, render_mode,
         )  # fmt: skip
 

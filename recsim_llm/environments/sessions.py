@@ -50,6 +50,11 @@ class PageRules:
         check_fields(self, str)
 
 
+def long_history(max_pages: int, page_size: int) -> int:
+    """Impressions that an observation must hold so that nothing shown in a session is forgotten; at least 50."""
+    return min(MOST_ITEMS, max(PageRules().history_length, max_pages * page_size))
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What one step of some sessions did.

@@ -12,12 +12,14 @@ from recsim_llm.agents.named_users import WRAPPERS, learned_identity
 from recsim_llm.agents.population import Population, SocialPopulation
 from recsim_llm.data import Catalogue
 from recsim_llm.errors import RecordingError
-from recsim_llm.experiments.bounds import make_oracle
+from recsim_llm.experiments.bounds import make_fixed_list, make_oracle
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.interventions import Intervention, from_json, to_json
+from recsim_llm.experiments.rollout import choose_visitors
 from recsim_llm.experiments.trajectory import Cast, switched, wide_page
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.policies import load_policy, open_policy
+from recsim_llm.policies.fixed_list import FixedList
 from recsim_llm.policies.oracle import Oracle
 from recsim_llm.policies.protocol import FittedPolicy
 from recsim_llm.untrusted import read_bytes, read_json
@@ -44,8 +46,11 @@ def fit(
     config: SimulationConfig, population: Population | SocialPopulation, policy: str, llm: LLM | None = None
 ) -> FittedPolicy:
     """Fit a policy to what the platform already holds, or read the file of a fitted one."""
-    if policy == Oracle.name and isinstance(population, Population):
+    if isinstance(population, Population) and policy == Oracle.name:
         return make_oracle(population, config.page_size)
+    if isinstance(population, Population) and policy == FixedList.name:
+        others = choose_visitors(population.users.num_users, population.users.num_users, config.seed)[config.users :]
+        return make_fixed_list(population, others, config.page_size, config.pages)
     return open_policy(policy, population.log, population.dataset.catalogue, config.page_size, config.seed, llm)
 
 

@@ -13,7 +13,7 @@ from recsim_llm.agents.long_term import rule_of
 from recsim_llm.agents.memory.encoder import check_encoder
 from recsim_llm.agents.named_users import check_user_model, uses_llm
 from recsim_llm.checked import Count, CountOrNone, Name, Seed, Text, check_fields
-from recsim_llm.environments.sessions import MOST_ITEMS, MOST_PAGES, PageRules
+from recsim_llm.environments.sessions import MOST_ITEMS, MOST_PAGES, PageRules, long_history
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.llm.spec import refuse_secrets
 from recsim_llm.policies import asks_llm, check_policy
@@ -117,7 +117,8 @@ class SimulationConfig:
     @property
     def rules(self) -> PageRules:
         """The rules of the environment."""
-        return PageRules(page_size=self.page_size, max_pages=self.pages, reward=self.reward)
+        rules = PageRules(page_size=self.page_size, max_pages=self.pages, reward=self.reward)
+        return replace(rules, history_length=long_history(self.pages, self.page_size)) if self.quit else rules
 
 
 def chosen_model(user_model: str, llm: str) -> tuple[str, str]:

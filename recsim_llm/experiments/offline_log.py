@@ -35,7 +35,7 @@ class CollectConfig:
         llm: Language model of LLM users; "" for none.
         rule: Of the long-term setting, when people leave.
         max_pages: Turns after which a session is cut off.
-        history_length: H, entries that an observation holds.
+        history_length: H, entries that an observation holds; at least `max_pages` in any case.
         sessions: Sessions to log, at least 1; people are drawn by hash.
         epsilon: Share of random items in place of the policy's, [0, 1].
         batch_size: Sessions side by side.
@@ -207,7 +207,7 @@ def _environment(config: CollectConfig, count: int) -> PageVectorEnv:
         "user_model": config.user_model,
         "llm": config.llm or None,
         "max_pages": config.max_pages,
-        "history_length": config.history_length,
+        "history_length": max(config.history_length, config.max_pages),
         "autoreset_mode": "disabled",
     }
     return ItemVectorEnv(**shared) if config.setting == "item" else LongTermVectorEnv(**shared, rule=config.rule)

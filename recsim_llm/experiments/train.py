@@ -52,7 +52,7 @@ class TrainConfig:
         llm: Language model of LLM users; "" for none.
         rule: Of the long-term setting, when people leave.
         max_pages: Turns after which a session is cut off, at least 1.
-        history_length: H, entries that an observation holds, at least 1.
+        history_length: H, entries that an observation holds, at least 1; at least `max_pages` are held in any case.
         steps: Steps of single environments in all, at least `num_envs`.
         num_envs: Sessions side by side, at least 1.
         seed: Of everything.
@@ -179,7 +179,7 @@ def _environment(config: TrainConfig) -> PageVectorEnv:
         "user_model": config.user_model,
         "llm": config.llm or None,
         "max_pages": config.max_pages,
-        "history_length": config.history_length,
+        "history_length": max(config.history_length, config.max_pages),
         "autoreset_mode": "disabled",
     }
     if config.setting == "item":
@@ -205,7 +205,7 @@ def _evaluation(
 
     # People of its own: sessions have handles, and the world's are in use.
     population = _population(config)
-    rules = PageRules(1, config.max_pages, config.history_length)
+    rules = PageRules(1, config.max_pages, max(config.history_length, config.max_pages))
 
     def run(path: Path) -> tuple[float, float]:
         acting = policy.around(packed_weights(served(learner.algorithm)), settings, population.log, 1, config.seed)

@@ -16,6 +16,7 @@ from recsim_llm.policies.cornac_adapter import CornacPolicy
 from recsim_llm.policies.ease import EASE
 from recsim_llm.policies.embeddings import EmbeddingPolicy
 from recsim_llm.policies.files import read_file
+from recsim_llm.policies.fixed_list import FixedList
 from recsim_llm.policies.gru4rec import GRU4Rec
 from recsim_llm.policies.item_knn import ItemKNN
 from recsim_llm.policies.lightgcn import LightGCN
@@ -36,12 +37,12 @@ from recsim_llm.policies.sasrec import SASRec
 from recsim_llm.policies.spec import PolicySpec, parse_policy
 
 _CLASSIC = (RandomPolicy, Popularity, LivePopularity, BM25, ItemKNN, EASE, ALS, BPR, LightGCN, GRU4Rec, SASRec)
-_ADAPTERS_AND_BOUND = (EmbeddingPolicy, CornacPolicy, Oracle)
+_ADAPTERS_AND_BOUNDS = (EmbeddingPolicy, CornacPolicy, FixedList, Oracle)
 _LEARNING = (SQN, BCQ, CQL, CRR, DORL, DQN, A2C, PPO)
 _PLANNING = (LLMRank, ActOnly, ReAct, Reflexion, BiLLP)
 
 POLICIES: dict[str, type[FittedPolicy]] = {
-    policy.name: policy for policy in (*_CLASSIC, *_ADAPTERS_AND_BOUND, *_LEARNING, *_PLANNING)
+    policy.name: policy for policy in (*_CLASSIC, *_ADAPTERS_AND_BOUNDS, *_LEARNING, *_PLANNING)
 }
 
 

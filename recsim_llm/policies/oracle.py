@@ -10,10 +10,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsim_llm.data.dataset import Ratings
+from recsim_llm.data.likeness import Likeness
 from recsim_llm.errors import ConfigError
 from recsim_llm.policies.ranking import RankingPolicy
 from recsim_llm.policies.rows import Scores, interactions
-from recsim_llm.types import EMPTY, Bools, Floats, Ints, Observation
+from recsim_llm.types import EMPTY, Bools, Ints, Observation
 
 _NEVER = -1e6
 
@@ -69,11 +70,12 @@ class Oracle(RankingPolicy):
 
     def _alike(self, window: Ints) -> Bools:
         """(N,) which items are too much like one of these."""
-        vectors: Floats = self.fitted["vectors"]
-        wrong = np.zeros(len(vectors), dtype=np.bool_)
-        for item in window.tolist():
-            wrong |= np.sqrt(((vectors - vectors[item]) ** 2).sum(axis=1)) < float(self.fitted["threshold"])
-        genres, repeats = self.fitted["genres"], int(self.fitted["repeats"])
-        if repeats >= 0:
-            wrong |= genres[:, genres[window].sum(axis=0) > repeats].any(axis=1)
-        return wrong
+        wrong = Likeness(self.fitted["vectors"], float(self.fitted["threshold"])).like_any(window)
+        return wrong | crowded(self.fitted["genres"], int(self.fitted["repeats"]), window)
+
+
+def crowded(genres: NDArray[np.bool_], repeats: int, window: Ints) -> Bools:
+    """(N,) which items have a genre that these items have more than `repeats` times; none where it is negative."""
+    if repeats < 0:
+        return np.zeros(len(genres), dtype=np.bool_)
+    return np.asarray(genres[:, genres[window].sum(axis=0) > repeats].any(axis=1))

@@ -126,6 +126,14 @@ class RankingPolicy:
         """
         raise NotImplementedError
 
+    def excluded(self, known: Bools) -> Bools:
+        """(B, N) what is shown only when nothing else is left: here, what is known.
+
+        Args:
+            known: (B, N) what a person rated in the log or was shown in this session.
+        """
+        return known
+
     def act(self, observation: Observation) -> Ints:
         """The K best items for each user: (B, K) ids.
 
@@ -149,7 +157,7 @@ class RankingPolicy:
         taste = ones(logged_rows(self.liked, users) + watched)
         known = (logged_rows(self.known, users) + shown).toarray() > 0
         scores = self.scores(observation, taste)
-        best = best_items(scores, known, self.page_size)
+        best = best_items(scores, self.excluded(known), self.page_size)
         return best, np.take_along_axis(scores, best, axis=1)
 
     def save(self, path: Path) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from recsim_llm.agents.long_term import make_long_term, rule_of
 from recsim_llm.agents.long_term_users import LongTermUsers, nearest_level
 from recsim_llm.agents.named_users import played_by_llm
-from recsim_llm.agents.quit_rule import QuitRule, distance_threshold
+from recsim_llm.agents.quit_rule import QuitRule
+from recsim_llm.data.likeness import Likeness
 from recsim_llm.errors import ConfigError
 from recsim_llm.testing.user_model_contract import UserModelContract
 from recsim_llm.types import EMPTY, Reaction, Responses
@@ -89,7 +90,7 @@ def test_the_window_is_that_of_a_slow_reference(data):
     for page, given_stars in zip(turns, stars, strict=True):
         pages, ratings = np.array([page]), np.array([given_stars])
         got.append(bool(users.observe(one, pages, Responses(ratings > 0, ratings))[0] == 1.0))
-    assert got == slow_quits(rule, users.threshold, turns, stars)
+    assert got == slow_quits(rule, users.likeness.threshold, turns, stars)
 
 
 def test_everything_shown_is_taken_up_and_ratings_are_sure():
@@ -124,8 +125,8 @@ def test_the_threshold_is_the_quantile_of_all_pairs():
     vectors = np.random.default_rng(1).normal(size=(300, 4))
     pairs = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)[np.triu_indices(300, 1)]
     for quantile in (0.05, 0.3, 0.9):
-        assert (pairs < distance_threshold(vectors, quantile)).mean() == pytest.approx(quantile, abs=0.005)
-    assert distance_threshold(vectors, 0.0) == 0.0
+        assert (pairs < Likeness.nearest(vectors, quantile).threshold).mean() == pytest.approx(quantile, abs=0.005)
+    assert Likeness.nearest(vectors, 0.0).threshold == 0.0
 
 
 def test_rules_from_text():

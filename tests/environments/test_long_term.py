@@ -10,7 +10,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from recsim_llm.agents.long_term import make_long_term
 from recsim_llm.environments.long_term import LongTermEnv, LongTermVectorEnv
 from recsim_llm.environments.sessions import PageRules
-from recsim_llm.experiments.bounds import make_oracle
+from recsim_llm.errors import ConfigError
+from recsim_llm.experiments.bounds import make_fixed_list, make_oracle
+from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.rollout import choose_visitors, rollout
 from recsim_llm.policies import make_policy
 
@@ -78,8 +80,48 @@ def test_the_oracle_is_an_upper_bound(rule):
     assert earned["oracle"] > 1.5 * max(earned["random"], earned["popularity"], earned["ease"])
 
 
+def test_one_list_for_everybody_is_nearly_as_good_as_the_oracle():
+    """The setting's limit, which is why every study has this row: what it pays is variety, and a list has that too."""
+    rules, earned = PageRules(page_size=1, max_pages=30), {}
+    visitors = choose_visitors(200, 200, seed=0)
+    for name in ("fixed-list", "oracle"):
+        population = make_long_term("synthetic")
+        policy = make_oracle(population, 1) if name == "oracle" else make_fixed_list(population, visitors[60:], 1, 30)
+        steps = list(rollout("synthetic", population.users, policy, visitors[:60], rules, 0, 60))
+        earned[name] = sum(step.reward.sum() for step in steps) / 60
+        if name == "fixed-list":
+            assert all(len(np.unique(step.items)) == 1 for step in steps), "everybody is shown the same"
+            assert len({int(step.items[0, 0]) for step in steps}) == 30, "and nothing twice"
+    assert earned["oracle"] > earned["fixed-list"] > 0.5 * earned["oracle"]
+
+
+def test_the_fixed_list_is_the_best_on_average():
+    """Where nobody leaves, the list is the items by their mean stars."""
+    population = make_long_term("synthetic", rule="window?nearest=0&low_reward=0")
+    stars = make_oracle(population, 1).fitted["ratings"][:50]
+    order = make_fixed_list(population, np.arange(50), 1, 5).fitted["order"]
+    assert order.tolist() == np.argsort(-stars.mean(axis=0), kind="stable")[:5].tolist()
+    with pytest.raises(ConfigError, match="name fewer --users"):
+        make_fixed_list(population, np.arange(0), 1, 5)
+
+
 def test_language_model_users_live_in_it():
     env = LongTermVectorEnv(4, user_model="agent4rec", llm="uniform", max_pages=3)
     env.reset(seed=0)
     _, reward, *_ = env.step(np.array([1, 2, 3, 4]))
     assert (reward == 3.0).all(), "a model that finds everything equally likely gives three stars"
+
+
+@pytest.mark.parametrize("make", [LongTermEnv, lambda **rules: LongTermVectorEnv(1, **rules)])
+def test_nothing_shown_in_a_session_is_forgotten(make):
+    """With a cap of 70 and 50 impressions, what was shown 51 turns ago would count as new and be shown again."""
+    env = make(max_pages=70, rule="window?nearest=0&low_reward=0")
+    env.reset(seed=0)
+    action = (lambda i: np.array([i])) if isinstance(env, LongTermVectorEnv) else int
+    for item in range(69):
+        observation, *_ = env.step(action(item))
+    history = np.atleast_2d(observation["history_items"])[0]
+    assert history[-69:].tolist() == list(range(69))
+    assert make(max_pages=70, history_length=20).reset(seed=0)[0]["history_items"].shape[-1] == 20
+    assert SimulationConfig(quit="window", pages=70, page_size=1).rules.history_length == 70
+    assert SimulationConfig(pages=5, page_size=10).rules.history_length == 50

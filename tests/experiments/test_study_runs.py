@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from recsim_llm.errors import ConfigError, RecordingError
@@ -23,18 +24,22 @@ from recsim_llm.policies import load_policy
 from recsim_llm.policies.rl.offline_data import OfflineLog
 from recsim_llm.trajectories import find_runs
 
-SMALL = Study("small", (Entry("random"), Entry("ease?reg=100", users=6), Entry("oracle")), users=8, seeds=2, pages=8)
+ROWS = (Entry("random"), Entry("ease?reg=100", users=6), Entry("oracle"), Entry("fixed-list"))
+SMALL = Study("small", ROWS, users=8, seeds=2, pages=8)
 
 
 def test_a_study_is_run_replayed_and_reported(tmp_path):
     rows = run_study(SMALL, tmp_path, progress=False)
-    assert [row.policy for row in rows] == ["random", "ease,reg=100", "oracle"]
-    assert [row.users for row in rows] == [16, 12, 16]
-    oracle = rows[2]
+    assert [row.policy for row in rows] == ["random", "ease,reg=100", "oracle", "fixed-list"]
+    assert [row.users for row in rows] == [16, 12, 16, 16]
+    oracle, fixed = rows[2:]
     assert oracle.means["length_stayed"].value == 8.0
     assert oracle.means["of_bound"].value == 1.0
     assert rows[0].means["of_bound"].value == 0.0
-    assert oracle.pair is None, "a bound is not compared"
+    assert oracle.pair is fixed.pair is None, "a bound is not compared"
+    gap = oracle.means["reward_stayed"].value - fixed.means["reward_stayed"].value
+    assert oracle.means["personal"].value == pytest.approx(gap)
+    assert np.isnan(fixed.means["personal"].value)
     assert sum(row.pair is not None for row in rows) == 1
     for run in find_runs(tmp_path / "runs" / "seed1"):
         replay(run)
@@ -61,7 +66,7 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run_study(SMALL, tmp_path / "stopped", progress=False)
     assert text_table(run_study(SMALL, tmp_path / "stopped", progress=False)) == whole
-    assert len(calls) == 4 + 3, "what was finished is not done again"
+    assert len(calls) == 4 + 5, "what was finished is not done again"
 
 
 def test_rows_may_be_added_but_not_changed(tmp_path):

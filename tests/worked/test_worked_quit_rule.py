@@ -11,7 +11,8 @@ import pytest
 from small_world import Puppets
 
 from recsim_llm.agents.long_term_users import LongTermUsers, nearest_level
-from recsim_llm.agents.quit_rule import QuitRule, distance_threshold, repeated_genres, too_near
+from recsim_llm.agents.quit_rule import QuitRule, repeated_genres
+from recsim_llm.data.likeness import Likeness
 from recsim_llm.environments.sessions import PageRules, Sessions
 from recsim_llm.types import EMPTY
 
@@ -41,9 +42,9 @@ def turns(places, stars=5.0, leave=(0.0,), page_size=1, **rule):
 
 
 def test_the_threshold_is_the_quantile_of_the_distances():
-    assert distance_threshold(VECTORS, NEAREST) == 4.0
-    assert distance_threshold(VECTORS, 0.25) == 3.0  # 2/15 = 0.133 are nearer than 3, 4/15 at most 3
-    assert distance_threshold(VECTORS, 0.0) == 0.0
+    assert Likeness.nearest(VECTORS, NEAREST).threshold == 4.0
+    assert Likeness.nearest(VECTORS, 0.25).threshold == 3.0  # 2/15 = 0.133 are nearer than 3, 4/15 at most 3
+    assert Likeness.nearest(VECTORS, 0.0).threshold == 0.0
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,6 @@ def test_an_expected_rating_goes_to_the_nearest_level_and_halves_go_down():
 
 def test_the_two_parts_of_the_rule_item_by_item():
     window, page = np.array([[EMPTY, 0, 3]]), np.array([[1, 2, 4, EMPTY]])  # places 0 and 6 against 1, 3, 10
-    assert too_near(VECTORS, 4.0, window, page).tolist() == [[True, True, False, False]]
+    assert Likeness(VECTORS, 4.0).near(window, page).tolist() == [[True, True, False, False]]
     assert repeated_genres(GENRES, 0, window, page).tolist() == [[True, True, True, False]]
     assert repeated_genres(GENRES, 1, window, page).tolist() == [[False] * 4]

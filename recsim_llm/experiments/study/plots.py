@@ -21,7 +21,7 @@ _STYLE = {
     "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.spines.top": False,
     "axes.spines.right": False, "legend.frameon": False, "legend.fontsize": 8, "lines.linewidth": 1.6,
 }  # fmt: skip
-_BOUNDS = {"random": "#8a949b", "popularity": "#5f6b73", "oracle": "#1b2631"}
+_BOUNDS = {"random": "#8a949b", "popularity": "#5f6b73", "fixed-list": "#3f5566", "oracle": "#1b2631"}
 _DASHES = ("-", "--", "-.", ":")
 
 

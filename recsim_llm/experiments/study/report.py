@@ -11,7 +11,7 @@ from recsim_llm.agents.long_term import rule_of
 from recsim_llm.experiments.simulate import versions
 from recsim_llm.experiments.study.plots import figures, learning_curves
 from recsim_llm.experiments.study.study import Study
-from recsim_llm.experiments.study.table import COSTS, Row, tables, text_table
+from recsim_llm.experiments.study.table import BOUNDS, COSTS, Row, tables, text_table
 
 FIGURES = {
     "reward": "Reward a session",
@@ -24,7 +24,9 @@ READING = (
     "Len, R_each and R_traj leave out the turn that makes a person leave, as BiLLP's tables do; Len+, R_each+ and "
     "R_traj+ count it, as EasyRL4Rec does. Values are means ± standard error over seeds and people "
     "(docs/long_term_study.md). 'of bound' is how far R_traj lies between random (0 %) and the oracle (100 %), which "
-    "knows everybody's taste and the rule, greedily. 'less than best' is the mean difference to the best recommender "
+    "knows everybody's taste and the rule, greedily. 'personal' is the mean difference of R_traj to the fixed list, "
+    "which shows everybody the same items: what a policy earns above it comes from telling people apart. 'less than "
+    "best' is the mean difference to the best recommender "
     "over the same people and luck, with the p-value of a sign-flip test after Holm's correction; the best is chosen "
     "among those with the most people. Calls and tokens include those of the learning phase."
 )
@@ -145,7 +147,7 @@ def _cells(tag: str, line: Sequence[str]) -> str:
 
 
 def _mark(row: Row) -> str:
-    if row.policy in ("random", "popularity", "oracle"):
+    if row.policy in ("random", "popularity", *BOUNDS):
         return " class=bound"
     return " class=best" if row.pair is None else ""
 

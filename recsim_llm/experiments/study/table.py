@@ -28,11 +28,16 @@ from recsim_llm.types import Floats
 MAIN = "reward_stayed"
 """The measure that policies are compared by."""
 
+FIXED = "fixed-list"
+BOUNDS = ("oracle", FIXED)
+"""Rows that are told the truth: no recommender is compared with them as the best."""
+
 COLUMNS = {
     "length_stayed": "Len",
     "reward_each": "R_each",
     "reward_stayed": "R_traj",
     "of_bound": "of bound",
+    "personal": "personal",
     "length_counted": "Len+",
     "reward_each_counted": "R_each+",
     "reward_counted": "R_traj+",
@@ -47,7 +52,7 @@ COLUMNS = {
 """Measure to heading; + marks EasyRL4Rec's convention, which counts the turn that makes a person leave."""
 
 
-_STAY = 8
+_STAY = 9
 """Columns of the first table."""
 COSTS = ("calls", "tokens", "learning_calls", "learning_tokens", "seconds")
 """What a row cost, summed over seeds."""
@@ -92,14 +97,14 @@ def make_rows(
     values = {label: _values(by_seed, shelf) for label, by_seed in runs.items()}
     means = {label: _means(values[label], runs[label], shelf) for label in runs}
     main = {label: v[MAIN] for label, v in values.items()}
-    contenders = [label for label in runs if label != "oracle"] or list(runs)
+    contenders = [label for label in runs if label not in BOUNDS] or list(runs)
     best = best_of({label: main[label] for label in contenders})
     pairs = against_best({label: main[label] for label in contenders}, best)
     return [
         Row(
             label,
             len(main[label]),
-            {**means[label], "of_bound": _of_bound(main, label)},
+            {**means[label], "of_bound": _of_bound(main, label), "personal": _personal(main, label)},
             pairs.get(label),
             _average([survival(run.step_batch(), study.pages) for run in by_seed.values()]),
             _average([reward_by_turn(run.step_batch(), study.pages) for run in by_seed.values()]),
@@ -145,6 +150,16 @@ def _of_bound(main: Mapping[str, Mapping[tuple[int, int], float]], label: str) -
     both = [pair for pair in main[label] if pair in main["random"] and pair in main["oracle"]]
     low, high, own = (np.mean([main[name][pair] for pair in both]) for name in ("random", "oracle", label))
     return Mean(float((own - low) / (high - low)) if high > low else float("nan"), float("nan"), len(both))
+
+
+def _personal(main: Mapping[str, Mapping[tuple[int, int], float]], label: str) -> Mean:
+    """Mean difference to the list that everybody is shown, over the people that both have.
+
+    What a policy earns above it can only come from telling people apart; below it, nothing shows that it does.
+    """
+    if FIXED not in main or label == FIXED:
+        return Mean(float("nan"), float("nan"), 0)
+    return mean_over({pair: value - main[FIXED][pair] for pair, value in main[label].items() if pair in main[FIXED]})
 
 
 def _average(curves: Sequence[Floats]) -> Floats:

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsim_llm.data.dataset import Catalogue, Ratings
+from recsim_llm.data.likeness import Likeness
 from recsim_llm.policies.rl.item_vectors import PRIOR, ItemStart
 from recsim_llm.policies.rl.loop import Moved
 from recsim_llm.policies.rl.offline_data import log_episodes
 from recsim_llm.policies.rl.settings import DORLSettings
 from recsim_llm.seeding import Stream, uniforms
-from recsim_llm.types import Bools, Floats, Floats32, Ints
+from recsim_llm.types import EMPTY, Bools, Floats, Floats32, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +25,12 @@ class LearnedPeople:
     Attributes:
         rows: (P, 1 + 2 H) their histories (`states.pack`), with nothing shown.
         ratings: (P, N) predicted stars, 1 to 5 as the log's range.
-        threshold: Cosine of two items' `likeness` above which they are too much alike.
-        unit: (N, D') directions of `likeness`.
+        likeness: Which items are too much alike for them.
     """
 
     rows: Floats32
     ratings: Floats32
-    threshold: float
-    unit: Floats32
+    likeness: Likeness
 
 
 def learn_people(log: Ratings, start: ItemStart, settings: DORLSettings, length: int) -> LearnedPeople:
@@ -49,10 +48,8 @@ def learn_people(log: Ratings, start: ItemStart, settings: DORLSettings, length:
     np.add.at(level, person, above)
     ratings = expected + (taste / count[:, None]) @ start.vectors.T + (level / count)[:, None]
     low, high = float(log.values.min()), float(log.values.max())
-    unit = start.likeness / np.maximum(np.linalg.norm(start.likeness, axis=1, keepdims=True), 1e-9)
-    cosines = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
-    threshold = float(np.quantile(cosines, 1.0 - settings.nearest)) if settings.nearest > 0 else np.inf
-    return LearnedPeople(rows, np.clip(ratings, low, high).astype(np.float32), threshold, unit.astype(np.float32))
+    likeness = Likeness.nearest(start.likeness, settings.nearest)
+    return LearnedPeople(rows, np.clip(ratings, low, high).astype(np.float32), likeness)
 
 
 class Entropies:
@@ -155,5 +152,4 @@ class ImaginedWorld:
         width = self._settings.quit_window
         items = self._rows[:, 1 + self._half - width : 1 + self._half].astype(np.int64)
         shown = np.arange(width, 0, -1)[None, :] <= self._rows[:, :1]
-        cosines = np.einsum("bwd,bd->bw", self._people.unit[items], self._people.unit[actions])
-        return np.asarray(((cosines > self._people.threshold) & shown).any(axis=1))
+        return self._people.likeness.near(np.where(shown, items, EMPTY), actions[:, None])[:, 0]

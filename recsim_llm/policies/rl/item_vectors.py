@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsim_llm.data.dataset import Catalogue, Ratings
+from recsim_llm.data.likeness import taste_and_genres, unit
 from recsim_llm.seeding import Stream, mix_one
 from recsim_llm.types import Floats, Floats32
 
@@ -24,7 +25,7 @@ class ItemStart:
         mean: Mean rating, stars.
         bias: (N,) stars above the mean.
         vectors: (N, D); the product of one with the mean of others, weighted by residuals, predicts a residual.
-        likeness: (N, D') whose cosines tell how alike two items are.
+        likeness: (N, D') whose distances tell how alike two items are (`data.likeness`).
     """
 
     mean: float
@@ -38,7 +39,7 @@ def item_start(log: Ratings, catalogue: Catalogue, size: int, seed: int, pretrai
 
     `vectors` are the item factors of a ridge matrix factorisation of the ratings less item and user means (alternating
     least squares), pulled towards the items' genres where the catalogue has them, turned and stretched (`_stretched`);
-    `likeness` are the same factors beside the genres.
+    `likeness` are the directions of these factors beside those of the genres, as the quit rule compares them.
 
     Args:
         log: Training ratings.
@@ -58,7 +59,7 @@ def item_start(log: Ratings, catalogue: Catalogue, size: int, seed: int, pretrai
     prior = _genre_vectors(catalogue, size) + 0.1 * vectors
     factors = _factors(log, rest, prior)
     vectors = _stretched(factors, log)
-    alike = np.concatenate([_unit(factors), _unit(catalogue.genre_matrix.astype(np.float64))], axis=1) / np.sqrt(2)
+    alike = taste_and_genres(factors, catalogue.genre_matrix, np.bincount(log.items, minlength=log.num_items))
     return ItemStart(mean, item_bias.astype(np.float32), vectors.astype(np.float32), alike.astype(np.float32))
 
 
@@ -77,7 +78,7 @@ def _mean_by(which: np.ndarray, values: np.ndarray, count: int) -> Floats:
 
 def _genre_vectors(catalogue: Catalogue, size: int) -> Floats:
     """(N, D) directions of items' genres: turned into D numbers where there are more genres than that."""
-    genres = _unit(catalogue.genre_matrix.astype(np.float64))
+    genres = unit(catalogue.genre_matrix.astype(np.float64))
     if genres.shape[1] > size:
         genres = genres @ np.linalg.svd(genres, full_matrices=False)[2][:size].T
     return np.pad(genres, ((0, 0), (0, size - genres.shape[1])))
@@ -115,8 +116,3 @@ def _stretched(factors: Floats, log: Ratings) -> Floats:
     usual = len(log) / max(1, len(np.unique(log.users)))
     stretched: Floats = (factors @ turn) * np.sqrt((usual + PRIOR) / (usual * np.maximum(values, 0.0) + _REG))
     return stretched
-
-
-def _unit(rows: Floats) -> Floats:
-    unit: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-    return unit

@@ -1,0 +1,96 @@
+"""Which items of a catalogue are too much alike: the one measure that people, learned people and bounds share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsim_llm.seeding import Stream, uniforms
+from recsim_llm.types import EMPTY, Bools, Floats, Floats32, Ints
+
+_PAIRS = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """Items are too much alike where the Euclidean distance of their vectors is below a threshold.
+
+    Attributes:
+        vectors: (N, D).
+        threshold: Distance, in the vectors' units; 0: no two items are alike.
+    """
+
+    vectors: Floats | Floats32
+    threshold: float
+
+    @classmethod
+    def nearest(cls, vectors: Floats | Floats32, quantile: float) -> Likeness:
+        """The threshold as a quantile of the distances between two different items, over 2^18 pairs drawn by hash.
+
+        A published threshold is in the units of a published model's vectors and means nothing for other vectors.
+
+        Args:
+            vectors: (N, D), N at least 2.
+            quantile: [0, 1); 0 gives the threshold 0, below which no distance is.
+
+        >>> Likeness.nearest(np.array([[0.0], [1.0], [10.0]]), 0.5).threshold
+        9.0
+        """
+        if quantile == 0.0:
+            return cls(vectors, 0.0)
+        draws = uniforms(0, Stream.DATA, np.arange(2 * _PAIRS)).reshape(2, -1)
+        first = (draws[0] * len(vectors)).astype(np.int64)
+        second = (first + 1 + (draws[1] * (len(vectors) - 1)).astype(np.int64)) % len(vectors)
+        gaps = np.concatenate(
+            [
+                np.linalg.norm(vectors[a] - vectors[b], axis=1)
+                for a, b in zip(np.split(first, 64), np.split(second, 64), strict=True)
+            ]
+        )
+        return cls(vectors, float(np.quantile(gaps, quantile)))
+
+    def near(self, windows: Ints, pages: Ints) -> Bools:
+        """(B, K) whether an item is too much like any item of its window.
+
+        Args:
+            windows: (B, W) items shown before this page, EMPTY where there were fewer.
+            pages: (B, K) items, EMPTY in empty slots.
+        """
+        gap = self.vectors[pages][:, :, None, :] - self.vectors[windows][:, None, :, :]
+        near = np.sqrt(np.einsum("bkwd,bkwd->bkw", gap, gap)) < self.threshold
+        return np.asarray((near & (windows != EMPTY)[:, None, :]).any(axis=2) & (pages != EMPTY))
+
+    def like_any(self, window: Ints) -> Bools:
+        """(N,) which items of the catalogue are too much like one of these.
+
+        Args:
+            window: (W,) items, EMPTY ones are passed over.
+        """
+        alike = np.zeros(len(self.vectors), dtype=np.bool_)
+        for item in window[window != EMPTY].tolist():
+            alike |= np.sqrt(((self.vectors - self.vectors[item]) ** 2).sum(axis=1)) < self.threshold
+        return alike
+
+
+def taste_and_genres(factors: Floats, genres: NDArray[np.bool_], counts: Ints) -> Floats:
+    """(N, D + G) unit directions of taste beside unit directions of genres, so that both count alike.
+
+    The squared distance of two items is 2 (1 - cosine of tastes) + 2 (1 - cosine of genres). Factors are first moved so
+    that the mean rating has none: what all items have in common is no likeness. Their length is left out, as it says
+    how much people disagree on an item, or how often it was rated, not what it is like.
+
+    Args:
+        factors: (N, D) item factors of a model of ratings.
+        genres: (N, G) which item has which genre.
+        counts: (N,) how often each item was rated; where nothing was, all items count alike.
+    """
+    centre = np.average(factors, axis=0, weights=counts if counts.any() else None)
+    return np.concatenate([unit(factors - centre), unit(genres.astype(np.float64))], axis=1)
+
+
+def unit(rows: Floats) -> Floats:
+    """(N, D) rows of length 1; rows of length 0 stay as they are."""
+    directions: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return directions
