@@ -102,7 +102,7 @@ def _rule(population: Population) -> dict[str, NDArray[Any]]:
     users, genres = population.users, population.dataset.catalogue.genre_matrix
     if not isinstance(users, LongTermUsers):
         none = {"threshold": 0.0, "window": 1, "repeats": -1, "low_reward": 0.0}
-        vectors = np.zeros((len(genres), 1))
+        vectors: NDArray[Any] = np.zeros((len(genres), 1))
     else:
         rule, vectors = users.rule, users.likeness.vectors
         repeats = -1 if rule.repeats is None else rule.repeats
