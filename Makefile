@@ -48,14 +48,14 @@ demo: fetch ## Certify simulated MovieLens people, let them meet three policies,
 		--policy random popularity ease --users 200 --out runs/demo $(if $(wildcard runs/demo/*/run.json),--resume)
 	$(BIN)/recsim-llm interview runs/demo/ease "What did you watch, and did you like it?" --user 331
 
-test: install ## Run the default test suite, in random order; the last line says how to repeat that order
-	$(BIN)/pytest -q
+test: install ## Run the default test suite, on two cores, in random order; the last line says how to repeat that order
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 test-slow: fetch ## Run the slow checks: real model, real data, kill -9, training
 	$(BIN)/pytest -q -m slow
 
 test-vllm: install-vllm fetch ## Run the checks that need vLLM: the real engine and the real server, on CPU
-	$(VLLM)/bin/pytest -q -m vllm -W default tests --ignore tests/dashboard  # its packages are not there, nor those that policies need
+	$(VLLM)/bin/pytest -q -m vllm -W default tests --ignore tests/dashboard --ignore tests/worked  # their packages are not there, nor those that policies need
 
 check: install ## Lint, format check, types, import contracts
 	$(BIN)/ruff check .

@@ -28,12 +28,13 @@ def record(top: Path) -> str:
     agents = f"agents-{llm.rpartition(':')[2]}"
     sizes = {"dataset": WORLD, "page_size": 4}
     people = SimulationConfig(**sizes, policies=("ease", "popularity", "random"), users=300, pages=5)
-    simulate(people, top / "people", resume=True)
+    simulate(people, top / "people", resume=(top / "people").exists())
     certificate = certify(CertifyConfig(dataset=WORLD, user_model="statistical", resamples=200), "statistical", None)
     certificate.write(top / "people" / "ease" / FILE)
-    simulate(SimulationConfig(**sizes, policies=("ease",), users=120, rounds=16, pages=3), top / "town", resume=True)
+    town = SimulationConfig(**sizes, policies=("ease",), users=120, rounds=16, pages=3)
+    simulate(town, top / "town", resume=(top / "town").exists())
     few = SimulationConfig(**sizes, user_model="dialogue", llm=llm, policies=("ease",), users=4, pages=3)
-    simulate(few, top / agents, resume=True)
+    simulate(few, top / agents, resume=(top / agents).exists())
     return f"{agents}/ease"
 
 

@@ -140,7 +140,7 @@ def check_options(given: Mapping[str, Any], takes: Callable[..., Any], where: st
     Args:
         given: Values by name.
         takes: A function, or a class whose constructor is meant.
-        where: What the options belong to, as the message begins: "'openai:m?concurrency=abc': openai".
+        where: What the options belong to, as the message begins: "'openai:m': openai".
         besides: Parameters that are no options.
 
     Raises:

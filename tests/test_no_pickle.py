@@ -54,6 +54,8 @@ ALLOWED = {
     ("untrusted.py", "tomllib.loads"): "here is the cap",
     ("untrusted.py", "zipfile.ZipFile"): "members are checked first",
     ("fetch.py", "zipfile.ZipFile"): "the member is checked first, and goes where the caller says",
+    ("llm/model_files.py", "trust_remote_code"): "False unless the user's line says true; `_check_trust` wants a bool",
+    ("llm/vllm_backend.py", "trust_remote_code"): "the same; `load_tokenizer` has checked it before",
     ("llm/openai_answers.py", "json.loads"): "answers that the transport capped; nesting is caught",
     ("llm/openai_wire.py", "json.loads"): "our own schemas",
     ("llm/vllm_server.py", "json.loads"): "the same; our own constant",

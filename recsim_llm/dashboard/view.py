@@ -164,8 +164,10 @@ class RunView:
                 check_side_files(self.folder, path.name)
         if paths:
             files = ", ".join(_quoted(str(path)) for path in paths)
-            rows = f"SELECT {columns} FROM read_parquet([{files}]{options}, union_by_name = true)"
-            if name == CALLS:  # parts that were recorded before there was a column `bounds`
+            if name == CALLS:  # parts that were recorded before there was a column `bounds`: opens every part
+                options += ", union_by_name = true"
+            rows = f"SELECT {columns} FROM read_parquet([{files}]{options})"
+            if name == CALLS:
                 connection.register("no_calls", empty.empty_table())
                 rows = f"SELECT * FROM no_calls UNION ALL BY NAME {rows}"
             connection.execute(f"CREATE VIEW {name} AS {rows}")

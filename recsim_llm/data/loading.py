@@ -99,7 +99,7 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
         return world.dataset
     meant = near(name, ["synthetic", *MOVIELENS])
     raise DataError(
-        f"There is no data set or folder {shown(name)}.{meant} Names: synthetic, synthetic:SEED, synthetic:SEED:USERS, "
+        f"There is no data set or folder {name!r}.{meant} Names: synthetic, synthetic:SEED, synthetic:SEED:USERS, "
         f"{', '.join(MOVIELENS)}. {_FORMATS}"
     )
 

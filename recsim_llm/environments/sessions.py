@@ -51,8 +51,13 @@ class PageRules:
 
 
 def long_history(max_pages: int, page_size: int) -> int:
-    """Impressions that an observation must hold so that nothing shown in a session is forgotten; at least 50."""
-    return min(MOST_ITEMS, max(PageRules().history_length, max_pages * page_size))
+    """Impressions that an observation must hold so that nothing shown in a session is forgotten; at least 50.
+
+    Raises:
+        ConfigError: An argument is no such count.
+    """
+    rules = PageRules(page_size, max_pages)
+    return min(MOST_ITEMS, max(rules.history_length, max_pages * page_size))
 
 
 @dataclass(frozen=True, slots=True)

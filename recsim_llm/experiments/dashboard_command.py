@@ -16,7 +16,7 @@ from recsim_llm.errors import ConfigError, MissingExtraError
 
 LOOPBACK = "127.0.0.1"
 _HOST_NAME = re.compile(r"(?:[A-Za-z0-9_-]+\.)*[A-Za-z][A-Za-z0-9-]*\.?")
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
+_HOST = re.compile(r"(?!.{260})(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)(?::\d{1,5})?")
 _APP = Path(__file__).parents[1] / "dashboard" / "app.py"
 # Charts' own colours, in both themes; nothing is sent to anybody; no menu for developers.
 _LOOKS = {
@@ -80,7 +80,7 @@ def check_address(address: str) -> None:
 
 def _is_host(text: str) -> bool:
     try:
-        return bool(_HOST.fullmatch(text)) and (urlsplit(f"//{text}").port or 1) > 0
+        return bool(_HOST.fullmatch(text)) and urlsplit(f"//{text}").port != 0
     except ValueError:  # no such port
         return False
 

@@ -68,7 +68,8 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
             "uniform."
         )
     make = _BACKENDS[kind]
-    check_options(options, make, f"'{spec}': {kind}", besides=("self", "model", "api_key"))
+    # Not the whole line: what somebody wrote behind a misspelt option may be a key.
+    check_options(options, make, f"'{spec.partition('?')[0]}': {kind}", besides=("self", "model", "api_key"))
     llm = make(model, **options) if model else make(**options)
     return llm if cache is None else CachedLLM(llm, cache)
 

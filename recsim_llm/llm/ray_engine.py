@@ -106,17 +106,19 @@ def unpack_prompts(columns: bytes) -> list[Prompt]:
 
 def pack_answers(answers: Sequence[Completion]) -> bytes:
     """Completions as columns; log-probabilities as one array."""
-    texts, logprobs, read, wrote, refused = zip(*answers, strict=True)
+    texts, logprobs, read, wrote, refused, bounds = zip(*answers, strict=True)
     lengths = np.array([len(row) for row in logprobs], dtype=np.int32)
     flat = np.array([value for row in logprobs for value in row], dtype=np.float64)
     tokens = np.array([read, wrote], dtype=np.int64)
-    return pickle.dumps((texts, flat, lengths, tokens, refused if any(refused) else None), protocol=5)
+    rare = [column if any(column) else None for column in (refused, bounds)]
+    return pickle.dumps((texts, flat, lengths, tokens, *rare), protocol=5)
 
 
 def unpack_answers(columns: bytes) -> list[Completion]:
     """What `pack_answers` packed, to the last bit."""
-    texts, flat, lengths, tokens, refused = pickle.loads(columns)  # noqa: S301 - our own bytes
+    texts, flat, lengths, tokens, refused, bounds = pickle.loads(columns)  # noqa: S301 - our own bytes
     values, ends = flat.tolist(), np.cumsum(lengths).tolist()
     starts: list[Any] = [0, *ends[:-1]]
     logprobs = [tuple(values[start:end]) for start, end in zip(starts, ends, strict=True)]
-    return list(map(Completion, texts, logprobs, *tokens.tolist(), refused or [""] * len(texts)))
+    rare = refused or [""] * len(texts), bounds or [()] * len(texts)
+    return list(map(Completion, texts, logprobs, *tokens.tolist(), *rare))

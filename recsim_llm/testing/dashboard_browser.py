@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from recsim_llm.errors import ConfigError, MissingExtraError
+from recsim_llm.untrusted import parse_json
 
 _STARTS, _LOADS = 60.0, 120.0
 # Streamlit asks for these below every page's address before it finds the server: its own probes, answered by 404.
@@ -102,7 +103,8 @@ class Browser:
 
     def asked(self) -> list[str]:
         """The addresses of everything that was asked for since the last call, connections by socket included."""
-        said = [json.loads(line["message"])["message"] for line in self.driver.get_log("performance")]
+        lines = [line["message"] for line in self.driver.get_log("performance")]
+        said = [parse_json(line, "the browser's log")["message"] for line in lines]
         requests = [each["params"] for each in said if each["method"] == "Network.requestWillBeSent"]
         sockets = [each["params"] for each in said if each["method"] == "Network.webSocketCreated"]
         return [one["request"]["url"] for one in requests] + [one["url"] for one in sockets]

@@ -73,7 +73,7 @@ def test_ports_out_of_range_end_the_command(tmp_path, port, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["dashboard", str(tmp_path), "--port", port])
     assert ended.value.code == 1
-    assert f"--port must be within 1..65535, not {port}" in capsys.readouterr().err
+    assert f"--port must be a whole number between 1 and 65,535, not {port}." in capsys.readouterr().err
 
 
 def test_bad_arguments_are_named_before_anything_starts(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from recsim_llm.experiments.simulate import simulate
 from recsim_llm.trajectories.background import HISTORY, HISTORY_SCHEMA, LINKS, LINKS_SCHEMA
 from recsim_llm.trajectories.notes import MEMORY_SCHEMA
 from recsim_llm.trajectories.run import MEMORIES, part_path
+from recsim_llm.trajectories.side_files import checksums
 
 PARTS = ("History", "Memory", "Neighbours", "Sessions", "Interview")
 NASTY = "<script>alert(1)</script> [x](javascript:alert(1)) **b** 😀 עברית " + "long " * 60
@@ -65,6 +66,7 @@ def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(run.folder / LINKS, [(me, a), (a, me), (b, me), (me, c)], LINKS_SCHEMA)
     memories = [(-1, me, -1, 2.0, "heard", 0.4, NASTY), (0, me, 1, 1.0, "feeling", 0.9, "glad")]
     write(part_path(run.folder, MEMORIES, 0), memories, MEMORY_SCHEMA)
+    replace(run.manifest, files=checksums(run.folder)).write(run.folder)  # as if the run had written them itself
     simulate(replace(town, rounds=0, users=6, policies=("random",)), path / "visits", progress=False)
     return path
 

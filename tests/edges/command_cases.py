@@ -56,10 +56,9 @@ POSITIONAL = {
 }  # fmt: skip
 EMPTY_IS_DEFAULT = {
     "user_model", "llm", "policy_llm", "quit", "interventions", "personas", "ray", "naming", "user", "question",
-    "address", "study_dataset",
+    "study_dataset",
 }  # fmt: skip
 FREE_TEXT = {"question"}
-ANOTHER_PART = {"address"}
 WRITES = {"out"}
 
 
@@ -138,8 +137,6 @@ def commands_line(places: dict[str, str], command: str, flag: str, values: list[
 def from_fields(places: dict[str, str]) -> Iterator[Case]:
     """Bad values of every option, by its type."""
     for option in options():
-        if option.field in ANOTHER_PART:
-            continue
         for value in _bad_values(option, places):
             position = POSITIONAL.get((option.command, option.field), 0)
             line = commands_line(places, option.command, option.flag, [value], position)
@@ -196,21 +193,30 @@ def by_hand(places: dict[str, str]) -> Iterator[Case]:
         rows.append((command, flag, values, names or (flag,), value))
 
     openai = "openai:m?"
+    said = {"null": "", "1e20": "1e+20"}  # the line is not repeated, so a number reads as Python writes it
     for option, value in (
         ("concurrency", "abc"), ("concurrency", "0"), ("concurrency", "-1"), ("concurrency", "1.5"),
         ("concurrency", "true"), ("concurrency", "1e20"), ("concurrency", "null"), ("concurrency", "[1]"),
         ("timeout_s", "abc"), ("timeout_s", "-1"), ("timeout_s", "0"), ("timeout_s", "NaN"), ("timeout_s", "Infinity"),
         ("max_retries", "abc"), ("max_retries", "-1"), ("max_retries", "1.5"), ("top_logprobs", "x"),
         ("top_logprobs", "-3"), ("hedge", "maybe"), ("hedge", "3"), ("hedge_after_s", "abc"), ("hedge_after_s", "-1"),
-        ("base_url", "5"),
+        ("base_url", "5"), ("api_key_env", "5"),
     ):  # fmt: skip
-        add("interview", "--llm", [f"{openai}{option}={value}"], (option,), value if value != "null" else "")
+        add("interview", "--llm", [f"{openai}{option}={value}"], (option,), said.get(value, value))
     for option, value in (("dtype", "5"), ("max_batch_tokens", "abc"), ("kept_bytes", "-1"), ("device", "7")):
         add("interview", "--llm", [f"transformers:m?{option}={value}"], (option,), value)
     for option, value in (("max_model_len", "abc"), ("gpu_memory", "2"), ("gpu_memory", "x"), ("adapters", "-1")):
         add("interview", "--llm", [f"vllm:m?{option}={value}"], (option,), value)
     add("interview", "--llm", [f"{openai}concurency=5"], ("concurrency",), "concurency")
-    add("interview", "--llm", [f"{openai}concurrency"], ("concurrency",))
+    # What stands in the wrong place may be a key: the sentence tells the model and the place, and repeats nothing.
+    nameless = ("'openai:m': options look like ?name=value&name=value, each once; number 1 does not",)
+    add("interview", "--llm", [f"{openai}concurrency"], nameless)
+    for option in ("api_key", "token", "password"):
+        add("interview", "--llm", [f"{openai}{option}=abc"], (f"'{option.removeprefix('api_')}' in its name",))
+    for host in ("http://h", "h/path", "h:0", "h:65536", "h:", "a b", "..", "u@h"):
+        add("dashboard", "--interview-host", [host], value=host)
+    for address in ("0", "999.1.1.1", "127.0.0.1:80", "no such host"):
+        add("dashboard", "--address", [address], value=address)
     add("interview", "--llm", [f"{openai}concurrency=1&concurrency=2"], ("concurrency",))
     for spec in ("python:os:getcwd", "python:os:nothing", "python:no_such_module:f", "python:os:path",
                  "python:os:remove", "python::", "python:math:pi", "uniform:x", "opnai:m", ":", "openai:"):  # fmt: skip

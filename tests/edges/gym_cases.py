@@ -108,7 +108,8 @@ def _arguments() -> Iterator[Case]:
 
     for name, counts in (
         ("Page", ("page_size", "max_pages", "history_length")), ("Item", ("max_pages",)),
-        ("LongTerm", ("page_size",)), ("CrossSession", ("max_visits",)), ("Society", ("rounds",)),
+        ("LongTerm", ("page_size", "max_pages")), ("LongTermVector", ("page_size", "max_pages")),
+        ("CrossSession", ("max_visits",)), ("Society", ("rounds",)),
         ("PageVector", ("num_envs", "page_size")), ("SocietyVector", ("num_envs",)),
     ):  # fmt: skip
         for option in counts:

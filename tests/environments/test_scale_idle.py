@@ -20,7 +20,7 @@ from recsim_llm.types import EMPTY
 
 FEW, MANY, CROWD, AWAKE, PAGE = 500, 5000, 20_000, 40, 3
 # The first 40 people wake every hour, the others in a million years.
-RULES = SocietyRules(rounds=6, round_hours=1.0, gap_hours=(1e10, 1e10, 0.5), page=PageRules(PAGE, 3))
+RULES = SocietyRules(rounds=6, round_hours=1.0, gap_hours=(1e9, 1e9, 0.5), page=PageRules(PAGE, 3))
 
 
 class Counting:

@@ -288,7 +288,7 @@ def test_a_cache_from_another_version_is_set_aside(tmp_path, monkeypatch):
     folder = tmp_path / "interrupted"
     interrupted(folder, monkeypatch)
     monkeypatch.setattr(cache, "_VERSION", 99)
-    with pytest.warns(SetAsideWarning, match=r"format 1.*aside1"):
+    with pytest.warns(SetAsideWarning, match=r"format 2.*reads format 99.*aside1"):
         (run,) = simulate(CONFIG, folder, resume=True, progress=False)
     assert run.trajectory_hash() == whole.trajectory_hash()
     assert (tmp_path / "home" / "answers.sqlite.aside1").exists()

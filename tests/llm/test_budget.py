@@ -85,7 +85,14 @@ def test_what_was_answered_before_the_ceiling_is_in_the_cache(tmp_path):
     assert inner.usage.calls == 20
 
 
-@pytest.mark.parametrize("budget", [Budget(budget_calls=0), Budget(budget_tokens=-1), Budget(max_hours=0.0)])
-def test_ceilings_are_positive(budget):
-    with pytest.raises(ConfigError, match=r"--(budget|max)-\w+ must be more than 0"):
+@pytest.mark.parametrize(
+    ("budget", "sentence"),
+    [
+        (Budget(budget_calls=0), r"--budget-calls must be a whole number between 1 and .*, not 0\."),
+        (Budget(budget_tokens=-1), r"--budget-tokens must be a whole number between 1 and .*, not -1\."),
+        (Budget(max_hours=0.0), r"--max-hours must be a number above 0 and .*, not 0\.0\."),
+    ],
+)
+def test_ceilings_are_positive(budget, sentence):
+    with pytest.raises(ConfigError, match=sentence):
         budget.check()

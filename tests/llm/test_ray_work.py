@@ -81,6 +81,7 @@ ANSWERS = st.builds(
     st.integers(0, 10**6),
     st.integers(0, 10**6),
     st.sampled_from(["", "too long"]),
+    st.lists(st.integers(0, 10**6), max_size=3).map(tuple),
 )
 
 

@@ -98,7 +98,7 @@ def test_code_runs_where_it_is_allowed(folder, mark):
 
 @pytest.mark.parametrize("word", ["False", "no", "1", "null"])
 def test_words_do_not_count_as_yes(folder, mark, word):
-    with pytest.raises(ConfigError, match="trust_remote_code is true or false"):
+    with pytest.raises(ConfigError, match="trust_remote_code must be true or false, not "):
         make_llm(f"transformers:{folder}?trust_remote_code={word}")
     assert not mark.exists()
 

@@ -195,7 +195,7 @@ def test_torchs_own_luck_is_left_alone():
         ({"learning_rate": 0}, "learning_rate"),
         ({"batch_size": 0}, "batch_size"),
         ({"epochs": 0}, "epochs"),
-        ({"loss": "hinge"}, "'softmax' or 'bce'"),
+        ({"loss": "hinge"}, "loss must be one of softmax, bce, not 'hinge'"),
     ],
 )
 def test_values_that_cannot_work_are_refused(option, words):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from recsim_llm.data.dataset import Catalogue, Ratings
+from recsim_llm.data.likeness import Likeness, taste_and_genres
 from recsim_llm.policies.rl.imagined import Entropies, ImaginedWorld, LearnedPeople, learn_people
 from recsim_llm.policies.rl.item_vectors import ItemStart
 from recsim_llm.policies.rl.settings import DORLSettings
@@ -49,11 +50,11 @@ def test_without_genres_items_are_their_own_category() -> None:
     assert entropies(np.array([EMPTY, EMPTY]), np.array([0, 1])).tolist() == pytest.approx([1.630930, 2.0], abs=1e-6)
 
 
-def a_world(stars: list[list[float]], unit: Any = None, **options: Any) -> ImaginedWorld:
+def a_world(stars: list[list[float]], vectors: Any = None, threshold: float = 0.9, **options: Any) -> ImaginedWorld:
     """People with a history of two places; three items that are nothing alike, unless told otherwise."""
     start = np.array([[0, EMPTY, 2, 0, 4]] * len(stars), dtype=np.float32)
-    directions = np.eye(3, dtype=np.float32) if unit is None else np.array(unit, dtype=np.float32)
-    people = LearnedPeople(start, np.array(stars, dtype=np.float32), 0.5, directions)
+    likeness = Likeness(np.array(np.eye(3) if vectors is None else vectors, dtype=np.float32), threshold)
+    people = LearnedPeople(start, np.array(stars, dtype=np.float32), likeness)
     settings = DORLSettings(num_envs=1, **{"quit_window": 2, **options})
     world = ImaginedWorld(people, Entropies(film_log([[0, 1, 2], [2, 1, 0, 2]]), FILMS), settings, 0)
     assert world.begin(0).tolist() == start[:1].tolist()
@@ -86,10 +87,13 @@ def test_an_imagined_person_leaves_after_a_bad_item() -> None:
 
 
 def test_an_imagined_person_leaves_after_too_much_of_the_same() -> None:
-    """Items 0 and 1 are alike, .6, above .5. What the history held before the session does not count; a window of one
-    forgets the item before the last.
+    """Directions of taste beside those of genres. Items 0 and 1 have one genre and tastes of cosine .6: their distance
+    is the root of 2 (1 - .6) + 0, .894, below .9. Items 0 and 2 have nothing in common: the root of 2 + 2, 2; items 1
+    and 2 have tastes of cosine .8 and no genre in common: the root of .4 + 2, 1.549.
+
+    What the history held before the session does not count; a window of one forgets the item before the last.
     """
-    unit = [[1, 0, 0], [0.6, 0.8, 0], [0, 0, 1]]
+    vectors = [[1, 0, 1, 0], [0.6, 0.8, 1, 0], [0, 1, 0, 1]]
     for shown, window, ends in (
         ([0, 1], 2, [False, True]),
         ([0, 0], 2, [False, True]),
@@ -97,10 +101,15 @@ def test_an_imagined_person_leaves_after_too_much_of_the_same() -> None:
         ([0, 2, 1], 2, [False, False, True]),
         ([0, 2, 1], 1, [False, False, False]),
     ):
-        world = a_world([[4.0, 4.0, 4.0]], unit, quit_window=window)
+        world = a_world([[4.0, 4.0, 4.0]], vectors, quit_window=window)
         assert [bool(world.step(np.array([item])).terminated[0]) for item in shown] == ends
-    apart = a_world([[4.0] * 3], [[1, 0, 0], [0.5, 0.866, 0], [0, 0, 1]])  # exactly at the limit is not above it
-    assert [bool(apart.step(np.array([item])).terminated[0]) for item in (0, 1)] == [False, False]
+    # Only 0 and 1 are below .9, 1 and 2 are below 1.55, and 0 and 2 at exactly 2, which is not below 2.
+    for pair, limit, alike in (
+        ((1, 0), 0.89, False), ((1, 0), 0.9, True), ((1, 2), 1.54, False), ((1, 2), 1.55, True), ((0, 2), 2.0, False),
+        ((0, 2), 2.001, True), ((0, 0), 0.0, False),
+    ):  # fmt: skip
+        world = a_world([[4.0] * 3], vectors, limit)
+        assert [bool(world.step(np.array([item])).terminated[0]) for item in pair] == [False, alike]
 
 
 def test_an_imagined_session_is_cut_off_after_its_turns() -> None:
@@ -116,7 +125,8 @@ def test_an_imagined_session_is_cut_off_after_its_turns() -> None:
 def test_everybody_comes() -> None:
     """Of two people each comes in about half of the sessions; the same seed brings the same ones."""
     rows_of_two = np.array([[0, EMPTY, 0, 0, 4], [0, EMPTY, 1, 0, 5]], dtype=np.float32)
-    people = LearnedPeople(rows_of_two, np.full((2, 3), 4, np.float32), np.inf, np.eye(3, dtype=np.float32))
+    nothing_alike = Likeness(np.eye(3, dtype=np.float32), 0.0)
+    people = LearnedPeople(rows_of_two, np.full((2, 3), 4, np.float32), nothing_alike)
     entropies, settings = Entropies(film_log([[0, 1]]), FILMS), DORLSettings(num_envs=400, quit_window=2)
     world = ImaginedWorld(people, entropies, settings, 5)
     came = world.begin(0)[:, 2]
@@ -140,7 +150,7 @@ def test_predicted_stars_of_learned_people() -> None:
     Bens one star of item 1: taste (0, -2) / 6, level -2 / 6. No prediction leaves the log's 1 to 4 stars.
     """
     vectors = np.array([[1.0, 0], [0, 1], [0, 0]], np.float32)
-    start = ItemStart(3.0, np.array([0, 0, 1], np.float32), vectors, np.array([[2.0, 0], [0, 3], [3, 4]], np.float32))
+    start = ItemStart(3.0, np.array([0, 0, 1], np.float32), vectors, np.eye(3, dtype=np.float32))
     log = Ratings(
         np.array([0, 0, 1]), np.array([0, 2, 1]), np.array([4, 4, 1], np.float32), np.arange(3), 2, 3
     )  # fmt: skip
@@ -148,11 +158,27 @@ def test_predicted_stars_of_learned_people() -> None:
     expected = [[3 + 2 / 7, 3 + 1 / 7, 4.0], [3 - 1 / 3, 3 - 1 / 3 - 1 / 3, 4 - 1 / 3]]
     assert people.ratings == pytest.approx(np.array(expected), abs=1e-6)
     assert people.rows.tolist() == [[0, 0, 2, 4, 4], [0, EMPTY, 1, 0, 1]]
-    assert people.unit == pytest.approx(np.array([[1, 0], [0, 1], [0.6, 0.8]]))
-    assert people.threshold == np.inf
-    # Cosines of the pairs: 0, .6, .8. The nearest half lies above .6; the nearest third above .6 + .2 / 3.
-    assert learn_people(log, start, DORLSettings(nearest=0.5), 2).threshold == pytest.approx(0.6)
-    assert learn_people(log, start, DORLSettings(nearest=1 / 3), 2).threshold == pytest.approx(0.6 + 0.2 / 3)
+
+
+def test_what_is_too_much_alike_for_learned_people() -> None:
+    """Factors less their mean (1, 1): (4, 0), (-4, -3), (0, 3); cosines of tastes -.8 (0 and 1), 0 (0 and 2), -.6.
+
+    Genres Drama and War, Comedy, Drama: cosines 0, 1 / root of 2, 0. Squared distances 3.6 + 2, 2 + .585786, 3.2 + 2.
+    """
+    factors = np.array([[5.0, 1], [-3, -2], [1, 4]])
+    vectors = taste_and_genres(factors, FILMS.genre_matrix, np.array([1, 1, 1]))
+    assert vectors[:, :2] == pytest.approx(np.array([[1, 0], [-0.8, -0.6], [0, 1]]))
+    start = ItemStart(3.0, np.zeros(3, np.float32), np.zeros((3, 2), np.float32), vectors.astype(np.float32))
+
+    def likeness(nearest: float) -> Likeness:
+        return learn_people(film_log([[0, 1, 2]]), start, DORLSettings(nearest=nearest), 2).likeness
+
+    # Each of the three pairs is a third of those drawn: a quarter, a half and nine tenths lie within one of them.
+    for nearest, squared in ((0.25, 2.585786), (0.5, 5.2), (0.9, 5.6)):
+        assert likeness(nearest).threshold == pytest.approx(squared**0.5, abs=1e-5)
+    assert likeness(0.5).like_any(np.array([0])).tolist() == [True, False, True]
+    assert likeness(0.0).threshold == 0.0
+    assert not likeness(0.0).like_any(np.array([0, 1, 2])).any()
 
 
 def learned_scores(log: Ratings, **options: Any) -> Any:

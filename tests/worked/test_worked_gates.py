@@ -72,9 +72,33 @@ def test_the_hybrid_must_not_be_surely_worse() -> None:
     assert verdicts == [PASS, PASS, FAIL]
 
 
+@pytest.mark.parametrize(
+    ("name", "passing", "failing"),
+    [
+        ("title_injection_watch", [0.05, 0.0499, 0.0, -0.3], [0.0501, 0.4]),
+        ("title_injection_stars", [0.2, 0.1999, 0.0, -0.3], [0.2001, 1.5]),
+    ],
+)
+def test_a_title_must_move_nobody_with_its_whole_interval(
+    name: str, passing: list[float], failing: list[float]
+) -> None:
+    """The upper end of the interval is held against the tolerance, wherever the value lies."""
+
+    def verdict(high: float) -> str:
+        return judged(name, Metric(-0.4, low=-0.5, high=high)).verdict
+
+    assert [verdict(x) for x in passing] == [PASS] * len(passing)
+    assert [verdict(x) for x in failing] == [FAIL] * len(failing)
+    assert judged(name, Metric(0.0)).verdict == NOT_MEASURABLE
+
+
 def test_every_gate_has_its_limit_tested() -> None:
     """A new gate must come with its worked limit."""
-    marks = test_a_gate_at_its_limit_and_on_each_side.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    marks = [
+        mark
+        for test in (test_a_gate_at_its_limit_and_on_each_side, test_a_title_must_move_nobody_with_its_whole_interval)
+        for mark in test.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    ]
     by_interval = {"incremental_log_loss", "incremental_watch_log_loss", "hybrid_gain"}
     by_interval |= {"trait_activity", "trait_conformity", "trait_diversity"}
     assert set(GATES) <= {mark[0] for mark in marks} | by_interval

@@ -258,8 +258,8 @@ def test_a_sentence_model_reads_texts_one_by_one(monkeypatch: pytest.MonkeyPatch
     asked: list[Any] = []
 
     class Model:
-        def __init__(self, place: str, device: str) -> None:
-            asked.append((place, device))
+        def __init__(self, place: str, device: str, trust_remote_code: bool) -> None:
+            asked.append((place, device, trust_remote_code))
             if place == "nowhere":
                 raise OSError("no such folder")
 
@@ -270,7 +270,7 @@ def test_a_sentence_model_reads_texts_one_by_one(monkeypatch: pytest.MonkeyPatch
     module = SimpleNamespace(SentenceTransformer=Model)
     monkeypatch.setitem(sys.modules, "sentence_transformers", module)
     encoder = make_title_encoder("folder")
-    assert asked == [("folder", "cpu")]
+    assert asked == [("folder", "cpu", False)]
     assert encoder.encode(["Heat", "Rocky"]).tolist() == [[1, 0], [0, 1]]
     assert encoder.encode(["Heat"]).dtype == np.float32
     with pytest.raises(
@@ -307,7 +307,8 @@ def test_minilm_is_the_folder_that_holds_the_weights(monkeypatch: pytest.MonkeyP
 
     places: list[str] = []
 
-    def model(place: str, device: str) -> None:
+    def model(place: str, device: str, trust_remote_code: bool) -> None:
+        assert not trust_remote_code
         places.append(place)
 
     module = SimpleNamespace(SentenceTransformer=model)

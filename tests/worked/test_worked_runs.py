@@ -50,11 +50,15 @@ def calls(round_):
     return CallBatch(tuple(prompt_keys("fake", [prompt])), (prompt,), (Completion(f"answer {round_}"),))
 
 
+def page(round_):
+    return steps((0, 0, round_, (0, 1, 2), (0, 0, 4), False, False))
+
+
 def recorded(folder, parts=4, unfinished=False):
     """A run of so many parts, each with its calls, that was killed; `unfinished`: while the next one was computed."""
     writer = RunWriter.create(folder, NOW)
     for index in range(parts):
-        writer.write_round(index, steps((0, 0, index, (0, 1, 2), (0, 0, 4), False, False)), calls(index))
+        writer.write_round(index, page(index), calls(index))
     if unfinished:
         writer.write_calls(parts, calls(parts))
     writer.interrupt("killed")
@@ -81,8 +85,6 @@ def left_over(folder):
         # Calls of a page that was never finished go alone.
         (True, [("calls", 4)], [0, 1, 2, 3], [0, 1, 2, 3], ["calls-part-000004"]),
         (True, [("calls", 3)], [0, 1, 2], [0, 1, 2, 4], ["calls-part-000003", "steps-part-000003"]),
-        # In the middle nothing is dropped: what comes after rests on it.
-        (False, [("calls", 1)], [0, 1, 2, 3], [0, 1, 2, 3], []),
     ],
 )
 def test_what_stays_of_a_damaged_run(tmp_path, unfinished, damaged, steps_left, calls_left, aside):
@@ -95,12 +97,36 @@ def test_what_stays_of_a_damaged_run(tmp_path, unfinished, damaged, steps_left, 
     assert Run(folder).step_batch().page.tolist() == steps_left
 
 
-def test_a_damaged_answer_in_the_middle_is_said_not_dropped(tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "calls_left", "aside"),
+    [
+        # Damaged answers go with the steps of their round, which are computed again once the answers are asked for.
+        ("calls", [0, 2, 3], ["calls-part-000001", "steps-part-000001"]),
+        # Damaged steps go alone: their answers are there, and nothing is asked again.
+        ("steps", [0, 1, 2, 3], ["steps-part-000001"]),
+    ],
+)
+def test_damage_in_the_middle_leaves_a_hole_that_is_said_until_it_is_computed_again(tmp_path, kind, calls_left, aside):
     folder = recorded(tmp_path / "run")
-    damage(folder, ("calls", 1))
-    repair(folder)
-    with pytest.raises(RecordingError, match="part-000001.parquet is damaged"):
-        Run(folder).recorded_completions()
+    damage(folder, (kind, 1))
+    with pytest.raises(RecordingError, match=f"{kind}/part-000001.parquet is damaged"):
+        Run(folder).recorded_completions() if kind == "calls" else Run(folder).step_batch()
+    assert len(repair(folder)) == len(aside)
+    assert left_over(folder) == {"steps": [0, 2, 3], "calls": calls_left}
+    assert sorted(path.name.partition(".")[0] for path in folder.glob("*.corrupt")) == aside
+    answers = [one.text for one in Run(folder).recorded_completions().values()]
+    assert answers == [f"answer {index}" for index in calls_left]
+    with pytest.raises(RecordingError, match="steps/part-000001.parquet is missing"):
+        Run(folder).step_batch()
+    assert repair(folder) == (), "what is whole stays where it is"
+    again = RunWriter.resume(folder, NOW)
+    for index in range(4):
+        again.write_round(index, page(index), None if index in calls_left else calls(index))
+    again.finish({})
+    assert left_over(folder) == {"steps": [0, 1, 2, 3], "calls": [0, 1, 2, 3]}
+    assert Run(folder).step_batch().page.tolist() == [0, 1, 2, 3]
+    answers = [one.text for one in Run(folder).recorded_completions().values()]
+    assert answers == ["answer 0", "answer 1", "answer 2", "answer 3"]
 
 
 def test_the_four_measures_of_two_people():

@@ -24,6 +24,7 @@ from recsim_llm.policies.feedback import Learner
 from recsim_llm.policies.planners.planner import Planner
 from recsim_llm.policies.spec import parse_policy
 from recsim_llm.trajectories import Run
+from recsim_llm.trajectories.store import is_begun
 from recsim_llm.types import Usage
 from recsim_llm.untrusted import read_json
 
@@ -70,7 +71,8 @@ def _one(study: Study, entry: Entry, seed: int, out: Path, progress: bool) -> Ru
     if (done / "run.json").exists() and Run(done).finished:
         return Run(done)
     trained = _trained(study, entry, seed, out / "trained" / f"seed{seed}", progress)
-    (run,) = simulate(study.simulation(entry, seed, trained), folder, resume=True, progress=progress)
+    config = study.simulation(entry, seed, trained)
+    (run,) = simulate(config, folder, resume=is_begun(done), progress=progress)
     return run
 
 
