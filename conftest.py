@@ -8,6 +8,10 @@ import pytest
 # MKL reads it at its first product, which may be another test's; `TransformersLLM` sets it where nothing came before.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
+# Workers of pytest-xdist share the cores: with threads of their own on top, torch took three times as long.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A module that vLLM's engine imports, without vLLM.
 collect_ignore = [] if find_spec("vllm") else ["recsim_llm/llm/vllm_slots.py"]
 

@@ -101,6 +101,7 @@ def test_a_certificate_of_too_few_is_written_and_certifies_nothing(tmp_path, cap
     assert "slot_curve_gap>=0" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_one_person_takes_no_certificate_away_and_an_old_one_of_one_person_counts_for_nothing(tmp_path):
     ask = ["--user-model", "llm", "--llm", "hash", "--rows", "10"]
     certify(*ask, "--users", "30", "--out", str(tmp_path / "c"))

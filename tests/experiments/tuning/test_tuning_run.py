@@ -133,6 +133,7 @@ def test_twenty_steps_teach_something(config: TuneConfig) -> None:
         tune(config)
 
 
+@pytest.mark.slow
 def test_a_tuned_model_is_assessed_and_its_answers_are_kept(config: TuneConfig, capsys, monkeypatch) -> None:
     tune(replace(config, split="users", hold_items=0.2, steps=2))
     asked = AssessConfig(people=12, rows=10, progress=False)
@@ -199,6 +200,7 @@ def test_adapters_are_folded_in_and_kept(config: TuneConfig) -> None:
     assert before.keys() == after.keys()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_something_else_is_refused(config: TuneConfig, tmp_path: Path) -> None:
     config = replace(config, batch=1)
     tune(replace(config, steps=1))
