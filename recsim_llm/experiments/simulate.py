@@ -159,7 +159,7 @@ def _record(
     fitted = fit_missing(config, cast, interventions, folder, recorders.policies)
     manifest = make_manifest(config, cast.population, llm_name, folder.name)
     manifest = replace(manifest, policy_llm=recorders.policies.name if recorders.policies else "")
-    writer = (RunWriter.resume if resume else RunWriter.create)(folder, manifest)
+    writer = RunWriter.resume(folder, manifest, repaired=True) if resume else RunWriter.create(folder, manifest)
     started = time.monotonic()
     before = recorders.usage()  # the backends count on from run to run
     scribe, gpu = _Scribe(writer, recorders, cast.population.users), GpuUse()

@@ -39,7 +39,7 @@ from recsim_llm.trajectories.run import (
     read_steps,
 )
 from recsim_llm.trajectories.side_files import ASIDE, checksums, damaged_files
-from recsim_llm.trajectories.steps import StepBatch, first_difference
+from recsim_llm.trajectories.steps import StepBatch, check_schema, first_difference
 
 __all__ = ["Manifest", "Run", "RunWriter", "find_runs", "read_catalogue", "repair", "write_catalogue"]
 
@@ -80,11 +80,16 @@ class RunWriter:
         return cls(folder, replace(manifest, created=created, status="running"), lock)
 
     @classmethod
-    def resume(cls, folder: str | Path, manifest: Manifest) -> RunWriter:
+    def resume(cls, folder: str | Path, manifest: Manifest, repaired: bool = False) -> RunWriter:
         """Go on with a run, after what `repair` does.
 
         The caller executes the run again from the start; `write_round` compares what is recorded already. Where
         `run.json` was lost, those comparisons are all that notices other settings.
+
+        Args:
+            folder: The run.
+            manifest: What is to be run, as when it was begun.
+            repaired: The caller has just called `repair`, which reads all parts, and need not do so again.
 
         Raises:
             RecordingError: The folder is no run, was begun with other settings, or has another writer.
@@ -94,7 +99,7 @@ class RunWriter:
         try:
             there = _manifest(folder)
             check_same(folder, there or manifest, manifest)
-            warnings = _repair(folder)
+            warnings = () if repaired else _repair(folder)
         except RecordingError:
             lock.release()
             raise
@@ -314,9 +319,12 @@ def _damaged_parts(folder: Path) -> list[tuple[str, int]]:
 
 
 def _damaged(folder: Path, kind: str, index: int) -> bool:
-    read = {STEPS: read_steps, CALLS: read_calls, EVENTS: read_events}.get(kind, read_parquet)
+    path = part_path(folder, kind, index)
     try:
-        read(part_path(folder, kind, index))
+        if kind == STEPS:
+            check_schema(read_parquet(path).schema)  # not `read_steps`: arrays of every number would be thrown away
+        else:
+            {CALLS: read_calls, EVENTS: read_events}.get(kind, read_parquet)(path)
     except RecordingError:
         return True
     return False

@@ -188,7 +188,7 @@ def test_kill_9_at_random_moments_then_resume_is_byte_identical(tmp_path):
     kills = 0
     for round_ in range(4):
         folder = tmp_path / f"killed{round_}"
-        while not is_over(folder, rng.uniform(0.05, 0.6)):
+        while not is_over(folder, rng.uniform(0.05, 1.2)):
             kills += 1
         run = Run(folder / "popularity")
         assert run.manifest.status == "finished"
