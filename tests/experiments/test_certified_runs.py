@@ -65,6 +65,7 @@ def test_a_certificate_is_found_by_environments_and_travels_with_runs(tmp_path, 
     assert run.manifest.summary["certified"]
 
 
+@pytest.mark.slow
 def test_requirements_decide_the_exit_code(tmp_path, capsys):
     certify("--user-model", "statistical", "--out", str(tmp_path / "c"), "--require", "rps_skill", "tester_pairs>=0.9")
     with pytest.raises(SystemExit) as stopped:

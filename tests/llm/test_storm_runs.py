@@ -23,6 +23,7 @@ CONFIG = SimulationConfig(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vllm", [False, True])
 def test_a_server_that_fails_and_hangs_changes_nothing(vllm, tmp_path, monkeypatch):
     """10 % of calls fail, 5 % hang for 20 s."""

@@ -44,6 +44,7 @@ def folder(tmp_path_factory):
     return str(path)
 
 
+@pytest.mark.slow
 def test_slots_levels_and_exits_are_certified(folder):
     found = certify(CertifyConfig(dataset=folder, resamples=200), "statistical", None, progress=False)
     # Not watch_ece: the level is the log's, but the shape of the watch model is still that of ratings.

@@ -158,6 +158,7 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_resumed_tuning_ends_as_one_without_a_break(config: TuneConfig) -> None:
     config = replace(config, steps=5, batch=1)
     whole = tune(replace(config, out=config.out / "whole"))
@@ -190,6 +191,7 @@ def _killed_after_a_checkpoint(config: TuneConfig) -> list[int]:
     return [child.wait()]
 
 
+@pytest.mark.slow
 def test_adapters_are_folded_in_and_kept(config: TuneConfig) -> None:
     done = tune(replace(config, lora_rank=4, steps=2, batch=1))
     assert (config.out / "adapter" / "adapter_config.json").exists()
