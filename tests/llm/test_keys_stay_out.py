@@ -83,8 +83,8 @@ def test_a_simulation_its_interviews_and_its_hints(llm, home, capsys, monkeypatc
 @pytest.mark.slow
 def test_certificates_calibrations_and_studies(llm, home, capsys):
     pytest.importorskip("matplotlib")
+    few = ["--users", "6", "--rows", "2", "--resamples", "100"]
     with pytest.raises(SystemExit):  # of six people, so that it certifies nothing; it is written all the same
-        few = ["--users", "6", "--rows", "2", "--resamples", "100"]
         main(["certify", *SMALL, "--user-model", "llm", "--llm", llm, *few, "--out", "certificate"])
     assert (home / "certificate" / "certificate.json").is_file()
     main(["calibrate", *SMALL, "--llm", llm, "--users", "10"])
