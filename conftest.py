@@ -1,6 +1,7 @@
 """What holds for all tests: what is set before anything computes, what is not collected, in which order they ran."""
 
 import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
@@ -34,3 +35,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     seed = getattr(config.option, "randomly_seed", None)
     if seed is not None and config.pluginmanager.hasplugin("randomly") and config.option.verbose < 0:
         terminalreporter.write_line(f"The order of these tests: --randomly-seed={seed}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def answers_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Models and data of the user's cache, without its answers: a test asks, and leaves nothing behind."""
+    from recsim_llm.fetch import cache_dir
+
+    home, real = tmp_path_factory.mktemp("home"), cache_dir()
+    for name in ("downloads", "models", "wheels"):
+        (real / name).mkdir(parents=True, exist_ok=True)
+        (home / name).symlink_to(real / name, target_is_directory=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSIM_LLM_HOME", str(home))
+        yield

@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pyarrow.parquet as pq
 import pytest
-from test_outside_texts import HOSTILE, NAME, spoil
+from test_outside_texts import HOSTILE, NAME, recorded_as_it_is, spoil
 
 from recsim_llm.dashboard.view import RunView
 from recsim_llm.testing.dashboard_browser import Browser, missing, serving
@@ -32,6 +32,7 @@ def with_titles(folder: Path, titles: tuple[str, ...]) -> None:
     column = [titles[k % len(titles)] for k in range(table.num_rows)]
     place = table.schema.get_field_index("title")
     pq.write_table(table.set_column(place, "title", [column]), folder / "catalogue.parquet")
+    recorded_as_it_is(folder)
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +85,9 @@ def test_titles_are_shown_as_they_are(address, browser):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_no_text_reaches_another_host(browser, hostile, page):
+def test_no_text_reaches_another_host(hostile, page):
     """Everything that is asked for while hostile runs and addresses are shown comes from the dashboard itself."""
-    where, runs = hostile
+    where, runs, browser = hostile
     for run in (*runs, HOSTILE):
         query = urlencode({"run": run, "runs": run, "person": HOSTILE, "session": HOSTILE, "words": ""})
         browser.open(f"{where}/{page}?{query}")
@@ -102,13 +103,13 @@ def test_no_text_reaches_another_host(browser, hostile, page):
 
 @pytest.fixture(scope="module")
 def hostile(recorded, tmp_path_factory):
-    """A dashboard over runs in which every text is hostile; its address and their names."""
+    """A dashboard over runs in which every text is hostile: its address, their names, a browser that saw no other."""
     path, names = tmp_path_factory.mktemp("hostile"), []
     for letter, source in (("a", "agents/ease"), ("b", "town/popularity")):
         names.append(f"{letter} {NAME}")
         spoil(Path(shutil.copytree(recorded / source, path / names[-1])))
-    with serving(path) as found:
-        yield found, names
+    with serving(path) as found, Browser() as opened:
+        yield found, names, opened
 
 
 def test_the_replay_steps_by_button_and_by_key(address, browser, top):

@@ -102,10 +102,16 @@ def spoil(folder: Path) -> None:
     manifest = json.loads((folder / "run.json").read_text())
     manifest |= {"policy": HOSTILE, "user_model": HOSTILE, "status": "interrupted", "stopped_by": HOSTILE}
     manifest |= {"llm": HOSTILE, "policy_llm": HOSTILE, "dataset": HOSTILE, "created": "2026-01-01T00:00:00+00:00"}
-    manifest["files"] = {}  # as if all of it had been recorded like this
     manifest["config"]["llm"] = f"openai:{HOSTILE}"
     (folder / "run.json").write_text(json.dumps(manifest))
+    recorded_as_it_is(folder)
     CERTIFICATE.write(folder / FILE)
+
+
+def recorded_as_it_is(folder: Path) -> None:
+    """Make run.json name no checksums, as if the run had recorded the files that lie there now."""
+    manifest = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**manifest, "files": {}}))
 
 
 def _page(name: str, top: str) -> None:
