@@ -81,3 +81,7 @@ class SetAsideWarning(UserWarning):
 
 class UncertifiedWarning(UserWarning):
     """An environment's population has no fidelity certificate on this machine."""
+
+
+class UnconvergedWarning(UserWarning):
+    """A policy made all the updates that it was allowed before its training had converged."""

@@ -8,20 +8,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from recsim_llm.agents.learned import Learned, find_learned
+from recsim_llm.agents.long_term import make_long_term
 from recsim_llm.agents.named_users import WRAPPERS, learned_identity
 from recsim_llm.agents.population import Population, SocialPopulation
 from recsim_llm.data import Catalogue
-from recsim_llm.errors import RecordingError
+from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.bounds import make_fixed_list, make_oracle
-from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.config import SimulationConfig, wants_task
 from recsim_llm.experiments.interventions import Intervention, from_json, to_json
 from recsim_llm.experiments.rollout import choose_visitors
+from recsim_llm.experiments.train_world import TaskExits
 from recsim_llm.experiments.trajectory import Cast, switched, wide_page
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.policies import load_policy, open_policy
 from recsim_llm.policies.fixed_list import FixedList
 from recsim_llm.policies.oracle import Oracle
 from recsim_llm.policies.protocol import FittedPolicy
+from recsim_llm.policies.rl.dorl import DORL, NEEDS_TASK
+from recsim_llm.policies.spec import parse_policy
 from recsim_llm.untrusted import read_bytes, read_json
 
 PLAN = "interventions.json"
@@ -51,7 +55,20 @@ def fit(
     if isinstance(population, Population) and policy == FixedList.name:
         others = choose_visitors(population.users.num_users, population.users.num_users, config.seed)[config.users :]
         return make_fixed_list(population, others, config.page_size, config.pages)
+    if wants_task(policy):
+        return _task_dorl(config, population, policy)
     return open_policy(policy, population.log, population.dataset.catalogue, config.page_size, config.seed, llm)
+
+
+def _task_dorl(config: SimulationConfig, population: Population | SocialPopulation, policy: str) -> DORL:
+    """DORL among people who leave by the rule of this simulation."""
+    if not config.quit:
+        raise ConfigError(f"Policy '{policy}': {NEEDS_TASK}")
+    # People of its own, and statistical ones whoever reacts: they are asked who leaves, and never what they like.
+    people = make_long_term(config.dataset, rule=config.quit).users
+    catalogue, options = population.dataset.catalogue, parse_policy(policy).options
+    exits = TaskExits(people, config.seed)
+    return DORL.for_task(exits, population.log, catalogue, config.page_size, config.seed, **options)
 
 
 def policy_path(folder: Path, name: str, config: SimulationConfig) -> Path:

@@ -17,6 +17,8 @@ from recsim_llm.environments.sessions import MOST_ITEMS, MOST_PAGES, PageRules, 
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.llm.spec import refuse_secrets
 from recsim_llm.policies import asks_llm, check_policy
+from recsim_llm.policies.rl.dorl import DORL, NEEDS_TASK
+from recsim_llm.policies.spec import parse_policy
 from recsim_llm.trajectories import Run
 
 DEFAULT_LLM = "transformers:smollm2-135m"
@@ -93,6 +95,8 @@ class SimulationConfig:
             rule_of(self.quit)
             if self.rounds:
                 raise ConfigError("In a society people leave of their own accord: drop --quit, or --rounds.")
+        elif any(map(wants_task, self.policies)):
+            raise ConfigError(f"Policy '{next(filter(wants_task, self.policies))}': {NEEDS_TASK}")
         if self.interventions and not self.rounds:
             raise ConfigError("Interventions have dates: they need a society (--rounds N).")
         _ = self.rules
@@ -119,6 +123,12 @@ class SimulationConfig:
         """The rules of the environment."""
         rules = PageRules(page_size=self.page_size, max_pages=self.pages, reward=self.reward)
         return replace(rules, history_length=long_history(self.pages, self.page_size)) if self.quit else rules
+
+
+def wants_task(policy: str) -> bool:
+    """Whether a policy, as a line of text, is trained with the exit rule of the setting that it is for."""
+    spec = parse_policy(policy)
+    return spec.name == DORL.name and spec.options.get("exit") == "task"
 
 
 def chosen_model(user_model: str, llm: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The environment of a training: sessions of the people who train, one batch. Knows no algorithm."""
+"""The environments of trainings: sessions of the people who train, one batch; the exit rule alone. Knows no algorithm."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from recsim_llm.experiments.rollout import rollout
 from recsim_llm.policies.protocol import Policy
 from recsim_llm.policies.rl.loop import Moved
 from recsim_llm.policies.rl.states import pack
-from recsim_llm.seeding import Stream, mix_one, uniforms
-from recsim_llm.types import Floats32, Ints
+from recsim_llm.seeding import Stream, mix, mix_one, uniforms
+from recsim_llm.types import Bools, Floats32, Ints, Responses
 
 
 class TrainingWorld:
@@ -61,6 +61,33 @@ class TrainingWorld:
 
     def _pack(self, observed: dict[str, Any]) -> Floats32:
         return pack(observed, 1)
+
+
+class TaskExits:
+    """The exit rule of a task among people of whom only the ratings are imagined (see `policies.rl.imagined.Exits`).
+
+    Args:
+        users: People in the long-term setting, of nobody else: they are told what the imagined ones are shown and give.
+        seed: Of the people's own hazard, where the rule has one.
+    """
+
+    def __init__(self, users: UserModel, seed: int) -> None:
+        self._users, self._seed, self._steps = users, seed, 0
+
+    def begin(self, where: Bools, users: Ints) -> None:
+        """See `Exits.begin`."""
+        sessions = np.flatnonzero(where)
+        if len(sessions):
+            keys = mix(self._seed, self._steps, sessions)
+            self._users.reset(sessions, users[sessions], keys)
+
+    def leave(self, items: Ints, stars: Floats32) -> Bools:
+        """See `Exits.leave`."""
+        self._steps += 1
+        sessions, pages = np.arange(len(items)), items[:, None]
+        given = stars[:, None].astype(np.float64)
+        chance = self._users.observe(sessions, pages, Responses(np.ones_like(pages, dtype=np.bool_), given))
+        return np.asarray(uniforms(self._seed, int(Stream.LEAVE), self._steps, sessions) < chance)
 
 
 def evaluate(

@@ -110,6 +110,7 @@ class TestSASRec(OnlineContract):
 FEW: dict[str, Any] = {"updates": 3, "batch_size": 16}
 
 
+@pytest.mark.filterwarnings("ignore::recsim_llm.errors.UnconvergedWarning")
 class TestSQN(PolicyContract):
     name = "sqn"
     options = FEW

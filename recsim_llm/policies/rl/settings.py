@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, Self
 
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from recsim_llm.checked import Count, NotNegative, Positive, Share, Text, check_fields
 
@@ -142,9 +142,17 @@ class SQNSettings(OfflineSettings):
 
     Attributes:
         head: Which head serves: "supervised", the next item, or "q".
+        updates: Updates at most; training ends before where it has converged.
+        held_out: Share of the logged people who are not learned from: their loss tells when to end, above 0 to below 1.
+        check_every: Updates between two looks at that loss.
+        patience: Looks in a row without a lower loss after which training has converged.
     """
 
     head: Literal["supervised", "q"] = "supervised"
+    updates: Count = 20_000
+    held_out: Annotated[float, Gt(0.0), Lt(1.0)] = 0.1
+    check_every: Count = 100
+    patience: Count = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,20 +202,32 @@ class CRRSettings(OfflineSettings):
 class DORLSettings(A2CSettings):
     """Of DORL: those of A2C and these.
 
+    Weights of bonus and penalty, the size of the ensemble and the offset are the defaults of DORL's code.
+
     Attributes:
         steps: Steps among learned people.
         num_envs: Learned people side by side.
         max_steps: Turns after which a learned person's session is cut off.
-        entropy_bonus: Weight of the log's entropy in the reward (EasyRL4Rec 5 for KuaiRec, 3 for Coat).
-        quit_window: Latest items that a learned person compares a new one with.
-        nearest: Share of the pairs of items that are too much alike for a learned person; 0: none.
-        low_reward: Stars below which a learned person leaves.
+        exit: By which rule learned people leave: "learned", likeness learned from the log, or "task", the rule of the
+            environment that the policy is for, as in EasyRL4Rec.
+        entropy_bonus: Weight of the log's entropy in the reward (DORL 5 and, for KuaiRand, 0.05; EasyRL4Rec 3 or 5).
+        variance_penalty: Weight of a prediction's largest variance in the reward (DORL 0.05 and, for KuaiRand, 0.01;
+            EasyRL4Rec has none, 0).
+        ensemble: Models of the log, at least 1: ratings are their mean, the variance is their largest.
+        offset: Whether the least possible reward is subtracted, so that no reward is negative.
+        quit_window: Latest items that a learned person compares a new one with; of exit=learned.
+        nearest: Share of the pairs of items that are too much alike for a learned person, 0: none; of exit=learned.
+        low_reward: Stars below which a learned person leaves; of exit=learned.
     """
 
     steps: Count = 100_000
     num_envs: Count = 100
     max_steps: Count = 30
-    entropy_bonus: NotNegative = 1.0
+    exit: Literal["learned", "task"] = "learned"
+    entropy_bonus: NotNegative = 5.0
+    variance_penalty: NotNegative = 0.05
+    ensemble: Annotated[int, Ge(1), Le(100)] = 5
+    offset: bool = True
     quit_window: Count = 4
     nearest: Annotated[float, Ge(0.0), Lt(1.0)] = 0.1
     low_reward: NotNegative = 2.0
