@@ -114,9 +114,9 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--dataset", default="synthetic")
     out.add_argument("--steps", type=int, default=200_000)
     out.add_argument("--envs", type=int, default=64)
-    out.add_argument("--rollout", type=int, default=32)
+    out.add_argument("--rollout", type=int, default=16)
     out.add_argument("--gamma", type=float, default=0.95)
-    out.add_argument("--learning-rate", type=float, default=1e-3)
+    out.add_argument("--learning-rate", type=float, default=2e-3)
     out.add_argument("--seed", type=int, default=0)
     return out
 

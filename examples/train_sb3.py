@@ -1,64 +1,59 @@
-"""Stable-Baselines3's DQN on LongTerm-v0, with item vectors in front of its network.
+"""Stable-Baselines3's PPO on LongTerm-v0, with the networks of our own policies behind it.
 
-    python examples/train_sb3.py                       # invented people
+    python examples/train_sb3.py                       # invented people: a minute
     python examples/train_sb3.py --dataset ml-100k --steps 200000
+    python examples/train_sb3.py --raw                 # SB3's own networks: they read item ids as numbers, and learn nothing
 
-Needs: pip install stable-baselines3. Its default features would read item ids as numbers; `History` looks vectors up.
+Needs: pip install 'recsim-llm[sb3]'.
 """
 
 from __future__ import annotations
 
 import argparse
 
-import gymnasium as gym
-import torch
-from stable_baselines3 import DQN
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from torch import nn
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecEnv
 
 import recsim_llm  # noqa: F401 - registers the environments
+from recsim_llm.policies.rl.sb3 import HistoryPolicy, networks
 
-SIZE, RECENT = 32, 4
+
+def people(options: argparse.Namespace, seed: int) -> VecEnv:
+    """People side by side; those of one seed come in one order."""
+    settings = {"dataset": options.dataset, "max_pages": options.pages}
+    return make_vec_env("recsim_llm/LongTerm-v0", options.envs, seed=seed, env_kwargs=settings)
 
 
-class History(BaseFeaturesExtractor):
-    """(B, 2 D) what the person likes, items weighted by stars, and the mean of what was shown last."""
-
-    def __init__(self, space: gym.spaces.Dict) -> None:
-        super().__init__(space, 2 * SIZE)
-        self.items = nn.Embedding(int(space["history_items"].high.max()) + 2, SIZE, padding_idx=0)
-
-    def forward(self, observation: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Features of a batch."""
-        vectors = self.items(observation["history_items"].long() + 1)
-        stars = observation["history_ratings"]
-        taste = (vectors * ((stars - 3.0) * (stars > 0))[..., None]).mean(dim=1)
-        return torch.cat([taste, vectors[:, -RECENT:].mean(dim=1)], dim=1)
+def measured(model: PPO, options: argparse.Namespace) -> float:
+    """Mean reward a session, of items drawn as in training: the same people and the same luck whenever it is asked."""
+    set_random_seed(options.seed + 1_000)
+    others = people(options, options.seed + 1_000)
+    return float(evaluate_policy(model, others, n_eval_episodes=options.sessions, deterministic=False)[0])
 
 
 def train(options: argparse.Namespace) -> tuple[float, float]:
-    """Train; returns mean reward a session before and after."""
-    env = Monitor(gym.make("recsim_llm/LongTerm-v0", dataset=options.dataset, max_pages=options.pages))
-    model = DQN(
-        "MultiInputPolicy",
+    """Train; returns the mean reward a session before and after."""
+    env = people(options, options.seed)
+    home = env.get_attr("population", indices=0)[0]
+    model = PPO(
+        "MultiInputPolicy" if options.raw else HistoryPolicy,
         env,
-        policy_kwargs={"features_extractor_class": History, "net_arch": [128, 128]},
-        buffer_size=50_000,
-        learning_starts=min(1_000, options.steps // 4),
-        train_freq=8,
-        gradient_steps=4,
-        target_update_interval=500,
+        policy_kwargs={} if options.raw else networks(home.log, home.dataset.catalogue),
+        n_steps=32,
+        batch_size=256,
+        n_epochs=4,
         gamma=0.9,
-        exploration_fraction=0.3,
+        learning_rate=options.learning_rate,
         seed=options.seed,
     )
-    before, _ = evaluate_policy(model, env, n_eval_episodes=options.sessions)
+    before = measured(model, options)
     model.learn(options.steps, progress_bar=False)
-    after, _ = evaluate_policy(model, env, n_eval_episodes=options.sessions)
+    after = measured(model, options)
     print(f"reward a session: {before:.2f} before, {after:.2f} after {options.steps:,} steps")
-    return float(before), float(after)
+    return before, after
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,8 +61,11 @@ def parser() -> argparse.ArgumentParser:
     out = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     out.add_argument("--dataset", default="synthetic")
     out.add_argument("--steps", type=int, default=30_000)
+    out.add_argument("--envs", type=int, default=16)
     out.add_argument("--pages", type=int, default=30)
     out.add_argument("--sessions", type=int, default=50)
+    out.add_argument("--learning-rate", type=float, default=3e-3)
+    out.add_argument("--raw", action="store_true", help="SB3's own networks on the raw observation")
     out.add_argument("--seed", type=int, default=0)
     return out
 
