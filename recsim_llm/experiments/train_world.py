@@ -1,4 +1,4 @@
-"""The environments of trainings: sessions of the people who train, one batch; the exit rule alone. Knows no algorithm."""
+"""What policies are trained in: sessions of people in one batch, or the exit rule alone. Knows no algorithm."""
 
 from __future__ import annotations
 

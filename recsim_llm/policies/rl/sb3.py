@@ -126,7 +126,7 @@ class _Scores(nn.Module):
 
 
 class HistoryPolicy(MultiInputActorCriticPolicy):  # type: ignore[misc]
-    """For SB3's PPO and A2C: our actor (`nets.Scorer`) and critic (`nets.Value`), on an environment with one item a page.
+    """For SB3's PPO and A2C: our actor (`nets.Scorer`) and critic (`nets.Value`), where a page is one item.
 
     The actor scores items by their vectors, and what the history holds has no probability to speak of: it is not shown
     again. Arguments are SB3's; `policy_kwargs=networks(log, catalogue)`.
