@@ -11,7 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from recsim_llm.agents.long_term import make_long_term
+from recsim_llm.agents.sources import load_source
 from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.study import run as module
 from recsim_llm.experiments.study.comparing import best_of
 from recsim_llm.experiments.study.measures import Shelf, genre_diversity, sessions_of
@@ -19,7 +22,10 @@ from recsim_llm.experiments.study.report import write_report
 from recsim_llm.experiments.study.run import run_study
 from recsim_llm.experiments.study.study import Entry, Study
 from recsim_llm.experiments.study.table import costs_of
+from recsim_llm.experiments.train_world import TaskExits
+from recsim_llm.policies import load_policy, make_policy
 from recsim_llm.trajectories import StepBatch
+from recsim_llm.types import Responses
 
 SMALL = Study("small", (Entry("random"), Entry("ease", users=3)), users=6, seeds=1, pages=5)
 
@@ -162,3 +168,52 @@ def test_genre_diversity_needs_no_matrix_of_the_catalogue():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < N * N, "bytes; an N by N matrix of numbers has eight times as many"
+
+
+@pytest.mark.slow
+def test_dorl_with_the_exits_of_the_task_has_two_rows(tmp_path):
+    """Rows are named by their exit rule, both are recorded, and a policy's file says which it was."""
+    pytest.importorskip("tianshou")
+    few = "steps=100&num_envs=10&ensemble=1"
+    rows = (Entry(f"dorl?exit=learned&{few}"), Entry(f"dorl?exit=task&{few}"))
+    table = run_study(replace(SMALL, entries=rows), tmp_path, progress=False)
+    assert [row.policy.split(",")[1] for row in table] == ["exit=learned", "exit=task"]
+    kept = [load_policy(path) for path in sorted((tmp_path / "runs" / "seed0").glob("*/policy.npz"))]
+    assert [policy.trained.exit for policy in kept] == ["learned", "task"]
+    assert not np.array_equal(kept[0].fitted["net.main.bias"], kept[1].fitted["net.main.bias"])
+
+
+def test_the_exits_of_the_task_need_a_task():
+    for rule in ({}, {"rounds": 2}):
+        with pytest.raises(ConfigError, match=r"'dorl\?exit=task': exit=task trains .* --quit window"):
+            SimulationConfig(policies=("dorl?exit=task",), **rule).check()
+    SimulationConfig(policies=("dorl?exit=task",), quit="window").check()
+    SimulationConfig(policies=("dorl",)).check()
+    data, split = load_source("synthetic")
+    with pytest.raises(ConfigError, match="exit=task"):
+        make_policy("dorl", split.train, data.catalogue, 1, exit="task")
+    with pytest.raises(ConfigError, match=r"exit must be one of learned, task, not 'true'"):
+        make_policy("dorl", split.train, data.catalogue, 1, exit="true")
+
+
+@pytest.mark.parametrize(
+    "rule", ["window", "window?nearest=0&repeats=1&low_reward=0", "window?window=1&likeness=raw&first_item=false"]
+)
+def test_imagined_people_leave_when_the_people_of_the_task_would(rule):
+    """Twenty turns of 40 people, shown the same items and giving the same stars in both; whoever left begins anew."""
+    home = make_long_term("synthetic", rule=rule)
+    exits, people = TaskExits(home.users, 0), make_long_term("synthetic", rule=rule).users
+    rng, users = np.random.default_rng(0), np.arange(40)
+    exits.begin(np.ones(40, dtype=bool), users)
+    people.reset(np.arange(40), users, users.astype(np.uint64))
+    gone = 0
+    for _ in range(20):
+        items, stars = rng.integers(0, 60, 40), rng.integers(1, 6, 40).astype(np.float32)
+        given = Responses(np.ones((40, 1), dtype=bool), stars[:, None].astype(float))
+        expected = people.observe(np.arange(40), items[:, None], given) == 1.0
+        left = exits.leave(items, stars)
+        np.testing.assert_array_equal(left, expected)
+        exits.begin(left, users)
+        people.reset(np.flatnonzero(left), users[left], users[left].astype(np.uint64))
+        gone += int(left.sum())
+    assert 40 < gone < 800
