@@ -2,7 +2,7 @@
 
     python examples/train_sb3.py                       # invented people: a minute
     python examples/train_sb3.py --dataset ml-100k --steps 200000
-    python examples/train_sb3.py --raw                 # SB3's own networks: they read item ids as numbers, and learn nothing
+    python examples/train_sb3.py --raw                 # SB3's own networks: they read item ids as numbers
 
 Needs: pip install 'recsim-llm[sb3]'.
 """

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
@@ -15,7 +19,7 @@ pytest.importorskip("tianshou")
 from tianshou.data import Batch  # noqa: E402
 
 from recsim_llm.data.dataset import Catalogue  # noqa: E402
-from recsim_llm.errors import ConfigError, RecordingError  # noqa: E402
+from recsim_llm.errors import ConfigError, MissingExtraError, RecordingError  # noqa: E402
 from recsim_llm.policies import POLICIES, load_policy  # noqa: E402
 from recsim_llm.policies.ranking import RankingPolicy  # noqa: E402
 from recsim_llm.policies.rl import RL_POLICIES, algorithms  # noqa: E402
@@ -133,7 +137,7 @@ class TestCRR(PolicyContract):
 
 class TestDORL(PolicyContract):
     name = "dorl"
-    options: ClassVar[dict[str, Any]] = {"steps": 200, "num_envs": 10, "round_length": 5}
+    options: ClassVar[dict[str, Any]] = {"steps": 200, "num_envs": 10, "round_length": 5, "ensemble": 2}
 
 
 def test_a_trained_network_forbids_what_the_history_holds() -> None:
@@ -226,3 +230,73 @@ def test_a_damaged_replay_buffer_is_refused(name: str, array: NDArray[Any], word
     Replay(12, 3).take(arrays)
     with pytest.raises(ValueError, match=words):
         Replay(12, 3).take({**arrays, name: array})
+
+
+def tiny_space(items: int = ITEMS, length: int = 4) -> spaces.Dict:
+    return spaces.Dict({
+        "user": spaces.Box(0, USERS - 1, (1,), np.int64),
+        "page": spaces.Box(0, 99, (1,), np.int64),
+        "history_items": spaces.Box(-1, items - 1, (length,), np.int64),
+        "history_ratings": spaces.Box(0.0, 5.0, (length,), np.float32),
+        "history_mask": spaces.Box(0, 1, (length,), np.int8),
+    })  # fmt: skip
+
+
+class _Nowhere(gym.Env[Any, Any]):
+    """Spaces alone."""
+
+    def __init__(self, space: spaces.Space[Any], actions: spaces.Space[Any]) -> None:
+        self.observation_space, self.action_space = space, actions
+
+
+SEEN = {
+    "user": np.array([[0]]), "page": np.array([[2]]), "history_items": np.array([[-1, 3, 7, 9]]),
+    "history_ratings": np.array([[0, 4, 1, 5]], np.float32), "history_mask": np.array([[0, 1, 1, 1]], np.int8),
+}  # fmt: skip
+
+
+def test_stable_baselines_sees_what_our_networks_see() -> None:
+    """Rows, features and logits are those of the same networks; what the history holds has no probability."""
+    pytest.importorskip("stable_baselines3")
+    from stable_baselines3 import A2C as SB3A2C
+    from stable_baselines3 import DQN as SB3DQN
+
+    from recsim_llm.policies.rl.sb3 import HistoryFeatures, HistoryPolicy, networks, rows_of
+    from recsim_llm.policies.rl.states import pack
+
+    env, own = _Nowhere(tiny_space(), spaces.Discrete(ITEMS)), networks(two_tastes_log(), catalogue())
+    seen = {name: torch.from_numpy(array) for name, array in SEEN.items()}
+    assert rows_of(seen).tolist() == pack(SEEN, 1).tolist() == [[2, -1, 3, 7, 9, 0, 4, 1, 5]]
+    model = SB3A2C(HistoryPolicy, env, policy_kwargs=own, seed=0)
+    chances = model.policy.get_distribution(seen).distribution.probs[0]
+    expected = model.policy.action_net.scorer.scores(rows_of(seen))[0]
+    free = np.setdiff1d(np.arange(ITEMS), [3, 7, 9])
+    assert chances[[3, 7, 9]].max() < 1e-12
+    torch.testing.assert_close(chances[free], torch.softmax(expected[free], dim=0))
+    updated = {id(weight) for group in model.policy.optimizer.param_groups for weight in group["params"]}
+    assert {id(weight) for weight in model.policy.action_net.parameters()} <= updated
+    assert {id(weight) for weight in model.policy.value_net.parameters()} <= updated
+    both = {"features_extractor_class": HistoryFeatures, **own}
+    features: Any = SB3DQN("MultiInputPolicy", env, policy_kwargs=both, buffer_size=10).policy.q_net.features_extractor
+    assert torch.equal(features(seen), features.tracker(rows_of(seen))[1])
+
+
+def test_stable_baselines_with_the_wrong_environment_is_refused() -> None:
+    sb3 = pytest.importorskip("stable_baselines3")
+    from recsim_llm.policies.rl.sb3 import HistoryPolicy, networks
+
+    own = networks(two_tastes_log(), catalogue())
+    for space, actions, words in (
+        (tiny_space(ITEMS + 1), spaces.Discrete(ITEMS + 1), f"{ITEMS + 1} items, and the vectors are of {ITEMS}"),
+        (spaces.Dict({"x": spaces.Box(0, 1, (2,))}), spaces.Discrete(ITEMS), "history_items, history_ratings"),
+        (tiny_space(), spaces.MultiDiscrete([ITEMS] * 2), "one item a page"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            sb3.A2C(HistoryPolicy, _Nowhere(space, actions), policy_kwargs=own)
+
+
+def test_without_stable_baselines_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "stable_baselines3.common.policies", None)
+    monkeypatch.delitem(sys.modules, "recsim_llm.policies.rl.sb3", raising=False)
+    with pytest.raises(MissingExtraError, match=r"recsim-llm\[sb3\]"):
+        importlib.import_module("recsim_llm.policies.rl.sb3")
