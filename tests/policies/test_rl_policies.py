@@ -267,7 +267,7 @@ def test_stable_baselines_sees_what_our_networks_see() -> None:
     env, own = _Nowhere(tiny_space(), spaces.Discrete(ITEMS)), networks(two_tastes_log(), catalogue())
     seen = {name: torch.from_numpy(array) for name, array in SEEN.items()}
     assert rows_of(seen).tolist() == pack(SEEN, 1).tolist() == [[2, -1, 3, 7, 9, 0, 4, 1, 5]]
-    model = SB3A2C(HistoryPolicy, env, policy_kwargs=own, seed=0)
+    model: Any = SB3A2C(HistoryPolicy, env, policy_kwargs=own, seed=0)
     chances = model.policy.get_distribution(seen).distribution.probs[0]
     expected = model.policy.action_net.scorer.scores(rows_of(seen))[0]
     free = np.setdiff1d(np.arange(ITEMS), [3, 7, 9])
@@ -293,6 +293,8 @@ def test_stable_baselines_with_the_wrong_environment_is_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             sb3.A2C(HistoryPolicy, _Nowhere(space, actions), policy_kwargs=own)
+    with pytest.raises(ConfigError, match=r"policy_kwargs=networks\(log, catalogue\)"):
+        sb3.A2C(HistoryPolicy, _Nowhere(tiny_space(), spaces.Discrete(ITEMS)))
 
 
 def test_without_stable_baselines_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def _check(space: spaces.Space[Any], start: ItemStart) -> int:
     return int(history.shape[0])
 
 
-class HistoryFeatures(BaseFeaturesExtractor):  # type: ignore[misc]
+class HistoryFeatures(BaseFeaturesExtractor):
     """(B, S) state of our networks (`nets.Tracker`), for any algorithm with "MultiInputPolicy".
 
     What a person likes, by stars; the latest items of the session one by one; how many it has shown. It masks nothing:
@@ -102,12 +102,11 @@ class HistoryFeatures(BaseFeaturesExtractor):  # type: ignore[misc]
         return state
 
 
-class _Rows(BaseFeaturesExtractor):  # type: ignore[misc]
+class _Rows(BaseFeaturesExtractor):
     """(B, 1 + 2 H) rows: the networks behind it look items up themselves."""
 
     def __init__(self, space: spaces.Dict, start: ItemStart, settings: NetSettings) -> None:
         super().__init__(space, 1 + 2 * _check(space, start))
-        self.start, self.settings = start, settings
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
         return rows_of(observation)
@@ -125,24 +124,27 @@ class _Scores(nn.Module):
         return scores
 
 
-class HistoryPolicy(MultiInputActorCriticPolicy):  # type: ignore[misc]
+class HistoryPolicy(MultiInputActorCriticPolicy):
     """For SB3's PPO and A2C: our actor (`nets.Scorer`) and critic (`nets.Value`), where a page is one item.
 
     The actor scores items by their vectors, and what the history holds has no probability to speak of: it is not shown
     again. Arguments are SB3's; `policy_kwargs=networks(log, catalogue)`.
 
     Raises:
-        ConfigError: The space is of another environment or catalogue.
+        ConfigError: The space is of another environment or catalogue, or `policy_kwargs` are missing.
     """
 
     def __init__(self, space: spaces.Dict, actions: spaces.Space[Any], schedule: Any, **options: Any) -> None:
         if not isinstance(actions, spaces.Discrete):
             raise ConfigError(f"HistoryPolicy shows one item a page: page_size=1; the action space is {actions}.")
+        if "features_extractor_kwargs" not in options:
+            raise ConfigError("HistoryPolicy needs to know the items: policy_kwargs=networks(log, catalogue).")
         fixed = {"net_arch": [], "ortho_init": False, "features_extractor_class": _Rows}
         super().__init__(space, actions, schedule, **{**options, **fixed})
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
-        start, settings = self.features_extractor.start, self.features_extractor.settings
-        self.action_net, self.value_net = _Scores(Scorer(start, settings)), Value(start, settings)
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        start, settings = self.features_extractor_kwargs["start"], self.features_extractor_kwargs["settings"]
+        self.action_net = _Scores(Scorer(start, settings))
+        self.value_net = Value(start, settings)  # type: ignore[assignment]  # SB3 knows linear ones alone
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
