@@ -35,6 +35,7 @@ from recsim_llm.checked import (
 )
 from recsim_llm.errors import BudgetError, RecsimError
 from recsim_llm.experiments import commands, measuring, studying
+from recsim_llm.experiments.agentcf_command import AgentCFLearnConfig, AgentCFRankConfig, run_learn, run_rank
 from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.calibrate import CalibrateConfig
 from recsim_llm.experiments.config import DEFAULT_LLM, SimulationConfig
@@ -191,6 +192,31 @@ class Ranking:
 
 
 @dataclass(frozen=True)
+class AgentCFLearn:
+    """Let users and items describe themselves, trial by trial; the same command goes on where it was interrupted."""
+
+    config: OmitArgPrefixes[AgentCFLearnConfig] = field(default_factory=AgentCFLearnConfig)
+    out: OutFolder | None = None
+    """Folder of the memories; default agentcf/DATASET."""
+
+
+@dataclass(frozen=True)
+class AgentCFRank:
+    """Find one true item among ten by memories in words, beside rankers that ask no model."""
+
+    config: OmitArgPrefixes[AgentCFRankConfig] = field(default_factory=AgentCFRankConfig)
+    out: OutFile | None = None
+    """A JSON file for the numbers."""
+
+
+@dataclass(frozen=True)
+class AgentCF:
+    """AgentCF's memories of users and items (docs/agents/agentcf.md): learn, rank."""
+
+    command: Annotated[AgentCFLearn, subcommand("learn")] | Annotated[AgentCFRank, subcommand("rank")]
+
+
+@dataclass(frozen=True)
 class Train:
     """Train a policy that learns by acting; its file is a policy for --policy."""
 
@@ -244,6 +270,7 @@ Command = (
     | Annotated[Certify, subcommand("certify")]
     | Annotated[Calibrate, subcommand("calibrate")]
     | Annotated[Ranking, subcommand("ranking")]
+    | Annotated[AgentCF, subcommand("agentcf")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Assess, subcommand("assess")]
@@ -337,7 +364,7 @@ def _number(kind: type, word: str) -> Any:
 _POSITIONAL = get_args(Positional[int])[1]
 
 
-def check_command(command: Command) -> None:
+def check_command(command: Command | AgentCFLearn | AgentCFRank) -> None:
     """Check every option of a command, before anything is loaded.
 
     Raises:
@@ -381,6 +408,12 @@ def run(command: Command) -> None:
             measuring.run_calibrate(config)
         case Ranking(dataset, out):
             measuring.run_ranking(dataset, out)
+        case AgentCF(AgentCFLearn(config, out) as inner):
+            check_command(inner)
+            run_learn(config, out or Path("agentcf") / Path(config.dataset).name.replace(":", "-"))
+        case AgentCF(AgentCFRank(config, out) as inner):
+            check_command(inner)
+            run_rank(config, out)
         case Train(config):
             studying.run_training(config)
         case Tune(config):
