@@ -204,9 +204,10 @@ def learn_step(
     """One trial of each of some users: choose, learn what was right, rewrite, as the released code does it.
 
     In each round everybody chooses, with the memories as they stand when the round begins. Who chose wrongly rewrites
-    their memory, then the item. A right choice of the first round confirms both; one of a later round confirms the item
-    alone, and that after the last round. First all users rewrite their own, then items are rewritten. Where several users rewrite one item in a round they do so one after the other, in
-    the order of their ids, each seeing the text of the one before: the order of `trials` does not matter.
+    their memory, then the item. A right choice of the first round confirms both; one of the last round, where there are
+    more than one, confirms the item alone, at the end. First all users rewrite their own, then items are rewritten.
+    Where several users rewrite one item in a round they do so one after the other, in the order of their ids, each
+    seeing the text of the one before: the order of `trials` does not matter.
 
     Args:
         llm: Chooses and writes.

@@ -19,7 +19,6 @@ from recsim_llm.data import Dataset, Ratings
 from recsim_llm.errors import ConfigError
 from recsim_llm.types import Persona
 
-
 _THRESHOLD = "threshold="
 
 

@@ -9,7 +9,7 @@ Trait formulas and cuts are Agent4Rec's (Zhang et al., SIGIR 2024; released code
   cuts at the 33rd and 66th percentile.
 
 A value below the lower cut is level 1, below the upper cut level 2, and anything else level 3: a value equal to a cut
-belongs to the upper level, as published. Diversity is a small whole number, so that a third of all people stand on a cut.
+belongs to the level above, as published. Diversity is a small whole number, so a third of all people stand on a cut.
 
 Deviation: cuts are percentiles of the data set at hand, not ML-1M's fixed numbers.
 """

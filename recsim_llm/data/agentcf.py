@@ -99,9 +99,7 @@ def _dataset(name: str, catalogue: Catalogue, raw_users: list[str], rows: list[l
     return Dataset(name, catalogue, log, people, levels, content_checksum(catalogue, log, people, levels), LICENCE)
 
 
-def _check_users(
-    path: Path, users: Sequence[str], longest: Mapping[str, object], pools: Mapping[str, object]
-) -> None:
+def _check_users(path: Path, users: Sequence[str], longest: Mapping[str, object], pools: Mapping[str, object]) -> None:
     if len(set(users)) < len(users):
         raise DataError(f"{path}: a user has two rows. Leave one test item a user.")
     for where, known in ((".train.inter", longest), (".random", pools)):
@@ -142,7 +140,9 @@ def _row(path: Path, number: int, line: str) -> tuple[str, list[str]]:
         row = parse_json(line, path)
         return str(row["item"]), [str(text) for text in row["memories"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}, line {number}: no item with its memories ({error!r}). Correct or remove it.") from error
+        raise DataError(
+            f"{path}, line {number}: no item with its memories ({error!r}). Correct or remove it."
+        ) from error
 
 
 def _user_memories(folder: Path, raw_users: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
@@ -214,7 +214,9 @@ def _table(path: Path) -> Table:
 
 def _column(table: Table, name: str) -> list[str]:
     if name not in table:
-        raise DataError(f"{table.source}, line 1: the column '{name}' is missing. Its header is {name}:token or token_seq.")
+        raise DataError(
+            f"{table.source}, line 1: the column '{name}' is missing. Its header is {name}:token or token_seq."
+        )
     return [str(value) for value in table.column(name).to_pylist()]
 
 

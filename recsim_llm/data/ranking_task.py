@@ -75,7 +75,9 @@ def draw_task(dataset: Dataset, seed: int = 0, test_share: float = 0.2) -> Ranki
         truth = int(split.test.items[liked[0]])
         others = np.setdiff1d(np.arange(len(dataset.catalogue)), dataset.ratings.items[everything[user]])
         if len(others) < CANDIDATES - 1:
-            raise ConfigError(f"{dataset.name}: user {dataset.people[user].raw_id} has rated all but {len(others)} items.")
+            raise ConfigError(
+                f"{dataset.name}: user {dataset.people[user].raw_id} has rated all but {len(others)} items."
+            )
         luck = uniforms(seed, Stream.DATA, user, others, _POOL)
         drawn = others[np.argsort(luck, kind="stable")[: CANDIDATES - 1]].tolist()
         rows.append((user, tuple(split.train.items[known[user]].tolist()), truth, (*drawn, truth)))

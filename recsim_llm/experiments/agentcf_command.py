@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
+from tyro.conf import OmitArgPrefixes, subcommand
 
 from recsim_llm.agents.agentcf_learning import LearnCounts, Learning, LearnOptions, learning
 from recsim_llm.agents.agentcf_memories import ITEM_WORDS, STATE_FILE, USER_WORDS, AgentCFMemories
 from recsim_llm.agents.agentcf_ranking import RankRequest, rank_agentcf, shuffled
 from recsim_llm.agents.memory.encoder import check_encoder, make_encoder
 from recsim_llm.agents.reading import AnswerCounts
-from recsim_llm.checked import CountOrNone, Name, Seed, Text, check_fields
+from recsim_llm.checked import CountOrNone, Name, OutFile, OutFolder, Seed, Text, check_fields
 from recsim_llm.data import load_dataset
 from recsim_llm.data.agentcf import AgentCFRelease, is_agentcf_folder, load_agentcf
 from recsim_llm.data.ranking_task import draw_task
@@ -77,7 +78,7 @@ class AgentCFLearnConfig:
     @property
     def options(self) -> LearnOptions:
         """The same for `agentcf_learning`."""
-        names = {field.name for field in fields(LearnOptions)}
+        names = {each.name for each in fields(LearnOptions)}
         return LearnOptions(**{name: value for name, value in asdict(self).items() if name in names})
 
 
@@ -93,7 +94,8 @@ class AgentCFRankConfig:
         users: Rank for the first so many users; 0: all. Rivals rank for the same ones, fitted on everybody's log.
         variant: What a user is told of: memories (basic), the nearest earlier one too (retrieval), what they had
             (history).
-        answers: How a ranking is read: each candidate alone by the probability of Yes, or a generated list, as published.
+        answers: How a ranking is read: each candidate alone by the probability of Yes, or a generated list, as
+            published.
         encoder: Finds the nearest earlier memory.
         seed: Of candidates that are drawn, of the order in which they are listed, and of rivals.
     """
@@ -115,6 +117,40 @@ class AgentCFRankConfig:
         """
         check_fields(self)
         check_encoder(self.encoder)
+
+
+@dataclass(frozen=True)
+class AgentCFLearn:
+    """Let users and items describe themselves, trial by trial; the same command goes on where it was interrupted."""
+
+    config: OmitArgPrefixes[AgentCFLearnConfig] = field(default_factory=AgentCFLearnConfig)
+    out: OutFolder | None = None
+    """Folder of the memories; default agentcf/DATASET."""
+
+
+@dataclass(frozen=True)
+class AgentCFRank:
+    """Find one true item among ten by memories in words, beside rankers that ask no model."""
+
+    config: OmitArgPrefixes[AgentCFRankConfig] = field(default_factory=AgentCFRankConfig)
+    out: OutFile | None = None
+    """A JSON file for the numbers."""
+
+
+@dataclass(frozen=True)
+class AgentCF:
+    """AgentCF's memories of users and items (docs/agents/agentcf.md): learn, rank."""
+
+    command: Annotated[AgentCFLearn, subcommand("learn")] | Annotated[AgentCFRank, subcommand("rank")]
+
+
+def run_agentcf(command: AgentCFLearn | AgentCFRank) -> None:
+    """Carry out one of the two."""
+    match command:
+        case AgentCFLearn(config, out):
+            run_learn(config, out or Path("agentcf") / Path(config.dataset).name.replace(":", "-"))
+        case AgentCFRank(config, out):
+            run_rank(config, out)
 
 
 def open_release(dataset: str, seed: int = 0) -> AgentCFRelease:
@@ -143,7 +179,8 @@ def run_learn(config: AgentCFLearnConfig, out: Path) -> None:
             raise
     print(counts_lines(now.counts))
     print(f"\nThe memories are in {out / STATE_FILE}. Next:")
-    print(f"  recsim-llm agentcf rank --dataset {config.dataset} --memories {out} --llm {config.llm} --users {len(task.users)}")
+    rank = f"recsim-llm agentcf rank --dataset {config.dataset} --memories {out} --llm {config.llm}"
+    print(f"  {rank} --users {len(task.users)}")
     if not is_agentcf_folder(Path(config.dataset).expanduser()):
         print(f"  recsim-llm simulate --dataset {config.dataset} --user-model agentcf:{out} --llm {config.llm}")
 
@@ -164,9 +201,9 @@ def counts_lines(counts: LearnCounts) -> str:
     usable = max(counts.choices - counts.unusable, 1)
     return (
         f"{counts.first_right:,} of {counts.first_choices:,} first choices were right (chance: half); of all choices "
-        f"{counts.listed_first / usable:.0%} fell on what was listed first. {counts.user_cut:,} of {counts.user_rewrites:,} "
-        f"self-descriptions and {counts.item_cut:,} of {counts.item_rewrites:,} descriptions were cut to their limit of "
-        f"words; {counts.kept:,} rewrites and {counts.unusable:,} choices could not be used."
+        f"{counts.listed_first / usable:.0%} fell on what was listed first. {counts.user_cut:,} of "
+        f"{counts.user_rewrites:,} self-descriptions and {counts.item_cut:,} of {counts.item_rewrites:,} descriptions "
+        f"were cut to their limit of words; {counts.kept:,} rewrites and {counts.unusable:,} choices could not be used."
     )
 
 
@@ -189,7 +226,9 @@ def run_rank(config: AgentCFRankConfig, out: Path | None) -> None:
         write_durably(out, (json.dumps(_as_json(config, rows), indent=1) + "\n").encode())
         print(f"The numbers are in {out}.")
     if config.memories == START:
-        print(f"Everybody had the same memory. Next: recsim-llm agentcf learn --dataset {config.dataset} --out memories")
+        print(
+            f"Everybody had the same memory. Next: recsim-llm agentcf learn --dataset {config.dataset} --out memories"
+        )
 
 
 def agentcf_row(config: AgentCFRankConfig, release: AgentCFRelease, memories: AgentCFMemories, llm: LLM) -> RankingRow:
@@ -213,8 +252,8 @@ def _memories(config: AgentCFRankConfig, release: AgentCFRelease) -> AgentCFMemo
     if config.memories == RELEASED:
         if not release.users:
             raise ConfigError(
-                f"--memories released: {config.dataset} comes with none (final_user_memories.tsv). Write start, or name "
-                "the folder of 'recsim-llm agentcf learn'."
+                f"--memories released: {config.dataset} comes with none (final_user_memories.tsv). Write start, or "
+                "name the folder of 'recsim-llm agentcf learn'."
             )
         return AgentCFMemories(catalogue, "CD", release.users, release.items)
     return AgentCFMemories.load(Path(config.memories).expanduser(), catalogue)

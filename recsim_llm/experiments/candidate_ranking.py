@@ -1,6 +1,6 @@
-"""Rankers of ten candidates beside each other: what each finds, with standard errors, and what finds it by the data's fault.
+"""Rankers of ten candidates beside each other: what each finds, with standard errors, and what the data give away.
 
-NDCG of equal scores is the mean over all orders of the equals, so that who knows nothing gets exactly what chance gives.
+NDCG of equal scores is the mean over all orders of the equals: a ranker that knows nothing gets exactly chance.
 """
 
 from __future__ import annotations
@@ -140,8 +140,6 @@ def warning_of(task: RankingTask, rows: Sequence[RankingRow]) -> str:
     if inverse.ndcg[-1] < best and truths <= 2 * others:
         return said
     return (
-        f"{said} Inverse popularity reaches {inverse.ndcg[-1]:.3f} at 10 without knowing anybody: whatever notices that "
-        "an item was never trained on finds the truth here. Compare nothing without that row."
+        f"{said} Inverse popularity reaches {inverse.ndcg[-1]:.3f} at 10 without knowing anybody: whatever notices "
+        "that an item was never trained on finds the truth here. Compare nothing without that row."
     )
-
-

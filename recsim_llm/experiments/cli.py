@@ -35,7 +35,7 @@ from recsim_llm.checked import (
 )
 from recsim_llm.errors import BudgetError, RecsimError
 from recsim_llm.experiments import commands, measuring, studying
-from recsim_llm.experiments.agentcf_command import AgentCFLearnConfig, AgentCFRankConfig, run_learn, run_rank
+from recsim_llm.experiments.agentcf_command import AgentCF, AgentCFLearn, AgentCFRank, run_agentcf
 from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.calibrate import CalibrateConfig
 from recsim_llm.experiments.config import DEFAULT_LLM, SimulationConfig
@@ -189,31 +189,6 @@ class Ranking:
     """'synthetic', or a folder with ratings of randomly shown items (Coat)."""
     out: OutFile | None = None
     """A JSON file for the numbers."""
-
-
-@dataclass(frozen=True)
-class AgentCFLearn:
-    """Let users and items describe themselves, trial by trial; the same command goes on where it was interrupted."""
-
-    config: OmitArgPrefixes[AgentCFLearnConfig] = field(default_factory=AgentCFLearnConfig)
-    out: OutFolder | None = None
-    """Folder of the memories; default agentcf/DATASET."""
-
-
-@dataclass(frozen=True)
-class AgentCFRank:
-    """Find one true item among ten by memories in words, beside rankers that ask no model."""
-
-    config: OmitArgPrefixes[AgentCFRankConfig] = field(default_factory=AgentCFRankConfig)
-    out: OutFile | None = None
-    """A JSON file for the numbers."""
-
-
-@dataclass(frozen=True)
-class AgentCF:
-    """AgentCF's memories of users and items (docs/agents/agentcf.md): learn, rank."""
-
-    command: Annotated[AgentCFLearn, subcommand("learn")] | Annotated[AgentCFRank, subcommand("rank")]
 
 
 @dataclass(frozen=True)
@@ -408,12 +383,9 @@ def run(command: Command) -> None:
             measuring.run_calibrate(config)
         case Ranking(dataset, out):
             measuring.run_ranking(dataset, out)
-        case AgentCF(AgentCFLearn(config, out) as inner):
+        case AgentCF(inner):
             check_command(inner)
-            run_learn(config, out or Path("agentcf") / Path(config.dataset).name.replace(":", "-"))
-        case AgentCF(AgentCFRank(config, out) as inner):
-            check_command(inner)
-            run_rank(config, out)
+            run_agentcf(inner)
         case Train(config):
             studying.run_training(config)
         case Tune(config):

@@ -284,7 +284,12 @@ def versions() -> dict[str, str]:
 
 
 def summary(users: UserModel, spent: Mapping[str, Mapping[str, float]], seconds: float) -> dict[str, Any]:
-    """Cost of a run: seconds, calls and tokens of each model ("llm", "policy_llm"), how answers came out, what memories did."""
+    """What a run cost and counted.
+
+    Returns:
+        Seconds; calls and tokens of each model ("llm", "policy_llm"); how answers came out ("answers"); what became of
+        memories that move in stages ("memory").
+    """
     out: dict[str, Any] = {"seconds": round(seconds, 3), **{name: dict(used) for name, used in spent.items()}}
     played = played_by_llm(users)
     if isinstance(played, (LLMUsers, AgentUsers)):

@@ -16,6 +16,7 @@ from recsim_llm.agents.agent_users import AgentUsers
 from recsim_llm.agents.memory.encoder import HashEncoder
 from recsim_llm.agents.memory.protocol import Event
 from recsim_llm.agents.memory.three_stage import ThreeStageOptions
+from recsim_llm.agents.population import make_population
 from recsim_llm.agents.recagent import (
     REACHED,
     RecAgent,
@@ -24,7 +25,6 @@ from recsim_llm.agents.recagent import (
     probe_texts,
     score,
 )
-from recsim_llm.agents.population import make_population
 from recsim_llm.agents.recagent_texts import SENTENCE_BYTES, roles
 from recsim_llm.agents.social_turns import SocialTexts
 from recsim_llm.agents.sources import personas

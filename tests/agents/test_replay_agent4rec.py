@@ -84,13 +84,18 @@ def test_the_published_page_prompt_is_built_as_the_docs_say():
     told = {number: set() for number in range(1, 6)}
     for page in pages:
         places = [page["system"].find(part) for part in parts]
-        assert -1 not in places and places == sorted(places)
+        assert -1 not in places
+        assert places == sorted(places)
         told[page["page"]].add((page["system"] + "\n").partition(TOLD)[2].count("- The recommender recommended"))
         assert page["prompt"].count("History ratings: ") == page["prompt"].count("<- Summary: ") == 4
-        assert TOLD not in page["prompt"] and TOLD in page["decision_prompt"]
+        assert TOLD not in page["prompt"]
+        assert TOLD in page["decision_prompt"]
     assert len(pages) == 3_234
     # Facts of earlier pages; the five memories of a prompt are these, the turns of pages and a feeling.
-    assert told[1] == {0} and told[2] == {1} and told[3] == {2} and min(told[4] | told[5]) >= 1
+    assert told[1] == {0}
+    assert told[2] == {1}
+    assert told[3] == {2}
+    assert min(told[4] | told[5]) >= 1
 
 
 def test_our_page_prompt_has_the_parts_that_the_docs_list():
@@ -98,7 +103,9 @@ def test_our_page_prompt_has_the_parts_that_the_docs_list():
     world = load_dataset("synthetic")
     log = split_ratings(world.ratings, "temporal").train
     people = build_personas(world, log)
-    kind = Agent4Rec(world.catalogue, people, world.rating_levels, log, HashEncoder(), Agent4RecOptions(tastes="genres"))
+    kind = Agent4Rec(
+        world.catalogue, people, world.rating_levels, log, HashEncoder(), Agent4RecOptions(tastes="genres")
+    )
     me, page, asked = Agent(0, 0, 7), [0, 1, 2, 3], []
     kind.memory.forget(np.zeros(1, dtype=np.int64))
     llm = FunctionLLM(lambda prompt: asked.append(prompt) or "0 0 0 0")
@@ -112,7 +119,8 @@ def test_our_page_prompt_has_the_parts_that_the_docs_list():
     parts = ("The person's tastes:", "Gives ", "Habit: ", "What the person remembers:")
     for prompt in asked:
         places = [prompt.context.find(part) for part in parts]
-        assert -1 not in places and places == sorted(places)
+        assert -1 not in places
+        assert places == sorted(places)
         assert prompt.question.count("average rating") == 4
     assert first.context.endswith("Nothing yet.")
     assert f"Watched {world.catalogue[1].label} and gave it 5 of 5" in second.context.partition(parts[3])[2]

@@ -34,7 +34,8 @@ def release(root, name="Tiny-2-user-dense"):
 
 def test_the_released_format_is_read(tmp_path):
     folder = release(tmp_path)
-    assert is_agentcf_folder(folder) and not is_agentcf_folder(tmp_path)
+    assert is_agentcf_folder(folder)
+    assert not is_agentcf_folder(tmp_path)
     read = load_agentcf(folder)
     task, raw = read.task, read.task.dataset.catalogue.raw_ids
     assert raw == tuple(str(i) for i in range(1, 15)), "items that nobody meets are left out"
@@ -46,8 +47,10 @@ def test_the_released_format_is_read(tmp_path):
     assert [raw[i] for i in task.histories[0]] == ["1", "2", "3", "4"]
     assert [raw[i] for i in task.candidates[0]] == ["6", "7", "8", "9", "10", "11", "12", "13", "14", "5"]
     assert [raw[t] for t in task.truths] == ["5", "1"]
-    assert read.users == {0: ["I like rock."]} and read.items == {3: ["It rocks."]}
-    assert task.first(1).users == (0,) and len(task.first(0).users) == 2
+    assert read.users == {0: ["I like rock."]}
+    assert read.items == {3: ["It rocks."]}
+    assert task.first(1).users == (0,)
+    assert len(task.first(0).users) == 2
 
 
 def test_titles_come_from_published_texts_where_there_is_no_item_file(tmp_path):
@@ -92,9 +95,11 @@ def test_a_task_is_drawn_from_ratings_without_touching_what_is_known():
     assert task.candidates == again.candidates != other.candidates
     rated = {u: set(data.ratings.items[data.ratings.users == u].tolist()) for u in task.users}
     for user, history, truth, row in zip(task.users, task.histories, task.truths, task.candidates, strict=True):
-        assert len(set(row)) == CANDIDATES and row[-1] == truth
+        assert len(set(row)) == CANDIDATES
+        assert row[-1] == truth
         assert not set(row[:-1]) & rated[user], "the others were never rated by the user"
-        assert truth in rated[user] and truth not in history
+        assert truth in rated[user]
+        assert truth not in history
         assert set(history) == set(task.log.items[task.log.users == user].tolist())
     with pytest.raises(ConfigError, match="nobody has liked"):
         draw_task(_without_later_likes(data))
@@ -113,6 +118,7 @@ def _without_later_likes(data):
 def test_both_released_splits_are_read(split, items, described):
     read = load_agentcf(RELEASED / f"CDs-100-user-{split}")
     assert len(read.task.users) == len(read.users) == 100
-    assert len(read.task.dataset.catalogue) == items and len(read.items) == described
+    assert len(read.task.dataset.catalogue) == items
+    assert len(read.items) == described
     assert len(read.task.log) == 600
     assert all(item.title for item in read.task.dataset.catalogue)

@@ -25,7 +25,13 @@ ZERO_MEANS_SOMETHING = {
     "seed", "rounds", "budget", "hold_items", "lora_rank", "rate", "teacher", "rehearse", "people", "rows", "seeds",
     "gpus_per_replica",
 }  # fmt: skip
-ZERO_IS_ALL = {("certify", "users"), ("study", "users"), ("tune", "steps"), ("agentcf learn", "users"), ("agentcf rank", "users")}
+ZERO_IS_ALL = {
+    ("certify", "users"),
+    ("study", "users"),
+    ("tune", "steps"),
+    ("agentcf learn", "users"),
+    ("agentcf rank", "users"),
+}
 
 BASES: dict[str, dict[str, list[str]]] = {
     "simulate": {"--users": ["2"], "--pages": ["1"], "--policy": ["random"], "--out": ["{new}"]},
@@ -48,7 +54,8 @@ BASES: dict[str, dict[str, list[str]]] = {
 COMMANDS: dict[str, type] = {
     "simulate": cli.Simulate, "replay": cli.Replay, "compare": cli.Compare, "traits": cli.Traits,
     "interview": cli.Interview, "certify": cli.Certify, "calibrate": cli.Calibrate, "ranking": cli.Ranking,
-    "agentcf learn": cli.AgentCFLearn, "agentcf rank": cli.AgentCFRank, "train": cli.Train, "tune": cli.Tune, "assess": cli.Assess, "study": cli.StudyCommand,
+    "agentcf learn": cli.AgentCFLearn, "agentcf rank": cli.AgentCFRank,
+    "train": cli.Train, "tune": cli.Tune, "assess": cli.Assess, "study": cli.StudyCommand,
     "dashboard": cli.Dashboard,
 }  # fmt: skip
 POSITIONAL = {

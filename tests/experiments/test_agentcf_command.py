@@ -1,4 +1,4 @@
-"""`recsim-llm agentcf learn` and `rank`: they run, go on, say what to do next, and print what wins by the data's fault."""
+"""`recsim-llm agentcf learn` and `rank`: they run, go on, say what to do next, and print what the data give away."""
 
 from __future__ import annotations
 
@@ -53,18 +53,34 @@ def test_learning_and_ranking_run_on_a_released_folder(tmp_path, capsys, few_riv
     folder, out = release(tmp_path), tmp_path / "memories"
     main(["agentcf", "learn", "--dataset", str(folder), "--llm", "uniform", "--out", str(out), "--noun", "CD"])
     said = capsys.readouterr().out
-    assert "step 2 of 2" in said and f"The memories are in {out / 'agentcf.json'}" in said
+    assert "step 3 of 3" in said
+    assert f"The memories are in {out / 'agentcf.json'}" in said
     assert f"recsim-llm agentcf rank --dataset {folder} --memories {out}" in said
     catalogue = load_agentcf(folder).task.dataset.catalogue
     assert AgentCFMemories.load(out, catalogue).learned_users == [0, 1]
     numbers = tmp_path / "numbers.json"
-    main(["agentcf", "rank", "--dataset", str(folder), "--memories", str(out), "--llm", "uniform", "--out", str(numbers)])
+    main(
+        ["agentcf", "rank", "--dataset", str(folder), "--memories", str(out), "--llm", "uniform", "--out", str(numbers)]
+    )
     said = capsys.readouterr().out
     for row in ("random (exact)", "popularity", "inverse popularity", "bm25", "AgentCF basic, learned memories"):
         assert f"\n{row} " in said
     rows = json.loads(numbers.read_text())["rows"]
     assert [row["users"] for row in rows] == [2] * len(rows)
-    main(["agentcf", "rank", "--dataset", str(folder), "--memories", "released", "--llm", "uniform", "--variant", "history"])
+    main(
+        [
+            "agentcf",
+            "rank",
+            "--dataset",
+            str(folder),
+            "--memories",
+            "released",
+            "--llm",
+            "uniform",
+            "--variant",
+            "history",
+        ]
+    )
     assert "AgentCF history, released memories" in capsys.readouterr().out
 
 
@@ -76,7 +92,8 @@ def test_learning_and_ranking_run_on_a_data_set_of_the_package(tmp_path, capsys,
     assert "AgentCF basic, learned memories" in capsys.readouterr().out
     main(["agentcf", "rank", "--users", "3", "--llm", ""])
     said = capsys.readouterr().out
-    assert "AgentCF" not in said.partition("Everybody")[0] and "recsim-llm agentcf learn --dataset synthetic" in said
+    assert "AgentCF" not in said.partition("Everybody")[0]
+    assert "recsim-llm agentcf learn --dataset synthetic" in said
 
 
 def test_learning_goes_on_with_the_same_command(tmp_path, monkeypatch, capsys):

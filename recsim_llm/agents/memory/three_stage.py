@@ -32,8 +32,8 @@ class ThreeStageOptions:
         unscored: Kinds that nobody scores: admitted whatever their importance.
         short_capacity: Memories of the short-term stage.
         newest_bonus: Added to the cosine with the newest short-term memory.
-        enhancement: Least sigmoid(cosine) that can enhance; it is then the probability. The published 0.7 belongs to the
-            published encoder; `agents.recagent` finds what is as rare with another one.
+        enhancement: Least sigmoid(cosine) that can enhance; it is then the probability. The published 0.7 belongs to
+            the published encoder; `agents.recagent` finds what is as rare with another one.
         promotion: Enhancements after which a memory moves to the long-term stage.
         decay: Of recency, an hour.
         reflection: Summed importance of new long-term memories above which reflection is due.
