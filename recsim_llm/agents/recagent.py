@@ -250,8 +250,8 @@ def calibrated_enhancement(encoder: TextEncoder) -> float:
     """The threshold of enhancement that is as rare with an encoder as the published one is with the published encoder.
 
     Cosines of different encoders cannot be compared: of the pairs of `probe_texts` the published encoder brings
-    2.4 % to the published 0.847, the default one none. So the threshold is the cosine that a share `REACHED` of these pairs
-    reaches, rounded up to four decimals, lest it depend on the last bits of a machine.
+    2.4 % to the published 0.847, the default one none. So the threshold is the cosine that a share `REACHED` of these
+    pairs reaches, rounded up to four decimals, lest it depend on the last bits of a machine.
 
     Args:
         encoder: Its vectors of `probe_texts` are computed once a process.
