@@ -1,7 +1,7 @@
-"""`python -m benchmarks.agentcf FOLDER [--llm SPEC]`: AgentCF's ranking task on its released CDs split, beside rivals.
+"""`python -m benchmarks.agentcf FOLDER [--llm SPEC]`: what AgentCF's released texts are worth on its released CDs.
 
-One truth among ten candidates (`AgentCFData.candidates`); NDCG of equal scores is the mean over all orders of the
-equals, so that a method that knows nothing gets exactly what chance gives. FOLDER: see `benchmarks.agentcf_data`.
+Rankers that read no text, and the model with memories of any kind: `recsim-llm agentcf rank`. FOLDER: see
+`benchmarks.agentcf_data`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from numpy.typing import NDArray
 
 from benchmarks import agentcf_replay
 from benchmarks.agentcf_data import AgentCFData, read_agentcf
-from benchmarks.sasrec import sasrec_scores
 from recsim_llm.agents.agentcf_memories import AgentCFMemories
 from recsim_llm.agents.agentcf_ranking import CANDIDATES, VARIANTS, RankRequest, rank_agentcf, shuffled
 from recsim_llm.agents.memory.encoder import HashEncoder
 from recsim_llm.agents.reading import AnswerCounts
 from recsim_llm.errors import MissingExtraError
+from recsim_llm.experiments.candidate_ranking import CUTS, ndcg
 from recsim_llm.experiments.metrics import estimate
 from recsim_llm.llm import make_llm
 
 Scores = NDArray[np.float64]
-CUTS = (1, 5, 10)
 _SEED = 0
 
 
@@ -50,48 +49,19 @@ def main() -> None:
         cells = [str(estimate(ndcg(scores, cut))) for cut in CUTS]
         print(f"{name:46}" + "".join(f"{cell:23}" for cell in cells) + f"{perf_counter() - started:.1f}", flush=True)
     print()
-    for line in [*leak(data), *agentcf_replay.lines(agentcf_replay.replay(data.examples))]:
+    for line in agentcf_replay.lines(agentcf_replay.replay(data.examples)):
         print(line)
-
-
-def ndcg(scores: Scores, cut: int) -> Scores:
-    """(U,) NDCG@cut of (U, C) scores whose last column is the truth; equals are averaged over their orders."""
-    truth = scores[:, -1:]
-    above = (scores > truth).sum(axis=1)
-    equal = (scores == truth).sum(axis=1)
-    places = np.arange(scores.shape[1])
-    gains = np.where(places < cut, 1.0 / np.log2(places + 2.0), 0.0)
-    sums = np.concatenate([[0.0], np.cumsum(gains)])
-    result: Scores = (sums[above + equal] - sums[above]) / equal
-    return result
 
 
 def rivals(
     data: AgentCFData, llm: str | None, llm_users: int | None = None
 ) -> Iterator[tuple[str, Callable[[], Scores]]]:
     """Names, and how each scores the candidates: (U, 10) scores, the truth last."""
-    zeros = np.zeros((len(data.truths), CANDIDATES))
-    yield "random (exact)", lambda: zeros
-    yield "popularity", lambda: popularity(data)
-    yield "inverse popularity", lambda: -popularity(data)
-    yield "BM25, history against items", lambda: bm25(data, _history_texts(data), _start_texts(data))
-    yield "BPR", lambda: _pick(data, bpr(data))
-    yield "SASRec", lambda: _pick(data, sasrec_scores(data.train, data.histories, len(data.catalogue), _SEED))
     yield "published memories, BM25", lambda: bm25(data, _user_memories(data), _item_memories(data))
     yield "published memories, hash encoder", lambda: encoder(data)
     yield "LLMRank as released", lambda: llmrank(data)
     if llm is not None:
         yield from _agentcf(data, llm, len(data.truths) if llm_users is None else llm_users)
-
-
-def popularity(data: AgentCFData) -> Scores:
-    """How often a candidate occurs in the training part."""
-    return _pick(data, np.tile(_train_counts(data), (len(data.truths), 1)))
-
-
-def _train_counts(data: AgentCFData) -> Scores:
-    items = [item for row in data.train for item in row]
-    return np.bincount(items, minlength=len(data.catalogue)).astype(np.float64)
 
 
 def bm25(data: AgentCFData, queries: Sequence[str], documents: Sequence[str]) -> Scores:
@@ -104,25 +74,6 @@ def bm25(data: AgentCFData, queries: Sequence[str], documents: Sequence[str]) ->
     index.index(bm25s.tokenize(list(documents), stopwords="en", show_progress=False), show_progress=False)
     tokens = bm25s.tokenize(list(queries), stopwords="en", return_ids=False, show_progress=False)
     return _pick(data, np.stack([np.asarray(index.get_scores(words), dtype=np.float64) for words in tokens]))
-
-
-def bpr(data: AgentCFData) -> Scores:
-    """BPR-MF (Rendle et al., 2009) on the training part, mean of 5 seeds."""
-    try:
-        from implicit.cpu.bpr import BayesianPersonalizedRanking
-    except ImportError as error:
-        raise MissingExtraError("implicit", "cf", "The BPR row") from error
-    import scipy.sparse as sp
-
-    rows = np.repeat(np.arange(len(data.train)), [len(row) for row in data.train])
-    items = np.concatenate([np.asarray(row) for row in data.train])
-    log = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, items)), shape=(len(data.train), len(data.catalogue)))
-    total = np.zeros(log.shape)
-    for seed in range(5):
-        model = BayesianPersonalizedRanking(factors=32, iterations=200, num_threads=1, random_state=seed)
-        model.fit(log, show_progress=False)
-        total += model.user_factors @ model.item_factors.T
-    return total
 
 
 def encoder(data: AgentCFData) -> Scores:
@@ -169,27 +120,8 @@ def _agentcf(data: AgentCFData, spec: str, users: int) -> Iterator[tuple[str, Ca
     yield f"AgentCF basic, published, text{few}", lambda: rank(data.memories, "basic", "text")
 
 
-def leak(data: AgentCFData) -> Iterator[str]:
-    """What can be known of a candidate without knowing the user: whether it occurs in training at all."""
-    unseen = _pick(data, np.tile(_train_counts(data) == 0, (len(data.truths), 1)).astype(np.float64))
-    yield (
-        f"Leak of the split: {unseen[:, -1].mean():.0%} of true items and {unseen[:, :-1].mean():.0%} of the others "
-        "never occur in training (sparse split: 91 % and 25 %): whatever notices an item that was not trained "
-        "on wins by it."
-    )
-
-
 def _pick(data: AgentCFData, scores_UN: Scores) -> Scores:
     return np.stack([scores_UN[user, data.candidates(user)] for user in range(len(data.truths))])
-
-
-def _start_texts(data: AgentCFData) -> list[str]:
-    return [f"{item.title} {' '.join(item.genres)}" for item in data.catalogue]
-
-
-def _history_texts(data: AgentCFData) -> list[str]:
-    texts = _start_texts(data)
-    return [" ".join(texts[item] for item in history) for history in data.histories]
 
 
 def _user_memories(data: AgentCFData) -> list[str]:

@@ -45,6 +45,8 @@ from recsim_llm.types import Completion, Prompt
 
 ANSWERS = ("labels", "text")
 UPDATES = ("positive", "both")
+_PROCEDURE = 2
+"""Of `learn_step`: 1 let only those choose again who had been wrong. What one began the other must not end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,9 @@ class LearnOptions:
     Attributes:
         answers: "labels": the choice is read as the probabilities of "A" and "B"; "text": as generated text with an
             explanation, as published.
-        rounds: Most rounds a trial: who chose wrongly chooses again with the rewritten memories; published: 2.
-        confirm: Whether memories are rewritten after a right choice too, as published.
+        rounds: Rounds a trial: in each, everybody chooses, with the memories as rewritten by then; published: 2.
+        confirm: Whether memories are rewritten after a right choice too, as published: those of user and item in the
+            first round, that of the item alone after the last.
         update: "positive": of the two items only the one that was taken is rewritten, as published; "both".
         positives: Trials a user: the latest this many items that they took.
         user_words, item_words: Most words of a memory; longer ones are cut at the end of a sentence, and counted.
@@ -92,7 +95,7 @@ class LearnCounts:
         right: Of the usable ones, those that picked the positive.
         first_choices, first_right: The same in the first round of each trial: before the answer was revealed.
         listed_first: Usable choices that picked what was listed first; half of them, were there no bias.
-        unusable: Choices that could not be read: the trial ends with memories unchanged.
+        unusable: Choices that could not be read: they leave memories unchanged.
         user_rewrites, item_rewrites: Memories rewritten.
         user_cut, item_cut: Of these, those that were cut to the limit of words.
         kept: Rewrites that could not be used: the memory is unchanged.
@@ -171,7 +174,7 @@ def learning(
     how = options or LearnOptions()
     _check_titles(dataset.catalogue)
     steps = plan_trials(log, users, how.positives, seed)
-    config = {"llm": llm.name, "seed": seed, "options": asdict(how), "trials": _digest(steps)}
+    config = {"llm": llm.name, "seed": seed, "options": asdict(how), "trials": _digest(steps), "procedure": _PROCEDURE}
     path = Path(folder) / STATE_FILE if folder is not None else None
     now = Learning(0, len(steps), AgentCFMemories(dataset.catalogue, how.noun), LearnCounts())
     if path is not None and path.exists():
@@ -198,11 +201,13 @@ def learn_step(
     options: LearnOptions,
     counts: LearnCounts,
 ) -> list[tuple[Trial, list[bool | None]]]:
-    """One trial of each of some users: choose, learn what was right, rewrite; again while wrong.
+    """One trial of each of some users: choose, learn what was right, rewrite, as the released code does it.
 
-    All choices of a round are made with the memories as they stand when the round begins. Then all users rewrite their
-    own; then items are rewritten. Where several users rewrite one item in a round they do so one after the other, in
-    the order of their ids, each seeing the text of the one before: the order of `trials` does not matter.
+    In each round everybody chooses, with the memories as they stand when the round begins. Who chose wrongly rewrites
+    their memory, then the item. A right choice of the first round confirms both; one of the last round, where there are
+    more than one, confirms the item alone, at the end. First all users rewrite their own, then items are rewritten.
+    Where several users rewrite one item in a round they do so one after the other, in the order of their ids, each
+    seeing the text of the one before: the order of `trials` does not matter.
 
     Args:
         llm: Chooses and writes.
@@ -218,22 +223,25 @@ def learn_step(
     Raises:
         ConfigError: A user has two trials.
     """
-    open_ = sorted(trials)
-    if len({trial.user for trial in open_}) < len(open_):
+    ordered = sorted(trials)
+    if len({trial.user for trial in ordered}) < len(ordered):
         raise ConfigError("A user has two trials in one step; give them to two steps.")
-    outcomes: dict[Trial, list[bool | None]] = {trial: [] for trial in open_}
+    outcomes: dict[Trial, list[bool | None]] = {trial: [] for trial in ordered}
     for number in range(options.rounds):
-        swapped = {trial: _swapped(seed, trial, number) for trial in open_}
-        turns = [_choose(memories, trial, swapped[trial], options, counts) for trial in open_]
-        picks = dict(zip(open_, converse(llm, turns), strict=True))
+        swapped = {trial: _swapped(seed, trial, number) for trial in ordered}
+        turns = [_choose(memories, trial, swapped[trial], options, counts) for trial in ordered]
+        picks = dict(zip(ordered, converse(llm, turns), strict=True))
         right = {t: None if p is None else (p.slot == 1) == swapped[t] for t, p in picks.items()}
         for trial, outcome in right.items():
             outcomes[trial].append(outcome)
             _count(outcome, picks[trial], number, counts)
-        told = [(t, p) for t, p in picks.items() if p is not None and (options.confirm or not right[t])]
+        confirms = options.confirm and number == 0
+        told = [(t, p) for t, p in picks.items() if p is not None and (confirms or not right[t])]
         _rewrite_users(llm, memories, [(t, swapped[t], p) for t, p in told], options, counts)
         _rewrite_items(llm, memories, [(t, bool(right[t])) for t, _ in told], options, counts)
-        open_ = [trial for trial in open_ if right[trial] is False]
+    if options.confirm and options.rounds > 1:  # a single round has confirmed already
+        kept = [(trial, True) for trial, found in outcomes.items() if found[-1]]
+        _rewrite_items(llm, memories, kept, options, counts)
     return list(outcomes.items())
 
 

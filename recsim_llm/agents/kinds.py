@@ -12,10 +12,14 @@ from recsim_llm.agents.agentcf import AgentCF, AgentCFOptions
 from recsim_llm.agents.agentcf_memories import AgentCFMemories
 from recsim_llm.agents.dialogue import Dialogue, DialogueOptions
 from recsim_llm.agents.memory.encoder import TextEncoder
+from recsim_llm.agents.memory.three_stage import ThreeStageOptions
 from recsim_llm.agents.recagent import RecAgent, RecAgentOptions
+from recsim_llm.checked import Share, check_value, shown
 from recsim_llm.data import Dataset, Ratings
 from recsim_llm.errors import ConfigError
 from recsim_llm.types import Persona
+
+_THRESHOLD = "threshold="
 
 
 class Material(NamedTuple):
@@ -47,9 +51,30 @@ def _agent4rec(m: Material) -> AgentKind:
 
 
 def _recagent(m: Material) -> AgentKind:
-    _check("recagent", m.options, {"text", "items"})
-    options = RecAgentOptions(answers="text" if "text" in m.options else "labels", one_by_one="items" in m.options)
+    thresholds = sorted(option for option in m.options if option.startswith(_THRESHOLD))
+    _check("recagent", m.options - set(thresholds), {"text", "items", f"{_THRESHOLD}VALUE"})
+    if len(thresholds) > 1:
+        raise ConfigError(f"The user model 'recagent' takes one threshold, not {', '.join(thresholds)}.")
+    options = RecAgentOptions(
+        answers="text" if "text" in m.options else "labels",
+        memory=_stages(thresholds[0].removeprefix(_THRESHOLD)) if thresholds else None,
+        one_by_one="items" in m.options,
+    )
     return RecAgent(m.dataset.catalogue, m.personas, m.dataset.rating_levels, m.encoder, options)
+
+
+def _stages(threshold: str) -> ThreeStageOptions | None:
+    """The memory of "recagent:threshold=VALUE"; None for "calibrated", which the kind does by itself."""
+    if threshold in ("calibrated", "published"):
+        return None if threshold == "calibrated" else ThreeStageOptions()
+    try:
+        least = float(threshold)
+    except ValueError:
+        raise ConfigError(
+            f"recagent: threshold must be calibrated, published or a number between 0 and 1, not {shown(threshold)}."
+        ) from None
+    check_value("recagent: threshold", least, Share)
+    return ThreeStageOptions(enhancement=least)
 
 
 def _agentcf(m: Material) -> AgentKind:

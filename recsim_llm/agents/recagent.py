@@ -21,6 +21,7 @@ from recsim_llm.agents.reading import AnswerCounts, ask
 from recsim_llm.agents.recagent_texts import RecAgentTexts, sentence_parser
 from recsim_llm.agents.text_reading import ask_text
 from recsim_llm.data.dataset import Catalogue
+from recsim_llm.data.synthetic import make_world
 from recsim_llm.errors import ConfigError
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Completion, Persona, Prompt, State
@@ -31,6 +32,11 @@ SCORES = tuple("123456789")
 _REFLECT_OVER = 50  # published
 _SENTENCE_TOKENS = 60
 _DRAW_SEEN, _DRAW_INSIGHT = 2, 3  # purposes of draws of the stream MEMORY; the memory itself has 0 and 1
+_PROBE_ITEM, _PROBE_WATCH, _PROBE_STARS = 4, 5, 6  # likewise
+REACHED = 0.0239
+"""Share of the pairs of `probe_texts` that reach the published threshold, a cosine of 0.847, with the published encoder
+(all-mpnet-base-v2): measured once (docs/agents/recagent.md)."""
+PROBES, PROBE_ITEMS, PROBE_WATCHED = 200, 5, 0.4
 
 Sentences = Generator[Sequence[Prompt], Sequence[Completion], list[str | None]]
 
@@ -42,7 +48,8 @@ class RecAgentOptions:
     Attributes:
         answers: "labels": what happened enters the memory in our words; "text": in one sentence of the model's, as
             published. Decisions are label reads in both.
-        memory: The constants of the three stages.
+        memory: The constants of the three stages; None takes the published ones, but for the threshold of enhancement,
+            which is calibrated to the encoder (`calibrated_enhancement`). `ThreeStageOptions()` has the published one.
         memory_bytes: Most bytes of memories in a prompt; a token has at least one byte, so this bounds tokens.
         evidence_bytes: Most bytes of memories that an insight or reflection is drawn from, the latest kept.
         temperature: Of generated texts.
@@ -52,7 +59,7 @@ class RecAgentOptions:
     """
 
     answers: str = "labels"
-    memory: ThreeStageOptions = field(default_factory=ThreeStageOptions)
+    memory: ThreeStageOptions | None = None
     memory_bytes: int = 1200
     evidence_bytes: int = 2400
     temperature: float = 0.2
@@ -94,7 +101,8 @@ class RecAgent:
         self.num_users, self.num_items = len(personas), len(catalogue)
         self.rating_levels = np.array(rating_levels, dtype=np.float64)
         self.leaving, self.counts = self.options.leaving, AnswerCounts()
-        self.memory = ThreeStageMemory(encoder, self.options.memory)
+        stages = self.options.memory or ThreeStageOptions(enhancement=calibrated_enhancement(encoder))
+        self.memory = ThreeStageMemory(encoder, stages)
         self.slogans: dict[int, str] = {}
         self._texts = RecAgentTexts(
             catalogue, personas, rating_levels, self.options.memory_bytes, self.options.evidence_bytes, self.slogans
@@ -141,7 +149,7 @@ class RecAgent:
         if not seen:
             return []
         self.memory.rehearse(np.array([me.handle]), [self._texts.query(page)], np.array([me.hour]))
-        text = cut(seen, self.options.memory.max_bytes)
+        text = cut(seen, self.memory.options.max_bytes)
         if self.options.answers == "text":
             (sentence,) = yield from self._sentences(me, [self._texts.compress(text)], self._texts.context(me.user, ()))
             text = sentence or text
@@ -233,3 +241,47 @@ def score(probabilities: Sequence[float], draw: float) -> float:
     """
     label = int(np.searchsorted(np.cumsum(probabilities[:-1]), draw, side="right"))
     return 0.1 * (1.0 + 9.0 * label / (len(probabilities) - 1))
+
+
+_CALIBRATED: dict[str, float] = {}  # by the encoder's name, which is its identity
+
+
+def calibrated_enhancement(encoder: TextEncoder) -> float:
+    """The threshold of enhancement that is as rare with an encoder as the published one is with the published encoder.
+
+    Cosines of different encoders cannot be compared: of the pairs of `probe_texts` the published encoder brings
+    2.4 % to the published 0.847, the default one none. So the threshold is the cosine that a share `REACHED` of these
+    pairs reaches, rounded up to four decimals, lest it depend on the last bits of a machine.
+
+    Args:
+        encoder: Its vectors of `probe_texts` are computed once a process.
+
+    Returns:
+        A value for `ThreeStageOptions.enhancement`: the sigmoid of that cosine.
+    """
+    if encoder.name not in _CALIBRATED:
+        cosine = float(np.ceil(1e4 * _reached(encoder, REACHED)) / 1e4)
+        _CALIBRATED[encoder.name] = float(1.0 / (1.0 + np.exp(-cosine)))
+    return _CALIBRATED[encoder.name]
+
+
+def _reached(encoder: TextEncoder, share: float) -> float:
+    """A cosine that at most a share of the pairs of probe texts reaches, and exactly so many where none are equal."""
+    vectors = encoder.encode(probe_texts()).astype(np.float64)
+    cosines = np.sort((vectors @ vectors.T)[np.triu_indices(len(vectors), 1)])
+    # Just above the first that must not reach it: where many cosines are equal, rather too few pairs do than all.
+    return float(np.nextafter(cosines[len(cosines) - 1 - int(share * len(cosines))], np.inf))
+
+
+def probe_texts() -> list[str]:
+    """200 memories of random pages of five in the invented world, each item watched with probability 0.4."""
+    world = make_world().dataset
+    texts = RecAgentTexts(world.catalogue, (), world.rating_levels, 0, 0, {})
+    stars, items = np.array(world.rating_levels), np.arange(len(world.catalogue))
+    probes = []
+    for page in range(PROBES):
+        shown = np.argsort(uniforms(0, Stream.MEMORY, page, _PROBE_ITEM, items), kind="stable")[:PROBE_ITEMS]
+        watched = uniforms(0, Stream.MEMORY, page, _PROBE_WATCH, shown) < PROBE_WATCHED
+        given = stars[(uniforms(0, Stream.MEMORY, page, _PROBE_STARS, shown) * len(stars)).astype(np.int64)]
+        probes.append(texts.seen(shown.tolist(), np.where(watched, given, 0.0).tolist()))
+    return probes

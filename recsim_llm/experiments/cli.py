@@ -35,6 +35,7 @@ from recsim_llm.checked import (
 )
 from recsim_llm.errors import BudgetError, RecsimError
 from recsim_llm.experiments import commands, measuring, studying
+from recsim_llm.experiments.agentcf_command import AgentCF, AgentCFLearn, AgentCFRank, run_agentcf
 from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.calibrate import CalibrateConfig
 from recsim_llm.experiments.config import DEFAULT_LLM, SimulationConfig
@@ -244,6 +245,7 @@ Command = (
     | Annotated[Certify, subcommand("certify")]
     | Annotated[Calibrate, subcommand("calibrate")]
     | Annotated[Ranking, subcommand("ranking")]
+    | Annotated[AgentCF, subcommand("agentcf")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Assess, subcommand("assess")]
@@ -337,7 +339,7 @@ def _number(kind: type, word: str) -> Any:
 _POSITIONAL = get_args(Positional[int])[1]
 
 
-def check_command(command: Command) -> None:
+def check_command(command: Command | AgentCFLearn | AgentCFRank) -> None:
     """Check every option of a command, before anything is loaded.
 
     Raises:
@@ -381,6 +383,9 @@ def run(command: Command) -> None:
             measuring.run_calibrate(config)
         case Ranking(dataset, out):
             measuring.run_ranking(dataset, out)
+        case AgentCF(inner):
+            check_command(inner)
+            run_agentcf(inner)
         case Train(config):
             studying.run_training(config)
         case Tune(config):

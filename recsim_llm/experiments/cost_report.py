@@ -78,6 +78,12 @@ def _sentences(run: Run) -> str:
                 f"{reads:,} label reads, {answers['unseen']:,} with a label not among the server's alternatives, "
                 f"mean label mass seen {answers['label_mass_seen'] / reads:.2f}"
             )
+    if memory := summary.get("memory"):
+        parts.append(
+            f"{memory['admitted']:,} memories, {memory['promoted']:,} moved to the long-term stage (enhancement from "
+            f"{memory['enhancement']:.3f}), {memory['insights']:,} insights, {memory['reflections']:,} reflections, "
+            f"{memory['forgotten']:,} forgotten"
+        )
     warning = unseen_labels(answers or {})
     return ";\n  ".join(parts) + "." + (f"\n  {warning}" if warning else "")
 

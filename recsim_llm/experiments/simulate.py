@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from recsim_llm.agents.agent_users import AgentUsers
 from recsim_llm.agents.llm_users import LLMUsers
+from recsim_llm.agents.memory.three_stage import ThreeStageMemory
 from recsim_llm.agents.named_users import played_by_llm
 from recsim_llm.agents.population import Population, SocialPopulation
 from recsim_llm.agents.sources import personas
@@ -283,11 +284,19 @@ def versions() -> dict[str, str]:
 
 
 def summary(users: UserModel, spent: Mapping[str, Mapping[str, float]], seconds: float) -> dict[str, Any]:
-    """Cost of a run: seconds, calls and tokens of each model ("llm", "policy_llm"), and how answers came out."""
+    """What a run cost and counted.
+
+    Returns:
+        Seconds; calls and tokens of each model ("llm", "policy_llm"); how answers came out ("answers"); what became of
+        memories that move in stages ("memory").
+    """
     out: dict[str, Any] = {"seconds": round(seconds, 3), **{name: dict(used) for name, used in spent.items()}}
     played = played_by_llm(users)
     if isinstance(played, (LLMUsers, AgentUsers)):
         out["answers"] = asdict(played.counts)
+    if isinstance(played, AgentUsers) and isinstance(played.kind.memory, ThreeStageMemory):
+        memory = played.kind.memory
+        out["memory"] = {"enhancement": memory.options.enhancement, **asdict(memory.counts)}
     return out
 
 

@@ -69,7 +69,7 @@ def test_the_order_of_trials_does_not_matter_even_where_all_rewrite_one_item():
 
 def test_users_who_rewrite_one_item_see_each_others_text_in_the_order_of_ids():
     memories = AgentCFMemories(cds("Blue", "Red"))
-    texts = iter(["first", "second", "third"])
+    texts = iter(["first", "second", "third", "fourth", "fifth", "sixth"])
     seen = []
 
     def rewrite(prompt):
@@ -79,8 +79,8 @@ def test_users_who_rewrite_one_item_see_each_others_text_in_the_order_of_ids():
         return next(texts)
 
     learn_step(writing("Blue", rewrite), memories, [Trial(u, 0, 1) for u in (2, 0, 1)], 0, LEARN, LearnCounts())
-    assert seen == [memories.start_item(0), "first", "second"]
-    assert memories.item(0) == "third"
+    assert seen == [memories.start_item(0), "first", "second", "third", "fourth", "fifth"]
+    assert memories.item(0) == "sixth"
 
 
 def test_an_items_memory_is_shared_by_all_users():
@@ -104,17 +104,33 @@ def test_which_items_are_rewritten(update):
     assert memories.learned_items == ([0] if update == "positive" else [0, 1])
 
 
-def test_a_right_choice_confirms_and_ends_the_trial_a_wrong_one_is_tried_again():
+def test_a_second_round_asks_everybody_and_confirms_the_item_of_who_is_right():
+    """The released code: two choices each; a second right one rewrites the item alone, a second wrong one both."""
     right, wrong = LearnCounts(), LearnCounts()
     trial = [Trial(0, 0, 1)]
     memories = AgentCFMemories(cds("Blue", "Red"))
-    assert learn_step(writing("Blue"), memories, trial, 0, LEARN, right) == [(trial[0], [True])]
+    assert learn_step(writing("Blue"), memories, trial, 0, LEARN, right) == [(trial[0], [True, True])]
+    assert (right.choices, right.right, right.user_rewrites, right.item_rewrites) == (2, 2, 1, 2)
     assert learn_step(writing("Red"), memories, trial, 0, LEARN, wrong) == [(trial[0], [False, False])]
-    assert (right.choices, right.right, right.user_rewrites) == (1, 1, 1)
-    assert (wrong.choices, wrong.right, wrong.user_rewrites) == (2, 0, 2)
-    silent = LearnCounts()
+    assert (wrong.choices, wrong.right, wrong.user_rewrites, wrong.item_rewrites) == (2, 0, 2, 2)
+    silent, once = LearnCounts(), LearnCounts()
     learn_step(writing("Blue"), memories, trial, 0, LearnOptions(confirm=False), silent)
-    assert (silent.right, silent.user_rewrites, silent.item_rewrites) == (1, 0, 0)
+    assert (silent.right, silent.user_rewrites, silent.item_rewrites) == (2, 0, 0)
+    learn_step(writing("Blue"), memories, trial, 0, LearnOptions(rounds=1), once)
+    assert (once.right, once.user_rewrites, once.item_rewrites) == (1, 1, 1)
+
+
+def test_who_was_wrong_and_is_right_then_rewrites_twice_the_item_and_once_themselves():
+    """Wrong, then right: corrected in round 1 (user, item), confirmed after round 2 (item): prompts in this order."""
+    memories, counts, asked = AgentCFMemories(cds("Blue", "Red")), LearnCounts(), []
+
+    def answer(prompt):
+        asked.append("choose" if prompt.choices else "item" if "The description of" in prompt.context else "user")
+        wanted = "Red" if asked.count("choose") == 1 else "Blue"
+        return LABELS[wanted in prompt.question.split("\nB: ")[1].splitlines()[0]] if prompt.choices else "Text."
+
+    assert learn_step(FunctionLLM(answer), memories, [Trial(0, 0, 1)], 0, LEARN, counts)[0][1] == [False, True]
+    assert asked == ["choose", "user", "item", "choose", "item"]
 
 
 def test_the_positive_is_listed_second_half_of_the_time():
@@ -135,7 +151,7 @@ def test_limits_of_words_are_enforced_and_counted():
     assert len(memories.user(0).split()) == 180
     assert len(memories.item(0).split()) == 48
     assert memories.item(0).endswith("three.")
-    assert (counts.user_cut, counts.item_cut) == (1, 1)
+    assert (counts.user_cut, counts.item_cut) == (1, 2)
 
 
 def test_a_generated_choice_names_the_item_and_its_reason_reaches_the_rewrite():
@@ -158,7 +174,7 @@ def test_unusable_answers_leave_memories_unchanged(answers):
     data, log = world()
     llm = MisbehavingLLM(hash_choice_llm(), refusing=1.0)
     (*_, last) = learning(llm, data, log, USERS, 0, options=LearnOptions(positives=1, answers=answers))
-    assert last.counts.unusable == last.counts.choices == last.counts.answers.fallbacks == len(USERS)
+    assert last.counts.unusable == last.counts.choices == last.counts.answers.fallbacks == 2 * len(USERS)
     assert (last.memories.learned_users, last.memories.learned_items) == ([], [])
 
 
@@ -196,7 +212,7 @@ def test_a_model_that_fails_loses_no_finished_step(tmp_path):
 
     def failing(prompt):
         calls[0] += 1
-        if calls[0] > 40:
+        if calls[0] > 60:
             raise LLMError("down")
         return good.generate([prompt])[0]
 

@@ -16,7 +16,15 @@ from recsim_llm.agents.agent_users import AgentUsers
 from recsim_llm.agents.memory.encoder import HashEncoder
 from recsim_llm.agents.memory.protocol import Event
 from recsim_llm.agents.memory.three_stage import ThreeStageOptions
-from recsim_llm.agents.recagent import RecAgent, RecAgentOptions, score
+from recsim_llm.agents.population import make_population
+from recsim_llm.agents.recagent import (
+    REACHED,
+    RecAgent,
+    RecAgentOptions,
+    calibrated_enhancement,
+    probe_texts,
+    score,
+)
 from recsim_llm.agents.recagent_texts import SENTENCE_BYTES, roles
 from recsim_llm.agents.social_turns import SocialTexts
 from recsim_llm.agents.sources import personas
@@ -399,3 +407,62 @@ def test_a_page_of_the_whole_catalogue_is_still_bounded():
 def test_a_completion_may_bring_its_own_tokens():
     answer = Completion("9", tuple(math.log(max(p, 1e-9)) for p in certain(8)), 10, 1)
     assert converse(ScriptedLLM([answer]), [kind().observe(me(), [0], [5.0])])[0][0].importance == pytest.approx(1.0)
+
+
+class LevelEncoder:
+    """Each text has the same cosine to each other one: `level` of every vector is common to all."""
+
+    dim = 1 + 200
+
+    def __init__(self, level):
+        self.name, self.level, self.seen = f"level:{level}", level, {}
+
+    def encode(self, texts):
+        rows = np.zeros((len(texts), self.dim), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            row[0] = np.sqrt(self.level)
+            row[1 + self.seen.setdefault(text, len(self.seen))] = np.sqrt(1 - self.level)
+        return rows
+
+
+def cosine_of(enhancement):
+    return np.log(enhancement / (1 - enhancement))
+
+
+@pytest.mark.parametrize("dim", [64, 128])
+def test_the_threshold_is_what_the_published_share_of_pairs_reaches(dim):
+    encoder = HashEncoder(dim)
+    vectors = encoder.encode(probe_texts()).astype(np.float64)
+    cosines = (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
+    assert len(cosines) == 19_900
+    bar = cosine_of(calibrated_enhancement(encoder))
+    assert REACHED - 0.002 < (cosines >= bar).mean() <= REACHED
+    assert (cosines >= 0.8473).mean() < 0.01, "the published constant, with another encoder than the published one"
+
+
+def test_where_all_pairs_are_equally_alike_none_enhances():
+    """At most a share of the pairs reaches it: where that cannot be met, none does rather than all."""
+    assert cosine_of(calibrated_enhancement(LevelEncoder(0.5))) == pytest.approx(0.5001, abs=1.01e-4)
+    assert cosine_of(calibrated_enhancement(LevelEncoder(0.0))) > 0.0
+
+
+def test_given_constants_are_taken_as_they_are():
+    assert kind().memory.options.enhancement == calibrated_enhancement(HashEncoder(64)) != 0.7
+    assert kind(memory=ThreeStageOptions()).memory.options.enhancement == 0.7
+    assert kind(memory=ThreeStageOptions(enhancement=0.66)).memory.options.enhancement == 0.66
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"), [("", None), ("calibrated", None), ("published", 0.7), ("0.66", 0.66), ("0", 0.0)]
+)
+def test_the_threshold_is_an_option_of_the_user_model(option, expected):
+    name = f"recagent:threshold={option}" if option else "recagent"
+    users = make_population("synthetic", name, "uniform").users
+    want = calibrated_enhancement(HashEncoder()) if expected is None else expected
+    assert users.kind.memory.options.enhancement == want
+
+
+@pytest.mark.parametrize("option", ["threshold=abc", "threshold=1.5", "threshold=nan", "threshold=", "treshold=0.7"])
+def test_a_wrong_threshold_is_refused_with_its_value(option):
+    with pytest.raises(ConfigError, match=option.rpartition("=")[2] or "threshold"):
+        make_population("synthetic", f"recagent:{option}", "uniform")

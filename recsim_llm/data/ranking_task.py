@@ -1,0 +1,86 @@
+"""One true item among ten candidates for each of some users: what rankers are compared on. Knows no ranker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recsim_llm.data.dataset import Dataset, Ratings
+from recsim_llm.data.splits import split_ratings
+from recsim_llm.errors import ConfigError
+from recsim_llm.seeding import Stream, uniforms
+
+CANDIDATES = 10
+_POOL = 1  # purpose of draws of the stream DATA, beside users and items
+
+
+@dataclass(frozen=True)
+class RankingTask:
+    """What is learned from, and what is to be ranked.
+
+    Attributes:
+        dataset: Catalogue and people; its ratings are the training log.
+        users: (U,) user ids.
+        histories: By place in `users`, the items known of the user, oldest first; may go beyond the training log.
+        truths: By place, the item to be found.
+        candidates: By place, `CANDIDATES` items, the truth last.
+    """
+
+    dataset: Dataset
+    users: tuple[int, ...]
+    histories: tuple[tuple[int, ...], ...]
+    truths: tuple[int, ...]
+    candidates: tuple[tuple[int, ...], ...]
+
+    @property
+    def log(self) -> Ratings:
+        """The training log."""
+        return self.dataset.ratings
+
+    def first(self, count: int) -> RankingTask:
+        """The task for the first `count` users; all of them for 0 or more than there are."""
+        count = min(count, len(self.users)) if count else len(self.users)
+        return replace(
+            self,
+            users=self.users[:count],
+            histories=self.histories[:count],
+            truths=self.truths[:count],
+            candidates=self.candidates[:count],
+        )
+
+
+def draw_task(dataset: Dataset, seed: int = 0, test_share: float = 0.2) -> RankingTask:
+    """A ranking task from ratings: the first liked item of each user's later ratings, among nine they never rated.
+
+    Liked is what the user gave at least their own mean of the training part; users without such an item are left out.
+    The nine are drawn uniformly by (seed, user, item).
+
+    Args:
+        dataset: Its latest ratings of each user are held back, see `split_ratings`.
+        seed: Of the candidates.
+        test_share: Of each user's ratings, held back.
+
+    Raises:
+        ConfigError: Nobody has a liked item among the later ratings, or somebody has rated nearly all items.
+    """
+    split = split_ratings(dataset.ratings, "temporal", test_share)
+    known, later, everything = (log.by_user() for log in (split.train, split.test, dataset.ratings))
+    rows: list[tuple[int, tuple[int, ...], int, tuple[int, ...]]] = []
+    for user in range(dataset.ratings.num_users):
+        stars = split.train.values[known[user]]
+        liked = later[user][split.test.values[later[user]] >= stars.mean() - 1e-6] if len(stars) else later[user][:0]
+        if not len(liked):
+            continue
+        truth = int(split.test.items[liked[0]])
+        others = np.setdiff1d(np.arange(len(dataset.catalogue)), dataset.ratings.items[everything[user]])
+        if len(others) < CANDIDATES - 1:
+            raise ConfigError(
+                f"{dataset.name}: user {dataset.people[user].raw_id} has rated all but {len(others)} items."
+            )
+        luck = uniforms(seed, Stream.DATA, user, others, _POOL)
+        drawn = others[np.argsort(luck, kind="stable")[: CANDIDATES - 1]].tolist()
+        rows.append((user, tuple(split.train.items[known[user]].tolist()), truth, (*drawn, truth)))
+    if not rows:
+        raise ConfigError(f"{dataset.name}: nobody has liked any of their later ratings, so there is nothing to find.")
+    return RankingTask(replace(dataset, ratings=split.train), *map(tuple, zip(*rows, strict=True)))
