@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsim_llm.agents.long_term import make_long_term, rule_of
-from recsim_llm.agents.long_term_users import LongTermUsers, nearest_level
+from recsim_llm.agents.long_term_users import LongTermUsers
 from recsim_llm.agents.named_users import played_by_llm
 from recsim_llm.agents.quit_rule import QuitRule
 from recsim_llm.data.likeness import Likeness
+from recsim_llm.data.rating_levels import nearest_level
 from recsim_llm.errors import ConfigError
 from recsim_llm.testing.user_model_contract import UserModelContract
 from recsim_llm.types import EMPTY, Reaction, Responses
@@ -21,6 +22,7 @@ from recsim_llm.types import EMPTY, Reaction, Responses
 N = 12
 LEVELS = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
 RNG = np.random.default_rng(0)
+PUBLISHED = QuitRule(ratings="expected", tolerance="common", repetition="none")
 VECTORS, GENRES = RNG.normal(size=(N, 2)), RNG.random((N, 3)) < 0.4
 
 
@@ -80,6 +82,8 @@ def test_the_window_is_that_of_a_slow_reference(data):
         low_reward=data.draw(st.sampled_from([0.0, 2.0, 4.0])),
         first_item=data.draw(st.booleans()),
         share=data.draw(st.sampled_from([0.3, 0.5, 1.0])),
+        tolerance="common",
+        repetition="none",
     )
     turns = data.draw(st.lists(st.lists(st.integers(EMPTY, N - 1), min_size=K, max_size=K), min_size=1, max_size=9))
     stars = [[0.0 if i == EMPTY else data.draw(st.sampled_from(LEVELS.tolist())) for i in page] for page in turns]
@@ -94,13 +98,13 @@ def test_the_window_is_that_of_a_slow_reference(data):
 
 
 def test_everything_shown_is_taken_up_and_ratings_are_sure():
-    users = LongTermUsers(FixedUsers(), QuitRule(), VECTORS, GENRES)
+    users = LongTermUsers(FixedUsers(), PUBLISHED, VECTORS, GENRES)
     users.reset(np.arange(2), np.arange(2), np.zeros(2, dtype=np.uint64))
     reaction = users.react(np.arange(2), np.array([[1, EMPTY], [2, 3]]))
     assert reaction.watch_BK.tolist() == [[1.0, 0.0], [1.0, 1.0]]
     assert (reaction.rating_BKR.max(axis=-1) == 1.0).all()
     assert (reaction.rating_BKR @ LEVELS == 3.0).all()
-    sampled = LongTermUsers(FixedUsers(), QuitRule(ratings="sampled"), VECTORS, GENRES)
+    sampled = LongTermUsers(FixedUsers(), dataclasses.replace(PUBLISHED, ratings="sampled"), VECTORS, GENRES)
     sampled.reset(np.arange(2), np.arange(2), np.zeros(2, dtype=np.uint64))
     assert (sampled.react(np.arange(1), np.array([[1]])).rating_BKR == 0.2).all()
 
@@ -115,7 +119,7 @@ def test_the_nearest_level():
 
 def test_own_leaving_counts_where_the_rule_says_so():
     for hazard, expected in ((False, 0.0), (True, 0.25)):
-        users = LongTermUsers(FixedUsers(), QuitRule(hazard=hazard, nearest=0.0), VECTORS, GENRES)
+        users = LongTermUsers(FixedUsers(), dataclasses.replace(PUBLISHED, hazard=hazard, nearest=0.0), VECTORS, GENRES)
         users.reset(np.array([0]), np.array([0]), np.zeros(1, dtype=np.uint64))
         ratings = np.array([[5.0]])
         assert users.observe(np.array([0]), np.array([[1]]), Responses(ratings > 0, ratings))[0] == expected
@@ -139,7 +143,7 @@ def test_rules_from_text():
 
 def test_users_and_vectors_of_another_catalogue_are_refused():
     with pytest.raises(ConfigError, match="12 items"):
-        LongTermUsers(FixedUsers(), QuitRule(), VECTORS[:5], GENRES)
+        LongTermUsers(FixedUsers(), PUBLISHED, VECTORS[:5], GENRES)
 
 
 def test_language_model_users_are_found_beneath_the_rule():

@@ -52,7 +52,7 @@ def test_the_same_item_again_ends_the_session():
 @pytest.mark.parametrize(("rule", "leaves"), [("window", True), ("window?first_item=false", False)])
 def test_whether_the_first_item_can_make_a_person_leave(rule, leaves):
     population = make_long_term("synthetic")
-    stars = make_oracle(population, 1).fitted["ratings"]
+    stars = make_oracle(population, 1, 30).fitted["ratings"]
     user, item = np.unravel_index(stars.argmin(), stars.shape)
     assert stars[user, item] < 2
     env = gym.make("recsim_llm/LongTerm-v0", rule=rule)
@@ -68,7 +68,7 @@ def test_the_oracle_is_an_upper_bound(rule):
         population = make_long_term("synthetic", rule=rule)
         catalogue = population.dataset.catalogue
         policy = (
-            make_oracle(population, 1)
+            make_oracle(population, 1, 15)
             if name == "oracle"
             else make_policy(name, population.log, catalogue, page_size=1)
         )
@@ -86,7 +86,9 @@ def test_one_list_for_everybody_is_nearly_as_good_as_the_oracle():
     visitors = choose_visitors(200, 200, seed=0)
     for name in ("fixed-list", "oracle"):
         population = make_long_term("synthetic")
-        policy = make_oracle(population, 1) if name == "oracle" else make_fixed_list(population, visitors[60:], 1, 30)
+        policy = (
+            make_oracle(population, 1, 30) if name == "oracle" else make_fixed_list(population, visitors[60:], 1, 30)
+        )
         steps = list(rollout("synthetic", population.users, policy, visitors[:60], rules, 0, 60))
         earned[name] = sum(step.reward.sum() for step in steps) / 60
         if name == "fixed-list":
@@ -98,7 +100,7 @@ def test_one_list_for_everybody_is_nearly_as_good_as_the_oracle():
 def test_the_fixed_list_is_the_best_on_average():
     """Where nobody leaves, the list is the items by their mean stars."""
     population = make_long_term("synthetic", rule="window?nearest=0&low_reward=0")
-    stars = make_oracle(population, 1).fitted["ratings"][:50]
+    stars = make_oracle(population, 1, 30).fitted["ratings"][:50]
     order = make_fixed_list(population, np.arange(50), 1, 5).fitted["order"]
     assert order.tolist() == np.argsort(-stars.mean(axis=0), kind="stable")[:5].tolist()
     with pytest.raises(ConfigError, match="name fewer --users"):
