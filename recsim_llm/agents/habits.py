@@ -5,9 +5,9 @@ Both are fitted to the training log alone, person by person, and drawn to what h
 - *Tolerance*. The quantile `QuitRule.nearest` of the distances of each item to the items rated just before it. Who
   takes near items one after the other tolerates them: their threshold is lower. Only the difference to the mean person
   is taken, and added to the catalogue's threshold, so that the level stays the declared one.
-- *Repetition*. The slope of stars less expected stars against nearness to the items rated just before, beside nearness
-  to as many items drawn at random from the same person's log: people like more of what they like, and without that
-  control an effect of taste that the model missed would be taken for one of order.
+- *Repetition*. The slope of stars less expected stars against nearness to the items rated just before, where the
+  instrument is how much nearer these are than as many items drawn at random from the same person's log. People like more
+  of what they like, and a plain slope takes that for an effect of order; the instrument has nothing to do with it.
 
 What is said of a person must be seen twice: the variance between people is the covariance of what the earlier and the
 later half of each log say, and noise is the rest. Where that covariance cannot be told from 0, all people have the
@@ -30,10 +30,10 @@ from recsim_llm.types import Bools, Floats, Ints
 
 MOST_BACK = 20
 """Of longer windows, so many of the latest items are looked at in the log."""
-_SHUFFLES = 2
+_SHUFFLES = 3
 _BLOCK = 1 << 18  # rows whose distances are in memory at once
 _FEWEST = 4  # rows, of which a line takes three
-_LEAST_SPREAD = 0.01  # of nearness, squared and summed, below which a slope says nothing
+_LEAST_SPREAD = 0.01  # sum of squares of nearness below which a slope says nothing
 _BETWEEN, _COMMON = 1.645, 1.96  # one-sided: a variance; two-sided: a mean
 
 
@@ -122,7 +122,7 @@ def fit_habits(log: Ratings, expected: Floats, likeness: Likeness, window: int, 
     if nearest > 0:
         spread = _tolerance(users, gaps, later, nearest, log.num_users)
         limits = distance_quantiles(likeness.vectors, [nearest / 3, min(3 * nearest, (1 + nearest) / 2)])
-        thresholds = np.clip(likeness.threshold + spread.values - spread.mean, *limits)
+        thresholds = np.clip(likeness.threshold + (spread.values - spread.mean), *limits)
         tolerance = {**spread.notes(), "lowest": float(thresholds.min()), "highest": float(thresholds.max())}
     compared = np.isfinite(gaps[:, 0])
     counts = np.bincount(users[compared], minlength=log.num_users)
@@ -241,15 +241,18 @@ def _shuffled_nearness(users: Ints, items: Ints, likeness: Likeness, back: int, 
 
 
 def _slopes(users: Ints, near: Floats, usual: Floats, residual: Floats, num_users: int) -> Estimates:
-    """Each person's slope of the residual in `near`, beside `usual`; information is the spread of `near`."""
+    """Each person's slope of the residual in `near`; the instrument is `near` less `usual`.
+
+    In a log whose order does not matter both have the same mean for each item, so their difference has nothing to do
+    with what a person thinks of the item. Information is the inverse of the slope's variance for a residual of 1 star.
+    """
 
     def total(values: Floats) -> Floats:
         return np.bincount(users, weights=values, minlength=num_users)
 
     counts = np.bincount(users, minlength=num_users)
-    x, z, e = (v - (total(v) / np.maximum(counts, 1))[users] for v in (near, usual, residual))
-    xx, zz, xz, xe, ze = total(x * x), total(z * z), total(x * z), total(x * e), total(z * e)
-    beside = xz / np.maximum(zz, 1e-12)
-    information, moment = xx - beside * xz, xe - beside * ze
-    known = (counts >= _FEWEST) & (information > _LEAST_SPREAD)
-    return Estimates(np.where(known, moment / np.maximum(information, 1e-12), np.nan), np.maximum(information, 0.0))
+    x, w, e = (v - (total(v) / np.maximum(counts, 1))[users] for v in (near, near - usual, residual))
+    moved_by, spread = total(w * x), total(w * w)
+    known = (counts >= _FEWEST) & (moved_by > _LEAST_SPREAD)
+    slopes = np.where(known, total(w * e) / np.where(known, moved_by, 1.0), np.nan)
+    return Estimates(slopes, np.where(known, moved_by**2 / np.maximum(spread, 1e-12), 0.0))

@@ -27,8 +27,8 @@ class Oracle(RankingPolicy):
     It looks one item ahead and values what comes later by an estimate, so it is not the best possible policy. An item
     that is too much alike makes a person leave for certain; a low rating does with its probability, and with ratings
     that are drawn no policy can rule it out. Of a page of several items each is valued as if it were the page.
-    In the long-term setting it may show what a person rated in the log, as one list for everybody does: else it would be
-    no bound of that. Elsewhere it shows what is known only when nothing else is left, like all policies here.
+    In the long-term setting it may show what a person rated in the log, as one list for everybody does: else it would
+    be no bound of that. Elsewhere it shows what is known only when nothing else is left, like all policies here.
 
     `fitted` holds, for U people and N items:
         ratings (U, N): expected stars. risk (U, N): probability of a rating that makes the person leave.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsim_llm.agents.long_term import make_long_term, rule_of
+from recsim_llm.agents.long_term import make_long_term, rule_line, rule_of, rule_of_older
 from recsim_llm.agents.long_term_users import LongTermUsers
 from recsim_llm.agents.named_users import played_by_llm
 from recsim_llm.agents.quit_rule import QuitRule
@@ -136,9 +136,24 @@ def test_the_threshold_is_the_quantile_of_all_pairs():
 def test_rules_from_text():
     assert rule_of("window?window=7&nearest=0.28") == QuitRule(window=7, nearest=0.28)
     assert rule_of(QuitRule(window=2)) == QuitRule(window=2)
+    assert rule_of(rule_line("window?window=7&repeats=null")) == QuitRule(window=7)
     for wrong in ("bored", "window:3", "window?size=3", "window?window=0", "window?nearest=1", "window?ratings=often"):
         with pytest.raises(ConfigError):
             rule_of(wrong)
+
+
+def test_rules_that_older_versions_recorded_mean_what_they_meant():
+    assert rule_of(rule_of_older("window")) == PUBLISHED
+    older = dataclasses.replace(PUBLISHED, window=7, ratings="sampled")
+    assert rule_of(rule_of_older("window?ratings=sampled&window=7")) == older
+    assert rule_of(rule_of_older(rule_line("window?window=7"))) == QuitRule(window=7)
+
+
+def test_what_is_not_known_of_people_is_not_made_up():
+    for rule in (QuitRule(), dataclasses.replace(PUBLISHED, tolerance="own")):
+        with pytest.raises(ConfigError, match="tolerance=common"):
+            LongTermUsers(FixedUsers(), rule, VECTORS, GENRES)
+    LongTermUsers(FixedUsers(), dataclasses.replace(PUBLISHED, tolerance="own", nearest=0.0), VECTORS, GENRES)
 
 
 def test_users_and_vectors_of_another_catalogue_are_refused():
@@ -150,6 +165,7 @@ def test_language_model_users_are_found_beneath_the_rule():
     population = make_long_term("synthetic", "llm", "uniform")
     assert type(played_by_llm(population.users)).__name__ == "LLMUsers"
     assert population.notes["quit_rule"] == dataclasses.asdict(QuitRule())
+    assert population.notes["habits"]["fitted to"] == "the log of invented people"
 
 
 class TestLongTermUsers(UserModelContract):

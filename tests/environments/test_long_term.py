@@ -49,9 +49,10 @@ def test_the_same_item_again_ends_the_session():
     assert info["leave_probability"] == 1.0
 
 
-@pytest.mark.parametrize(("rule", "leaves"), [("window", True), ("window?first_item=false", False)])
-def test_whether_the_first_item_can_make_a_person_leave(rule, leaves):
-    population = make_long_term("synthetic")
+@pytest.mark.parametrize(("first", "leaves"), [("true", True), ("false", False)])
+def test_whether_the_first_item_can_make_a_person_leave(first, leaves):
+    rule = f"window?ratings=expected&first_item={first}"
+    population = make_long_term("synthetic", rule=rule)
     stars = make_oracle(population, 1, 30).fitted["ratings"]
     user, item = np.unravel_index(stars.argmin(), stars.shape)
     assert stars[user, item] < 2
@@ -60,7 +61,8 @@ def test_whether_the_first_item_can_make_a_person_leave(rule, leaves):
     assert env.step(int(item))[2] is leaves
 
 
-@pytest.mark.parametrize("rule", ["window", "window?nearest=0&repeats=1&window=6", "window?ratings=sampled"])
+@pytest.mark.parametrize("rule", ["window?ratings=expected", "window?nearest=0&repeats=1&window=6&ratings=expected", "window"]
+)
 def test_the_oracle_is_an_upper_bound(rule):
     rules = PageRules(page_size=1, max_pages=15)
     earned = {}
@@ -75,13 +77,13 @@ def test_the_oracle_is_an_upper_bound(rule):
         visitors = choose_visitors(200, 60, seed=0)
         steps = list(rollout("synthetic", population.users, policy, visitors, rules, 0, 60))
         earned[name] = sum(step.reward.sum() for step in steps) / 60
-        if name == "oracle" and "sampled" not in rule:
+        if name == "oracle" and "expected" in rule:
             assert not any(step.left.any() for step in steps), "who knows all need not let anybody leave"
     assert earned["oracle"] > 1.5 * max(earned["random"], earned["popularity"], earned["ease"])
 
 
-def test_one_list_for_everybody_is_nearly_as_good_as_the_oracle():
-    """The setting's limit, which is why every study has this row: what it pays is variety, and a list has that too."""
+def test_one_list_for_everybody_is_good_and_the_oracle_is_better():
+    """The setting's limit, which is why every study has this row: it pays variety first, and a list has that too."""
     rules, earned = PageRules(page_size=1, max_pages=30), {}
     visitors = choose_visitors(200, 200, seed=0)
     for name in ("fixed-list", "oracle"):
@@ -94,7 +96,7 @@ def test_one_list_for_everybody_is_nearly_as_good_as_the_oracle():
         if name == "fixed-list":
             assert all(len(np.unique(step.items)) == 1 for step in steps), "everybody is shown the same"
             assert len({int(step.items[0, 0]) for step in steps}) == 30, "and nothing twice"
-    assert earned["oracle"] > earned["fixed-list"] > 0.5 * earned["oracle"]
+    assert earned["oracle"] > 1.1 * earned["fixed-list"] > 0.5 * earned["oracle"]
 
 
 def test_the_fixed_list_is_the_best_on_average():
@@ -108,7 +110,7 @@ def test_the_fixed_list_is_the_best_on_average():
 
 
 def test_language_model_users_live_in_it():
-    env = LongTermVectorEnv(4, user_model="agent4rec", llm="uniform", max_pages=3)
+    env = LongTermVectorEnv(4, user_model="agent4rec", llm="uniform", max_pages=3, rule="window?ratings=expected")
     env.reset(seed=0)
     _, reward, *_ = env.step(np.array([1, 2, 3, 4]))
     assert (reward == 3.0).all(), "a model that finds everything equally likely gives three stars"
