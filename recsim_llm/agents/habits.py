@@ -6,8 +6,8 @@ Both are fitted to the training log alone, person by person, and drawn to what h
   takes near items one after the other tolerates them: their threshold is lower. Only the difference to the mean person
   is taken, and added to the catalogue's threshold, so that the level stays the declared one.
 - *Repetition*. The slope of stars less expected stars against nearness to the items rated just before, where the
-  instrument is how much nearer these are than as many items drawn at random from the same person's log. People like more
-  of what they like, and a plain slope takes that for an effect of order; the instrument has nothing to do with it.
+  instrument is how much nearer these are than as many items drawn at random from the same person's log. People like
+  more of what they like, and a plain slope takes that for an effect of order; the instrument has nothing to do with it.
 
 What is said of a person must be seen twice: the variance between people is the covariance of what the earlier and the
 later half of each log say, and noise is the rest. Where that covariance cannot be told from 0, all people have the

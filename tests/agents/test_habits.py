@@ -99,14 +99,26 @@ def test_one_slope_for_all_is_the_common_one_for_all():
 
 
 @pytest.mark.parametrize("seed", [4, 5, 6])
-def test_where_nothing_is_planted_nothing_is_found(seed):
+def test_where_nothing_is_planted_next_to_nothing_is_found(seed):
+    """At the 5 % level something is found now and then, and is then a twentieth of what is planted elsewhere."""
     rng = np.random.default_rng(seed)
     likeness = catalogue(rng, 2)
     pages = choose(rng, likeness, NONE)
     habits = fit(pages, rated(rng, pages, likeness, NONE), likeness)
-    assert (habits.thresholds == likeness.threshold).all()
-    assert not habits.slopes.any()
-    assert abs(habits.notes["repetition"]["mean"]) < 0.15
+    assert habits.thresholds.std() < 0.02 * likeness.threshold
+    assert habits.slopes.std() < 0.1
+    assert abs(habits.notes["repetition"]["mean"]) < 0.08
+
+
+def test_people_who_do_not_differ_are_told_apart_once_in_twenty():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(1_500):
+        information = rng.uniform(2, 20, 100)
+        halves = [Estimates(rng.normal(size=100) / np.sqrt(information), information) for _ in range(2)]
+        whole = Estimates((halves[0].values + halves[1].values) / 2, 2 * information)
+        found.append(shrink(whole, *halves).variance > 0)
+    assert 0.035 < np.mean(found) < 0.065
 
 
 def test_taste_is_not_taken_for_repetition():

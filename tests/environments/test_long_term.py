@@ -61,7 +61,8 @@ def test_whether_the_first_item_can_make_a_person_leave(first, leaves):
     assert env.step(int(item))[2] is leaves
 
 
-@pytest.mark.parametrize("rule", ["window?ratings=expected", "window?nearest=0&repeats=1&window=6&ratings=expected", "window"]
+@pytest.mark.parametrize(
+    "rule", ["window?ratings=expected", "window?nearest=0&repeats=1&window=6&ratings=expected", "window"]
 )
 def test_the_oracle_is_an_upper_bound(rule):
     rules = PageRules(page_size=1, max_pages=15)
@@ -78,7 +79,8 @@ def test_the_oracle_is_an_upper_bound(rule):
         steps = list(rollout("synthetic", population.users, policy, visitors, rules, 0, 60))
         earned[name] = sum(step.reward.sum() for step in steps) / 60
         if name == "oracle" and "expected" in rule:
-            assert not any(step.left.any() for step in steps), "who knows all need not let anybody leave"
+            gone = any(step.left[step.page < 14].any() for step in steps)
+            assert not gone, "who knows all need not let anybody leave before the last turn, when it costs nothing"
     assert earned["oracle"] > 1.5 * max(earned["random"], earned["popularity"], earned["ease"])
 
 

@@ -13,7 +13,6 @@ from recsim_llm.agents.long_term import make_long_term
 from recsim_llm.agents.long_term_users import LongTermUsers
 from recsim_llm.agents.quit_rule import QuitRule
 from recsim_llm.agents.statistical import StatisticalUsers
-from recsim_llm.data.likeness import distance_quantiles
 from recsim_llm.data.rating_levels import moved
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.experiments.bounds import make_fixed_list, make_oracle
@@ -24,6 +23,7 @@ from recsim_llm.types import EMPTY, Responses
 PLACES = np.array([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])[:, None]
 GENRES = np.ones((6, 1), dtype=bool)
 TWO = np.arange(2)
+NAME = "synthetic:0:400"
 
 
 def two_people(stars=5.0, slopes=(0.0, 0.0), thresholds=(2.0, 4.0), **rule):
@@ -90,27 +90,29 @@ def test_moved_means_move_by_just_so_much():
     assert halves.tolist() == [pytest.approx([0.35, 0.5, 0.15])]
 
 
-def personal(thresholds=None, alike=False, people=100):
-    """Mean and standard error of oracle less fixed list, R with the last turn, over paired people."""
-    name = "synthetic:0:400"
-    population = make_long_term(name, rule="window?repetition=none")
-    inner = population.users.inner
+def world(alike=False, bias=None, vectors=None, thresholds=None, rule="window?repetition=none"):
+    """The people of an invented world; all of one taste if they are alike, and with other items and thresholds."""
+    population = make_long_term(NAME, rule=rule)
+    users, inner = population.users, population.users.inner
     assert isinstance(inner, StatisticalUsers)
     p = inner.parameters
     if alike:
         p = replace(p, user_factors=np.zeros_like(p.user_factors), user_bias=np.zeros_like(p.user_bias))
-    users = LongTermUsers(
-        StatisticalUsers(p), population.users.rule, population.users.likeness.vectors, population.users.genres,
-        replace(population.users.habits, thresholds=np.full(400, population.users.likeness.threshold))
-        if thresholds is None
-        else replace(population.users.habits, thresholds=thresholds(population.users.likeness.vectors)),
-    )  # fmt: skip
-    population = replace(population, users=users)
-    visitors = choose_visitors(400, 400, 0)
-    earned = []
+    p = p if bias is None else replace(p, item_bias=bias)
+    habits = replace(
+        users.habits, thresholds=np.full(400, users.likeness.threshold) if thresholds is None else thresholds
+    )
+    vectors = users.likeness.vectors if vectors is None else vectors
+    return replace(population, users=LongTermUsers(StatisticalUsers(p), users.rule, vectors, users.genres, habits))
+
+
+def personal(population, people=100):
+    """Mean and standard error of oracle less fixed list, R with the last turn, over paired people."""
+    visitors, earned = choose_visitors(400, 400, 0), []
+    rules = PageRules(page_size=1, max_pages=30)
     for policy in (make_oracle(population, 1, 30), make_fixed_list(population, visitors[people:], 1, 30)):
         mine = np.zeros(people)
-        for step in rollout(name, users, policy, visitors[:people], PageRules(page_size=1, max_pages=30), 0, people):
+        for step in rollout(NAME, population.users, policy, visitors[:people], rules, 0, people):
             np.add.at(mine, step.session, step.reward)
         earned.append(mine)
     gap = earned[0] - earned[1]
@@ -118,24 +120,31 @@ def personal(thresholds=None, alike=False, people=100):
 
 
 def test_where_tastes_differ_knowing_people_wins():
-    mean, error = personal()
+    mean, error = personal(world())
     assert mean > 10
     assert mean > 4 * error
 
 
 def test_where_tolerances_alone_differ_knowing_people_wins():
-    """Half of the people mind nothing, half mind what three quarters of pairs are."""
+    """Of ten kinds of items one is good. Half of the people mind no kind twice, half mind it within four turns.
 
-    def halves(vectors):
-        return np.where(np.arange(400) % 2 == 0, 1e-6, distance_quantiles(vectors, 0.75))
-
-    mean, error = personal(halves, alike=True)
-    assert mean > 1
-    assert mean > 3 * error
+    A list for all shows the good kind every fifth turn, 6 times in 30, or the others leave. Who minds nothing could see
+    it 30 times: they miss 24 times what a good item has above an ordinary one.
+    """
+    kinds = np.eye(10)[np.arange(500) % 10]
+    bias = np.where(np.arange(500) % 10 == 0, 1.3, 0.0)
+    thresholds = np.where(np.arange(400) % 2 == 0, 0.0, 1.0)
+    population = world(True, bias, kinds, thresholds, "window?repetition=none&low_reward=0")
+    stars = make_oracle(population, 1, 30).fitted["ratings"][0]
+    mind_nothing = (choose_visitors(400, 100, 0) % 2 == 0).mean()
+    mean, error = personal(population)
+    assert mean == pytest.approx(mind_nothing * 24 * (stars[0] - stars[1]), abs=4 * error)
+    assert mean > 10
+    assert mean > 4 * error
 
 
 def test_where_everybody_is_the_same_knowing_people_wins_nothing():
-    mean, _ = personal(alike=True)
+    mean, _ = personal(world(alike=True))
     assert mean == pytest.approx(0.0, abs=1e-9)
 
 
