@@ -248,7 +248,7 @@ def _slopes(users: Ints, near: Floats, usual: Floats, residual: Floats, num_user
     """
 
     def total(values: Floats) -> Floats:
-        return np.bincount(users, weights=values, minlength=num_users)
+        return np.asarray(np.bincount(users, weights=values, minlength=num_users), dtype=np.float64)
 
     counts = np.bincount(users, minlength=num_users)
     x, w, e = (v - (total(v) / np.maximum(counts, 1))[users] for v in (near, near - usual, residual))

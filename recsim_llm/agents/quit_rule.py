@@ -26,7 +26,8 @@ class QuitRule:
     N = 9 and categories at most once. Deviations: thresholds in a model's own units mean nothing for another one's
     vectors, so `nearest` is a quantile of the distances between items of the catalogue; and the default likeness is
     about directions of taste and genres (`data.likeness`), where BiLLP takes DeepFM embeddings, which are not
-    published, and EasyRL4Rec the columns of the predicted rating matrix ("ratings").
+    published, and EasyRL4Rec the columns of the predicted rating matrix ("ratings"). By default ratings are drawn, and
+    people have their own threshold and their own cost of repetition; in neither paper do they.
 
     Attributes:
         window: N, how many of the last shown items a new one is compared with, at least 1.

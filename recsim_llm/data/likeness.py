@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import EMPTY, Bools, Floats, Floats32, Ints
@@ -55,9 +56,8 @@ class Likeness:
         """(B, K) distance to the nearest item of the window; infinite where there is none, and in empty slots."""
         apart = self.vectors[pages][:, :, None, :] - self.vectors[windows][:, None, :, :]
         gaps = np.sqrt(np.einsum("bkwd,bkwd->bkw", apart, apart))
-        return np.where(
-            (windows != EMPTY)[:, None, :] & (pages != EMPTY)[:, :, None], gaps, np.inf
-        ).min(axis=2)  # fmt: skip
+        there = (windows != EMPTY)[:, None, :] & (pages != EMPTY)[:, :, None]
+        return np.asarray(np.where(there, gaps, np.inf).min(axis=2), dtype=np.float64)
 
     def gaps_to_all(self, window: Ints) -> Floats:
         """(N,) distance of every item to the nearest of these; infinite where there is none.
@@ -75,12 +75,12 @@ class Likeness:
         return np.asarray(self.gaps_to_all(window) < self.threshold)
 
 
-def distance_quantiles(vectors: Floats | Floats32, quantiles: ArrayLike) -> Floats:
+def distance_quantiles(vectors: Floats | Floats32, quantiles: float | Sequence[float] | Floats) -> Floats:
     """(Q,) quantiles of the distances between two different items, over 2^18 pairs drawn by hash.
 
     Args:
         vectors: (N, D), N at least 2.
-        quantiles: (Q,) in [0, 1].
+        quantiles: (Q,) in [0, 1], or one.
     """
     draws = uniforms(0, Stream.DATA, np.arange(2 * _PAIRS)).reshape(2, -1)
     first = (draws[0] * len(vectors)).astype(np.int64)

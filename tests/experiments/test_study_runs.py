@@ -25,7 +25,7 @@ from recsim_llm.policies.rl.offline_data import OfflineLog
 from recsim_llm.trajectories import find_runs
 
 ROWS = (Entry("random"), Entry("ease?reg=100", users=6), Entry("oracle"), Entry("fixed-list"))
-SMALL = Study("small", ROWS, users=8, seeds=2, pages=8)
+SMALL = Study("small", ROWS, users=8, seeds=2, pages=8, quit="window?ratings=expected")
 
 
 def test_a_study_is_run_replayed_and_reported(tmp_path):
@@ -33,7 +33,7 @@ def test_a_study_is_run_replayed_and_reported(tmp_path):
     assert [row.policy for row in rows] == ["random", "ease,reg=100", "oracle", "fixed-list"]
     assert [row.users for row in rows] == [16, 12, 16, 16]
     oracle, fixed = rows[2:]
-    assert oracle.means["length_stayed"].value == 8.0
+    assert oracle.means["length_stayed"].value > 7.5, "at most the last turn, when leaving costs nothing"
     assert oracle.means["of_bound"].value == 1.0
     assert rows[0].means["of_bound"].value == 0.0
     assert oracle.pair is fixed.pair is None, "a bound is not compared"
