@@ -16,7 +16,7 @@ common value; where the common slope cannot be told from 0, there is no effect. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ from recsim_llm.types import Bools, Floats, Ints
 MOST_BACK = 20
 """Of longer windows, so many of the latest items are looked at in the log."""
 _SHUFFLES = 3
+_ROWS = 1 << 20  # ratings, person by person, that are looked at at once
 _BLOCK = 1 << 18  # rows whose distances are in memory at once
 _FEWEST = 4  # rows, of which a line takes three
 _LEAST_SPREAD = 0.01  # sum of squares of nearness below which a slope says nothing
@@ -99,37 +100,64 @@ class Estimates(NamedTuple):
     information: Floats
 
 
-def fit_habits(log: Ratings, expected: Floats, likeness: Likeness, window: int, nearest: float) -> Habits:
+class _Seen(NamedTuple):
+    """What the logs of some people say: the whole and both halves of each, of tolerance and of repetition."""
+
+    quantiles: tuple[Estimates, ...]
+    slopes: tuple[Estimates, ...]
+    counts: Ints
+    nearness: Floats
+
+
+def fit_habits(
+    log: Ratings, expected: Callable[[Ints, Ints], Floats], likeness: Likeness, window: int, nearest: float
+) -> Habits:
     """Fit tolerances and slopes.
 
     Args:
         log: The training ratings; their order in time counts. Without times, or among equal ones, the order of rows
             counts, and what is found of order is noise.
-        expected: (M,) stars that a model of the same people expects of each rating.
+        expected: Stars that a model of the same people expects of (M,) people for (M,) items.
         likeness: Of the items.
         window: `QuitRule.window`.
         nearest: `QuitRule.nearest`; 0: no tolerances are fitted, and all thresholds are the common one.
     """
-    order = user_order(log)
-    rows = np.arange(len(log)) if order is None else order
-    users, items = log.users[rows], log.items[rows]
-    gaps = _gaps_back(users, items, likeness, min(window, MOST_BACK))
-    later = _later_half(users, log.num_users)
     typical = float(distance_quantiles(likeness.vectors, 0.5))
-    near = nearness(gaps.min(axis=1), typical)
-    slopes = _repetition(users, items, log.values[rows] - expected[rows], near, gaps, later, likeness, typical, log)
+    look = _Look(likeness, min(window, MOST_BACK), nearest, typical)
+    order = user_order(log)
+    seen = [
+        look(users, first, log.items[rows], log.values[rows] - expected(users + first, log.items[rows]), count)
+        for rows, users, first, count in _blocks(log, np.arange(len(log)) if order is None else order)
+    ]
+    slopes = _told_from_none(shrink(*(_joined([one.slopes[part] for one in seen]) for part in range(3))))
     thresholds, tolerance = np.full(log.num_users, likeness.threshold), {}
     if nearest > 0:
-        spread = _tolerance(users, gaps, later, nearest, log.num_users)
+        spread = shrink(*(_joined([one.quantiles[part] for one in seen]) for part in range(3)))
         limits = distance_quantiles(likeness.vectors, [nearest / 3, min(3 * nearest, (1 + nearest) / 2)])
         thresholds = np.clip(likeness.threshold + (spread.values - spread.mean), *limits)
         tolerance = {**spread.notes(), "lowest": float(thresholds.min()), "highest": float(thresholds.max())}
-    compared = np.isfinite(gaps[:, 0])
-    counts = np.bincount(users[compared], minlength=log.num_users)
-    sums = np.bincount(users[compared], weights=near[compared], minlength=log.num_users)
-    mean = sums.sum() / max(counts.sum(), 1)
-    usual = np.where(counts > 0, sums / np.maximum(counts, 1), mean)
+    counts, sums = np.concatenate([one.counts for one in seen]), np.concatenate([one.nearness for one in seen])
+    usual = np.where(counts > 0, sums / np.maximum(counts, 1), sums.sum() / max(counts.sum(), 1))
     return Habits(thresholds, slopes.values, usual, typical, {"tolerance": tolerance, "repetition": slopes.notes()})
+
+
+def _blocks(log: Ratings, order: Ints) -> Iterator[tuple[Ints, Ints, int, int]]:
+    """People a million ratings at a time: rows in order, people counted from the first, the first, how many."""
+    ends = np.cumsum(np.bincount(log.users, minlength=log.num_users))
+    starts = np.flatnonzero(np.diff(ends // _ROWS, prepend=-1))
+    for first, last in zip(starts.tolist(), [*starts[1:].tolist(), log.num_users], strict=True):
+        rows = order[ends[first - 1] if first else 0 : ends[last - 1]]
+        yield rows, log.users[rows] - first, first, last - first
+
+
+def _joined(parts: Sequence[Estimates]) -> Estimates:
+    return Estimates(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _told_from_none(slopes: Spread) -> Spread:
+    if slopes.variance > 0 or abs(slopes.mean) > _COMMON * slopes.error:
+        return slopes
+    return replace(slopes, values=np.zeros_like(slopes.values))
 
 
 def shrink(whole: Estimates, earlier: Estimates, later: Estimates) -> Spread:
@@ -185,13 +213,41 @@ def _later_half(users: Ints, num_users: int) -> Bools:
     return np.asarray(2 * place >= counts[users])
 
 
-def _tolerance(users: Ints, gaps: Floats, later: Bools, nearest: float, num_users: int) -> Spread:
-    within = gaps.copy()
-    for lag in range(1, gaps.shape[1] + 1):
-        crossing = later[lag:] & ~later[:-lag]
-        within[lag:][crossing, lag - 1] = np.inf  # a pair from both halves belongs to neither
-    halves = [np.where(part[:, None], within, np.inf) for part in (~later, later)]
-    return shrink(*(_quantiles(users, part, nearest, num_users) for part in (gaps, *halves)))
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Looks at logs, whose rows are person by person and in order, people counted from `first`; see `fit_habits`."""
+
+    likeness: Likeness
+    back: int
+    nearest: float
+    typical: float
+
+    def __call__(self, users: Ints, first: int, items: Ints, residual: Floats, num_users: int) -> _Seen:
+        gaps, later = _gaps_back(users, items, self.likeness, self.back), _later_half(users, num_users)
+        near, usual = nearness(gaps.min(axis=1), self.typical), self._shuffled(users, first, items)
+        compared = np.isfinite(gaps[:, 0])
+        rows = compared, compared & ~later, compared & later
+        slopes = tuple(_slopes(users[r], near[r], usual[r], residual[r], num_users) for r in rows)
+        counts = np.bincount(users[compared], minlength=num_users)
+        total = np.bincount(users[compared], weights=near[compared], minlength=num_users).astype(np.float64)
+        return _Seen(self._quantiles(users, gaps, later, num_users) if self.nearest else (), slopes, counts, total)
+
+    def _quantiles(self, users: Ints, gaps: Floats, later: Bools, num_users: int) -> tuple[Estimates, ...]:
+        within = gaps.copy()
+        for lag in range(1, gaps.shape[1] + 1):
+            crossing = later[lag:] & ~later[:-lag]
+            within[lag:][crossing, lag - 1] = np.inf  # a pair from both halves belongs to neither
+        halves = [np.where(part[:, None], within, np.inf) for part in (~later, later)]
+        return tuple(_quantiles(users, part, self.nearest, num_users) for part in (gaps, *halves))
+
+    def _shuffled(self, users: Ints, first: int, items: Ints) -> Floats:
+        """(M,) mean nearness of each item to the items before it when each person's log is shuffled, by hash."""
+        total = np.zeros(len(users))
+        for number in range(_SHUFFLES):
+            order = np.lexsort((uniforms(number, Stream.HISTORY, users + first, items), users))
+            gaps = _gaps_back(users[order], items[order], self.likeness, self.back).min(axis=1)
+            total[order] += nearness(gaps, self.typical) / _SHUFFLES
+        return total
 
 
 def _quantiles(users: Ints, gaps: Floats, quantile: float, num_users: int) -> Estimates:
@@ -206,38 +262,6 @@ def _quantiles(users: Ints, gaps: Floats, quantile: float, num_users: int) -> Es
     out = np.full(num_users, np.nan)
     out[some] = low + (rank - np.floor(rank)) * (high - low)
     return Estimates(out, np.bincount(users[finite.any(axis=1)], minlength=num_users).astype(np.float64))
-
-
-def _repetition(
-    users: Ints,
-    items: Ints,
-    residual: Floats,
-    near: Floats,
-    gaps: Floats,
-    later: Bools,
-    likeness: Likeness,
-    typical: float,
-    log: Ratings,
-) -> Spread:
-    usual = _shuffled_nearness(users, items, likeness, gaps.shape[1], typical)
-    compared = np.isfinite(gaps[:, 0])
-    parts = compared, compared & ~later, compared & later
-    fits = [_slopes(users[p], near[p], usual[p], residual[p], log.num_users) for p in parts]
-    spread = shrink(*fits)
-    if spread.variance > 0 or abs(spread.mean) > _COMMON * spread.error:
-        return spread
-    return replace(spread, values=np.zeros(log.num_users))
-
-
-def _shuffled_nearness(users: Ints, items: Ints, likeness: Likeness, back: int, typical: float) -> Floats:
-    """(M,) mean nearness of each item to the items before it when each person's log is shuffled, by hash."""
-    total = np.zeros(len(users))
-    for number in range(_SHUFFLES):
-        luck = uniforms(number, Stream.HISTORY, users, items)
-        order = np.lexsort((luck, users))
-        gaps = _gaps_back(users[order], items[order], likeness, back).min(axis=1)
-        total[order] += nearness(gaps, typical) / _SHUFFLES
-    return total
 
 
 def _slopes(users: Ints, near: Floats, usual: Floats, residual: Floats, num_users: int) -> Estimates:

@@ -119,8 +119,12 @@ def habits_of(dataset: str | Source, rule: QuitRule) -> Habits:
 def _habits(source: Source, window: int, nearest: float, likeness: str) -> Habits:
     log = load_source(source)[1].train
     parameters = statistical_parameters(source)
-    taste = scores(parameters, log.users, log.items[:, None])
-    expected = (rating_distribution(parameters, taste) @ parameters.rating_levels)[:, 0]
+
+    def expected(users: Ints, items: Ints) -> Floats:
+        chances = rating_distribution(parameters, scores(parameters, users, items[:, None]))
+        stars: Floats = (chances @ parameters.rating_levels)[:, 0]
+        return stars
+
     return fit_habits(log, expected, Likeness.nearest(item_vectors(source, likeness), nearest), window, nearest)
 
 

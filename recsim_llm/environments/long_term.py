@@ -50,7 +50,8 @@ class LongTermEnv(PageEnv):
     `dataset`, `user_model`, `llm`, `reward`: as in `PageEnv`; `user_model` may be any population.
     `history_length`: as in `PageEnv`; default: all that a session can show, and at least 50.
     `rule`: a `QuitRule`, or a line such as "window?window=7&nearest=0.28"; the published form, in which nobody differs
-    but in taste: "window?ratings=expected&tolerance=common&repetition=none". `max_pages`: EasyRL4Rec 30, BiLLP 50 to 70.
+    but in taste: "window?ratings=expected&tolerance=common&repetition=none".
+    `max_pages`: EasyRL4Rec 30, BiLLP 50 to 70.
     `page_size`: items a turn.
 
     ## References

@@ -42,8 +42,12 @@ def log_of(pages, stars):
     return Ratings(*columns, PEOPLE, ITEMS)
 
 
+def expected(users, items):
+    return np.full(len(users), EXPECTED)
+
+
 def fit(pages, stars, likeness):
-    return fit_habits(log_of(pages, stars), np.full(pages.size, EXPECTED), likeness, WINDOW, 0.1)
+    return fit_habits(log_of(pages, stars), expected, likeness, WINDOW, 0.1)
 
 
 def nearness_of(pages, likeness):
@@ -158,10 +162,24 @@ def test_a_person_without_a_log_has_what_is_common():
     likeness = catalogue(rng, 4)
     pages = choose(rng, likeness, distance_quantiles(likeness.vectors, rng.uniform(0.0, 0.3, PEOPLE)))
     log = log_of(pages, np.full(pages.shape, EXPECTED))
-    known = fit_habits(log.take(log.users > 0), np.full((PEOPLE - 1) * LENGTH, EXPECTED), likeness, WINDOW, 0.1)
+    known = fit_habits(log.take(log.users > 0), expected, likeness, WINDOW, 0.1)
     assert known.thresholds[0] == likeness.threshold
     assert known.notes["tolerance"]["people with their own"] == PEOPLE - 1
     assert known.usual[0] == pytest.approx(known.usual[1:].mean(), abs=0.01)
+
+
+def test_people_are_looked_at_in_blocks_and_nothing_depends_on_them(monkeypatch):
+    rng = np.random.default_rng(10)
+    likeness = catalogue(rng, 2)
+    pages = choose(rng, likeness, distance_quantiles(likeness.vectors, rng.uniform(0.0, 0.3, PEOPLE)))
+    log = log_of(pages, rated(rng, pages, likeness, norm(-0.8, 1.5).rvs(PEOPLE, random_state=2)))
+    log = log.take(~np.isin(log.users, [0, 1, 7, PEOPLE - 1]))  # people without ratings are people too
+    whole = fit_habits(log, lambda users, items: 3.0 + users / PEOPLE + items / ITEMS, likeness, WINDOW, 0.1)
+    monkeypatch.setattr("recsim_llm.agents.habits._ROWS", 1_000)
+    parts = fit_habits(log, lambda users, items: 3.0 + users / PEOPLE + items / ITEMS, likeness, WINDOW, 0.1)
+    np.testing.assert_allclose(parts.thresholds, whole.thresholds)
+    np.testing.assert_allclose(parts.slopes, whole.slopes)
+    np.testing.assert_allclose(parts.usual, whole.usual)
 
 
 def test_the_invented_world_has_neither():
