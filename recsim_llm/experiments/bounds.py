@@ -1,9 +1,10 @@
 """Known bounds of a population: what a greedy policy earns that knows the people, and what one list earns.
 
 Both value an item by its expected stars less the probability that it makes the person leave times what the person would
-still give. What a person would still give is a recursion over the turns left: the mean, over as many items as there are
-turns, of their stars and of what comes after them. For the oracle these are the person's best items; for the list, the
-best of all people together. That no two of them may be too much alike is left out, so it is a little too high.
+still give. What is too much alike has no stars, as BiLLP's tables leave out the turn at which a person leaves. What a
+person would still give is a recursion over the turns left: the mean, over as many items as there are turns, of their
+stars and of what comes after them. For the oracle these are the person's best items; for the list, the best of all
+people together. That no two of them may be too much alike is left out, so it is a little too high.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class _Search:
             risk = np.zeros_like(risk)
         full = crowded(rule["genres"], int(rule["repeats"]), window)[items]
         alike = (gaps[None, :] < rule["thresholds"][self._people, None]) | full[None, :]
-        return stars, np.where(alike, 1.0, risk)
+        return np.where(alike, 0.0, stars), np.where(alike, 1.0, risk)
 
 
 def _known_people(population: Population, policy: str) -> StatisticalUsers:
@@ -197,12 +198,12 @@ def _rule(population: Population) -> dict[str, NDArray[Any]]:
     told: dict[str, Any] = {"genres": genres, "levels": users.rating_levels, "thresholds": nobody, "slopes": nobody}
     if not isinstance(users, LongTermUsers):
         told |= {"vectors": np.zeros((len(genres), 1)), "usual": nobody, "typical": 0.0, "window": 1, "repeats": -1}
-        told |= {"low_reward": 0.0, "first_item": 1, "rounded": 0, "shows_known": 0}
+        told |= {"low_reward": 0.0, "first_item": 1, "rounded": 0, "shows_known": 0, "counts_last": 1}
     else:
         rule, habits = users.rule, users.habits
         told |= {"vectors": users.likeness.vectors, "window": rule.window, "low_reward": rule.low_reward}
         told |= {"repeats": -1 if rule.repeats is None else rule.repeats, "first_item": int(rule.first_item)}
         told |= {"thresholds": habits.thresholds if rule.nearest > 0 else nobody, "slopes": habits.slopes}
         told |= {"usual": habits.usual, "typical": habits.typical, "rounded": int(rule.ratings == "expected")}
-        told |= {"shows_known": 1}
+        told |= {"shows_known": 1, "counts_last": 0}
     return {name: np.asarray(value) for name, value in told.items()}

@@ -35,7 +35,8 @@ class Oracle(RankingPolicy):
         later (U, T): stars that a person would still give after page 0..T-1 if they stayed; the last one holds on.
         thresholds (U,), vectors (N, D), window: distance below which an item is too much like one of the last shown.
         genres (N, G), repeats: -1 for no such rule. low_reward: stars. first_item: 0 where page 0 has no risk.
-        shows_known: 1 where items of the log are shown too.
+        shows_known: 1 where items of the log are shown too. counts_last: 1 where what is too much alike gives its stars
+        at least; 0 as in BiLLP's tables, which leave out the turn at which a person leaves.
         slopes, usual (U,), typical: what repetition does to ratings (`data.likeness.repetition_stars`).
         chances (U, N, R), levels (R,), rounded: rating distributions, and 1 where ratings are rounded to a level; U is
         0 where no slope moves them.
@@ -81,7 +82,8 @@ class Oracle(RankingPolicy):
                 risk = np.zeros_like(risk)
             later = self.fitted["later"][user]
             # What is alike and disliked counts twice: both are out unless nothing else is left.
-            rows.append(stars - (risk + alike) * float(later[min(page, len(later) - 1)]))
+            lost = (risk + alike) * float(later[min(page, len(later) - 1)])
+            rows.append((stars if self.fitted["counts_last"] else stars * ~alike) - lost)
         out = np.array(rows)
         if self.fitted["shows_known"]:
             shown = self._latest(observation, observation["history_items"].shape[1])
@@ -143,5 +145,6 @@ def _with_people(fitted: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any
         "thresholds": people * fitted["threshold"],
         "first_item": np.array(1),
         "shows_known": np.array(0),
+        "counts_last": np.array(1),
         "slopes": 0.0 * people,
     }
