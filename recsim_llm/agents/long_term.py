@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from recsim_llm.agents.habits import Habits, fit_habits
 from recsim_llm.agents.learned import Learned
 from recsim_llm.agents.long_term_users import LongTermUsers
 from recsim_llm.agents.memory.encoder import TextEncoder
@@ -16,7 +20,8 @@ from recsim_llm.agents.sources import Source, load_source, statistical_parameter
 from recsim_llm.agents.statistical import StatisticalParameters, rating_distribution, scores
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.checked import Name, check_known, check_value, near, shown
-from recsim_llm.data.likeness import taste_and_genres
+from recsim_llm.data.likeness import Likeness, taste_and_genres
+from recsim_llm.data.synthetic import named_world
 from recsim_llm.errors import ConfigError
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.llm.spec import parse_spec
@@ -24,6 +29,8 @@ from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Floats, Ints
 
 RULE = "window"
+RULE_NOTES = ("quit_rule", "distance_threshold", "habits")
+"""What the notes of a population in this setting say of leaving."""
 _COLUMNS = 2_000
 
 
@@ -47,6 +54,30 @@ def rule_of(spec: str | QuitRule) -> QuitRule:
     return QuitRule(**options)
 
 
+def rule_line(rule: str | QuitRule) -> str:
+    """A quit rule as one line with every option written out, as runs record it: `rule_of` reads it back.
+
+    >>> rule_line("window?window=7")[:28]
+    'window?window=7&nearest=0.1&'
+    """
+    values = asdict(rule_of(rule))
+    parts = [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()]
+    return f"{RULE}?{'&'.join(parts)}"
+
+
+def rule_of_older(line: str) -> str:
+    """A rule as a run recorded it; what versions without people's own habits recorded means what it meant to them.
+
+    They wrote the line as it was typed. Ratings were expected then, and everybody's threshold and repetition the same.
+    """
+    if "tolerance=" in line and "repetition=" in line:
+        return line
+    typed = parse_spec(line).options
+    then = {"ratings": "expected", "tolerance": "common", "repetition": "none"}
+    missing = [f"{name}={value}" for name, value in then.items() if name not in typed]
+    return line + ("&" if "?" in line else "?") + "&".join(missing)
+
+
 def make_long_term(
     dataset: str | Source = "synthetic",
     user_model: str | UserModel = "statistical",
@@ -67,11 +98,44 @@ def make_long_term(
     population = make_population(dataset, user_model, llm, encoder, personas_file, learned)
     if isinstance(population.users, LongTermUsers):
         return population
-    vectors = item_vectors(dataset, quit_rule.likeness)
-    users = LongTermUsers(population.users, quit_rule, vectors, population.dataset.catalogue.genre_matrix)
-    threshold = users.likeness.threshold
-    notes: dict[str, Any] = {**population.notes, "quit_rule": asdict(quit_rule), "distance_threshold": threshold}
-    return replace(population, users=users, notes=notes)
+    vectors, genres = item_vectors(dataset, quit_rule.likeness), population.dataset.catalogue.genre_matrix
+    wanted = quit_rule.repetition == "own" or (quit_rule.tolerance == "own" and quit_rule.nearest > 0)
+    habits = habits_of(dataset, quit_rule) if wanted else None
+    users = LongTermUsers(population.users, quit_rule, vectors, genres, habits)
+    return replace(population, users=users, notes={**population.notes, **_notes(dataset, users)})
+
+
+def habits_of(dataset: str | Source, rule: QuitRule) -> Habits:
+    """What the training log of a data set says of its people under this rule (`agents.habits`).
+
+    Of invented people the log is invented too. They were not given tolerances or costs of repetition of their own, so
+    what is found is what their tastes and the log's order bring with them; `make_long_term` notes where it is from.
+    """
+    source = dataset if isinstance(dataset, Source) else Source(dataset)
+    return _habits(source.untouched, rule.window, rule.nearest, rule.likeness)
+
+
+@lru_cache(maxsize=8)
+def _habits(source: Source, window: int, nearest: float, likeness: str) -> Habits:
+    log = load_source(source)[1].train
+    parameters = statistical_parameters(source)
+
+    def expected(users: Ints, items: Ints) -> Floats:
+        chances = rating_distribution(parameters, scores(parameters, users, items[:, None]))
+        stars: Floats = (chances @ parameters.rating_levels)[:, 0]
+        return stars
+
+    return fit_habits(log, expected, Likeness.nearest(item_vectors(source, likeness), nearest), window, nearest)
+
+
+def _notes(dataset: str | Source, users: LongTermUsers) -> Mapping[str, Any]:
+    """What a run or a certificate says of the rule: its options, and what was fitted to which log."""
+    found: dict[str, Any] = {"quit_rule": asdict(users.rule), "distance_threshold": users.likeness.threshold}
+    if users.habits.notes:
+        name = dataset.dataset if isinstance(dataset, Source) else dataset
+        log = "the training log" if named_world(name) is None else "the log of invented people"
+        found["habits"] = {"fitted to": log, **users.habits.notes}
+    return found
 
 
 def item_vectors(dataset: str | Source, likeness: str) -> Floats:

@@ -26,7 +26,8 @@ class QuitRule:
     N = 9 and categories at most once. Deviations: thresholds in a model's own units mean nothing for another one's
     vectors, so `nearest` is a quantile of the distances between items of the catalogue; and the default likeness is
     about directions of taste and genres (`data.likeness`), where BiLLP takes DeepFM embeddings, which are not
-    published, and EasyRL4Rec the columns of the predicted rating matrix ("ratings").
+    published, and EasyRL4Rec the columns of the predicted rating matrix ("ratings"). By default ratings are drawn, and
+    people have their own threshold and their own cost of repetition; in neither paper do they.
 
     Attributes:
         window: N, how many of the last shown items a new one is compared with, at least 1.
@@ -39,7 +40,11 @@ class QuitRule:
             such rule.
         low_reward: A person leaves when the best rating of a page is below it, in stars; 0: no such rule.
         first_item: Whether the first page can make a person leave (in BiLLP's release it cannot, whatever its reward).
-        ratings: "expected", the level nearest to the expected rating (deterministic, as in BiLLP), or "sampled".
+        tolerance: Below which distance items are too much alike: "own", each person's threshold, fitted to their
+            training log (`agents.habits`); "common", the threshold of `nearest` for everybody, as published.
+        repetition: What it does to a rating that an item is like those just shown: "own", what it did to the person's
+            logged ratings (`agents.habits`); "none", nothing, as published.
+        ratings: "sampled", or "expected", the level nearest to the expected rating (deterministic, as in BiLLP).
         share: Share of a page's items that must be too alike, (0, 1]; of no consequence for pages of one item.
         hazard: Whether the people's own probability of leaving counts too.
 
@@ -53,9 +58,11 @@ class QuitRule:
     repeats: CountOrNone | None = None
     low_reward: NotNegative = 2.0
     first_item: bool = True
-    ratings: Literal["expected", "sampled"] = "expected"
+    ratings: Literal["expected", "sampled"] = "sampled"
     share: Annotated[float, Gt(0.0), Le(1.0)] = 0.5
     hazard: bool = False
+    tolerance: Literal["own", "common"] = "own"
+    repetition: Literal["own", "none"] = "own"
 
     def __post_init__(self) -> None:
         check_fields(self, "Quit rule: {}".format)

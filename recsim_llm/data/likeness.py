@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,40 +39,55 @@ class Likeness:
         >>> Likeness.nearest(np.array([[0.0], [1.0], [10.0]]), 0.5).threshold
         9.0
         """
-        if quantile == 0.0:
-            return cls(vectors, 0.0)
-        draws = uniforms(0, Stream.DATA, np.arange(2 * _PAIRS)).reshape(2, -1)
-        first = (draws[0] * len(vectors)).astype(np.int64)
-        second = (first + 1 + (draws[1] * (len(vectors) - 1)).astype(np.int64)) % len(vectors)
-        gaps = np.concatenate(
-            [
-                np.linalg.norm(vectors[a] - vectors[b], axis=1)
-                for a, b in zip(np.split(first, 64), np.split(second, 64), strict=True)
-            ]
-        )
-        return cls(vectors, float(np.quantile(gaps, quantile)))
+        return cls(vectors, float(distance_quantiles(vectors, [quantile])[0]) if quantile else 0.0)
 
-    def near(self, windows: Ints, pages: Ints) -> Bools:
+    def near(self, windows: Ints, pages: Ints, thresholds: Floats | None = None) -> Bools:
         """(B, K) whether an item is too much like any item of its window.
 
         Args:
             windows: (B, W) items shown before this page, EMPTY where there were fewer.
             pages: (B, K) items, EMPTY in empty slots.
+            thresholds: (B,) each person's own; None: the common one.
         """
-        gap = self.vectors[pages][:, :, None, :] - self.vectors[windows][:, None, :, :]
-        near = np.sqrt(np.einsum("bkwd,bkwd->bkw", gap, gap)) < self.threshold
-        return np.asarray((near & (windows != EMPTY)[:, None, :]).any(axis=2) & (pages != EMPTY))
+        limit = self.threshold if thresholds is None else thresholds[:, None]
+        return np.asarray(self.gaps(windows, pages) < limit)
 
-    def like_any(self, window: Ints) -> Bools:
-        """(N,) which items of the catalogue are too much like one of these.
+    def gaps(self, windows: Ints, pages: Ints) -> Floats:
+        """(B, K) distance to the nearest item of the window; infinite where there is none, and in empty slots."""
+        apart = self.vectors[pages][:, :, None, :] - self.vectors[windows][:, None, :, :]
+        gaps = np.sqrt(np.einsum("bkwd,bkwd->bkw", apart, apart))
+        there = (windows != EMPTY)[:, None, :] & (pages != EMPTY)[:, :, None]
+        return np.asarray(np.where(there, gaps, np.inf).min(axis=2), dtype=np.float64)
+
+    def gaps_to_all(self, window: Ints) -> Floats:
+        """(N,) distance of every item to the nearest of these; infinite where there is none.
 
         Args:
             window: (W,) items, EMPTY ones are passed over.
         """
-        alike = np.zeros(len(self.vectors), dtype=np.bool_)
+        gaps = np.full(len(self.vectors), np.inf)
         for item in window[window != EMPTY].tolist():
-            alike |= np.sqrt(((self.vectors - self.vectors[item]) ** 2).sum(axis=1)) < self.threshold
-        return alike
+            gaps = np.minimum(gaps, np.sqrt(((self.vectors - self.vectors[item]) ** 2).sum(axis=1)))
+        return gaps
+
+    def like_any(self, window: Ints) -> Bools:
+        """(N,) which items of the catalogue are too much like one of these (W,) items."""
+        return np.asarray(self.gaps_to_all(window) < self.threshold)
+
+
+def distance_quantiles(vectors: Floats | Floats32, quantiles: float | Sequence[float] | Floats) -> Floats:
+    """(Q,) quantiles of the distances between two different items, over 2^18 pairs drawn by hash.
+
+    Args:
+        vectors: (N, D), N at least 2.
+        quantiles: (Q,) in [0, 1], or one.
+    """
+    draws = uniforms(0, Stream.DATA, np.arange(2 * _PAIRS)).reshape(2, -1)
+    first = (draws[0] * len(vectors)).astype(np.int64)
+    second = (first + 1 + (draws[1] * (len(vectors) - 1)).astype(np.int64)) % len(vectors)
+    pairs = zip(np.split(first, 64), np.split(second, 64), strict=True)
+    gaps = np.concatenate([np.linalg.norm(vectors[a] - vectors[b], axis=1) for a, b in pairs])
+    return np.asarray(np.quantile(gaps, quantiles))
 
 
 def taste_and_genres(factors: Floats, genres: NDArray[np.bool_], counts: Ints) -> Floats:
@@ -94,3 +110,27 @@ def unit(rows: Floats) -> Floats:
     """(N, D) rows of length 1; rows of length 0 stay as they are."""
     directions: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     return directions
+
+
+def nearness(gaps: Floats, typical: float) -> Floats:
+    """Nearness of an item to those before it: 1 for one of them again, 0 from the typical distance on, same shape.
+
+    Args:
+        gaps: Distances to the nearest of the items before; infinite where there is none.
+        typical: The median distance of two items of the catalogue.
+    """
+    near: Floats = np.clip(1.0 - gaps / max(typical, 1e-12), 0.0, 1.0)
+    return near
+
+
+def repetition_stars(gaps: Floats, typical: float, slopes: Floats, usual: Floats) -> Floats:
+    """Stars that items gain by being like those before them; 0 for who was shown nothing before, same shape as gaps.
+
+    Args:
+        gaps: As in `nearness`.
+        typical: As in `nearness`.
+        slopes: Stars per unit of nearness, of each person, broadcast to gaps.
+        usual: Nearness at which a rating is as expected, likewise.
+    """
+    stars: Floats = np.where(np.isfinite(gaps), slopes * (nearness(gaps, typical) - usual), 0.0)
+    return stars

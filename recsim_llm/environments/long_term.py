@@ -36,7 +36,7 @@ class LongTermEnv(PageEnv):
     As in `PageEnv`: the history starts with the person's latest logged ratings. The window of the quit rule is empty.
 
     ## Reward
-    The rating in stars (of a page: their sum). With the rule's `ratings="expected"`, the default, it is deterministic.
+    The rating in stars (of a page: their sum), drawn; with the rule's `ratings="expected"` it is deterministic.
 
     ## Episode End
     Terminated when the quit rule holds (`agents.quit_rule.QuitRule`); truncated after `max_pages`. The reward of the
@@ -49,7 +49,9 @@ class LongTermEnv(PageEnv):
     ## Arguments
     `dataset`, `user_model`, `llm`, `reward`: as in `PageEnv`; `user_model` may be any population.
     `history_length`: as in `PageEnv`; default: all that a session can show, and at least 50.
-    `rule`: a `QuitRule`, or a line such as "window?window=7&nearest=0.28". `max_pages`: EasyRL4Rec 30, BiLLP 50 to 70.
+    `rule`: a `QuitRule`, or a line such as "window?window=7&nearest=0.28"; the published form, in which nobody differs
+    but in taste: "window?ratings=expected&tolerance=common&repetition=none".
+    `max_pages`: EasyRL4Rec 30, BiLLP 50 to 70.
     `page_size`: items a turn.
 
     ## References

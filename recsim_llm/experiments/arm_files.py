@@ -51,7 +51,7 @@ def fit(
 ) -> FittedPolicy:
     """Fit a policy to what the platform already holds, or read the file of a fitted one."""
     if isinstance(population, Population) and policy == Oracle.name:
-        return make_oracle(population, config.page_size)
+        return make_oracle(population, config.page_size, config.pages)
     if isinstance(population, Population) and policy == FixedList.name:
         others = choose_visitors(population.users.num_users, population.users.num_users, config.seed)[config.users :]
         return make_fixed_list(population, others, config.page_size, config.pages)

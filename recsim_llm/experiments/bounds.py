@@ -1,45 +1,79 @@
-"""Known bounds of a population: what a greedy policy earns that knows the people, and what one list earns."""
+"""Known bounds of a population: what a greedy policy earns that knows the people, and what one list earns.
+
+Both value an item by its expected stars less the probability that it makes the person leave times what the person would
+still give. What is too much alike has no stars, as BiLLP's tables leave out the turn at which a person leaves. What a
+person would still give is a recursion over the turns left: the mean, over as many items as there are turns, of their
+stars and of what comes after them. For the oracle these are the person's best items; for the list, the best of all
+people together. That no two of them may be too much alike is left out, so it is a little too high.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsim_llm.agents.long_term_users import LongTermUsers, nearest_level
+from recsim_llm.agents.long_term_users import LongTermUsers
 from recsim_llm.agents.population import Population
 from recsim_llm.agents.statistical import StatisticalUsers, rating_distribution, scores, watch_probability
-from recsim_llm.data.likeness import Likeness
+from recsim_llm.data.likeness import repetition_stars
+from recsim_llm.data.rating_levels import moved
 from recsim_llm.errors import ConfigError
 from recsim_llm.policies.fixed_list import FixedList
-from recsim_llm.policies.oracle import Oracle, crowded
+from recsim_llm.policies.oracle import Oracle, crowded, stars_and_risk
 from recsim_llm.types import Floats, Floats32, Ints
 
 _BLOCK = 256
-_NEVER = 1e6
+_CANDIDATES = 500
+"""Items among which a list is searched: those of the highest worth where nothing was shown before."""
 
 
-def make_oracle(population: Population, page_size: int) -> Oracle:
+@dataclass(frozen=True, slots=True)
+class _Truth:
+    """What people think of items that come after nothing.
+
+    Attributes:
+        ratings: (P, N) expected stars.
+        risk: (P, N) probability of a rating that makes the person leave.
+        chances: (P, N, R) rating distributions; (0, N, R) where nothing moves them.
+    """
+
+    ratings: Floats32
+    risk: Floats32
+    chances: Floats32
+
+
+def make_oracle(population: Population, page_size: int, turns: int) -> Oracle:
     """The policy that knows what these people would rate and when they would leave.
 
-    In the long-term setting the score of an item is its expected rating, rounded first where the rule rounds
-    (`QuitRule.ratings`), and the expected rating itself decides between equals. Elsewhere it is the expected stars of
-    showing it: probability of watching times expected rating.
+    In the long-term setting an item is worth its expected stars, less the probability of leaving times what the person
+    would still give. Ratings are rounded first where the rule rounds them (`QuitRule.ratings`), and the expected rating
+    itself decides between equals. Elsewhere an item is worth the expected stars of showing it: probability of watching
+    times expected rating. `QuitRule.hazard` is not looked at.
+
+    Args:
+        population: In the long-term setting or not.
+        page_size: K.
+        turns: Pages of a session.
 
     Raises:
         ConfigError: The people are not statistical users, whose tastes are known.
     """
     inner = _known_people(population, Oracle.name)
-    ratings = _all_stars(population, inner, np.arange(inner.num_users))
-    return Oracle.knowing({"ratings": ratings, **_rule(population)}, population.log, page_size)
+    truth = _truth(population.users, inner, np.arange(inner.num_users))
+    fitted = {"ratings": truth.ratings, "risk": truth.risk, "chances": truth.chances, **_rule(population)}
+    later = _later(truth, turns)
+    return Oracle.knowing({**fitted, "later": later.astype(np.float32)}, population.log, page_size)
 
 
 def make_fixed_list(population: Population, people: Ints, page_size: int, turns: int) -> FixedList:
     """One list for everybody, searched like the oracle's pages: greedily, with the tastes of other people known.
 
-    The next item is the one of the highest mean over `people` of stars, less the stars that those would still give
-    whom it makes leave, among items that are not too much like the last of the list.
+    The next item is the one of the highest mean worth over `people`, each counted by the probability of being there
+    still: stars, less the probability that the item makes this person leave (by their own threshold and rating) times
+    what they would still give. Of a page of several items each counts as a part of a turn.
 
     Args:
         population: In the long-term setting or not.
@@ -53,22 +87,46 @@ def make_fixed_list(population: Population, people: Ints, page_size: int, turns:
     inner = _known_people(population, FixedList.name)
     if not len(people):
         raise ConfigError("The policy 'fixed-list' is searched on people who do not visit: name fewer --users.")
-    stars = np.concatenate(
-        [_stars(population.users, inner, block) for block in np.array_split(people, -(-len(people) // _BLOCK))]
-    )
-    rule = _rule(population)
-    mean, leaving = stars.mean(axis=0), (stars < rule["low_reward"]).mean(axis=0)
-    likeness, window = Likeness(rule["vectors"], float(rule["threshold"])), int(rule["window"])
+    truth, rule = _truth(population.users, inner, people), _rule(population)
+    later = _common_later(truth, turns)
+    candidates = _candidates(truth, later, turns * page_size)
+    search = _Search(population, people, truth, rule)
+    here = np.ones(len(people))
     order: list[int] = []
-    for place in range(min(turns * page_size, len(mean))):
-        left = turns - place // page_size
-        worth = mean - leaving * left * mean.mean()
-        latest = np.array(order[-window:], dtype=np.int64)
-        alike = likeness.like_any(latest) | crowded(rule["genres"], int(rule["repeats"]), latest)
-        worth[alike] -= _NEVER
-        worth[order] = -np.inf
-        order.append(int(worth.argmax()))
+    for place in range(min(turns * page_size, inner.num_items)):
+        page = place // page_size
+        stars, leaving = search.outlook(candidates, order, page)
+        worth = here @ (stars - leaving * later[:, page, None])
+        worth[np.isin(candidates, order)] = -np.inf
+        best = int(worth.argmax())
+        here *= (1.0 - leaving[:, best]) ** (1.0 / page_size)
+        order.append(int(candidates[best]))
     return FixedList.of(np.array(order), population.log, page_size)
+
+
+class _Search:
+    """What the next item of a list does to each of the people it is searched on."""
+
+    def __init__(self, population: Population, people: Ints, truth: _Truth, rule: dict[str, NDArray[Any]]) -> None:
+        self._users, self._people, self._truth, self._rule = population.users, people, truth, rule
+
+    def outlook(self, items: Ints, order: list[int], page: int) -> tuple[Floats, Floats]:
+        """(P, C) stars, and probabilities of leaving, if these (C,) items came after this list."""
+        stars, risk = self._truth.ratings[:, items].astype(np.float64), self._truth.risk[:, items].astype(np.float64)
+        if not isinstance(self._users, LongTermUsers):
+            return stars, risk
+        window, rule = np.array(order[-self._users.rule.window :], dtype=np.int64), self._rule
+        gaps = self._users.likeness.gaps_to_all(window)[items]
+        slopes, usual = rule["slopes"][self._people, None], rule["usual"][self._people, None]
+        if slopes.any():
+            shift = repetition_stars(gaps[None, :], float(rule["typical"]), slopes, usual)
+            chances = moved(self._truth.chances[:, items].astype(np.float64), shift, rule["levels"])
+            stars, risk = stars_and_risk(chances, rule["levels"], float(rule["low_reward"]), bool(rule["rounded"]))
+        if page == 0 and not rule["first_item"]:
+            risk = np.zeros_like(risk)
+        full = crowded(rule["genres"], int(rule["repeats"]), window)[items]
+        alike = (gaps[None, :] < rule["thresholds"][self._people, None]) | full[None, :]
+        return np.where(alike, 0.0, stars), np.where(alike, 1.0, risk)
 
 
 def _known_people(population: Population, policy: str) -> StatisticalUsers:
@@ -79,37 +137,73 @@ def _known_people(population: Population, policy: str) -> StatisticalUsers:
     return inner
 
 
-def _all_stars(population: Population, inner: StatisticalUsers, people: Ints) -> Floats32:
-    """(P, N) expected stars of these people, as `make_oracle` scores items."""
-    blocks = np.split(people, range(_BLOCK, len(people), _BLOCK))
-    return np.concatenate([_stars(population.users, inner, block) for block in blocks]).astype(np.float32)
+def _truth(users: Any, inner: StatisticalUsers, people: Ints) -> _Truth:
+    blocks = [_block(users, inner, block) for block in np.split(people, range(_BLOCK, len(people), _BLOCK))]
+    return _Truth(*(np.concatenate(part) for part in zip(*blocks, strict=True)))
 
 
-def _stars(users: Any, inner: StatisticalUsers, people: Ints) -> Floats:
+def _block(users: Any, inner: StatisticalUsers, people: Ints) -> tuple[Floats32, Floats32, Floats32]:
     items = np.broadcast_to(np.arange(inner.num_items), (len(people), inner.num_items))
     taste = scores(inner.parameters, people, items)
     chances, levels = rating_distribution(inner.parameters, taste), inner.rating_levels
-    expected: Floats = chances @ levels
     if not isinstance(users, LongTermUsers):
-        return expected * watch_probability(inner.parameters, people, items, taste)
-    if users.rule.ratings == "sampled":
-        return expected
-    rounded: Floats = nearest_level(chances, levels) @ levels
-    return rounded + 1e-3 * expected
+        stars = (chances @ levels) * watch_probability(inner.parameters, people, items, taste)
+        return stars.astype(np.float32), np.zeros_like(stars, dtype=np.float32), chances[:0].astype(np.float32)
+    stars, risk = stars_and_risk(chances, levels, users.rule.low_reward, users.rule.ratings == "expected")
+    kept = chances if users.habits.slopes.any() else chances[:0]
+    return stars.astype(np.float32), risk.astype(np.float32), kept.astype(np.float32)
+
+
+def _later(truth: _Truth, turns: int) -> Floats:
+    """(U, T) what each person would still give after each page, shown their own best items."""
+    out = np.zeros((len(truth.ratings), turns))
+    for start in range(0, len(out), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        stars, risk = truth.ratings[rows].astype(np.float64), truth.risk[rows]
+        for page in reversed(range(turns - 1)):
+            worth = stars + (1.0 - risk) * out[rows, page + 1, None]
+            out[rows, page] = _best(worth, turns)
+    return out
+
+
+def _best(worth: Floats, count: int) -> Floats:
+    """(P,) mean of the best so many items of each row."""
+    size = min(count, worth.shape[1])
+    top = np.partition(worth, -size, axis=1)[:, -size:]
+    mean: Floats = top.mean(axis=1)
+    return mean
+
+
+def _common_later(truth: _Truth, turns: int) -> Floats:
+    """(P, T) what each person would still give after each page, shown the items that are best for all together."""
+    stars, risk = truth.ratings.astype(np.float64), truth.risk.astype(np.float64)
+    out = np.zeros((len(stars), turns))
+    for page in reversed(range(turns - 1)):
+        worth = stars.mean(axis=0) - (risk * out[:, page + 1, None]).mean(axis=0)
+        best = np.argsort(-worth, kind="stable")[:turns]
+        out[:, page] = (stars[:, best] + (1.0 - risk[:, best]) * out[:, page + 1, None]).mean(axis=1)
+    return out
+
+
+def _candidates(truth: _Truth, later: Floats, places: int) -> Ints:
+    worth = truth.ratings.mean(axis=0) - (truth.risk * later[:, :1]).mean(axis=0)
+    chosen: Ints = np.sort(np.argsort(-worth, kind="stable")[: max(_CANDIDATES, places)])
+    return chosen
 
 
 def _rule(population: Population) -> dict[str, NDArray[Any]]:
+    """What an oracle is told besides tastes (`Oracle.fitted`): of people who leave of their own accord, nothing."""
     users, genres = population.users, population.dataset.catalogue.genre_matrix
+    nobody = np.zeros(users.num_users)
+    told: dict[str, Any] = {"genres": genres, "levels": users.rating_levels, "thresholds": nobody, "slopes": nobody}
     if not isinstance(users, LongTermUsers):
-        none = {"threshold": 0.0, "window": 1, "repeats": -1, "low_reward": 0.0}
-        vectors: NDArray[Any] = np.zeros((len(genres), 1))
+        told |= {"vectors": np.zeros((len(genres), 1)), "usual": nobody, "typical": 0.0, "window": 1, "repeats": -1}
+        told |= {"low_reward": 0.0, "first_item": 1, "rounded": 0, "shows_known": 0, "counts_last": 1}
     else:
-        rule, vectors = users.rule, users.likeness.vectors
-        repeats = -1 if rule.repeats is None else rule.repeats
-        none = {
-            "threshold": users.likeness.threshold,
-            "window": rule.window,
-            "repeats": repeats,
-            "low_reward": rule.low_reward,
-        }
-    return {"vectors": vectors, "genres": genres, **{name: np.array(value) for name, value in none.items()}}
+        rule, habits = users.rule, users.habits
+        told |= {"vectors": users.likeness.vectors, "window": rule.window, "low_reward": rule.low_reward}
+        told |= {"repeats": -1 if rule.repeats is None else rule.repeats, "first_item": int(rule.first_item)}
+        told |= {"thresholds": habits.thresholds if rule.nearest > 0 else nobody, "slopes": habits.slopes}
+        told |= {"usual": habits.usual, "typical": habits.typical, "rounded": int(rule.ratings == "expected")}
+        told |= {"shows_known": 1, "counts_last": 0}
+    return {name: np.asarray(value) for name, value in told.items()}

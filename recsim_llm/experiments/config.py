@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 from annotated_types import Ge, Le
 
-from recsim_llm.agents.long_term import rule_of
+from recsim_llm.agents.long_term import rule_line, rule_of, rule_of_older
 from recsim_llm.agents.memory.encoder import check_encoder
 from recsim_llm.agents.named_users import check_user_model, uses_llm
 from recsim_llm.checked import Count, CountOrNone, Name, Seed, Text, check_fields
@@ -113,10 +113,11 @@ class SimulationConfig:
 
     @property
     def chosen(self) -> SimulationConfig:
-        """The same config with user model and language models named."""
+        """The same config with user model, language models and every option of the quit rule named."""
         user_model, llm = chosen_model(self.user_model, self.llm)
         policy_llm = (self.policy_llm or llm or DEFAULT_LLM) if self.policies_ask_llm else ""
-        return replace(self, user_model=user_model, llm=llm, policy_llm=policy_llm)
+        quit_rule = rule_line(self.quit) if self.quit else ""
+        return replace(self, user_model=user_model, llm=llm, policy_llm=policy_llm, quit=quit_rule)
 
     @property
     def rules(self) -> PageRules:
@@ -156,11 +157,11 @@ def config_of(run: Run) -> SimulationConfig:
     config = SimulationConfig(**{**stored, "policies": tuple(policies) if isinstance(policies, list) else policies})
     try:
         check_fields(config)  # types and ranges alone: a run outlives the files that its config names
+        return replace(config, quit=rule_of_older(config.quit)) if config.quit else config
     except ConfigError as error:
         raise RecordingError(
             f"{run.folder}: its config in run.json cannot be used: {error} Put run.json back as it was written."
         ) from None
-    return config
 
 
 def config_json(config: SimulationConfig) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from recsim_llm.agents.agent_users import AgentUsers
 from recsim_llm.agents.llm_users import LLMUsers
+from recsim_llm.agents.long_term import RULE_NOTES
 from recsim_llm.agents.memory.three_stage import ThreeStageMemory
 from recsim_llm.agents.named_users import played_by_llm
 from recsim_llm.agents.population import Population, SocialPopulation
@@ -192,6 +193,8 @@ def _record(
     counts = getattr(policies[config.policies[0]], "counts", None)
     if counts is not None:
         done["policy"] = counts()
+    if config.quit and isinstance(cast.population, Population):
+        done["leaving"] = {name: note for name, note in cast.population.notes.items() if name in RULE_NOTES}
     writer.finish({**done, "decisions": scribe.decisions, "gpu_busy": gpu.mean, "certified": cast.population.certified})
     return Run(folder)
 

@@ -7,7 +7,7 @@ that the training needs is written down: a resumed training goes on from there t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 from annotated_types import Ge, Le
 from tqdm import tqdm
 
-from recsim_llm.agents.long_term import make_long_term, rule_of
+from recsim_llm.agents.long_term import make_long_term, rule_line, rule_of
 from recsim_llm.agents.named_users import check_user_model
 from recsim_llm.agents.population import Population, make_population
 from recsim_llm.checked import Count, Name, OutFile, Seed, Text, check_fields
@@ -111,6 +111,7 @@ def train(config: TrainConfig) -> Path:
     """
     refuse_secrets(config.llm)
     config.check()
+    config = replace(config, rule=rule_line(config.rule))  # as checkpoints note it: defaults may change
     policy, settings = _policy(config.policy)
     need_tianshou(f"Training the policy '{policy.name}'")
     from recsim_llm.policies.rl.algorithms import seeded

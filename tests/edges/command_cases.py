@@ -245,7 +245,7 @@ def by_hand(places: dict[str, str]) -> Iterator[Case]:
     for rule in ("windw", "window?nearest=2", "window?nearest=abc", "window?window=0", "window?window=1.5",
                  "window?repeats=-1", "window?repeats=abc", "window?low_reward=NaN", "window?ratings=x",
                  "window?share=0", "window?share=NaN", "window?hazard=5", "window?first_item=maybe",
-                 "window?nerest=0.1", "window:x"):  # fmt: skip
+                 "window?tolerance=mine", "window?repetition=true", "window?nerest=0.1", "window:x"):  # fmt: skip
         add(simulate, "--quit", [rule], ("--quit", "quit rule", "Quit rule"), rule.partition("=")[2])
     for name, near in (("statisticl", "statistical"), ("hybrid:agent4", "agent4rec"), ("hybrid:hybrid", "hybrid"),
                        ("agent4rec:nonsense", "nonsense"), ("llm:tunedd", "llm:tuned"), ("calibrated:x", "x"),

@@ -24,7 +24,11 @@ def good_commands(places: dict[str, str]) -> Iterator[Case]:
         ("simulate", "--reward", ["watch"]),
         ("simulate", "--policy", ["random", "ease?reg=0.5", "ease?reg=100&min_rating=3"]),
         ("simulate", "--policy", ["item-knn?neighbours=3&shrinkage=0"]),
-        ("simulate", "--quit", ["window?nearest=0&repeats=0&ratings=sampled&share=1&hazard=true"]),
+        (
+            "simulate",
+            "--quit",
+            ["window?nearest=0&repeats=0&ratings=expected&share=1&hazard=true&tolerance=common&repetition=none"],
+        ),
         ("simulate", "--quit", ["window?repeats=null"]),
         ("simulate", "--dataset", ["synthetic:7:30"]),
         ("simulate", "--encoder", ["hash:64"]),

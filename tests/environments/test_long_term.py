@@ -49,10 +49,11 @@ def test_the_same_item_again_ends_the_session():
     assert info["leave_probability"] == 1.0
 
 
-@pytest.mark.parametrize(("rule", "leaves"), [("window", True), ("window?first_item=false", False)])
-def test_whether_the_first_item_can_make_a_person_leave(rule, leaves):
-    population = make_long_term("synthetic")
-    stars = make_oracle(population, 1).fitted["ratings"]
+@pytest.mark.parametrize(("first", "leaves"), [("true", True), ("false", False)])
+def test_whether_the_first_item_can_make_a_person_leave(first, leaves):
+    rule = f"window?ratings=expected&first_item={first}"
+    population = make_long_term("synthetic", rule=rule)
+    stars = make_oracle(population, 1, 30).fitted["ratings"]
     user, item = np.unravel_index(stars.argmin(), stars.shape)
     assert stars[user, item] < 2
     env = gym.make("recsim_llm/LongTerm-v0", rule=rule)
@@ -60,7 +61,9 @@ def test_whether_the_first_item_can_make_a_person_leave(rule, leaves):
     assert env.step(int(item))[2] is leaves
 
 
-@pytest.mark.parametrize("rule", ["window", "window?nearest=0&repeats=1&window=6", "window?ratings=sampled"])
+@pytest.mark.parametrize(
+    "rule", ["window?ratings=expected", "window?nearest=0&repeats=1&window=6&ratings=expected", "window"]
+)
 def test_the_oracle_is_an_upper_bound(rule):
     rules = PageRules(page_size=1, max_pages=15)
     earned = {}
@@ -68,37 +71,39 @@ def test_the_oracle_is_an_upper_bound(rule):
         population = make_long_term("synthetic", rule=rule)
         catalogue = population.dataset.catalogue
         policy = (
-            make_oracle(population, 1)
+            make_oracle(population, 1, 15)
             if name == "oracle"
             else make_policy(name, population.log, catalogue, page_size=1)
         )
         visitors = choose_visitors(200, 60, seed=0)
         steps = list(rollout("synthetic", population.users, policy, visitors, rules, 0, 60))
         earned[name] = sum(step.reward.sum() for step in steps) / 60
-        if name == "oracle" and "sampled" not in rule:
+        if name == "oracle" and "expected" in rule:
             assert not any(step.left.any() for step in steps), "who knows all need not let anybody leave"
     assert earned["oracle"] > 1.5 * max(earned["random"], earned["popularity"], earned["ease"])
 
 
-def test_one_list_for_everybody_is_nearly_as_good_as_the_oracle():
-    """The setting's limit, which is why every study has this row: what it pays is variety, and a list has that too."""
+def test_one_list_for_everybody_is_good_and_the_oracle_is_better():
+    """The setting's limit, which is why every study has this row: it pays variety first, and a list has that too."""
     rules, earned = PageRules(page_size=1, max_pages=30), {}
     visitors = choose_visitors(200, 200, seed=0)
     for name in ("fixed-list", "oracle"):
         population = make_long_term("synthetic")
-        policy = make_oracle(population, 1) if name == "oracle" else make_fixed_list(population, visitors[60:], 1, 30)
+        policy = (
+            make_oracle(population, 1, 30) if name == "oracle" else make_fixed_list(population, visitors[60:], 1, 30)
+        )
         steps = list(rollout("synthetic", population.users, policy, visitors[:60], rules, 0, 60))
         earned[name] = sum(step.reward.sum() for step in steps) / 60
         if name == "fixed-list":
             assert all(len(np.unique(step.items)) == 1 for step in steps), "everybody is shown the same"
             assert len({int(step.items[0, 0]) for step in steps}) == 30, "and nothing twice"
-    assert earned["oracle"] > earned["fixed-list"] > 0.5 * earned["oracle"]
+    assert earned["oracle"] > 1.1 * earned["fixed-list"] > 0.5 * earned["oracle"]
 
 
 def test_the_fixed_list_is_the_best_on_average():
     """Where nobody leaves, the list is the items by their mean stars."""
     population = make_long_term("synthetic", rule="window?nearest=0&low_reward=0")
-    stars = make_oracle(population, 1).fitted["ratings"][:50]
+    stars = make_oracle(population, 1, 30).fitted["ratings"][:50]
     order = make_fixed_list(population, np.arange(50), 1, 5).fitted["order"]
     assert order.tolist() == np.argsort(-stars.mean(axis=0), kind="stable")[:5].tolist()
     with pytest.raises(ConfigError, match="name fewer --users"):
@@ -106,7 +111,7 @@ def test_the_fixed_list_is_the_best_on_average():
 
 
 def test_language_model_users_live_in_it():
-    env = LongTermVectorEnv(4, user_model="agent4rec", llm="uniform", max_pages=3)
+    env = LongTermVectorEnv(4, user_model="agent4rec", llm="uniform", max_pages=3, rule="window?ratings=expected")
     env.reset(seed=0)
     _, reward, *_ = env.step(np.array([1, 2, 3, 4]))
     assert (reward == 3.0).all(), "a model that finds everything equally likely gives three stars"

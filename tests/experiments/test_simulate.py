@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsim_llm.agents.long_term import rule_line
 from recsim_llm.agents.population import make_population
 from recsim_llm.errors import ConfigError, LLMError, RecordingError
 from recsim_llm.experiments import recorders as module
@@ -306,7 +307,8 @@ def test_an_older_recording_has_the_options_of_its_time(tmp_path):
 
 
 def test_the_long_term_setting_is_recorded_and_replayed(tmp_path):
-    config = SimulationConfig(policies=("random", "oracle"), users=20, pages=6, page_size=1, quit="window")
+    rule = "window?ratings=expected"
+    config = SimulationConfig(policies=("random", "oracle"), users=20, pages=6, page_size=1, quit=rule)
     runs = simulate(config, tmp_path, progress=False)
     random_, oracle = (run.step_batch() for run in runs)
     assert random_.left.any()
@@ -316,3 +318,21 @@ def test_the_long_term_setting_is_recorded_and_replayed(tmp_path):
         replay(run)
     with pytest.raises(ConfigError, match="society"):
         replace(config, rounds=2).check()
+    done = runs[1].manifest
+    assert done.config["quit"] == rule_line(rule), "with every option, as defaults may change"
+    assert done.summary["leaving"]["quit_rule"]["tolerance"] == "own"
+    assert done.summary["leaving"]["habits"]["tolerance"]["people with their own"] == 0, "nobody has one in this world"
+
+
+def test_a_rule_means_in_a_replay_what_it_meant_when_it_was_recorded(tmp_path):
+    """Versions in which nobody had a tolerance of their own wrote "window" for what takes four options now."""
+    then = "window?ratings=expected&tolerance=common&repetition=none"
+    for name, rule in (("then", then), ("now", "window")):
+        config = SimulationConfig(policies=("ease",), users=20, pages=6, page_size=1, quit=rule)
+        (run,) = simulate(config, tmp_path / name, progress=False)
+        manifest = json.loads((run.folder / "run.json").read_text())
+        manifest["config"]["quit"] = "window"
+        (run.folder / "run.json").write_text(json.dumps(manifest))
+    assert replay(Run(tmp_path / "then" / "ease")).steps > 0
+    with pytest.raises(RecordingError, match="differs"):
+        replay(Run(tmp_path / "now" / "ease"))

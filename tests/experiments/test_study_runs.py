@@ -25,7 +25,7 @@ from recsim_llm.policies.rl.offline_data import OfflineLog
 from recsim_llm.trajectories import find_runs
 
 ROWS = (Entry("random"), Entry("ease?reg=100", users=6), Entry("oracle"), Entry("fixed-list"))
-SMALL = Study("small", ROWS, users=8, seeds=2, pages=8)
+SMALL = Study("small", ROWS, users=8, seeds=2, pages=8, quit="window?ratings=expected")
 
 
 def test_a_study_is_run_replayed_and_reported(tmp_path):

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from small_world import Puppets
 
-from recsim_llm.agents.long_term_users import LongTermUsers, nearest_level
+from recsim_llm.agents.long_term_users import LongTermUsers
 from recsim_llm.agents.quit_rule import QuitRule, repeated_genres
 from recsim_llm.data.likeness import Likeness
+from recsim_llm.data.rating_levels import nearest_level
 from recsim_llm.environments.sessions import PageRules, Sessions
 from recsim_llm.types import EMPTY
 
@@ -29,7 +30,8 @@ GENRES = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [1, 0], [1, 1]], dtype=bool)
 def turns(places, stars=5.0, leave=(0.0,), page_size=1, **rule):
     """How many turns a person has who is shown the items at these places, a page after the other; 0: all of them."""
     given = np.full((1, 6), stars) if np.isscalar(stars) else np.asarray(stars, dtype=float)[None]
-    users = LongTermUsers(Puppets(np.zeros((1, 6)), given, leave), QuitRule(**rule), VECTORS, GENRES)
+    published = QuitRule(**rule, tolerance="common", repetition="none")
+    users = LongTermUsers(Puppets(np.zeros((1, 6)), given, leave), published, VECTORS, GENRES)
     items = np.array([EMPTY if place is None else PLACES.index(place) for place in places]).reshape(-1, page_size)
     sessions = Sessions(1, users, PageRules(page_size=page_size, max_pages=50))
     sessions.begin(ONE, ONE, np.zeros(1, dtype=np.uint64))

@@ -62,7 +62,7 @@ def a_visit(reward):
 
 def a_long_term_session(reward):
     # Everything shown is taken up there, so item 1 pays its four stars too: 12, and 3 items.
-    rule = QuitRule(nearest=0.0, low_reward=0.0)
+    rule = QuitRule(nearest=0.0, low_reward=0.0, ratings="expected", repetition="none")
     inner = puppets()
     return Sessions(1, LongTermUsers(inner, rule, np.eye(5), np.ones((5, 1), dtype=bool)), page_rules(reward))
 
@@ -127,7 +127,8 @@ def test_the_one_title_pays_its_stars_in_every_environment(world):
 def test_long_term_people_take_up_all_and_rate_as_they_would(world):
     # The person who wants Blue Moon gives it 5; of what is not wanted, the model's 0 says nothing: every level is
     # equally likely, 3 on average.
-    env = LongTermEnv(world, "dialogue", everybodys_wish(), rule=QuitRule(nearest=0.0, low_reward=0.0), page_size=2)
+    rule = QuitRule(nearest=0.0, low_reward=0.0, ratings="expected", repetition="none")
+    env = LongTermEnv(world, "dialogue", everybodys_wish(), rule=rule, page_size=2)
     env.reset(seed=0, options={"user": 0})
     _, reward, left, _, info = env.step(np.array([0, 1]))
     assert (reward, left, info["ratings"].tolist()) == (8.0, False, [5.0, 3.0])

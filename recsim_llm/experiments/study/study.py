@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from recsim_llm.agents.long_term import rule_line
 from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.train import ONLINE, TrainConfig
@@ -144,8 +145,9 @@ class Study:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The study as JSON values."""
-        return {**asdict(self), "entries": [asdict(entry) for entry in self.entries]}
+        """The study as JSON values, every option of the quit rule named: its defaults may change."""
+        entries = [asdict(entry) for entry in self.entries]
+        return {**asdict(self), "quit": rule_line(self.quit), "entries": entries}
 
 
 def read_study(text: str) -> Study:

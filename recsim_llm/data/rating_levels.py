@@ -1,0 +1,40 @@
+"""Distributions over rating levels, rounded to a level or moved by some stars: by people and by bounds alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsim_llm.types import Floats
+
+
+def nearest_level(ratings: Floats, levels: Floats) -> Floats:
+    """(..., R) all weight on the level nearest to the expected rating; ties go to the lower one."""
+    expected = ratings @ levels
+    chosen = np.abs(levels - expected[..., None]).argmin(axis=-1)
+    sure: Floats = np.eye(len(levels))[chosen]
+    return sure
+
+
+def moved(ratings: Floats, stars: Floats, levels: Floats) -> Floats:
+    """(..., R) the distribution whose mean is higher by some stars (lower: negative), as far as one level takes it.
+
+    With the probability that gives this mean, a rating becomes the next level up (down); the highest (lowest) stays.
+
+    Args:
+        ratings: (..., R) probabilities of the levels.
+        stars: (...) how far the mean is to move.
+        levels: (R,) stars, ascending.
+
+    >>> moved(np.array([[0.0, 0.5, 0.5]]), np.array([0.25]), np.array([1.0, 2.0, 3.0])).tolist()
+    [[0.0, 0.25, 0.75]]
+    """
+    steps = levels[1:] - levels[:-1]
+    rising = (stars > 0)[..., None]
+    leaving = np.where(rising, ratings[..., :-1], ratings[..., 1:])  # (..., R-1) what may cross each step
+    most = leaving @ steps
+    share = np.minimum(np.abs(stars) / np.maximum(most, 1e-12), 1.0)[..., None] * leaving
+    across = np.where(rising, share, -share)
+    out: Floats = ratings.copy()
+    out[..., :-1] -= across
+    out[..., 1:] += across
+    return out
