@@ -120,11 +120,10 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
         self.rules = SocietyRules(
             rounds=rounds, page=PageRules(page_size, max_pages, history_length, duplicates, reward)
         )
-        self.population = make_society(dataset, user_model, llm, graph)
+        self.population = make_society(dataset, user_model, llm, graph, agents=agents)
         warn_if_uncertified(self.population, user_model)
         users = self.population.users
-        members = self.population.members(users.num_users if agents is None else agents)
-        self._rounds = _Rounds(new_society(self.population, members, self.rules))
+        self._rounds = _Rounds(new_society(self.population, self.population.members, self.rules))
         top = float(users.rating_levels[-1])
         self.observation_space = cast(
             spaces.Space[Obs], observation_space(users.num_users, users.num_items, history_length, top)

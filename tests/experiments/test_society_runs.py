@@ -17,6 +17,7 @@ import pytest
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments import recorders as module
+from recsim_llm.experiments.cli import main
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.cost import dry_run
 from recsim_llm.experiments.interview import exit_interviews, interview_prompt
@@ -29,7 +30,7 @@ from recsim_llm.testing.scripted import MisbehavingLLM, hash_choice_llm
 from recsim_llm.trajectories import Run
 
 TOWN = SimulationConfig(policies=("live-popularity",), users=60, rounds=5, pages=3, page_size=4)
-AGENTS = replace(TOWN, user_model="agent4rec", llm="hash", users=12, rounds=6, graph="homophily:40", seed=5)
+AGENTS = replace(TOWN, user_model="agent4rec", llm="hash", users=12, rounds=6, graph="homophily", seed=5)
 
 
 @pytest.fixture(autouse=True)
@@ -251,3 +252,14 @@ def test_a_society_that_nobody_visits_says_so(tmp_path):
     assert run.finished
     with pytest.raises(RecordingError, match="nobody visited"):
         run.step_batch()
+
+
+def test_a_run_that_nobody_visits_ends_with_an_explanation_and_exit_code_0(tmp_path, capsys):
+    command = "simulate --rounds 1 --users 1 --policy popularity random --out".split()
+    main([*command, str(tmp_path / "runs")])  # other exit codes are a SystemExit
+    said = capsys.readouterr().out
+    assert "popularity: nobody visited, so there is no page and no figure: 1 people lived through 1 rounds" in said
+    assert "40, 15 or 5 hours in the mean, by activity. Take more --rounds or more --users." in said
+    assert "compare" not in said, "there is nothing to compare"
+    main(["compare", str(tmp_path / "runs")])
+    assert capsys.readouterr().out.count("nobody visited") == 2
