@@ -197,8 +197,8 @@ def _isolated(graph: SocialGraph, members: Ints, data: Dataset) -> str:
     named = ", ".join(data.people[user].raw_id for user in alone[:_NAMED]) + (", ..." if len(alone) > _NAMED else "")
     return (
         f"{len(alone)} of {len(members)} people know nobody in this society, so they neither chat nor post (users "
-        f"{named}). Take a denser graph (--graph homophily:{max(min(20, (len(members) - 1) // 2), 1)}), more people, or "
-        "name their acquaintances in the graph's file; --graph none says that this is meant."
+        f"{named}). Take a denser graph (--graph homophily:{max(min(20, (len(members) - 1) // 2), 1)}), more people, "
+        "or name their acquaintances in the graph's file; --graph none says that this is meant."
     )
 
 

@@ -211,11 +211,12 @@ def _unvisited(run: Run) -> bool:
 
 def _why_empty(run: Run) -> str:
     rounds, people = run.manifest.config.get("rounds", 0), run.manifest.num_users
-    gaps, rules = SocietyRules().gap_hours, SocietyRules()
+    rules = SocietyRules()
+    gaps = "{:g}, {:g} or {:g}".format(*rules.gap_hours)
     return (
         f"{run.manifest.name}: nobody visited, so there is no page and no figure: {people:,} people lived through "
-        f"{rounds:,} rounds of {rules.round_hours:g} simulated hours, and wake every {gaps[0]:g}, {gaps[1]:g} or {gaps[2]:g} "
-        "hours in the mean, by activity. Take more --rounds or more --users."
+        f"{rounds:,} rounds of {rules.round_hours:g} simulated hours, and wake every {gaps} hours "
+        " in the mean, by activity. Take more --rounds or more --users."
     )
 
 

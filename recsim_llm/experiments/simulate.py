@@ -288,6 +288,8 @@ def summary(users: UserModel, spent: Mapping[str, Mapping[str, float]], seconds:
     played = played_by_llm(users)
     if isinstance(played, (LLMUsers, AgentUsers)):
         out["answers"] = asdict(played.counts)
+    if isinstance(played, AgentUsers) and played.texts.asked:
+        out["texts"] = asdict(played.texts)
     return out
 
 

@@ -26,8 +26,8 @@ from recsim_llm.agents.social_graph import (
     save_graph,
     watts_strogatz,
 )
-from recsim_llm.data.dataset import Person
 from recsim_llm.data import load_dataset
+from recsim_llm.data.dataset import Person
 from recsim_llm.data.synthetic import make_world
 from recsim_llm.errors import ConfigError, DataError, IsolationWarning, MissingExtraError
 from recsim_llm.seeding import uniforms

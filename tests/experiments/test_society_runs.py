@@ -255,7 +255,7 @@ def test_a_society_that_nobody_visits_says_so(tmp_path):
 
 
 def test_a_run_that_nobody_visits_ends_with_an_explanation_and_exit_code_0(tmp_path, capsys):
-    command = "simulate --rounds 1 --users 1 --policy popularity random --out".split()
+    command = ["simulate", "--rounds", "1", "--users", "1", "--policy", "popularity", "random", "--out"]
     main([*command, str(tmp_path / "runs")])  # other exit codes are a SystemExit
     said = capsys.readouterr().out
     assert "popularity: nobody visited, so there is no page and no figure: 1 people lived through 1 rounds" in said
