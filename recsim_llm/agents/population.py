@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recsim_llm.agents.certified import certificates_folder, find_certificate
-from recsim_llm.agents.hybrid import HybridUsers
+from recsim_llm.agents.hybrid import HybridInhabitants, HybridUsers
 from recsim_llm.agents.inhabitants import Inhabitants
 from recsim_llm.agents.kinds import AGENT_KINDS
 from recsim_llm.agents.learned import Learned
@@ -19,7 +19,7 @@ from recsim_llm.agents.named_users import check_user_model, make_users, model_fi
 from recsim_llm.agents.search import CatalogueSearch
 from recsim_llm.agents.social_graph import SocialGraph, make_graph
 from recsim_llm.agents.sources import Source, load_source, personas, statistical_parameters, with_activity
-from recsim_llm.agents.statistical_inhabitants import StatisticalInhabitants
+from recsim_llm.agents.statistical_inhabitants import SocialHabits, StatisticalInhabitants
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import Certificate
 from recsim_llm.checked import Name, check_value
@@ -141,6 +141,7 @@ def make_society(
     personas_file: str = "",
     learned: Learned | None = None,
     agents: int | None = None,
+    habits: SocialHabits | None = None,
 ) -> SocialPopulation:
     """Build a population that lives in a society.
 
@@ -155,9 +156,11 @@ def make_society(
         learned: As in `make_population`.
         agents: How many people live here, chosen by a hash of (seed, user), so that a larger number keeps a smaller
             one's; a generated graph is drawn among them. Default: everybody.
+        habits: What statistical people do, and what others do to them; those under hybrid users too. Default: declared.
 
     Raises:
-        ConfigError: As in `make_population`; users who do not live on between visits; or more agents than people.
+        ConfigError: As in `make_population`; users who do not live on between visits, or have no such habits; or more
+            agents than people.
         DataError: A graph file with unknown people, or a persona file that breaks a rule.
     """
     data, split = load_source(dataset)
@@ -166,6 +169,8 @@ def make_society(
     if user_model == "statistical":
         parameters = with_activity(statistical_parameters(dataset), dataset, personas_file)
         users = StatisticalInhabitants(parameters, data.catalogue, personas(dataset, personas_file))
+    if habits is not None:
+        _statistical(users).habits = habits
     if not isinstance(users, Inhabitants):
         known = ", ".join(["statistical", *AGENT_KINDS])
         raise ConfigError(f"'{user_model}' users live for one visit only. User models of a society: {known}.")
@@ -179,6 +184,13 @@ def make_society(
     search = CatalogueSearch(data.catalogue) if data.catalogue.has_titles else None
     people = personas(dataset, personas_file)
     return SocialPopulation(data, split.train, users, graph, search, people, members, pages.certificate, pages.is_truth)
+
+
+def _statistical(users: UserModel) -> StatisticalInhabitants:
+    found = users.backbone if isinstance(users, HybridInhabitants) else users
+    if not isinstance(found, StatisticalInhabitants):
+        raise ConfigError("Habits are those of statistical people: take 'statistical' or 'hybrid' users, or no habits.")
+    return found
 
 
 def _members(people: int, count: int | None, seed: int) -> Ints:

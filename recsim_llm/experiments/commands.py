@@ -216,7 +216,7 @@ def _why_empty(run: Run) -> str:
     return (
         f"{run.manifest.name}: nobody visited, so there is no page and no figure: {people:,} people lived through "
         f"{rounds:,} rounds of {rules.round_hours:g} simulated hours, and wake every {gaps} hours "
-        " in the mean, by activity. Take more --rounds or more --users."
+        "in the mean, by activity. Take more --rounds or more --users."
     )
 
 

@@ -66,6 +66,7 @@ def assemble(config: SimulationConfig, llm: LLM | None, learned: Learned | None 
         config.personas,
         learned,
         config.users,
+        config.habits,
     )
     return Cast(society, society.members)
 
