@@ -8,6 +8,7 @@ from typing import Annotated, TypeAlias
 
 import numpy as np
 from annotated_types import Ge, Le
+from numpy.typing import NDArray
 
 from recsim_llm.agents.inhabitants import Action, Message
 from recsim_llm.agents.item_log import ItemLog
@@ -112,14 +113,13 @@ class StatisticalInhabitants:
         """See `UserModel.react`: statistical tastes, moved by what was heard and by what was shown before."""
         reaction = self._people.react(sessions, pages)
         watch, rating = reaction.watch_BK, reaction.rating_BKR
-        moods, means = self._told(sessions, pages)
-        shift = self.habits.word_of_mouth * moods
+        shift = self.habits.word_of_mouth * self._moods(sessions, pages)
         if self.habits.exposure:
             shift = shift + self._exposure(sessions, pages)
         if shift.any():
             odds = watch / np.maximum(1.0 - watch, 1e-12) * np.exp(shift)
             watch = np.where(shift != 0, odds / (1.0 + odds), watch)
-        if self.habits.conformity and (means > 0).any():
+        if self.habits.conformity and ((means := self._means(sessions, pages)) > 0).any():
             taste = self._people.taste(sessions, pages)
             moved = taste + self.habits.conformity * np.where(means > 0, means - taste, 0.0)
             rating = np.where((means > 0)[..., None], rating_distribution(self._people.parameters, moved), rating)
@@ -209,23 +209,31 @@ class StatisticalInhabitants:
         )
         return Message(agent, text, item, stars)
 
-    def _told(self, sessions: Ints, pages: Ints) -> tuple[Floats, Floats]:
-        """Of (B, K) items: praise less blame heard, clipped, and the mean stars they were said to get; 0 for none."""
-        width = int(min(self._heard_count[sessions].max(initial=0), _HEARD))
-        moods, stars, times = np.zeros(pages.shape), np.zeros(pages.shape), np.zeros(pages.shape)
-        for heard, given in zip(self._heard[sessions, :width].T, self._given[sessions, :width].T, strict=True):
-            same = (pages == heard[:, None]) & (pages != EMPTY)
-            moods += same * np.sign(given - self._middle)[:, None]
-            stars += same * given[:, None]
-            times += same
+    def _moods(self, sessions: Ints, pages: Ints) -> Floats:
+        """Of (B, K) items: praise less blame that was heard, clipped; 0 in EMPTY slots."""
         most = self.habits.most_words
-        return np.clip(moods, -most, most), stars / np.maximum(times, 1.0)
+        return np.clip(self._sums(sessions, pages, np.sign(self._given[sessions] - self._middle)), -most, most)
+
+    def _means(self, sessions: Ints, pages: Ints) -> Floats:
+        """Of (B, K) items: the mean stars that they were heard to get; 0 for none."""
+        given = self._given[sessions]
+        times = self._sums(sessions, pages, np.ones_like(given))
+        return self._sums(sessions, pages, given) / np.maximum(times, 1.0)
+
+    def _sums(self, sessions: Ints, pages: Ints, worth: NDArray[np.float32]) -> Floats:
+        """(B, K) sums of what the (B, `_HEARD`) messages about each item are worth."""
+        width = int(min(self._heard_count[sessions].max(initial=0), _HEARD))
+        sums = np.zeros(pages.shape)
+        for heard, each in zip(self._heard[sessions, :width].T, worth[:, :width].T, strict=True):
+            sums += (pages == heard[:, None]) * each[:, None]
+        sums *= pages != EMPTY
+        return sums
 
     def _most_praised(self, agents: Ints) -> Ints:
         """(B,) items of the most praise, of two the lower id, that these people have not watched; EMPTY for none."""
         # Every item that was heard of, as a page of its own.
         pages = self._heard[agents].astype(np.int64)
-        moods = np.where((pages != EMPTY) & ~self._people.watched(agents, pages), self._told(agents, pages)[0], 0.0)
+        moods = np.where((pages != EMPTY) & ~self._people.watched(agents, pages), self._moods(agents, pages), 0.0)
         best = np.where(moods == moods.max(axis=1, keepdims=True), pages, self.num_items).min(axis=1)
         return np.where(moods.max(axis=1) > 0, best, EMPTY)
 
