@@ -13,7 +13,7 @@ from recsim_llm.agents.long_term import rule_of
 from recsim_llm.agents.memory.encoder import check_encoder
 from recsim_llm.agents.named_users import check_user_model, uses_llm
 from recsim_llm.agents.statistical_inhabitants import Exposure, SocialHabits, WordOfMouth
-from recsim_llm.checked import Count, CountOrNone, Name, Seed, Share, Text, check_fields
+from recsim_llm.checked import Count, CountOrNone, Name, Seed, Share, Text, check_fields, option_of
 from recsim_llm.environments.sessions import MOST_ITEMS, MOST_PAGES, PageRules, long_history
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.llm.spec import refuse_secrets
@@ -22,6 +22,8 @@ from recsim_llm.trajectories import Run
 
 DEFAULT_LLM = "transformers:smollm2-135m"
 _HABITS = SocialHabits()
+HABITS = ("word_of_mouth", "seek", "conformity", "exposure")
+"""Options that are fields of `SocialHabits`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,11 @@ class SimulationConfig:
             if self.rounds:
                 raise ConfigError("In a society people leave of their own accord: drop --quit, or --rounds.")
         if self.habits is not None and not (self.rounds and _has_habits(self.chosen.user_model)):
+            pairs = ((name, getattr(self, name)) for name in HABITS)
+            given = [f"{option_of(name)} {value:g}" for name, value in pairs if value != getattr(_HABITS, name)]
             raise ConfigError(
-                "--word-of-mouth, --seek, --conformity and --exposure are habits of statistical and hybrid people in a "
-                "society: take these people and --rounds N, or leave the options out."
+                f"{', '.join(given)}: only statistical and hybrid people "
+                "in a society have such habits. Take them and --rounds N, or leave this out."
             )
         if self.interventions and not self.rounds:
             raise ConfigError("Interventions have dates: they need a society (--rounds N).")
@@ -116,9 +120,7 @@ class SimulationConfig:
     @property
     def habits(self) -> SocialHabits | None:
         """What statistical people do in a society; None for what is declared."""
-        mine = SocialHabits(
-            word_of_mouth=self.word_of_mouth, seek=self.seek, conformity=self.conformity, exposure=self.exposure
-        )
+        mine = SocialHabits(**{name: getattr(self, name) for name in HABITS})
         return None if mine == _HABITS else mine
 
     @property

@@ -164,8 +164,8 @@ def test_habits_are_those_of_statistical_people():
     assert make_society("synthetic", graph="none", habits=habits).users.habits is habits
     with pytest.raises(ConfigError, match="take 'statistical' or 'hybrid' users"):
         make_society("synthetic", "recagent", "uniform", "none", habits=habits)
-    with pytest.raises(ConfigError, match="statistical and hybrid people in a society"):
+    with pytest.raises(ConfigError, match=r"--word-of-mouth 2: only statistical and hybrid people in a society"):
         SimulationConfig(word_of_mouth=2.0).check()
-    with pytest.raises(ConfigError, match="statistical and hybrid people in a society"):
+    with pytest.raises(ConfigError, match="--seek 0: only statistical and hybrid"):
         SimulationConfig(seek=0.0, rounds=3, user_model="recagent").check()
     SimulationConfig(seek=0.0, rounds=3).check()
