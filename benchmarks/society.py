@@ -36,7 +36,7 @@ from recsim_llm.trajectories import StepBatch
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Reaction, Responses
 
 TALKERS, TALKS = 8, 2
-ROUNDS, PAGE, SPREADERS, SEEDS = 20, 5, 10, 10
+ROUNDS, PAGE, SPREADERS, SEEDS = 20, 5, 10, 8
 PERMUTATIONS, LEAST_BEFORE = 200, 5
 
 
@@ -75,19 +75,20 @@ def texts(dataset: str, kind: str, llm: str) -> None:
     assert isinstance(users, AgentUsers)
     users.reset(town.members, town.members, town.members.astype(np.uint64))
     partners = town.graph.pick(town.members, np.linspace(0.05, 0.95, TALKERS))
-    counts, heard = {"posts": TextCounts(), "chats": TextCounts()}, list[str]()
+    counts = {"posts": TextCounts(), "chats": TextCounts()}
     for number in range(TALKS):
-        print(f"round {number + 1}", flush=True)
         _watch(users, town, number)
         hours = np.full(TALKERS, 5.0 * number + 1)
         users.texts = counts["posts"]
-        heard += [message.text for message in users.post(town.members, hours)]
+        heard = [message.text for message in users.post(town.members, hours)]
         users.texts = counts["chats"]
         said = users.chat(town.members, partners, hours)
         heard += [" / ".join(message.text for message in dialogue) for dialogue in said]
-    for what, counted in counts.items():
-        print(f"{kind}, {llm}, {dataset}: {what}\n{_report(counted)}")
-    print("\n".join(f"    {text}" for text in heard))
+        print("\n".join(f"    {text}" for text in heard))
+        for what, counted in counts.items():
+            print(
+                f"{kind}, {llm}, {dataset}, {number + 1} times {TALKERS} people: {what}\n{_report(counted)}", flush=True
+            )
 
 
 def _watch(users: AgentUsers, town: SocialPopulation, number: int) -> None:
@@ -228,7 +229,7 @@ def dose(dataset: str) -> None:
     places = [Place.of(dataset, seed) for seed in range(SEEDS)]
     print(f"{dataset}, {ROUNDS} rounds, {SEEDS} seeds\nimpressions of an ordinary life: moved, outcomes, stars")
     for name, habits in {**DOSES, **ALONE}.items():
-        meters = [place.live(habits, promoted=False).meter for place in places[:3]]
+        meters = [place.live(habits, promoted=False).meter for place in places[:2]]
         seen = sum(m.seen for m in meters)
         moved, shift, stars = (sum(getattr(m, what) for m in meters) / seen for what in ("moved", "shift", "stars"))
         print(f"  {name:38s} {seen:8,} {moved:8.2%} {shift:8.3%} {stars:8.4f}", flush=True)

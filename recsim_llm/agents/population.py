@@ -179,6 +179,10 @@ def make_society(
     if not isinstance(graph, SocialGraph):
         check_value("graph", graph, Name)
         graph = make_graph(graph, data.people, split.train, data.catalogue, seed, members)
+    if graph.num_users != len(data.people):
+        raise ConfigError(
+            f"The graph has {graph.num_users} users, the data set {len(data.people)}. Give one for all of them."
+        )
     if len(members) > 1 and not wants_nobody and (alone := _isolated(graph, members, data)):
         warnings.warn(alone, IsolationWarning, stacklevel=2)
     search = CatalogueSearch(data.catalogue) if data.catalogue.has_titles else None

@@ -139,7 +139,11 @@ class SocialTexts:
         named = [topic for topic in topics if self._names(words, topic)]
         if not named:
             return Message(me.user, words)
-        return Message(me.user, words, named[0], stars_said(words, self._top) if named[0] == me.topic else 0.0)
+        if named[0] != me.topic:
+            return Message(me.user, words, named[0])
+        # Without the title: "Toy Story 2 stars Tom Hanks" gives no stars.
+        rest = re.sub(re.escape(self._catalogue[me.topic].title), " ", words, flags=re.IGNORECASE)
+        return Message(me.user, words, me.topic, stars_said(rest, self._top))
 
     def _names(self, words: str, item: int) -> bool:
         # Both: the one finds titles under any of their forms, the other knows that "it" is not "It".

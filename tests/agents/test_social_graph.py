@@ -429,6 +429,11 @@ def test_a_graph_among_some_people_is_the_same_graph_under_their_names():
     assert placed.num_users == 12
 
 
+def test_a_graph_of_other_people_is_refused():
+    with pytest.raises(ConfigError, match="graph has 3 users, the data set 200"):
+        make_society("synthetic", graph=SocialGraph.from_edges(3, []))
+
+
 def test_isolated_people_are_named_with_the_way_out(tmp_path):
     members = make_society("synthetic", graph="none", agents=8).members.tolist()  # "none" is meant: no warning
     people = load_dataset("synthetic").people

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from recsim_llm.agents.agent_kind import Agent
 from recsim_llm.agents.agent_users import AgentUsers
 from recsim_llm.agents.named_users import make_users
-from recsim_llm.agents.social_turns import stars_said
+from recsim_llm.agents.social_turns import SocialTexts, stars_said
 from recsim_llm.agents.sources import Source
 from recsim_llm.data import load_dataset
+from recsim_llm.data.dataset import Catalogue
 from recsim_llm.testing.scripted import FunctionLLM
-from recsim_llm.types import EMPTY, Responses
+from recsim_llm.types import EMPTY, Item, Responses
 
 KINDS = ("recagent", "agent4rec")
 CATALOGUE = load_dataset("synthetic").catalogue
@@ -110,6 +114,15 @@ def test_the_tag_stands_only_where_the_words_carry_it(words, tag):
     (post,) = posts(town(lambda prompt: words), 0)
     assert post.text == words
     assert (post.item, post.stars) == tag
+
+
+def test_a_number_at_the_end_of_a_title_gives_no_stars():
+    items = (Item(0, "Toy Story 2", 1999, ("Comedy",)), Item(1, "Seven", 1995, ("Crime",)))
+    texts = SocialTexts(Catalogue(items, ("a", "b")), [], 5.0)
+    me = Agent(0, 0, 0, topic=0, stars=5.0)
+    assert texts.said(me, "Toy Story 2 stars Tom Hanks again, a joy.")[2:] == (0, 0.0)
+    assert texts.said(me, "I gave Toy Story 2 four stars, a joy.")[2:] == (0, 4.0)
+    assert texts.said(replace(me, topic=1), "Seven stars Brad Pitt, so dark.")[2:] == (1, 0.0)
 
 
 def test_a_partners_item_may_be_named_but_has_no_stars_of_the_speakers():
