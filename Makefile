@@ -52,7 +52,7 @@ test: install ## Run the default test suite, on two cores, in random order; the 
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
 test-slow: fetch ## Run the slow checks: real model, real data, kill -9, training
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q -m slow -n 2 --dist loadfile --timeout 900 --durations 15
 
 test-vllm: install-vllm fetch ## Run the checks that need vLLM: the real engine and the real server, on CPU
 	$(VLLM)/bin/pytest -q -m vllm -W default tests --ignore tests/dashboard --ignore tests/worked  # their packages are not there, nor those that policies need

@@ -226,7 +226,7 @@ def described(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join("nothing" if a is type(None) else described(a) for a in args)
     if origin is Literal:
-        return f"one of {', '.join(map(str, args))}"
+        return f"one of {', '.join(map(str, args))}" if len(args) > 1 else str(args[0])
     if origin is tuple:
         return f"a list of {described(args[0])}"
     if origin is not None:

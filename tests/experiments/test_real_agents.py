@@ -38,14 +38,14 @@ def _model_without_cache(monkeypatch, smollm):
 
 @pytest.mark.parametrize("kind", ["agent4rec:genres", "recagent", "agentcf"])
 def test_agents_of_each_kind_see_up_to_two_pages(kind, tmp_path):
-    config = SimulationConfig(user_model=kind, policies=("popularity",), users=30, pages=2, page_size=2)
+    config = SimulationConfig(user_model=kind, policies=("popularity",), users=12, pages=2, page_size=2)
     (run,) = simulate(config, tmp_path, progress=False)
     steps, summary = run.step_batch(), run.manifest.summary
-    assert len(np.unique(steps.user)) == 30
+    assert len(np.unique(steps.user)) == 12
     assert steps.page.max() == 1
     assert ((steps.watch > 0) & (steps.watch < 1)).any()
     answers = summary["answers"]
-    assert answers["usable"] > 30
+    assert answers["usable"] > 12
     assert answers["reasked"] == answers["malformed"] - answers["fallbacks"]
     assert f"{answers['malformed']} malformed" in cost_report([run])
     assert replay(run).steps == len(steps)
@@ -65,7 +65,7 @@ def test_agents_who_write_are_read_or_counted(tmp_path, smollm):
 
 def test_a_society_of_real_agents(tmp_path):
     config = SimulationConfig(
-        user_model="recagent", policies=("popularity",), users=20, rounds=2, pages=1, page_size=2, graph="homophily"
+        user_model="recagent", policies=("popularity",), users=12, rounds=2, pages=1, page_size=2, graph="homophily"
     )
     (run,) = simulate(config, tmp_path, progress=False)
     events = run.events().to_pylist()

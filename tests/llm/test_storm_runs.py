@@ -26,11 +26,11 @@ CONFIG = SimulationConfig(
 @pytest.mark.slow
 @pytest.mark.parametrize("vllm", [False, True])
 def test_a_server_that_fails_and_hangs_changes_nothing(vllm, tmp_path, monkeypatch):
-    """10 % of calls fail, 5 % hang for 20 s."""
+    """10 % of calls fail, 5 % hang for 120 s: longer than the run takes on a busy machine."""
     runs, seconds = [], []
     for storm in (None, Storm(hang=0.05, fail=0.1)):
         monkeypatch.setenv("RECSIM_LLM_HOME", str(tmp_path / f"home{len(runs)}"))
-        with MockServer(vllm=vllm, latency_s=0.02, hang_s=20.0, fault=storm) as server:
+        with MockServer(vllm=vllm, latency_s=0.02, hang_s=120.0, fault=storm) as server:
             llm = f"openai:m?base_url={server.url}&hedge_after_s=0.1&concurrency=64"
             started = time.perf_counter()
             runs += simulate(replace(CONFIG, llm=llm), tmp_path / f"run{len(runs)}", progress=False)
@@ -44,7 +44,7 @@ def test_a_server_that_fails_and_hangs_changes_nothing(vllm, tmp_path, monkeypat
     if not vllm:  # its few batches are not all unlucky in the same way
         assert spent["no_answers"] > 0
         assert f"{spent['no_answers']} answers that were none, asked again" in cost_report([stormy])
-    assert seconds[1] < 15.0, "no hanging call was waited for"
+    assert seconds[1] < 100.0, "no hanging call was waited for"
     assert replay(stormy).trajectory_hash == calm.trajectory_hash()
 
 

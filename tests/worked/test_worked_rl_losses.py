@@ -222,7 +222,7 @@ def test_the_losses_of_crr_in_a_batch_of_two() -> None:
 
 
 def test_crr_refuses_more_steps_than_it_looks_ahead() -> None:
-    with pytest.raises(ConfigError, match=r"^n_step must be one of 1, not 3\.$"):
+    with pytest.raises(ConfigError, match=r"^n_step must be 1, not 3\.$"):
         CRRSettings(n_step=3)
 
 
