@@ -20,6 +20,7 @@ from recsim_llm.experiments import recorders as module
 from recsim_llm.experiments.cli import main
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.cost import dry_run
+from recsim_llm.experiments.cost_report import cost_report
 from recsim_llm.experiments.interview import exit_interviews, interview_prompt
 from recsim_llm.experiments.metrics import paired_difference
 from recsim_llm.experiments.people import load_people
@@ -252,6 +253,21 @@ def test_a_society_that_nobody_visits_says_so(tmp_path):
     assert run.finished
     with pytest.raises(RecordingError, match="nobody visited"):
         run.step_batch()
+
+
+def test_what_became_of_chats_and_posts_is_in_the_summary(tmp_path):
+    # The model's texts are single words without meaning, "answer-1f00ba77".
+    (run,) = simulate(replace(AGENTS, rounds=8), tmp_path, progress=False)
+    events = run.events().to_pylist()
+    texts = run.manifest.summary["texts"]
+    assert texts["asked"] == texts["templates"] == sum(e["action"] in {"chat", "post"} for e in events) > 3
+    assert sum(texts["refused"].values()) == 2 * texts["asked"], "each was asked for twice"
+    heard = [e for e in events if e["action"] == "hear"]
+    assert heard
+    for event in heard:
+        assert event["text"].startswith(("I watched ", "I have not watched anything lately."))
+        assert (event["item"] >= 0) == (event["stars"] > 0) == event["text"].startswith("I watched ")
+    assert f"{texts['asked']:,} templates used" in cost_report([run])
 
 
 def test_an_injected_post_moves_statistical_people_by_its_stars(tmp_path):
