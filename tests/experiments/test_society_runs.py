@@ -27,7 +27,7 @@ from recsim_llm.experiments.people import load_people
 from recsim_llm.experiments.relive import relive
 from recsim_llm.experiments.replay import replay
 from recsim_llm.experiments.simulate import simulate
-from recsim_llm.testing.scripted import MisbehavingLLM, hash_choice_llm
+from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, hash_choice_llm
 from recsim_llm.trajectories import Run
 
 TOWN = SimulationConfig(policies=("live-popularity",), users=60, rounds=5, pages=3, page_size=4)
@@ -255,8 +255,10 @@ def test_a_society_that_nobody_visits_says_so(tmp_path):
         run.step_batch()
 
 
-def test_what_became_of_chats_and_posts_is_in_the_summary(tmp_path):
-    # The model's texts are single words without meaning, "answer-1f00ba77".
+def test_what_became_of_chats_and_posts_is_in_the_summary(tmp_path, monkeypatch):
+    other = hash_choice_llm(0)
+    digits = FunctionLLM(lambda prompt: other.generate([prompt])[0] if prompt.choices else "(3) (2) (5)")
+    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(digits))
     (run,) = simulate(replace(AGENTS, rounds=8), tmp_path, progress=False)
     events = run.events().to_pylist()
     texts = run.manifest.summary["texts"]
