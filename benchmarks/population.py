@@ -90,7 +90,7 @@ def society_microseconds(people: int, kind: str, rounds: int = 4) -> float:
     population = make_society(f"synthetic:0:{people}", kind, None if kind == "statistical" else llm, "none")
     share = min(ACTIVE / people, 0.5)
     rules = SocietyRules(rounds, -float(np.log1p(-share)), (1.0, 1.0, 1.0), PageRules(PAGE, 4))
-    society = new_society(population, population.members(people), rules)
+    society = new_society(population, population.members, rules)
     society.begin(mix(0))
     _round(society)  # renders what is kept
     best = np.inf

@@ -79,6 +79,10 @@ class SetAsideWarning(UserWarning):
     """A file that cannot be used was renamed, and a new one begun; the message names both."""
 
 
+class IsolationWarning(UserWarning):
+    """People of a society know nobody in it, so that they neither chat nor post; the message names some."""
+
+
 class UncertifiedWarning(UserWarning):
     """An environment's population has no fidelity certificate on this machine."""
 

@@ -39,6 +39,7 @@ class Stream(IntEnum):
     RETURN = 14
     HISTORY = 15
     TUNING = 16
+    SEEK = 17
 
 
 def _finalise(z: NDArray[np.uint64]) -> NDArray[np.uint64]:

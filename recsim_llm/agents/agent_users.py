@@ -19,7 +19,7 @@ from recsim_llm.agents.item_log import ItemLog
 from recsim_llm.agents.leaving import leave_probability
 from recsim_llm.agents.memory.protocol import Event
 from recsim_llm.agents.reading import AnswerCounts
-from recsim_llm.agents.social_turns import SocialTexts
+from recsim_llm.agents.social_turns import SocialTexts, TextCounts
 from recsim_llm.agents.statistical import page_satisfaction
 from recsim_llm.data.shown import MESSAGE, quoted
 from recsim_llm.llm.converse import converse, garbage_collection_paused
@@ -41,6 +41,7 @@ class AgentUsers:
         activity: (U,) trait levels 1..3, for patience.
 
     Attributes:
+        texts: What became of chats and posts, counted.
         notebook: What is added to memories is also written here, for people to read, where somebody has put a list.
     """
 
@@ -50,6 +51,7 @@ class AgentUsers:
         self._social, self._activity = social, activity
         self._agents: dict[int, Agent] = {}
         self._shown = ItemLog()
+        self.texts = TextCounts()
         self.notebook: list[Remembered] | None = None
 
     @property
@@ -136,13 +138,15 @@ class AgentUsers:
     def chat(self, agents: Ints, partners: Ints, hours: Floats) -> list[list[Message]]:
         """See `Inhabitants.chat`: one text a dialogue."""
         rows = zip(self._at(agents), self._at(partners), self._contexts(agents, hours), strict=True)
-        turns = [social_turns.chat(me, other, context, self._social, self.counts) for me, other, context in rows]
+        turns = [
+            social_turns.chat(me, other, context, self._social, self.counts, self.texts) for me, other, context in rows
+        ]
         return converse(self.llm, turns, _users(self._at(agents)))
 
     def post(self, agents: Ints, hours: Floats) -> list[Message]:
         """See `Inhabitants.post`: one text an agent."""
         rows = zip(self._at(agents), self._contexts(agents, hours), strict=True)
-        turns = [social_turns.post(me, context, self._social, self.counts) for me, context in rows]
+        turns = [social_turns.post(me, context, self._social, self.counts, self.texts) for me, context in rows]
         return converse(self.llm, turns, _users(self._at(agents)))
 
     def advertise(self, item: int, slogan: str) -> None:

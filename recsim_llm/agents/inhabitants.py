@@ -26,8 +26,8 @@ class Message(NamedTuple):
     Attributes:
         author: User id; -1 for someone outside the population.
         text: The words.
-        item: An item it is about, EMPTY where none is known.
-        stars: What the author gave the item, 0 where not watched.
+        item: An item that the words name, EMPTY where they name none.
+        stars: How many stars the words say the author gave it, 0 where they do not say.
     """
 
     author: int

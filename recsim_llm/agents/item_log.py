@@ -50,6 +50,15 @@ class ItemLog:
             met[known] = self._found(sessions[known], pages[known])
         return met
 
+    def times(self, sessions: Ints, pages: Ints) -> Ints:
+        """(B, K) how often these sessions have met these items, of what they remember; undefined for EMPTY slots."""
+        times = np.zeros(pages.shape, dtype=np.int64)
+        known = np.flatnonzero(self._count[sessions])
+        if len(known):
+            columns, slots = self._columns(sessions[known], pages[known])
+            times[known] = sum(slots == column for column in columns).T
+        return times
+
     def add(self, sessions: Ints, pages: Ints, new: Bools) -> None:
         """These sessions meet the items of their (B, K) pages where `new` says so."""
         some = new.any(axis=1)
@@ -76,13 +85,17 @@ class ItemLog:
         self._items, self._rows = items.reshape(state["shape"]), state["shape"][0]
 
     def _found(self, sessions: Ints, pages: Ints) -> Bools:
-        width = min(int(self._count[sessions].max()), self._most)
-        # Column by column of transposed arrays: a comparison with three axes and `any` takes up to five times as long.
-        columns, slots = self._items[self._row[sessions], :width].T.copy(), pages.astype(np.int32).T.copy()
+        columns, slots = self._columns(sessions, pages)
         found = np.zeros(slots.shape, dtype=np.bool_)
         for column in columns:
             found |= slots == column
         return found.T
+
+    def _columns(self, sessions: Ints, pages: Ints) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """What sessions hold, column by column, (W, B), and their pages, (K, B), both transposed."""
+        width = min(int(self._count[sessions].max()), self._most)
+        # Column by column of transposed arrays: a comparison with three axes and `any` takes up to five times as long.
+        return self._items[self._row[sessions], :width].T.copy(), pages.astype(np.int32).T.copy()
 
     def _make_room(self, sessions: Ints, columns: int) -> None:
         """A row for who has none, and `columns` items a session; more than asked for, so amortised."""

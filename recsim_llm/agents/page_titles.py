@@ -84,7 +84,7 @@ def resolve_title(text: str, labels: Sequence[str]) -> int | None:
 
 def mentioned(text: str, labels: Sequence[str]) -> list[int]:
     """Positions of all labels named somewhere in a text, ascending; a title within a longer one named there is not."""
-    rest = f" {' '.join(_words(_YEAR.sub(' ', text)))} "
+    rest = f" {' '.join(words(_YEAR.sub(' ', text)))} "
     found = []
     keys = {i: _mention_keys(label[:MAX_TITLE]) for i, label in enumerate(labels)}
     for length in sorted({len(key) for some in keys.values() for key in some}, reverse=True):
@@ -93,6 +93,26 @@ def mentioned(text: str, labels: Sequence[str]) -> list[int]:
         for key in named.values():
             rest = rest.replace(f" {key} ", " | ")
     return sorted(found)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text without case, punctuation, diacritics, apostrophes and HTML.
+
+    >>> words("Amélie &amp; the Devil's Advocate!")
+    ('amelie', 'and', 'the', 'devils', 'advocate')
+    """
+    plain = unicodedata.normalize("NFKD", _TAG.sub(" ", html.unescape(_BROKEN.sub("", text))))
+    plain = "".join(c for c in plain if not unicodedata.combining(c)).casefold().replace("&", " and ")
+    return tuple(_WORD.findall(plain.replace("'", "").replace("\u2019", "").replace("\u2018", "").replace("`", "")))
+
+
+def forms(label: str) -> frozenset[tuple[str, ...]]:
+    """The words under which a title is known: whole, without its brackets, each bracket; without year and article.
+
+    >>> sorted(forms("Postman, The (Il Postino) (1994)"))
+    [('postino',), ('postman',), ('postman', 'the', 'il', 'postino')]
+    """
+    return _title(label[:MAX_TITLE]).forms
 
 
 def _only(candidates: Sequence[int]) -> int | None:
@@ -143,14 +163,8 @@ def _title(text: str) -> _Title:
     text = _BROKEN.sub("", html.unescape(text))
     years = _YEAR.findall(text)
     text = _YEAR.sub(" ", text)
-    inner = tuple(_bare(_words(part)) for part in _BRACKET.findall(text))
-    return _Title(_bare(_words(text)), _bare(_words(_BRACKET.sub(" ", text))), inner, int(years[-1]) if years else None)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    plain = unicodedata.normalize("NFKD", _TAG.sub(" ", html.unescape(_BROKEN.sub("", text))))
-    plain = "".join(c for c in plain if not unicodedata.combining(c)).casefold().replace("&", " and ")
-    return tuple(_WORD.findall(plain.replace("'", "").replace("\u2019", "").replace("\u2018", "").replace("`", "")))
+    inner = tuple(_bare(words(part)) for part in _BRACKET.findall(text))
+    return _Title(_bare(words(text)), _bare(words(_BRACKET.sub(" ", text))), inner, int(years[-1]) if years else None)
 
 
 def _bare(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -164,4 +178,4 @@ def _bare(words: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def _mention_keys(label: str) -> frozenset[str]:
-    return frozenset(" ".join(form) for form in _title(label).forms)
+    return frozenset(" ".join(form) for form in forms(label))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recsim_llm.agents.certified import certificates_folder, find_certificate
-from recsim_llm.agents.hybrid import HybridUsers
+from recsim_llm.agents.hybrid import HybridInhabitants, HybridUsers
 from recsim_llm.agents.inhabitants import Inhabitants
 from recsim_llm.agents.kinds import AGENT_KINDS
 from recsim_llm.agents.learned import Learned
@@ -18,17 +19,19 @@ from recsim_llm.agents.named_users import check_user_model, make_users, model_fi
 from recsim_llm.agents.search import CatalogueSearch
 from recsim_llm.agents.social_graph import SocialGraph, make_graph
 from recsim_llm.agents.sources import Source, load_source, personas, statistical_parameters, with_activity
-from recsim_llm.agents.statistical_inhabitants import StatisticalInhabitants
+from recsim_llm.agents.statistical_inhabitants import SocialHabits, StatisticalInhabitants
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import Certificate
 from recsim_llm.checked import Name, check_value
 from recsim_llm.data import Dataset, Ratings
 from recsim_llm.data.synthetic import named_world
-from recsim_llm.errors import ConfigError
+from recsim_llm.errors import ConfigError, IsolationWarning
 from recsim_llm.llm import make_llm
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Ints, Persona
+
+_NAMED = 5  # isolated people that a warning names
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class SocialPopulation:
         graph: Who knows whom.
         search: The search box of the site; None where the data set has no titles.
         personas: `personas[u].user == u`.
+        members: (M,) ids of the users who live here, ascending.
         certificate, is_truth: As in `Population`; of their choices on pages, not of their social life.
     """
 
@@ -76,6 +80,7 @@ class SocialPopulation:
     graph: SocialGraph
     search: CatalogueSearch | None
     personas: tuple[Persona, ...]
+    members: Ints
     certificate: Certificate | None = None
     is_truth: bool = False
 
@@ -88,17 +93,6 @@ class SocialPopulation:
     def activity(self) -> Ints:
         """(U,) trait levels 1..3."""
         return np.array([p.activity for p in self.personas], dtype=np.int64)
-
-    def members(self, count: int, seed: int = 0) -> Ints:
-        """(count,) different users, ascending, chosen by a hash of (seed, user): a larger count keeps a smaller one's.
-
-        Raises:
-            ConfigError: There are not that many people.
-        """
-        people = len(self.dataset.people)
-        if not 1 <= count <= people:
-            raise ConfigError(f"A society needs 1..{people} agents (the people of this data set), not {count}.")
-        return np.sort(np.argsort(uniforms(seed, Stream.USER, np.arange(people)), kind="stable")[:count])
 
 
 def make_population(
@@ -146,6 +140,8 @@ def make_society(
     seed: int = 0,
     personas_file: str = "",
     learned: Learned | None = None,
+    agents: int | None = None,
+    habits: SocialHabits | None = None,
 ) -> SocialPopulation:
     """Build a population that lives in a society.
 
@@ -155,12 +151,16 @@ def make_society(
         llm: As in `make_population`.
         graph: A social graph, or what `agents.social_graph.make_graph` makes one of.
         encoder: As in `make_population`.
-        seed: Seed of a generated graph.
+        seed: Seed of who lives here and of a generated graph.
         personas_file: As in `make_population`.
         learned: As in `make_population`.
+        agents: How many people live here, chosen by a hash of (seed, user), so that a larger number keeps a smaller
+            one's; a generated graph is drawn among them. Default: everybody.
+        habits: What statistical people do, and what others do to them; those under hybrid users too. Default: declared.
 
     Raises:
-        ConfigError: As in `make_population`; or users who do not live on between visits.
+        ConfigError: As in `make_population`; users who do not live on between visits, or have no such habits; or more
+            agents than people.
         DataError: A graph file with unknown people, or a persona file that breaks a rule.
     """
     data, split = load_source(dataset)
@@ -169,15 +169,53 @@ def make_society(
     if user_model == "statistical":
         parameters = with_activity(statistical_parameters(dataset), dataset, personas_file)
         users = StatisticalInhabitants(parameters, data.catalogue, personas(dataset, personas_file))
+    if habits is not None:
+        _statistical(users).habits = habits
     if not isinstance(users, Inhabitants):
         known = ", ".join(["statistical", *AGENT_KINDS])
         raise ConfigError(f"'{user_model}' users live for one visit only. User models of a society: {known}.")
+    members = _members(len(data.people), agents, seed)
+    wants_nobody = graph == "none"
     if not isinstance(graph, SocialGraph):
         check_value("graph", graph, Name)
-        graph = make_graph(graph, data.people, split.train, data.catalogue, seed)
+        graph = make_graph(graph, data.people, split.train, data.catalogue, seed, members)
+    if graph.num_users != len(data.people):
+        raise ConfigError(
+            f"The graph has {graph.num_users} users, the data set {len(data.people)}. Give one for all of them."
+        )
+    if len(members) > 1 and not wants_nobody and (alone := _isolated(graph, members, data)):
+        warnings.warn(alone, IsolationWarning, stacklevel=2)
     search = CatalogueSearch(data.catalogue) if data.catalogue.has_titles else None
     people = personas(dataset, personas_file)
-    return SocialPopulation(data, split.train, users, graph, search, people, pages.certificate, pages.is_truth)
+    return SocialPopulation(data, split.train, users, graph, search, people, members, pages.certificate, pages.is_truth)
+
+
+def _statistical(users: UserModel) -> StatisticalInhabitants:
+    found = users.backbone if isinstance(users, HybridInhabitants) else users
+    if not isinstance(found, StatisticalInhabitants):
+        raise ConfigError("Habits are those of statistical people: take 'statistical' or 'hybrid' users, or no habits.")
+    return found
+
+
+def _members(people: int, count: int | None, seed: int) -> Ints:
+    if count is not None and not 1 <= count <= people:
+        raise ConfigError(f"A society needs 1..{people} agents (the people of this data set), not {count}.")
+    return np.sort(np.argsort(uniforms(seed, Stream.USER, np.arange(people)), kind="stable")[:count])
+
+
+def _isolated(graph: SocialGraph, members: Ints, data: Dataset) -> str:
+    """A sentence on members who know no other member, with the way out; "" where there is none."""
+    here = np.zeros(graph.num_users, dtype=np.bool_)
+    here[members] = True
+    alone = [user for user in members.tolist() if not here[graph.neighbours(user)].any()]
+    if not alone:
+        return ""
+    named = ", ".join(data.people[user].raw_id for user in alone[:_NAMED]) + (", ..." if len(alone) > _NAMED else "")
+    return (
+        f"{len(alone)} of {len(members)} people know nobody in this society, so they neither chat nor post (users "
+        f"{named}). Take a denser graph (--graph homophily:{max(min(20, (len(members) - 1) // 2), 1)}), more people, "
+        "or name their acquaintances in the graph's file; --graph none says that this is meant."
+    )
 
 
 def _certificate(data: Dataset, user_model: str, llm: LLM | None) -> Certificate | None:

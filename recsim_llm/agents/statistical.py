@@ -17,7 +17,7 @@ from recsim_llm.agents.examination import examined
 from recsim_llm.agents.item_log import ItemLog
 from recsim_llm.agents.leaving import LeaveParameters, leave_probability
 from recsim_llm.errors import RecordingError
-from recsim_llm.types import EMPTY, Floats, Ints, Keys, Reaction, Responses, State
+from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses, State
 from recsim_llm.untrusted import read_arrays
 
 _FORMAT = 2
@@ -178,11 +178,19 @@ class StatisticalUsers:
         """See `UserModel.react`."""
         users = self._users[sessions]
         items = np.maximum(pages, 0)
-        taste = scores(self.parameters, users, items)
+        taste = self.taste(sessions, pages)
         watch = examined(watch_probability(self.parameters, users, items, taste), self.parameters.examination)
         watch[self._watched.has(sessions, pages)] *= self.parameters.rewatch
         watch[pages == EMPTY] = 0.0
         return Reaction(watch, rating_distribution(self.parameters, taste))
+
+    def taste(self, sessions: Ints, pages: Ints) -> Floats:
+        """(B, K) scores in stars; undefined for EMPTY slots."""
+        return scores(self.parameters, self._users[sessions], np.maximum(pages, 0))
+
+    def watched(self, sessions: Ints, items: Ints) -> Bools:
+        """(B, K) whether these people have watched these items in this life; undefined for EMPTY slots."""
+        return self._watched.has(sessions, items)
 
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
         """See `UserModel.observe`."""

@@ -12,7 +12,11 @@ T = TypeVar("T")
 
 
 def ask_text(
-    prompts: Sequence[Prompt], parse: Callable[[str], T | None], remind: str, counts: AnswerCounts
+    prompts: Sequence[Prompt],
+    parse: Callable[[str], T | None],
+    remind: str,
+    counts: AnswerCounts,
+    reasks: int = MAX_REASKS,
 ) -> Generator[Sequence[Prompt], Sequence[Completion], list[T | None]]:
     """Yield text prompts until `parse` makes something of each answer.
 
@@ -21,6 +25,7 @@ def ask_text(
         parse: Reads an answer; None where it cannot be used.
         remind: Text added to a question that is asked again.
         counts: Counters to add to.
+        reasks: How often a prompt is asked again at most.
 
     Returns:
         What was parsed, in order; None where no attempt could be used, and at once where the model cannot answer the
@@ -30,7 +35,7 @@ def ask_text(
     completions = yield prompts
     found = [parse(completion.text) for completion in completions]
     refused = {i for i, completion in enumerate(completions) if completion.refused}
-    for attempt in range(1, MAX_REASKS + 1):
+    for attempt in range(1, reasks + 1):
         open_ = [i for i, value in enumerate(found) if value is None and i not in refused]
         if not open_:
             break

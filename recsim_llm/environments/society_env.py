@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from recsim_llm.agents.population import SocialPopulation, make_society
+from recsim_llm.agents.statistical_inhabitants import SocialHabits
 from recsim_llm.checked import Count, Seed, check_value
 from recsim_llm.environments.page import (
     Obs,
@@ -87,7 +88,8 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
 
     ## Arguments
     `agents`: how many people live here (the first by a hash of 0, all by default). `rounds`. `graph`: see
-    `agents.social_graph.make_graph`. `dataset`, `user_model`, `llm`, `page_size`, `max_pages` (a visit),
+    `agents.social_graph.make_graph`. `habits`: `agents.statistical_inhabitants.SocialHabits`, what statistical people
+    do and how much others move them. `dataset`, `user_model`, `llm`, `page_size`, `max_pages` (a visit),
     `history_length`, `duplicates`, `reward`: as in `Page-v0`.
 
     ## References
@@ -113,6 +115,7 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
         duplicates: Duplicates = "drop",
         reward: str | RewardFunction = "rating",
         render_mode: str | None = None,
+        habits: SocialHabits | None = None,
     ) -> None:
         if render_mode is not None:
             raise ConfigError("A society does not render; record it with simulate --rounds and look at its run.")
@@ -120,11 +123,10 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
         self.rules = SocietyRules(
             rounds=rounds, page=PageRules(page_size, max_pages, history_length, duplicates, reward)
         )
-        self.population = make_society(dataset, user_model, llm, graph)
+        self.population = make_society(dataset, user_model, llm, graph, agents=agents, habits=habits)
         warn_if_uncertified(self.population, user_model)
         users = self.population.users
-        members = self.population.members(users.num_users if agents is None else agents)
-        self._rounds = _Rounds(new_society(self.population, members, self.rules))
+        self._rounds = _Rounds(new_society(self.population, self.population.members, self.rules))
         top = float(users.rating_levels[-1])
         self.observation_space = cast(
             spaces.Space[Obs], observation_space(users.num_users, users.num_items, history_length, top)
@@ -209,11 +211,12 @@ class SocietyVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         duplicates: Duplicates = "drop",
         reward: str | RewardFunction = "rating",
         render_mode: str | None = None,
+        habits: SocialHabits | None = None,
     ) -> None:
         check_value("num_envs", num_envs, Count)
         single = SocietyEnv(
             dataset, user_model, llm, num_envs, rounds, graph, page_size, max_pages, history_length, duplicates,
-            reward, render_mode,
+            reward, render_mode, habits,
         )  # fmt: skip
         self.num_envs, self._single = num_envs, single
         self.single_observation_space, self.single_action_space = single.observation_space, single.action_space

@@ -15,6 +15,7 @@ from recsim_llm.agents.reading import AnswerCounts
 from recsim_llm.agents.sources import TEST_SHARE
 from recsim_llm.checked import option_of
 from recsim_llm.data import get_dataset_files, list_datasets, load_dataset, split_ratings
+from recsim_llm.environments.society import SocietyRules
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.arm_files import LEARNED
 from recsim_llm.experiments.backend import Engines
@@ -79,6 +80,9 @@ def run_simulation(config: SimulationConfig, out: Path | None, resume: bool, eng
         print(diary_line(run), end="")
     if not runs[0].manifest.summary["certified"]:
         print(f"Nobody has measured how faithful these users are. Do: {_certify_command(config)}")
+    if all(map(_unvisited, runs)):
+        print(f"\nRuns are in {folder}.")
+        return
     print(f"\nRuns are in {folder}. Next:")
     print(f"  recsim-llm compare {folder}")
     print(f"  recsim-llm replay {folder}")
@@ -138,8 +142,8 @@ def compare_runs(paths: Sequence[Path]) -> None:
     """Print a table over runs, and each run's paired difference to the first."""
     runs = [run for path in paths for run in find_runs(path)]
     print(run_table(runs))
-    first = runs[0]
-    for run in runs[1:]:
+    visited = [run for run in runs if not _unvisited(run)]
+    for first, run in [(visited[0], other) for other in visited[1:]]:
         gap = paired_difference(first.step_batch(), run.step_batch(), "reward")
         print(
             f"{run.manifest.name} - {first.manifest.name}: reward a session "
@@ -194,10 +198,26 @@ def diary_line(run: Run) -> str:
 
 
 def run_table(runs: Sequence[Run]) -> str:
-    """The main table: a row a run."""
+    """The main table: a row a run; below it, a sentence on each society that nobody visited."""
     if not runs:
         raise RecordingError("There are no runs to show.")
-    return table([(run.manifest.name, summarise(run.step_batch())) for run in runs])
+    rows = [(run.manifest.name, summarise(run.step_batch())) for run in runs if not _unvisited(run)]
+    return "\n".join([*([table(rows)] if rows else []), *(_why_empty(run) for run in runs if _unvisited(run))])
+
+
+def _unvisited(run: Run) -> bool:
+    return run.finished and not run.num_parts
+
+
+def _why_empty(run: Run) -> str:
+    rounds, people = run.manifest.config.get("rounds", 0), run.manifest.num_users
+    rules = SocietyRules()
+    gaps = "{:g}, {:g} or {:g}".format(*rules.gap_hours)
+    return (
+        f"{run.manifest.name}: nobody visited, so there is no page and no figure: {people:,} people lived through "
+        f"{rounds:,} rounds of {rules.round_hours:g} simulated hours, and wake every {gaps} hours "
+        "in the mean, by activity. Take more --rounds or more --users."
+    )
 
 
 def _print_rows(rows: Sequence[dict[str, object]]) -> None:

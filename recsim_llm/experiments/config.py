@@ -12,7 +12,8 @@ from annotated_types import Ge, Le
 from recsim_llm.agents.long_term import rule_line, rule_of, rule_of_older
 from recsim_llm.agents.memory.encoder import check_encoder
 from recsim_llm.agents.named_users import check_user_model, uses_llm
-from recsim_llm.checked import Count, CountOrNone, Name, Seed, Text, check_fields
+from recsim_llm.agents.statistical_inhabitants import Exposure, SocialHabits, WordOfMouth
+from recsim_llm.checked import Count, CountOrNone, Name, Seed, Share, Text, check_fields, option_of
 from recsim_llm.environments.sessions import MOST_ITEMS, MOST_PAGES, PageRules, long_history
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.llm.spec import refuse_secrets
@@ -22,6 +23,9 @@ from recsim_llm.policies.spec import parse_policy
 from recsim_llm.trajectories import Run
 
 DEFAULT_LLM = "transformers:smollm2-135m"
+_HABITS = SocialHabits()
+HABITS = ("word_of_mouth", "seek", "conformity", "exposure")
+"""Options that are fields of `SocialHabits`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,11 @@ class SimulationConfig:
             a CSV file.
         interventions: A TOML file of interventions by date (docs/interventions.md); each policy then gets a second run
             without them, on the same random numbers.
+        word_of_mouth: Log-odds of watching that one message about an item adds or takes off, 0 to 10, in a society of
+            statistical or hybrid people (so do the next three; docs/society.md has what they do).
+        seek: Probability that a search is for the title that others praised most, 0 to 1.
+        conformity: Stars towards the mean that others were heard to give, for each star between the two, 0 to 1.
+        exposure: Log-odds of watching for each earlier page with the item, -5 to 5.
         encoder: What makes vectors of memories: 'hash', 'minilm', or a sentence-transformers folder.
         personas: A JSON file of people as you describe them (the form of a run's people.json); default: from ratings.
     """
@@ -70,6 +79,10 @@ class SimulationConfig:
     rounds: CountOrNone = 0
     graph: Name = "homophily"
     interventions: Text = ""
+    word_of_mouth: WordOfMouth = _HABITS.word_of_mouth
+    seek: Share = _HABITS.seek
+    conformity: Share = _HABITS.conformity
+    exposure: Exposure = _HABITS.exposure
     encoder: Name = "hash"
     personas: Text = ""
     policy_llm: Text = ""
@@ -97,9 +110,22 @@ class SimulationConfig:
                 raise ConfigError("In a society people leave of their own accord: drop --quit, or --rounds.")
         elif any(map(wants_task, self.policies)):
             raise ConfigError(f"Policy '{next(filter(wants_task, self.policies))}': {NEEDS_TASK}")
+        if self.habits is not None and not (self.rounds and _has_habits(self.chosen.user_model)):
+            pairs = ((name, getattr(self, name)) for name in HABITS)
+            given = [f"{option_of(name)} {value:g}" for name, value in pairs if value != getattr(_HABITS, name)]
+            raise ConfigError(
+                f"{', '.join(given)}: only statistical and hybrid people "
+                "in a society have such habits. Take them and --rounds N, or leave this out."
+            )
         if self.interventions and not self.rounds:
             raise ConfigError("Interventions have dates: they need a society (--rounds N).")
         _ = self.rules
+
+    @property
+    def habits(self) -> SocialHabits | None:
+        """What statistical people do in a society; None for what is declared."""
+        mine = SocialHabits(**{name: getattr(self, name) for name in HABITS})
+        return None if mine == _HABITS else mine
 
     @property
     def asks_llm(self) -> bool:
@@ -139,6 +165,10 @@ def chosen_model(user_model: str, llm: str) -> tuple[str, str]:
     """
     user_model = user_model or ("hybrid" if llm else "statistical")
     return user_model, (llm or DEFAULT_LLM) if uses_llm(user_model) else ""
+
+
+def _has_habits(user_model: str) -> bool:
+    return user_model.partition(":")[0] in ("statistical", "hybrid")
 
 
 def config_of(run: Run) -> SimulationConfig:

@@ -84,8 +84,19 @@ def _sentences(run: Run) -> str:
             f"{memory['enhancement']:.3f}), {memory['insights']:,} insights, {memory['reflections']:,} reflections, "
             f"{memory['forgotten']:,} forgotten"
         )
+    if texts := summary.get("texts"):
+        parts.append(_texts(texts))
     warning = unseen_labels(answers or {})
     return ";\n  ".join(parts) + "." + (f"\n  {warning}" if warning else "")
+
+
+def _texts(texts: dict[str, Any]) -> str:
+    refused = ", ".join(f"{count:,} x {reason}" for reason, count in sorted(texts["refused"].items()))
+    return (
+        f"{texts['asked']:,} chats and posts asked for, {sum(texts['refused'].values()):,} texts refused"
+        f"{f' ({refused})' if refused else ''}, {texts['templates']:,} templates used, "
+        f"{texts['lines_dropped']:,} lines of dialogues dropped"
+    )
 
 
 def _troubles(spent: dict[str, Any]) -> str:

@@ -75,7 +75,7 @@ class Interventions:
 
     def _post(self, post: Post) -> None:
         receivers = self._audience(post)
-        message = Message(post.author, post.text, post.item)
+        message = Message(post.author, post.text, post.item, post.stars)
         hours = np.full(len(receivers), self._society.round * self._society.rules.round_hours)
         self._society.deliver(receivers, [message] * len(receivers), hours)
 

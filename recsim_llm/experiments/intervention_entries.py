@@ -126,6 +126,14 @@ class Entry:
             self.fail("closeness", value, fault, "Give a number above 0, at most 1.")
         return float(value)
 
+    def stars(self) -> float:
+        """One of the rating levels of the data set."""
+        value, levels = self.needed("stars"), self.names.dataset.rating_levels
+        if isinstance(value, bool) or value not in levels:
+            known = ", ".join(f"{level:g}" for level in levels)
+            self.fail("stars", value, "is no rating of this data set", f"Give one of {known}, without quotes.")
+        return float(value)
+
     def user(self, key: str) -> int:
         """The id of the user with this raw id."""
         return self._user(key, self.needed(key))

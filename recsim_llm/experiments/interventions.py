@@ -154,6 +154,7 @@ class Post:
         text: The words.
         to: Who reads it: user ids, "everybody", or the author's "neighbours".
         item: An item that it is about, EMPTY for none.
+        stars: How many stars it gives the item, 0 for none: what moves statistical people, who read no words.
     """
 
     round: int
@@ -161,6 +162,7 @@ class Post:
     text: str
     to: tuple[int, ...] | Literal["everybody", "neighbours"]
     item: int = EMPTY
+    stars: float = 0.0
 
 
 Intervention = Advert | NewItem | PolicySwitch | Profile | Link | Post
@@ -341,7 +343,10 @@ def _post(entry: Entry) -> Post:
     if to == "neighbours" and author == PLATFORM:
         entry.fail("to", to, "does not go with the platform, which has none", 'Write to = "everybody".')
     item = entry.item() if "item" in entry else EMPTY
-    return Post(entry.round(), author, entry.text("text", MAX_TEXT_BYTES), to, item)
+    stars = entry.stars() if "stars" in entry else 0.0
+    if stars and item == EMPTY:
+        entry.fail("stars", stars, "stands without an item", "Add the item that gets them.")
+    return Post(entry.round(), author, entry.text("text", MAX_TEXT_BYTES), to, item, stars)
 
 
 _READERS: dict[str, Callable[[Entry], Intervention]] = {

@@ -300,6 +300,8 @@ def summary(users: UserModel, spent: Mapping[str, Mapping[str, float]], seconds:
     if isinstance(played, AgentUsers) and isinstance(played.kind.memory, ThreeStageMemory):
         memory = played.kind.memory
         out["memory"] = {"enhancement": memory.options.enhancement, **asdict(memory.counts)}
+    if isinstance(played, AgentUsers) and played.texts.asked:
+        out["texts"] = asdict(played.texts)
     return out
 
 

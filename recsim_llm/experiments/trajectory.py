@@ -57,9 +57,18 @@ def assemble(config: SimulationConfig, llm: LLM | None, learned: Learned | None 
         pages = _visitors_population(config, llm, learned)
         return Cast(pages, choose_visitors(pages.users.num_users, config.users, config.seed))
     society = make_society(
-        config.dataset, config.user_model, llm, config.graph, config.encoder, config.seed, config.personas, learned
+        config.dataset,
+        config.user_model,
+        llm,
+        config.graph,
+        config.encoder,
+        config.seed,
+        config.personas,
+        learned,
+        config.users,
+        config.habits,
     )
-    return Cast(society, society.members(config.users, config.seed))
+    return Cast(society, society.members)
 
 
 def _visitors_population(config: SimulationConfig, llm: LLM | None, learned: Learned | None) -> Population:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsim_llm.agents.population import make_society
 from recsim_llm.agents.social_graph import (
     RELATIONS,
     Edge,
@@ -25,9 +26,10 @@ from recsim_llm.agents.social_graph import (
     save_graph,
     watts_strogatz,
 )
+from recsim_llm.data import load_dataset
 from recsim_llm.data.dataset import Person
 from recsim_llm.data.synthetic import make_world
-from recsim_llm.errors import ConfigError, DataError, MissingExtraError
+from recsim_llm.errors import ConfigError, DataError, IsolationWarning, MissingExtraError
 from recsim_llm.seeding import uniforms
 from recsim_llm.types import EMPTY
 
@@ -399,6 +401,48 @@ def test_small_populations_have_a_default():
     for count in (1, 2, 5):
         small = make_world(seed=0, num_users=count, num_items=30, ratings_per_user=10).dataset
         assert make_graph("homophily", small.people, small.ratings, small.catalogue, 0).num_users == count
+
+
+@pytest.mark.filterwarnings("ignore::recsim_llm.errors.IsolationWarning")
+@pytest.mark.parametrize("count", [10, 20])
+@pytest.mark.parametrize("spec", ["homophily", "homophily:4", "barabasi-albert", "watts-strogatz"])
+def test_a_small_society_of_many_people_is_drawn_among_its_members(spec, count):
+    # Cut out of a graph over all 200 people, a tenth of whom anybody knows, 10 members would be alone.
+    asked = {"homophily": (count - 1) / 2, "homophily:4": 4.0, "barabasi-albert": 6 * (count - 3) / count}
+    degrees = []
+    for seed in range(5):
+        society = make_society("synthetic", graph=spec, agents=count, seed=seed)
+        assert len(society.members) == count
+        away = np.setdiff1d(np.arange(200), society.members)
+        assert not society.graph.degrees[away].any()
+        mine = society.graph.degrees[society.members]
+        if spec != "homophily:4":  # of 20 people with 4 acquaintances each, some are alone by chance
+            assert mine.min() > 0
+        degrees.append(mine.mean())
+    assert np.mean(degrees) == pytest.approx(asked.get(spec, min(10, (count - 1) // 2 * 2)), rel=0.15)
+
+
+def test_a_graph_among_some_people_is_the_same_graph_under_their_names():
+    graph = SocialGraph.from_edges(3, [Edge(0, 1, "mother", 0.5, "child"), Edge(1, 2, "friend", 1.0)])
+    placed = graph.among(np.array([2, 5, 9]), 12)
+    assert list(placed.edges()) == [Edge(2, 5, "mother", 0.5, "child"), Edge(5, 9, "friend", 1.0, "friend")]
+    assert placed.num_users == 12
+
+
+def test_a_graph_of_other_people_is_refused():
+    with pytest.raises(ConfigError, match="graph has 3 users, the data set 200"):
+        make_society("synthetic", graph=SocialGraph.from_edges(3, []))
+
+
+def test_isolated_people_are_named_with_the_way_out(tmp_path):
+    members = make_society("synthetic", graph="none", agents=8).members.tolist()  # "none" is meant: no warning
+    people = load_dataset("synthetic").people
+    one, two, *rest = (people[user].raw_id for user in members)
+    file = tmp_path / "friends.csv"
+    file.write_text(f"user_1,user_2,relationship,closeness\n{one},{two},friend,0.5\n")
+    with pytest.warns(IsolationWarning, match="6 of 8 people know nobody in this society.*graph homophily:3") as told:
+        make_society("synthetic", graph=str(file), agents=8)
+    assert f"users {', '.join(rest[:5])}, ...)" in str(told[0].message)
 
 
 def test_without_networkx_the_extra_is_named(monkeypatch):

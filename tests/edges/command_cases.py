@@ -22,6 +22,7 @@ WHOLE = ("abc", "", "1.5", "1e20", "nan", "-1", "100000000000000000000")
 NUMBERS = ("abc", "", "nan", "inf", "-1", "1e400")
 TEXTS = ("", LONG)
 ZERO_MEANS_SOMETHING = {
+    "word_of_mouth", "seek", "conformity", "exposure",
     "seed", "rounds", "budget", "hold_items", "lora_rank", "rate", "teacher", "rehearse", "people", "rows", "seeds",
     "gpus_per_replica",
 }  # fmt: skip
@@ -256,7 +257,7 @@ def by_hand(places: dict[str, str]) -> Iterator[Case]:
     for value in ("homphily", "homophily:abc", "homophily:-1", "barabasi-albert:0",
                   "barabasi-albert:99999", "watts-strogatz:10,2", "watts-strogatz:10,abc",
                   p["missing"], p["folder"], p["junk"], p["empty"]):  # fmt: skip
-        add(simulate, "--graph", [value, "--rounds", "1"], (value, "graph of 200 users with"))
+        add(simulate, "--graph", [value, "--rounds", "1"], (value, "graph of 2 users with"))
     for value in ("hsh", "hash:abc", "hash:0", "hash:-1", "hash:1e9", "hash:100000000000", "minilm:0", p["missing"]):
         add(simulate, "--encoder", [value], (value, "--encoder"))
     for value in ("synthetik", "synthetic:abc", "synthetic:-1", "synthetic:0:0", "synthetic:0:-5", "synthetic:0:5:5",
@@ -276,6 +277,8 @@ def by_hand(places: dict[str, str]) -> Iterator[Case]:
     add(simulate, "--max-hours", ["2"], ("--max-hours",), "2")
     add(simulate, "--interventions", [p["file"]], ("--rounds",), "")
     add(simulate, "--rounds", ["2", "--quit", "window"], ("--rounds",), "")
+    for flag in ("--word-of-mouth", "--seek", "--conformity", "--exposure"):
+        add(simulate, flag, ["1"], (flag,), "")
     add("certify", "--require", ["nonsense"], ("nonsense",), "nonsense")
     add("certify", "--require", ["rps_skill>=abc"], ("rps_skill>=abc",), "abc")
     add("certify", "--require", [""], ("--require",))

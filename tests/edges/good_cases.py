@@ -34,6 +34,7 @@ def good_commands(places: dict[str, str]) -> Iterator[Case]:
         ("simulate", "--encoder", ["hash:64"]),
         ("simulate", "--user-model", ["llm", "--llm", "uniform", "--budget-calls", "1000", "--max-hours", "0.5"]),
         ("simulate", "--users", ["30", "--rounds", "4", "--graph", "watts-strogatz:4,0.1"]),
+        ("simulate", "--users", ["30", "--rounds", "4", "--word-of-mouth", "0", "--seek", "1", "--exposure", "-0.5"]),
         ("simulate", "--dry-run", []),
         ("simulate", "--user-model", ["recagent:threshold=0.66", "--llm", "uniform"]),
         ("agentcf learn", "--rounds", ["1"]),

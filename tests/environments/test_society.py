@@ -26,8 +26,8 @@ RULES = SocietyRules(rounds=ROUNDS, page=PageRules(page_size=PAGE, max_pages=3))
 
 
 def society(count: int = AGENTS, graph="homophily:8", rules: SocietyRules = RULES) -> Society:
-    population = make_society("synthetic", graph=graph)
-    return new_society(population, population.members(count), rules)
+    population = make_society("synthetic", graph=graph, agents=count)
+    return new_society(population, population.members, rules)
 
 
 def policy(population=None):

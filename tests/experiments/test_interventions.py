@@ -55,7 +55,7 @@ def load(tmp_path, dataset):
 EXAMPLE = (
     Profile(2, 17, activity=3, age=41, occupation="librarian", likes=("Drama", "Mystery"), dislikes=()),
     Link(2, 17, 18, "friend", 0.8),
-    Post(2, PLATFORM, "Award night: the winners are here.", "everybody", 12),
+    Post(2, PLATFORM, "Award night: the winners are here.", "everybody", 12, 5.0),
     Advert(3, 12, 5, "Everybody talks about it"),
     NewItem(4, 3),
     Link(5, 17, 18, removed=True),
@@ -172,6 +172,11 @@ def test_a_raw_id_goes_before_a_title(load):
         ("[[link]]\nround=3\nuser_1=2\nuser_2=3\nrelation=''\ncloseness=1", ["'relation'", "empty"]),
         ("[[link]]\nround=3\nuser_1=2\nuser_2=3\nremoved='yes'", ["'removed'", "neither true nor false"]),
         ("[[link]]\nround=3\nuser_1=2\nuser_2=3\nremoved=true\ncloseness=1", ["'closeness'", "means nothing"]),
+        ("[[post]]\nround=3\nauthor=1\ntext='x'\nto='everybody'\nstars=4", ["'stars'", "without an item"]),
+        (
+            "[[post]]\nround=3\nauthor=1\ntext='x'\nto='everybody'\nitem=3\nstars=7",
+            ["'stars'", "no rating", "1, 2, 3, 4, 5"],
+        ),
         ("[[post]]\nround=3\nauthor='me'\ntext='x'\nto='everybody'", ["'author'", "'me' is no user"]),
         ("[[post]]\nround=3\nauthor=1\ntext='  '\nto='everybody'", ["'text'", "blank"]),
         ("[[post]]\nround=3\nauthor=1\ntext='x'", ["'to' is missing"]),

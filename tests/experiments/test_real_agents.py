@@ -65,7 +65,7 @@ def test_agents_who_write_are_read_or_counted(tmp_path, smollm):
 
 def test_a_society_of_real_agents(tmp_path):
     config = SimulationConfig(
-        user_model="recagent", policies=("popularity",), users=12, rounds=2, pages=1, page_size=2, graph="homophily:60"
+        user_model="recagent", policies=("popularity",), users=12, rounds=2, pages=1, page_size=2, graph="homophily"
     )
     (run,) = simulate(config, tmp_path, progress=False)
     events = run.events().to_pylist()

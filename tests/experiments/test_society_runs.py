@@ -19,6 +19,7 @@ import pytest
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments import recorders as module
+from recsim_llm.experiments.cli import main
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.cost import dry_run
 from recsim_llm.experiments.cost_report import cost_report
@@ -32,7 +33,7 @@ from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, hash_choice
 from recsim_llm.trajectories import Run
 
 TOWN = SimulationConfig(policies=("live-popularity",), users=60, rounds=5, pages=3, page_size=4)
-AGENTS = replace(TOWN, user_model="agent4rec", llm="hash", users=12, rounds=6, graph="homophily:40", seed=5)
+AGENTS = replace(TOWN, user_model="agent4rec", llm="hash", users=12, rounds=6, graph="homophily", seed=5)
 
 
 @pytest.fixture(autouse=True)
@@ -297,3 +298,47 @@ def test_recagents_long_term_stage_lives_with_the_calibrated_threshold_only(tmp_
     happened = [stages[name] for name in ("promoted", "insights", "reflections", "forgotten")]
     assert all(happened) if threshold == "calibrated" else happened == [0, 0, 0, 0]
     assert f"{stages['promoted']:,} moved to the long-term stage" in cost_report([run])
+
+
+def test_what_became_of_chats_and_posts_is_in_the_summary(tmp_path, monkeypatch):
+    other = hash_choice_llm(0)
+    digits = FunctionLLM(lambda prompt: other.generate([prompt])[0] if prompt.choices else "(3) (2) (5)")
+    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(digits))
+    (run,) = simulate(replace(AGENTS, rounds=8), tmp_path, progress=False)
+    events = run.events().to_pylist()
+    texts = run.manifest.summary["texts"]
+    assert texts["asked"] == texts["templates"] == sum(e["action"] in {"chat", "post"} for e in events) > 3
+    assert sum(texts["refused"].values()) == 2 * texts["asked"], "each was asked for twice"
+    heard = [e for e in events if e["action"] == "hear"]
+    assert heard
+    for event in heard:
+        assert event["text"].startswith(("I watched ", "I have not watched anything lately."))
+        assert (event["item"] >= 0) == (event["stars"] > 0) == event["text"].startswith("I watched ")
+    assert f"{texts['asked']:,} templates used" in cost_report([run])
+
+
+def test_an_injected_post_moves_statistical_people_by_its_stars(tmp_path):
+    item = load_dataset("synthetic").catalogue.raw_ids[7]
+    advert = f'[[advert]]\nround = 1\nuntil = 5\nitem = "{item}"\n'
+    post = f'[[post]]\nround = 1\nauthor = "platform"\ntext = "Go."\nto = "everybody"\nitem = "{item}"\n'
+    odds = []
+    for stars in ("", "stars = 5\n"):
+        config = replace(TOWN, interventions=plan(tmp_path, advert + post + stars), word_of_mouth=2.0)
+        run = simulate(config, tmp_path / f"runs{stars[:5]}", progress=False)[0]
+        steps = run.step_batch()
+        first = steps.take(np.lexsort((steps.page, steps.session, steps.user)))
+        row = np.flatnonzero((first.items == 7).any(axis=1))[0]
+        watch = float(first.watch[row][first.items[row] == 7][0])
+        odds.append(watch / (1 - watch))
+    assert odds[1] / odds[0] == pytest.approx(np.exp(2.0))
+
+
+def test_a_run_that_nobody_visits_ends_with_an_explanation_and_exit_code_0(tmp_path, capsys):
+    command = ["simulate", "--rounds", "1", "--users", "1", "--policy", "popularity", "random", "--out"]
+    main([*command, str(tmp_path / "runs")])  # other exit codes are a SystemExit
+    said = capsys.readouterr().out
+    assert "popularity: nobody visited, so there is no page and no figure: 1 people lived through 1 rounds" in said
+    assert "hours in the mean, by activity. Take more --rounds or more --users." in said
+    assert "compare" not in said, "there is nothing to compare"
+    main(["compare", str(tmp_path / "runs")])
+    assert capsys.readouterr().out.count("nobody visited") == 2

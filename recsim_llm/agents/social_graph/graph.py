@@ -123,6 +123,16 @@ class SocialGraph:
             graph.add_edge(*edge[:2], **_attributes(edge, directed))
         return cls(graph)
 
+    def among(self, users: Ints, num_users: int) -> SocialGraph:
+        """This graph with other ids: node i becomes user `users[i]` of `num_users`; all others have no acquaintances.
+
+        Raises:
+            ConfigError: A user is not in 0..num_users-1.
+        """
+        ids = users.tolist()
+        edges = (edge._replace(user_1=ids[edge.user_1], user_2=ids[edge.user_2]) for edge in self.edges())
+        return SocialGraph.from_edges(num_users, edges, directed=self.directed)
+
     @property
     def directed(self) -> bool:
         """Whether an edge leads from user_1 to user_2 only."""

@@ -6,11 +6,14 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from recsim_llm.agents.social_graph.files import load_graph
 from recsim_llm.agents.social_graph.generators import STRENGTH, barabasi_albert, genre_tastes, homophily, watts_strogatz
 from recsim_llm.agents.social_graph.graph import SocialGraph
 from recsim_llm.data.dataset import Catalogue, Person, Ratings
 from recsim_llm.errors import ConfigError
+from recsim_llm.types import Ints
 
 GRAPHS = {
     "none": "nobody knows anybody",
@@ -24,8 +27,13 @@ MEAN_DEGREE = 20.0
 """Default of homophily; RecAgent's thousand users have 20.8 acquaintances each. Half of all others in small worlds."""
 
 
-def make_graph(spec: str, people: Sequence[Person], log: Ratings, catalogue: Catalogue, seed: int) -> SocialGraph:
+def make_graph(
+    spec: str, people: Sequence[Person], log: Ratings, catalogue: Catalogue, seed: int, members: Ints | None = None
+) -> SocialGraph:
     """Make or load a graph.
+
+    A generated graph is drawn among the members, so that they have as many acquaintances as was asked for; a file is
+    taken as it is.
 
     Args:
         spec: A name of `GRAPHS`, with numbers after a colon or without, or the path of a CSV file (see `load_graph`).
@@ -33,6 +41,7 @@ def make_graph(spec: str, people: Sequence[Person], log: Ratings, catalogue: Cat
         log: Training ratings, for tastes.
         catalogue: For tastes.
         seed: Of generated graphs.
+        members: (M,) ids of those who live in the society, ascending; default: everybody.
 
     Raises:
         ConfigError: The text means nothing, or a number is out of range.
@@ -42,18 +51,27 @@ def make_graph(spec: str, people: Sequence[Person], log: Ratings, catalogue: Cat
     name, _, rest = spec.partition(":")
     if name not in GRAPHS:
         return load_graph(_existing(spec), people)
-    count = len(people)
     if name == "none":
         _numbers(spec, name, rest)
-        return SocialGraph.from_edges(count, [])
+        return SocialGraph.from_edges(len(people), [])
+    here = np.arange(len(people)) if members is None else members
+    drawn = _drawn(spec, name, rest, here, log, catalogue, seed)
+    return drawn if len(here) == len(people) else drawn.among(here, len(people))
+
+
+def _drawn(
+    spec: str, name: str, rest: str, members: Ints, log: Ratings, catalogue: Catalogue, seed: int
+) -> SocialGraph:
+    """A generated graph whose node i is member i. Defaults fit small societies; numbers that were given do not bend."""
+    count = len(members)
     if name == "homophily":
-        default = min(MEAN_DEGREE, max(count - 1, 0) / 2)
+        default = min(MEAN_DEGREE, (count - 1) / 2)
         degree, strength = _numbers(spec, name, rest, default, STRENGTH)
-        return homophily(genre_tastes(log, catalogue), degree, seed, strength)
+        return homophily(genre_tastes(log, catalogue)[members], degree, seed, strength)
     if name == "barabasi-albert":
-        (m,) = _numbers(spec, name, rest, 3.0)
+        (m,) = _numbers(spec, name, rest, float(max(min(3, count - 1), 1)))
         return barabasi_albert(count, _whole(spec, m), seed)
-    k, p = _numbers(spec, name, rest, 10.0, 0.1)
+    k, p = _numbers(spec, name, rest, float(max(min(10, (count - 1) // 2 * 2), 2)), 0.1)
     return watts_strogatz(count, _whole(spec, k), p, seed)
 
 
