@@ -17,6 +17,7 @@ from recsim_llm.environments.sessions import MOST_ITEMS, MOST_PAGES, PageRules, 
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.llm.spec import refuse_secrets
 from recsim_llm.policies import asks_llm, check_policy
+from recsim_llm.policies.spec import parse_policy
 from recsim_llm.trajectories import Run
 
 DEFAULT_LLM = "transformers:smollm2-135m"
@@ -40,6 +41,7 @@ class SimulationConfig:
             transformers:smollm2-135m.
         quit: '' for people who leave of their own accord; 'window' for BiLLP's setting, in which everything shown is
             taken up and people leave by a rule ('window?nearest=0.2&ratings=sampled'; docs/long_term.md).
+        tell_exit: With quit: whether all planners are told the rule, in their system prompts (docs/policies.md).
         users: How many people visit, one session each; with rounds, how many live in the society.
         pages: Pages after which a session is cut off.
         page_size: Items a page.
@@ -72,6 +74,7 @@ class SimulationConfig:
     personas: Text = ""
     policy_llm: Text = ""
     quit: Text = ""
+    tell_exit: bool = False
 
     def check(self) -> None:
         """Refuse what cannot work.
@@ -93,6 +96,12 @@ class SimulationConfig:
             rule_of(self.quit)
             if self.rounds:
                 raise ConfigError("In a society people leave of their own accord: drop --quit, or --rounds.")
+        told = [policy for policy in self.policies if parse_policy(policy).options.get("tell_exit")]
+        if (self.tell_exit or told) and not self.quit:
+            raise ConfigError(
+                f"{told[0] if told else '--tell-exit'}: planners can be told when people leave where a rule says so: "
+                "add --quit window, or drop tell_exit."
+            )
         if self.interventions and not self.rounds:
             raise ConfigError("Interventions have dates: they need a society (--rounds N).")
         _ = self.rules
