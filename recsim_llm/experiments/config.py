@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from annotated_types import Ge, Le
@@ -54,6 +54,8 @@ class SimulationConfig:
         interventions: A TOML file of interventions by date (docs/interventions.md); each policy then gets a second run
             without them, on the same random numbers.
         encoder: What makes vectors of memories: 'hash', 'minilm', or a sentence-transformers folder.
+        thoughts: 'page': people whom a language model plays say in a sentence what they think of each page, once they
+            have chosen; for people to read, and of no consequence (docs/agents). 'none': nobody is asked.
         personas: A JSON file of people as you describe them (the form of a run's people.json); default: from ratings.
     """
 
@@ -75,6 +77,7 @@ class SimulationConfig:
     policy_llm: Text = ""
     quit: Text = ""
     tell_exit: bool = False
+    thoughts: Literal["none", "page"] = "none"
 
     def check(self) -> None:
         """Refuse what cannot work.
@@ -96,6 +99,11 @@ class SimulationConfig:
             rule_of(self.quit)
             if self.rounds:
                 raise ConfigError("In a society people leave of their own accord: drop --quit, or --rounds.")
+        if self.thoughts != "none" and not self.asks_llm:
+            raise ConfigError(
+                f"--thoughts {self.thoughts}: thoughts are written by a language model, and '{self.chosen.user_model}' "
+                "people are formulas: add --llm, or drop --thoughts."
+            )
         told = [policy for policy in self.policies if parse_policy(policy).options.get("tell_exit")]
         if (self.tell_exit or told) and not self.quit:
             raise ConfigError(
