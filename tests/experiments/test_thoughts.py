@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from recsim_llm.agents.agent_users import AgentUsers
 from recsim_llm.errors import ConfigError, LLMError, RecordingError
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.interview import interview_prompt
@@ -219,15 +218,13 @@ def test_formulas_think_nothing_and_say_so():
 
 
 def test_the_choice_is_drawn_before_anybody_is_asked(tmp_path, monkeypatch):
-    """The question says what the person did, and an agent that reacts is asked no thought."""
+    """The question says what the person did, all of it and nothing else."""
     run = run_of(tmp_path)
     steps = run.step_batch()
     asked = [row["question"] for row in run.calls().to_pylist() if "just looked at a page" in row["system"]]
     watched = sum(question.count(": watched, and gave it") for question in asked)
     assert watched == int(steps.watched.sum())
     assert sum(question.count(": not watched") for question in asked) == int((~steps.watched).sum())
-    people = AgentUsers.react
-    assert "thinker" not in people.__code__.co_names
 
 
 def test_the_dashboard_shows_thoughts_beside_their_pages(tmp_path):
