@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from prompts_asked import KINDS, PLANNERS, digest, prompts_of_kind, prompts_of_planner
+from prompts_asked import KINDS, PLANNERS, digest, prompts_of_kind, prompts_of_planner, prompts_of_thoughts
 
 from recsim_llm.agents.inhabitants import Message
 from recsim_llm.agents.memory.budget import cut
@@ -106,6 +106,13 @@ def check(hostile, ordinary) -> None:
 )
 def test_a_hostile_title_stays_between_its_quotes(kind) -> None:
     check(prompts_of_kind(HOSTILE, kind), prompts_of_kind(QUOTED, kind))
+
+
+@pytest.mark.parametrize("kind", ["agent4rec:items", "dialogue", "llm"])
+def test_a_hostile_title_stays_between_its_quotes_where_thoughts_are_asked_for(kind) -> None:
+    asked = prompts_of_thoughts(HOSTILE, kind)
+    assert len(asked) == 2 * 2 * 3, "two answers to each of two pages of three people, as the gate lets none pass"
+    check(asked, prompts_of_thoughts(QUOTED, kind))
 
 
 @pytest.mark.parametrize("name", PLANNERS)

@@ -32,6 +32,7 @@ class ThoughtCounts:
     Attributes:
         asked: Pages.
         stored: Pages with a usable sentence.
+        distinct: Different sentences among them: 1 where a model says the same of every page.
         reasked: Pages asked once again.
         refused: Pages without a usable sentence.
         why: Reason of the last answer (`agents.text_gate`) to pages refused.
@@ -39,6 +40,7 @@ class ThoughtCounts:
 
     asked: int = 0
     stored: int = 0
+    distinct: int = 0
     reasked: int = 0
     refused: int = 0
     why: dict[str, int] = field(default_factory=dict)
@@ -59,6 +61,7 @@ class Thinker:
         self._catalogue, self._top = catalogue, f"{top:g}"
         self._system = f"{prompt_text(KIND, 'system')} {NOTE}"
         self.counts = ThoughtCounts()
+        self._said: set[int] = set()  # hashes of sentences: a run may have a million
 
     def turn(
         self, context: str, page: Sequence[int], stars: Sequence[float], seed: int
@@ -91,7 +94,8 @@ class Thinker:
             self.counts.refused += 1
             self.counts.why[reason] = self.counts.why.get(reason, 0) + 1
             return ""
-        self.counts.stored += 1
+        self._said.add(hash(text))
+        self.counts.stored, self.counts.distinct = self.counts.stored + 1, len(self._said)
         return text
 
     def _question(self, page: Sequence[int], stars: Sequence[float]) -> str:

@@ -60,6 +60,10 @@ def digits() -> FunctionLLM:
     return model("digits", lambda prompt: NOISE)
 
 
+def constant() -> FunctionLLM:
+    return model("constant", lambda prompt: "I do like a good drama.")
+
+
 def wavering() -> FunctionLLM:
     return model("wavering", lambda prompt: about_the_first(prompt) if "nothing else" in prompt.question else NOISE)
 
@@ -103,14 +107,15 @@ def test_a_sane_model_stores_a_thought_of_every_page_and_digits_store_none_and_a
     run = run_of(tmp_path / "sane", user_model=kind)
     steps, summary = run.step_batch(), run.manifest.summary
     pages = len(steps)
-    asked = {name: value for name, value in summary.items() if name.startswith("thoughts_")}
-    assert asked == {
-        "thoughts_asked": pages, "thoughts_stored": pages, "thoughts_reasked": 0, "thoughts_refused": 0,
-        "thoughts_why": {},
-    }  # fmt: skip
     found = {(row["session"], row["page"]): row for row in rows(run) if row["kind"] == "page"}
     titles = {i: title for i, title in enumerate(pq.read_table(run.folder / "catalogue.parquet")["title"].to_pylist())}
     assert len(found) == pages
+    distinct = len({row["text"] for row in found.values()})
+    assert distinct > 1
+    assert {name: value for name, value in summary.items() if name.startswith("thoughts_")} == {
+        "thoughts_asked": pages, "thoughts_stored": pages, "thoughts_distinct": distinct, "thoughts_reasked": 0,
+        "thoughts_refused": 0, "thoughts_why": {},
+    }  # fmt: skip
     for row in range(pages):
         said = found[int(steps.session[row]), int(steps.page[row])]
         assert said["user"] == steps.user[row]
@@ -119,9 +124,20 @@ def test_a_sane_model_stores_a_thought_of_every_page_and_digits_store_none_and_a
     assert [row for row in rows(noisy) if row["kind"] == "page"] == []
     counted = {name: value for name, value in noisy.manifest.summary.items() if name.startswith("thoughts_")}
     assert counted == {
-        "thoughts_asked": pages, "thoughts_stored": 0, "thoughts_reasked": pages, "thoughts_refused": pages,
-        "thoughts_why": {"digits or signs only": pages},
+        "thoughts_asked": pages, "thoughts_stored": 0, "thoughts_distinct": 0, "thoughts_reasked": pages,
+        "thoughts_refused": pages, "thoughts_why": {"digits or signs only": pages},
     }  # fmt: skip
+
+
+def test_a_model_that_says_the_same_of_every_page_is_seen_in_the_summary(tmp_path):
+    """The gate lets it pass wherever its genre was shown; the number of different sentences gives it away."""
+    run = run_of(tmp_path, "constant")
+    summary, genres = run.manifest.summary, pq.read_table(run.folder / "catalogue.parquet")["genres"].to_pylist()
+    steps = run.step_batch()
+    fits = sum(any("Drama" in genres[item] for item in page) for page in steps.items.tolist())
+    assert 0 < fits < len(steps)
+    assert (summary["thoughts_stored"], summary["thoughts_distinct"]) == (fits, 1)
+    assert summary["thoughts_why"] == {"names nothing that was shown": len(steps) - fits}
 
 
 def test_a_page_is_asked_once_again_and_then_no_more(tmp_path):
