@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import pytest
 from planner_worlds import World, make
 
 from recsim_llm.agents.quit_rule import QuitRule
-from recsim_llm.errors import ConfigError
+from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.simulate import simulate
 from recsim_llm.experiments.study.report import write_report
@@ -145,3 +146,20 @@ def test_a_study_whose_rows_differ_says_so_and_one_whose_rows_do_not_is_silent(t
     assert lines[0].rstrip(" |").endswith("told the rule")
     assert [line.split("|")[-2].strip() for line in lines[2:]] == ["", "yes", "yes", "no"]
     assert "they are no equals" in write_report(mixed, rows, tmp_path / "mixed")[1].read_text()
+
+
+def test_a_study_of_before_the_switch_goes_on_without_planners_and_not_with_them(tmp_path):
+    """Its planners were told: their rows must not be joined by rows that were not."""
+    study = Study("old", (Entry("random"),), users=3, seeds=1, pages=2)
+    for entries, refused in (((), False), ((Entry("actonly?candidates=3"),), True)):
+        mine = replace(study, entries=(*study.entries, *entries), policy_llm="uniform" if entries else "")
+        folder = tmp_path / f"{refused}"
+        run_study(mine, folder, progress=False)
+        path = folder / "study.json"
+        before = {name: value for name, value in json.loads(path.read_text()).items() if name != "tell_exit"}
+        path.write_text(json.dumps(before))
+        if refused:
+            with pytest.raises(RecordingError, match="tell_exit"):
+                run_study(mine, folder, progress=False)
+        else:
+            assert len(run_study(mine, folder, progress=False)) == 1
