@@ -78,6 +78,12 @@ def _sentences(run: Run) -> str:
                 f"{reads:,} label reads, {answers['unseen']:,} with a label not among the server's alternatives, "
                 f"mean label mass seen {answers['label_mass_seen'] / reads:.2f}"
             )
+    if asked := summary.get("thoughts_asked"):
+        why = ", ".join(f"{count:,} {reason}" for reason, count in summary["thoughts_why"].items())
+        parts.append(
+            f"thoughts of {asked:,} pages: {summary['thoughts_stored']:,} usable ({summary['thoughts_distinct']:,} "
+            f"different), {summary['thoughts_refused']:,} refused{f' ({why})' if why else ''}"
+        )
     warning = unseen_labels(answers or {})
     return ";\n  ".join(parts) + "." + (f"\n  {warning}" if warning else "")
 

@@ -12,6 +12,7 @@ import pytest
 
 from recsim_llm.errors import ConfigError, LLMError, RecordingError
 from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.cost_report import cost_report
 from recsim_llm.experiments.interview import interview_prompt
 from recsim_llm.experiments.people import load_people
 from recsim_llm.experiments.replay import replay
@@ -137,6 +138,11 @@ def test_a_model_that_says_the_same_of_every_page_is_seen_in_the_summary(tmp_pat
     fits = sum(any("Drama" in genres[item] for item in page) for page in steps.items.tolist())
     assert 0 < fits < len(steps)
     assert (summary["thoughts_stored"], summary["thoughts_distinct"]) == (fits, 1)
+    refused = len(steps) - fits
+    assert (
+        f"thoughts of {len(steps)} pages: {fits} usable (1 different), {refused} refused ({refused} names nothing that "
+        "was shown)"
+    ) in cost_report([run])
     assert summary["thoughts_why"] == {"names nothing that was shown": len(steps) - fits}
 
 
