@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from recsim_llm.agents.named_users import think_aloud
 from recsim_llm.agents.population import make_population
 from recsim_llm.agents.sources import Source
 from recsim_llm.agents.user_model import UserModel
@@ -57,6 +58,15 @@ def prompts_of_kind(dataset: str | Source, kind: str) -> list[Prompt]:
     listener = Listener()
     asked_by_users(make_population(dataset, kind, listener).users)
     return listener.prompts
+
+
+def prompts_of_thoughts(dataset: str | Source, kind: str) -> list[Prompt]:
+    """What people of a kind are asked about two pages each when they are to say what they think."""
+    listener = Listener()
+    population = make_population(dataset, kind, listener)
+    think_aloud(population.users, population.dataset.catalogue)
+    asked_by_users(population.users)
+    return [prompt for prompt in listener.prompts if "just looked at a page" in prompt.system]
 
 
 def prompts_of_planner(log: Ratings, catalogue: Catalogue, name: str, people: int = 2) -> list[Prompt]:

@@ -180,7 +180,7 @@ class Agent4Rec:
             temperature=self.options.temperature,
         )
         (sentence,) = yield from ask_text([prompt], first_sentence, self._texts.remind, self.counts)
-        return [Event(sentence or templated, 0.5, "feeling")]
+        return [Event(sentence or templated, 0.5, "feeling", written=bool(sentence))]
 
     def context(self, me: Agent, recalled: Sequence[Event]) -> str:
         """See `AgentKind.context`."""

@@ -21,10 +21,11 @@ from recsim_llm.agents.memory.protocol import Event
 from recsim_llm.agents.reading import AnswerCounts
 from recsim_llm.agents.social_turns import SocialTexts, TextCounts
 from recsim_llm.agents.statistical import page_satisfaction
+from recsim_llm.agents.thoughts import PAGE, Thinker
 from recsim_llm.data.shown import MESSAGE, quoted
 from recsim_llm.llm.converse import converse, garbage_collection_paused
 from recsim_llm.llm.protocol import LLM
-from recsim_llm.trajectories.notes import Remembered
+from recsim_llm.trajectories.notes import Remembered, Thought
 from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses, State
 
 RECALLED = 5
@@ -43,6 +44,8 @@ class AgentUsers:
     Attributes:
         texts: What became of chats and posts, counted.
         notebook: What is added to memories is also written here, for people to read, where somebody has put a list.
+        thoughts: What they think of pages is written here, where somebody has put a list; nothing else reads it.
+        thinker: Asks what they think of a page once they have chosen; None: nobody is asked.
     """
 
     def __init__(self, llm: LLM, kind: AgentKind, social: SocialTexts, activity: Ints) -> None:
@@ -53,6 +56,8 @@ class AgentUsers:
         self._shown = ItemLog()
         self.texts = TextCounts()
         self.notebook: list[Remembered] | None = None
+        self.thoughts: list[Thought] | None = None
+        self.thinker: Thinker | None = None
 
     @property
     def counts(self) -> AnswerCounts:
@@ -92,6 +97,8 @@ class AgentUsers:
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
         """See `UserModel.observe`."""
         here, rows, stars = self._at(sessions), pages.tolist(), responses.ratings_BK.tolist()
+        if self.thinker is not None:
+            self._think(self.thinker, sessions, rows, stars)
         turns = [self.kind.observe(*row) for row in zip(here, rows, stars, strict=True)]
         seen = converse(self.llm, turns, _users(here))
         repeats = self._repeats(sessions, pages)
@@ -235,10 +242,24 @@ class AgentUsers:
             self.kind.memory.add(handles, events, hours)
             self._note([me for me, _ in rows], events, hours)
 
+    def _think(self, thinker: Thinker, sessions: Ints, pages: list[list[int]], stars: list[list[float]]) -> None:
+        """Ask what was thought of pages, before they change anything: memories are as they were for the choice."""
+        here = self._at(sessions)
+        recalled = self.recall(sessions, [self.kind.query(me, page) for me, page in zip(here, pages, strict=True)])
+        contexts = [self.kind.context(*row) for row in zip(here, recalled, strict=True)]
+        seeds = [me.key % 2**31 for me in here]
+        turns = [thinker.turn(*row) for row in zip(contexts, pages, stars, seeds, strict=True)]
+        texts = converse(self.llm, turns, _users(here))
+        if self.thoughts is not None:
+            self.thoughts += [Thought(me.user, PAGE, text) for me, text in zip(here, texts, strict=True) if text]
+
     def _note(self, whose: list[Agent], events: list[Event], hours: Floats) -> None:
         if self.notebook is not None:
             rows = zip(_users(whose), hours.tolist(), events, strict=True)
             self.notebook += [Remembered(user, hour, e.kind, e.importance, e.text) for user, hour, e in rows]
+        if self.thoughts is not None:
+            pairs = zip(_users(whose), events, strict=True)
+            self.thoughts += [Thought(user, event.kind, event.text) for user, event in pairs if event.written]
 
 
 def _users(agents: Sequence[Agent]) -> list[int]:

@@ -9,11 +9,13 @@ import numpy as np
 from recsim_llm.agents import page_agent
 from recsim_llm.agents.page_texts import PageTexts
 from recsim_llm.agents.reading import AnswerCounts
+from recsim_llm.agents.thoughts import PAGE, Thinker
 from recsim_llm.agents.visit_memory import VisitMemory
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.llm.converse import converse, garbage_collection_paused
 from recsim_llm.llm.protocol import LLM
+from recsim_llm.trajectories.notes import Thought
 from recsim_llm.types import Floats, Ints, Keys, Persona, Reaction, Responses, State
 
 MEMORY_IMPRESSIONS = 40
@@ -34,6 +36,10 @@ class LLMUsers:
         personas: `personas[u].user == u`.
         rating_levels: (R,) stars.
         texts: The words of the prompts; default: those for models as they come.
+
+    Attributes:
+        thoughts: What they think of pages is written here, where somebody has put a list; nothing else reads it.
+        thinker: Asks what they think of a page once they have chosen; None: nobody is asked.
 
     Raises:
         ConfigError: The data set has no titles, so there is nothing a language model could judge.
@@ -59,6 +65,8 @@ class LLMUsers:
         self.texts = texts or PageTexts(catalogue, personas, rating_levels)
         self._memory = VisitMemory(self.texts.seen, self.texts.nothing, MEMORY_IMPRESSIONS)
         self._users = np.zeros(0, dtype=np.int64)
+        self.thoughts: list[Thought] | None = None
+        self.thinker: Thinker | None = None
 
     def reset(self, sessions: Ints, users: Ints, keys: Keys) -> None:
         """See `UserModel.reset`; all randomness is the environment's, so keys are not used."""
@@ -78,8 +86,17 @@ class LLMUsers:
         return converse(self.llm, [page_agent.leave(self.contexts(sessions), users, self.texts, self.counts)])[0]
 
     def remember(self, sessions: Ints, pages: Ints, responses: Responses) -> None:
-        """Append a page to the memories of sessions."""
+        """Append a page to the memories of sessions; what was thought of it is asked before."""
+        if self.thinker is not None:
+            self._think(self.thinker, sessions, pages, responses)
         self._memory.add(sessions, pages, responses.ratings_BK)
+
+    def _think(self, thinker: Thinker, sessions: Ints, pages: Ints, responses: Responses) -> None:
+        users = self._users[sessions].tolist()
+        rows = zip(self.contexts(sessions), pages.tolist(), responses.ratings_BK.tolist(), users, strict=True)
+        texts = converse(self.llm, [thinker.turn(*row) for row in rows], users)
+        if self.thoughts is not None:
+            self.thoughts += [Thought(user, PAGE, text) for user, text in zip(users, texts, strict=True) if text]
 
     def contexts(self, sessions: Ints) -> list[str]:
         """What each of (B,) sessions has in common in all its prompts now: who the person is, what was seen."""

@@ -33,11 +33,13 @@ from recsim_llm.agents.sources import (
 )
 from recsim_llm.agents.statistical import StatisticalUsers
 from recsim_llm.agents.statistical_inhabitants import StatisticalInhabitants
+from recsim_llm.agents.thoughts import Thinker, ThoughtCounts
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.checked import Name, check_value, near, shown
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.llm.protocol import LLM
+from recsim_llm.trajectories.notes import Thought
 
 WRAPPERS = ("hybrid", "calibrated")
 """User models made of another one, which stands behind a colon ("hybrid:agent4rec:items"); default: "llm"."""
@@ -148,6 +150,36 @@ def played_by_llm(users: UserModel) -> UserModel:
     while isinstance(users, LongTermUsers | HybridUsers | CalibratedUsers):
         users = users.inner
     return users
+
+
+def think_aloud(users: UserModel, catalogue: Catalogue) -> None:
+    """Let people whom a language model plays say what they think of each page, once they have chosen.
+
+    Raises:
+        ConfigError: No language model plays them.
+    """
+    players = played_by_llm(users)
+    if not isinstance(players, LLMUsers | AgentUsers):
+        raise ConfigError(
+            "Thoughts (--thoughts page) are written by a language model, and these people are formulas: add --llm, or "
+            "name another --user-model."
+        )
+    players.thinker = Thinker(catalogue, float(users.rating_levels[-1]))
+
+
+def keep_thoughts(users: UserModel) -> list[Thought]:
+    """A list in which everything stands from now on that a language model writes about pages; [] for formulas."""
+    players, thoughts = played_by_llm(users), list[Thought]()
+    if isinstance(players, LLMUsers | AgentUsers):
+        players.thoughts = thoughts
+    return thoughts
+
+
+def thought_counts(users: UserModel) -> ThoughtCounts | None:
+    """What became of the pages whose thought was asked for; None where nobody is asked."""
+    players = played_by_llm(users)
+    thinker = players.thinker if isinstance(players, LLMUsers | AgentUsers) else None
+    return None if thinker is None else thinker.counts
 
 
 def learned_identity(dataset: str | Source, user_model: str, llm_name: str) -> Identity:

@@ -149,12 +149,12 @@ class RecAgent:
         if not seen:
             return []
         self.memory.rehearse(np.array([me.handle]), [self._texts.query(page)], np.array([me.hour]))
-        text = cut(seen, self.memory.options.max_bytes)
+        text, sentence = cut(seen, self.memory.options.max_bytes), None
         if self.options.answers == "text":
             (sentence,) = yield from self._sentences(me, [self._texts.compress(text)], self._texts.context(me.user, ()))
             text = sentence or text
         (importance,) = yield from self._importance(me, [text], _DRAW_SEEN)
-        return [Event(text, importance)]
+        return [Event(text, importance, written=bool(sentence))]
 
     def reflect(self, me: Agent) -> Generator[Sequence[Prompt], Sequence[Completion], list[Event]]:
         """See `AgentKind.reflect`: an insight for what got to the long-term stage; a reflection where one is due."""
@@ -188,7 +188,7 @@ class RecAgent:
         found = yield from self._sentences(me, [self._texts.insight(chain) for chain in chains])
         texts = [text for text in found if text is not None]
         importances = (yield from self._importance(me, texts, _DRAW_INSIGHT)) if texts else []
-        return [Event(*row, "insight") for row in zip(texts, importances, strict=True)]
+        return [Event(*row, "insight", written=True) for row in zip(texts, importances, strict=True)]
 
     def _conclude(self, me: Agent) -> Generator[Sequence[Prompt], Sequence[Completion], None]:
         """One question over the latest long-term memories, one insight from those that have to do with it."""

@@ -32,6 +32,12 @@ _HISTORY = 'SELECT item, stars, time FROM history WHERE "user" = ? ORDER BY time
 _MEMORIES = """
 SELECT session, page, hour, kind, importance, text FROM memories WHERE "user" = ? ORDER BY part, hour, session, page
 """
+_THOUGHTS = """
+SELECT session, page, kind, text FROM thoughts WHERE "user" = ?
+UNION ALL SELECT session, page, 'answer' AS kind, steps.thoughts AS text FROM steps
+    WHERE "user" = ? AND steps.thoughts <> ''
+ORDER BY session, page, kind, text
+"""
 _DIARY = """
 SELECT hour, action, other, item, stars, text, session FROM events WHERE "user" = ? AND action <> 'hear'
 ORDER BY part, hour
@@ -141,6 +147,15 @@ def memories(view: RunView, user: int) -> pd.DataFrame:
     """What the person came to remember, in order: session, page, hour, kind, importance, text, step (from 1)."""
     frame = view.frame(_MEMORIES, user)
     return frame.assign(step=np.arange(1, len(frame) + 1))
+
+
+def thoughts(view: RunView, user: int) -> pd.DataFrame:
+    """What the person thought of pages, in order: session, page, kind, text.
+
+    `kind` is "page" where it was asked for afterwards, "answer" where it came with the answer about the page, else the
+    kind of the memory that it was written into.
+    """
+    return view.frame(_THOUGHTS, user, user)
 
 
 def diary(view: RunView, user: int) -> pd.DataFrame:

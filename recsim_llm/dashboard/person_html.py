@@ -115,10 +115,31 @@ def memory_rows(frame: pd.DataFrame, times: Sequence[str]) -> str:
         times: When each was made, in words.
     """
     rows = [
-        "<div style='padding: 0.55rem 0; border-bottom: 1px solid color-mix(in srgb, currentColor 12%, transparent)'>"
-        f"<div class='rs-faint' style='font-size: 0.8rem'>{escaped(when)} · {escaped(str(row['kind']))} · "
-        f"importance {row['importance']:.2f}</div>"
-        f"<div class='rs-text' dir='auto'>{escaped(str(row['text']))}</div></div>"
+        _note(f"{when} · {row['kind']} · importance {row['importance']:.2f}", str(row["text"]))
         for when, row in zip(times, frame.to_dict("records"), strict=True)
     ]
     return f"<div>{''.join(rows)}</div>"
+
+
+def thought_rows(frame: pd.DataFrame) -> str:
+    """Thoughts below each other: of which page, how they came about, what.
+
+    Args:
+        frame: Rows of `person.thoughts`.
+    """
+    rows = [
+        _note(f"session {row['session']}, page {row['page'] + 1} · {_HOW.get(row['kind'], row['kind'])}", row["text"])
+        for row in frame.to_dict("records")
+    ]
+    return f"<div>{''.join(rows)}</div>"
+
+
+_HOW = {"page": "asked after the choice", "answer": "said with the choice"}
+
+
+def _note(heading: str, text: str) -> str:
+    return (
+        "<div style='padding: 0.55rem 0; border-bottom: 1px solid color-mix(in srgb, currentColor 12%, transparent)'>"
+        f"<div class='rs-faint' style='font-size: 0.8rem'>{escaped(heading)}</div>"
+        f"<div class='rs-text' dir='auto'>{escaped(text)}</div></div>"
+    )

@@ -162,6 +162,21 @@ def _show_memory(shown: Shown) -> None:
     st.html(person_html.memory_rows(latest, [_when(row, society) for row in latest.to_dict("records")]))
 
 
+def _show_thoughts(shown: Shown) -> None:
+    frame = person.thoughts(shown.view, shown.user)
+    if frame.empty:
+        st.info(
+            "No thought of this person is recorded. People whom a language model plays are asked for one a page with: "
+            "recsim-llm simulate --thoughts page"
+        )
+        return
+    st.markdown(f"#### {len(frame):,} {'thought' if len(frame) == 1 else 'thoughts'}")
+    st.caption("Written by the model, for people to read: no choice, reward or memory depends on what was asked after.")
+    if len(frame) > _MEMORIES:
+        st.caption(f"The latest {_MEMORIES} of {len(frame):,}.")
+    st.html(person_html.thought_rows(frame.iloc[::-1].head(_MEMORIES)))
+
+
 def _when(row: Mapping[Hashable, object], society: bool) -> str:
     hour = f"hour {float(str(row['hour'])):.1f}, " if society else ""
     session, page = int(str(row["session"])), int(str(row["page"]))
@@ -272,6 +287,7 @@ def _show_interview(shown: Shown) -> None:
 PARTS: dict[str, Callable[[Shown], None]] = {
     "History": _show_history,
     "Memory": _show_memory,
+    "Thoughts": _show_thoughts,
     "Neighbours": _show_neighbours,
     "Sessions": _show_sessions,
     "Interview": _show_interview,

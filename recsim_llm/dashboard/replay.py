@@ -28,6 +28,9 @@ SELECT page, scores, thought FROM why WHERE part BETWEEN ? AND ? AND session = ?
 _MEMORIES = """
 SELECT page, kind, importance, text FROM memories WHERE part BETWEEN ? AND ? AND session = ? ORDER BY part, hour
 """
+_THOUGHTS = """
+SELECT page, text FROM thoughts WHERE part BETWEEN ? AND ? AND session = ? ORDER BY part
+"""
 _SESSIONS = 'SELECT DISTINCT session FROM steps WHERE "user" = ? ORDER BY session'
 
 
@@ -85,7 +88,7 @@ class Step:
         leave: Probability of leaving after it, 0..1.
         left, truncated: Whether the user left, or was cut off at the page limit.
         reward: Reward of the page.
-        thought: What the person thought, "" for nothing.
+        thoughts: What the person thought: with its answer, asked afterwards, or written into its memory.
         policy_thought: What the policy thought before it, "" for nothing.
         memories: What the person has added to its memory.
     """
@@ -97,7 +100,7 @@ class Step:
     left: bool
     truncated: bool
     reward: float
-    thought: str
+    thoughts: tuple[str, ...]
     policy_thought: str
     memories: tuple[Memory, ...]
 
@@ -163,11 +166,18 @@ def session(view: RunView, places: Spans, number: int) -> Session | None:
     user = int(frame["who"].iloc[0])
     why = {row["page"]: row for row in rows_of(view.frame(_WHY, *parts, number, user))}
     memories = rows_of(view.frame(_MEMORIES, *parts, number))
-    steps = [_step(view, row, why.get(row["page"]), memories) for row in rows_of(frame)]
+    thoughts = rows_of(view.frame(_THOUGHTS, *parts, number))
+    steps = [_step(view, row, why.get(row["page"]), memories, thoughts) for row in rows_of(frame)]
     return Session(number, user, tuple(steps))
 
 
-def _step(view: RunView, row: dict[str, Any], why: dict[str, Any] | None, memories: list[dict[str, Any]]) -> Step:
+def _step(
+    view: RunView,
+    row: dict[str, Any],
+    why: dict[str, Any] | None,
+    memories: list[dict[str, Any]],
+    thoughts: list[dict[str, Any]],
+) -> Step:
     page = int(row["page"])
     scores = [] if why is None else [float(score) for score in why["scores"]]
     mine = (memory for memory in memories if memory["page"] == page)
@@ -179,7 +189,7 @@ def _step(view: RunView, row: dict[str, Any], why: dict[str, Any] | None, memori
         left=bool(row["gone"]),
         truncated=bool(row["truncated"]),
         reward=float(row["reward"]),
-        thought=str(row["thoughts"]),
+        thoughts=tuple(filter(None, [str(row["thoughts"]), *(str(t["text"]) for t in thoughts if t["page"] == page)])),
         policy_thought="" if why is None else str(why["thought"]),
         memories=tuple(Memory(str(m["kind"]), float(m["importance"]), str(m["text"])) for m in mine),
     )

@@ -27,16 +27,17 @@ def _count(folder: str, stamp: tuple[str | int, ...], part: int, session: int, p
 def show_person(view: RunView, step: replay.Step) -> None:
     """What the person thought of a page, and what it added to its memory."""
     st.markdown("#### The person")
-    if not step.thought and not step.memories:
+    if not step.thoughts and not step.memories:
         model = look.plain(view.manifest.user_model)
         st.caption(
-            f"Nothing is written down at this page: '{model}' people wrote no thought and added no memory."
+            f"Nothing is written down at this page: '{model}' people wrote no thought and added no memory. "
+            "With --thoughts page they are asked for one."
             if view.manifest.llm
             else f"'{model}' people answer with probabilities alone: they think no thoughts and keep no memory."
         )
-    if step.thought:
+    if step.thoughts:
         st.caption("Thought")
-        st.html(replay_html.said(step.thought))
+        st.html("".join(replay_html.said(thought) for thought in step.thoughts))
     if step.memories:
         st.caption("Added to memory")
         st.html(replay_html.memories(step.memories))

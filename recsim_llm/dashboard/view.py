@@ -22,8 +22,19 @@ from recsim_llm.trajectories.background import HISTORY, HISTORY_SCHEMA, LINKS, L
 from recsim_llm.trajectories.calls import SCHEMA as CALL_SCHEMA
 from recsim_llm.trajectories.catalogue import FILE as CATALOGUE
 from recsim_llm.trajectories.events import SCHEMA as EVENT_SCHEMA
-from recsim_llm.trajectories.notes import ASKED_SCHEMA, MEMORY_SCHEMA, WHY_SCHEMA
-from recsim_llm.trajectories.run import ASKED, CALLS, EVENTS, MEMORIES, STEPS, WHY, part_numbers, part_path
+from recsim_llm.trajectories.notes import ASKED_SCHEMA, MEMORY_SCHEMA, THOUGHT_SCHEMA, WHY_SCHEMA
+from recsim_llm.trajectories.run import (
+    ASKED,
+    CALLS,
+    EVENTS,
+    KINDS,
+    MEMORIES,
+    STEPS,
+    THOUGHTS,
+    WHY,
+    part_numbers,
+    part_path,
+)
 from recsim_llm.trajectories.side_files import check_side_files
 from recsim_llm.trajectories.steps import schema
 from recsim_llm.types import Item, Persona
@@ -64,7 +75,7 @@ class RunView:
     def __init__(self, folder: Path) -> None:
         self.folder, self.run = folder, Run(folder)
         self.manifest = self.run.manifest
-        self._parts = {kind: part_numbers(folder, kind) for kind in (STEPS, CALLS, EVENTS, WHY, ASKED, MEMORIES)}
+        self._parts = {kind: part_numbers(folder, kind) for kind in KINDS}
         self._parts[STEPS] = list(range(self.run.num_parts))
         counts = [len(numbers) for numbers in self._parts.values()]
         # The last part of calls may be completed later, under the same name.
@@ -112,8 +123,9 @@ class RunView:
         """The rows of a query.
 
         Args:
-            sql: DuckDB's SQL over steps, calls, events, why, asked, memories, history and links (docs/runs.md); tables
-                that are recorded in parts have a column `part`. A table that the run lacks is empty.
+            sql: DuckDB's SQL over steps, calls, events, why, asked, memories, thoughts, history and links
+                (docs/runs.md); tables that are recorded in parts have a column `part`. A table that the run lacks is
+                empty.
             values: For the `?` of the query.
 
         Raises:
@@ -150,7 +162,8 @@ class RunView:
     def _tables(self) -> dict[str, pa.Schema]:
         steps = schema(self.manifest.page_size, len(self.manifest.rating_levels))
         parts = {STEPS: steps, CALLS: CALL_SCHEMA, EVENTS: EVENT_SCHEMA, WHY: WHY_SCHEMA, ASKED: ASKED_SCHEMA}
-        return {**parts, MEMORIES: MEMORY_SCHEMA, "history": HISTORY_SCHEMA, "links": LINKS_SCHEMA}
+        notes = {MEMORIES: MEMORY_SCHEMA, THOUGHTS: THOUGHT_SCHEMA}
+        return {**parts, **notes, "history": HISTORY_SCHEMA, "links": LINKS_SCHEMA}
 
     def _open(self, connection: duckdb.DuckDBPyConnection, name: str, empty: pa.Schema) -> None:
         if name in self._parts:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recsim_llm.agents.learned import Learned, find_learned
-from recsim_llm.agents.long_term import make_long_term
+from recsim_llm.agents.long_term import make_long_term, rule_of
 from recsim_llm.agents.named_users import WRAPPERS, learned_identity
 from recsim_llm.agents.population import Population, SocialPopulation
 from recsim_llm.data import Catalogue
@@ -23,6 +23,7 @@ from recsim_llm.llm.protocol import LLM
 from recsim_llm.policies import load_policy, open_policy
 from recsim_llm.policies.fixed_list import FixedList
 from recsim_llm.policies.oracle import Oracle
+from recsim_llm.policies.planners.planner import Planner
 from recsim_llm.policies.protocol import FittedPolicy
 from recsim_llm.policies.rl.dorl import DORL, NEEDS_TASK
 from recsim_llm.policies.spec import parse_policy
@@ -57,7 +58,10 @@ def fit(
         return make_fixed_list(population, others, config.page_size, config.pages)
     if wants_task(policy):
         return _task_dorl(config, population, policy)
-    return open_policy(policy, population.log, population.dataset.catalogue, config.page_size, config.seed, llm)
+    made = open_policy(policy, population.log, population.dataset.catalogue, config.page_size, config.seed, llm)
+    if isinstance(made, Planner):
+        made.tell_exit(rule_of(config.quit) if config.quit else None, config.tell_exit)
+    return made
 
 
 def _task_dorl(config: SimulationConfig, population: Population | SocialPopulation, policy: str) -> DORL:

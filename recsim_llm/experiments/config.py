@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from annotated_types import Ge, Le
@@ -46,6 +46,7 @@ class SimulationConfig:
             transformers:smollm2-135m.
         quit: '' for people who leave of their own accord; 'window' for BiLLP's setting, in which everything shown is
             taken up and people leave by a rule ('window?nearest=0.2&ratings=sampled'; docs/long_term.md).
+        tell_exit: With quit: whether all planners are told the rule, in their system prompts (docs/policies.md).
         users: How many people visit, one session each; with rounds, how many live in the society.
         pages: Pages after which a session is cut off.
         page_size: Items a page.
@@ -63,6 +64,8 @@ class SimulationConfig:
         conformity: Stars towards the mean that others were heard to give, for each star between the two, 0 to 1.
         exposure: Log-odds of watching for each earlier page with the item, -5 to 5.
         encoder: What makes vectors of memories: 'hash', 'minilm', or a sentence-transformers folder.
+        thoughts: 'page': people whom a language model plays say in a sentence what they think of each page, once they
+            have chosen; for people to read, and of no consequence (docs/agents). 'none': nobody is asked.
         personas: A JSON file of people as you describe them (the form of a run's people.json); default: from ratings.
     """
 
@@ -87,6 +90,8 @@ class SimulationConfig:
     personas: Text = ""
     policy_llm: Text = ""
     quit: Text = ""
+    tell_exit: bool = False
+    thoughts: Literal["none", "page"] = "none"
 
     def check(self) -> None:
         """Refuse what cannot work.
@@ -116,6 +121,17 @@ class SimulationConfig:
             raise ConfigError(
                 f"{', '.join(given)}: only statistical and hybrid people "
                 "in a society have such habits. Take them and --rounds N, or leave this out."
+            )
+        if self.thoughts != "none" and not self.asks_llm:
+            raise ConfigError(
+                f"--thoughts {self.thoughts}: thoughts are written by a language model, and '{self.chosen.user_model}' "
+                "people are formulas: add --llm, or drop --thoughts."
+            )
+        told = [policy for policy in self.policies if parse_policy(policy).options.get("tell_exit")]
+        if (self.tell_exit or told) and not self.quit:
+            raise ConfigError(
+                f"{told[0] if told else '--tell-exit'}: planners can be told when people leave where a rule says so: "
+                "add --quit window, or drop tell_exit."
             )
         if self.interventions and not self.rounds:
             raise ConfigError("Interventions have dates: they need a society (--rounds N).")

@@ -86,6 +86,12 @@ def _sentences(run: Run) -> str:
         )
     if texts := summary.get("texts"):
         parts.append(_texts(texts))
+    if asked := summary.get("thoughts_asked"):
+        why = ", ".join(f"{count:,} {reason}" for reason, count in summary["thoughts_why"].items())
+        parts.append(
+            f"thoughts of {asked:,} pages: {summary['thoughts_stored']:,} usable ({summary['thoughts_distinct']:,} "
+            f"different), {summary['thoughts_refused']:,} refused{f' ({why})' if why else ''}"
+        )
     warning = unseen_labels(answers or {})
     return ";\n  ".join(parts) + "." + (f"\n  {warning}" if warning else "")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from recsim_llm.agents.page_texts import PageTexts
 from recsim_llm.agents.prompts_text import prompt_text, template
 from recsim_llm.agents.reading import AnswerCounts
 from recsim_llm.agents.text_reading import ask_text
+from recsim_llm.agents.thoughts import PAGE, told
 from recsim_llm.data import Catalogue
 from recsim_llm.data.shown import NOTE
 from recsim_llm.errors import ConfigError
@@ -27,6 +29,7 @@ from recsim_llm.types import Prompt
 from recsim_llm.untrusted import parse_json
 
 _MAX_TOKENS, _TEMPERATURE = 120, 0.7
+_THOUGHTS_TOLD = 10
 _EXIT_SCHEMA = json.dumps(
     {
         "type": "object",
@@ -100,7 +103,8 @@ def exit_interviews(run: Run, llm: LLM, counts: AnswerCounts | None = None) -> l
     personas, raw_ids = load_people(run.folder)
     users = np.array([p.user for p in personas], dtype=np.int64)
     people = relive(run, users)
-    contexts = [people.context(user, EXIT_QUESTION) for user in users.tolist()]
+    said = _thoughts(run, None)
+    contexts = [told(people.context(user, EXIT_QUESTION), said.get(user, ())) for user in users.tolist()]
     prompts = [
         Prompt(_system(), context, prompt_text("social", "exit"), schema=_EXIT_SCHEMA, max_tokens=_MAX_TOKENS)
         for context in contexts
@@ -142,14 +146,36 @@ def _context(run: Run, raw_id: str, question: str, after: int | None) -> str:
         shown = ", ".join(raw_ids[:10]) + (", …" if len(raw_ids) > 10 else "")
         raise ConfigError(f"User {raw_id} is not in {run.folder}. Users of this run: {shown}")
     person = personas[raw_ids.index(raw_id)]
+    said = _thoughts(run, after).get(person.user, ())
     if played_kind(run.manifest.user_model) in AGENT_KINDS:
-        return relive(run, np.array([person.user]), after).context(person.user, question)
+        return told(relive(run, np.array([person.user]), after).context(person.user, question), said)
     items, raw_items = read_catalogue(run.folder)
     texts = PageTexts(
         Catalogue(tuple(items), tuple(raw_items)), {p.user: p for p in personas}, run.manifest.rating_levels
     )
     items_shown, stars = _impressions(run, person.user, after)
-    return texts.context(person.user, items_shown, stars, run.manifest.page_size)
+    return told(texts.context(person.user, items_shown, stars, run.manifest.page_size), said)
+
+
+def _thoughts(run: Run, after: int | None) -> dict[int, list[str]]:
+    """What people said of pages when they were asked, the latest ones, by user id.
+
+    Texts that agents wrote of their own accord are in their memories.
+
+    Args:
+        run: The run.
+        after: Up to this page of the session, or round of a society; None: to the end.
+    """
+    rows = [row for part in range(run.num_parts) for row in run.thoughts(part).to_pylist() if row["kind"] == PAGE]
+    if after is not None and run.manifest.config.get("rounds"):
+        seen = {row["session"] for table in islice(run.iter_events(), after) for row in table.to_pylist()}
+        rows = [row for row in rows if row["session"] in seen]
+    elif after is not None:
+        rows = [row for row in rows if row["page"] < after]
+    said: dict[int, list[str]] = {}
+    for row in rows:
+        said[row["user"]] = [*said.get(row["user"], []), row["text"]][-_THOUGHTS_TOLD:]
+    return said
 
 
 def _impressions(run: Run, user: int, after: int | None) -> tuple[list[int], list[float]]:

@@ -44,6 +44,7 @@ def relive(run: Run, users: Ints, until: int | None = None, cast: Cast | None = 
     people = played_by_llm(cast.population.users)
     if not isinstance(people, AgentUsers):
         raise ConfigError(f"{run.folder}: '{run.manifest.user_model}' users have no memories to bring back.")
+    people.thinker = None  # what was thought is on record, and nothing follows from it
     config = config_of(run)
     base = np.uint64(draw_base_key(np.random.Generator(np.random.PCG64(config.seed))))
     people.reset(users, users, session_keys(np.asarray(base), users, np.zeros_like(users)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from recsim_llm.agents.named_users import keep_thoughts
 from recsim_llm.errors import RecordingError
 from recsim_llm.experiments.arm_files import kept_plan, learned_of, load_policies
 from recsim_llm.experiments.config import config_of
@@ -12,6 +13,8 @@ from recsim_llm.experiments.living import Diary
 from recsim_llm.experiments.trajectory import Cast, assemble, stream
 from recsim_llm.trajectories import ReplayLLM, Run, StepBatch, first_difference
 from recsim_llm.trajectories.events import events_table, first_different_event
+from recsim_llm.trajectories.notes import first_different_thought, thought_table
+from recsim_llm.trajectories.run import THOUGHTS, part_numbers
 from recsim_llm.trajectories.side_files import check_side_files
 
 
@@ -31,7 +34,7 @@ class Replayed:
 
 
 def replay(run: Run) -> Replayed:
-    """Run the recorded simulation again from its recorded calls.
+    """Run the recorded simulation again from its recorded calls; thoughts must be equal too, which no hash holds.
 
     Raises:
         RecordingError: The data set is another one than then, an answer was not recorded, or a step differs.
@@ -39,14 +42,19 @@ def replay(run: Run) -> Replayed:
     cast = recast(run)
     again = happenings(run, cast)
     steps, diaries = run.iter_parts(), run.iter_events()
-    compared = 0
+    thoughts, part, compared = keep_thoughts(cast.population.users), 0, 0
+    # Runs of older versions have not kept the texts that agents wrote.
+    kept = bool(part_numbers(run.folder, THOUGHTS)) or config_of(run).thoughts == "page"
     # An interrupted run is replayed as far as its recording goes.
     for happening in _as_far_as_recorded(run, again):
         if isinstance(happening, Diary):
             difference = first_different_event(next(diaries), events_table(happening.events))
         else:
             difference = first_difference(next(steps), happening)
-            compared += len(happening)
+            if difference is None and kept:
+                difference = first_different_thought(run.thoughts(part), thought_table(thoughts, happening))
+            thoughts.clear()
+            part, compared = part + 1, compared + len(happening)
         if difference is not None:
             raise RecordingError(f"{run.folder}: the replay differs from the recording: {difference}.")
     return Replayed(compared, len(run.recorded_completions()), run.trajectory_hash())

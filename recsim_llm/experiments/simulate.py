@@ -20,7 +20,7 @@ from recsim_llm.agents.agent_users import AgentUsers
 from recsim_llm.agents.llm_users import LLMUsers
 from recsim_llm.agents.long_term import RULE_NOTES
 from recsim_llm.agents.memory.three_stage import ThreeStageMemory
-from recsim_llm.agents.named_users import played_by_llm
+from recsim_llm.agents.named_users import keep_thoughts, played_by_llm, thought_counts
 from recsim_llm.agents.population import Population, SocialPopulation
 from recsim_llm.agents.sources import personas
 from recsim_llm.agents.user_model import UserModel
@@ -51,8 +51,8 @@ from recsim_llm.trajectories import (
 from recsim_llm.trajectories.background import write_history, write_links
 from recsim_llm.trajectories.events import events_table
 from recsim_llm.trajectories.manifest import FILE
-from recsim_llm.trajectories.notes import Remembered, asked_table, memory_table, why_table
-from recsim_llm.trajectories.run import ASKED, MEMORIES, WHY, recorded_completions
+from recsim_llm.trajectories.notes import Remembered, asked_table, memory_table, thought_table, why_table
+from recsim_llm.trajectories.run import ASKED, MEMORIES, THOUGHTS, WHY, recorded_completions
 from recsim_llm.trajectories.store import is_begun
 from recsim_llm.types import EMPTY
 
@@ -214,6 +214,7 @@ class _Scribe:
         self._notebook: list[Remembered] = []
         if isinstance(agents, AgentUsers):
             agents.notebook = self._notebook
+        self._thoughts = keep_thoughts(users)
         self._recorded = writer.num_parts
         self.decisions = 0
         self._society = False
@@ -233,8 +234,13 @@ class _Scribe:
         return 0 if self._society else int((happening.left | happening.truncated).sum())
 
     def _notes(self, steps: StepBatch | None) -> dict[str, pa.Table]:
-        notes = {ASKED: asked_table(self._recorders.asked(), steps), MEMORIES: memory_table(self._notebook, steps)}
+        notes = {
+            ASKED: asked_table(self._recorders.asked(), steps),
+            MEMORIES: memory_table(self._notebook, steps),
+            THOUGHTS: thought_table(self._thoughts, steps),
+        }
         self._notebook.clear()
+        self._thoughts.clear()
         if steps is None or not isinstance(self.policy, ExplainedPolicy) or self.policy.why is None:
             return notes
         why, self.policy.why = self.policy.why, None  # once: it must not stand for pages of another policy
@@ -302,6 +308,9 @@ def summary(users: UserModel, spent: Mapping[str, Mapping[str, float]], seconds:
         out["memory"] = {"enhancement": memory.options.enhancement, **asdict(memory.counts)}
     if isinstance(played, AgentUsers) and played.texts.asked:
         out["texts"] = asdict(played.texts)
+    thought = thought_counts(users)
+    if thought is not None:
+        out |= {f"thoughts_{name}": value for name, value in asdict(thought).items()}
     return out
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from recsim_llm.agents.learned import Learned
 from recsim_llm.agents.long_term import make_long_term
+from recsim_llm.agents.named_users import think_aloud
 from recsim_llm.agents.population import Population, SocialPopulation, make_population, make_society
 from recsim_llm.environments.page import draw_base_key
 from recsim_llm.environments.society import SocietyRules
@@ -53,6 +54,13 @@ def assemble(config: SimulationConfig, llm: LLM | None, learned: Learned | None 
     Raises:
         ConfigError: The config cannot work with this data set.
     """
+    cast = _assemble(config, llm, learned)
+    if config.thoughts == "page":
+        think_aloud(cast.population.users, cast.population.dataset.catalogue)
+    return cast
+
+
+def _assemble(config: SimulationConfig, llm: LLM | None, learned: Learned | None) -> Cast:
     if not config.rounds:
         pages = _visitors_population(config, llm, learned)
         return Cast(pages, choose_visitors(pages.users.num_users, config.users, config.seed))

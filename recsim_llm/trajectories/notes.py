@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ def _columns(*own: tuple[str, pa.DataType]) -> pa.Schema:
 _NUMBERS = pa.list_(pa.field("element", pa.float64(), nullable=False))
 ASKED_SCHEMA = _columns(("key", pa.binary(KEY_BYTES)))
 WHY_SCHEMA = _columns(("scores", _NUMBERS), ("thought", pa.string()))
+THOUGHT_SCHEMA = _columns(("kind", pa.string()), ("text", pa.string()))
 MEMORY_SCHEMA = _columns(
     ("hour", pa.float64()), ("kind", pa.string()), ("importance", pa.float64()), ("text", pa.string())
 )
@@ -45,6 +47,20 @@ class Remembered(NamedTuple):
     hour: float
     kind: str
     importance: float
+    text: str
+
+
+class Thought(NamedTuple):
+    """What a person thought of a page, in a model's words.
+
+    Attributes:
+        user: Who thought it.
+        kind: "page" where it was asked for after the choice; else the kind of the memory that an agent wrote.
+        text: The words.
+    """
+
+    user: int
+    kind: str
     text: str
 
 
@@ -75,6 +91,22 @@ def asked_table(asked: Sequence[tuple[int, bytes]], steps: StepBatch | None) -> 
     users = [user for user, _ in asked]
     keys = pa.array([key for _, key in asked], pa.binary(KEY_BYTES))
     return pa.table([*_places(users, steps), keys], schema=ASKED_SCHEMA)
+
+
+def thought_table(thoughts: Sequence[Thought], steps: StepBatch | None) -> pa.Table:
+    """Rows of `THOUGHT_SCHEMA`: what people thought of these pages."""
+    users, kinds, texts = zip(*thoughts, strict=True) if thoughts else ((),) * 3
+    return pa.table([*_places(users, steps), text_array(kinds), text_array(texts)], schema=THOUGHT_SCHEMA)
+
+
+def first_different_thought(recorded: pa.Table, now: pa.Table) -> str | None:
+    """Where two tables of thoughts differ, as a clause without a full stop; None where they are equal."""
+    for a, b in zip_longest(recorded.to_pylist(), now.to_pylist()):
+        if a != b:
+            row = a or b
+            said, says = (repr(one["text"]) if one else "nothing" for one in (a, b))
+            return f"session {row['session']}, page {row['page']}: the thought {said} recorded, {says} now"
+    return None
 
 
 def memory_table(remembered: Sequence[Remembered], steps: StepBatch | None) -> pa.Table:

@@ -13,12 +13,13 @@ from recsim_llm.trajectories.events import SCHEMA as EVENT_SCHEMA
 from recsim_llm.trajectories.events import check_events
 from recsim_llm.trajectories.files import read_parquet
 from recsim_llm.trajectories.manifest import FILE, read_manifest
+from recsim_llm.trajectories.notes import THOUGHT_SCHEMA
 from recsim_llm.trajectories.steps import StepBatch, content_hash, to_numpy
 from recsim_llm.types import Completion
 
 STEPS, CALLS, EVENTS = "steps", "calls", "events"
-ASKED, WHY, MEMORIES = "asked", "why", "memories"
-KINDS = (STEPS, CALLS, EVENTS, ASKED, WHY, MEMORIES)
+ASKED, WHY, MEMORIES, THOUGHTS = "asked", "why", "memories", "thoughts"
+KINDS = (STEPS, CALLS, EVENTS, ASKED, WHY, MEMORIES, THOUGHTS)
 
 
 def part_path(folder: Path, kind: str, index: int) -> Path:
@@ -204,6 +205,20 @@ class Run:
             RecordingError: A part is damaged.
         """
         return pa.concat_tables([EVENT_SCHEMA.empty_table(), *self.iter_events()])
+
+    def thoughts(self, index: int) -> pa.Table:
+        """What people thought of the pages of a part of steps; no rows where nothing was written down.
+
+        Raises:
+            RecordingError: The part is damaged.
+        """
+        path = part_path(self.folder, THOUGHTS, index)
+        if not path.exists():
+            return THOUGHT_SCHEMA.empty_table()
+        table = read_parquet(path)
+        if not table.schema.equals(THOUGHT_SCHEMA):
+            raise RecordingError(f"{path} is no table of thoughts; its columns: {', '.join(table.schema.names)}.")
+        return table
 
     def recorded_completions(self) -> dict[bytes, Completion]:
         """Every recorded answer by the key of its prompt, those of a round that was never finished included.

@@ -130,8 +130,8 @@ class RunWriter:
             index: Number of the round, from 0, without gaps.
             steps: What happened.
             calls: What the model was newly asked; those already recorded may be missing.
-            notes: What people want to read about the steps, by kind (WHY, ASKED, MEMORIES; `trajectories.notes`); kept
-                as it was where the round is recorded.
+            notes: What people want to read about the steps, by kind (WHY, ASKED, MEMORIES, THOUGHTS;
+                `trajectories.notes`); kept as it was where the round is recorded.
 
         Raises:
             RecordingError: The round is recorded and differs, the disk is full, or the writer has ended.

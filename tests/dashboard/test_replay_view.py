@@ -102,7 +102,7 @@ def test_a_session_is_what_was_recorded(folder, number):
             *zip(slow.watched[at], slow.ratings[at], strict=True)
         ]
         assert (step.leave, step.left, step.truncated) == (slow.leave[at], slow.left[at], slow.truncated[at])
-        assert (step.reward, step.thought) == (slow.reward[at], slow.thoughts[at])
+        assert (step.reward, step.thoughts) == (slow.reward[at], (slow.thoughts[at],))
         assert step.shown == (slow.items[at] != EMPTY).sum()
         assert step.watched == slow.watched[at].sum()
         assert [card.title for card in step.cards if card.item != EMPTY] == [
@@ -281,12 +281,12 @@ def test_a_card_draws_its_probabilities_to_scale():
 
 
 def test_texts_of_a_run_never_become_markup():
-    step = replay.Step(0, 0, (card(title=NASTY, genres=(NASTY,)),), 0.2, True, False, 0.0, NASTY, NASTY, ())
+    step = replay.Step(0, 0, (card(title=NASTY, genres=(NASTY,)),), 0.2, True, False, 0.0, (NASTY,), NASTY, ())
     memory = replay.Memory("<b>", 0.5, NASTY)
     seen = replay_context.Impression(NASTY, 0.0, replay_context.REAL)
     pieces = (
         replay_html.page(step, LEVELS),
-        replay_html.said(step.thought),
+        replay_html.said(step.thoughts[0]),
         replay_html.memories([memory]),
         replay_html.impressions([seen]),
         replay_html.headline(1, NASTY, "person?run='><script>", [NASTY]),

@@ -15,11 +15,14 @@ class Event(NamedTuple):
         text: A sentence or two, in the agent's own words or in ours.
         importance: How much it matters, [0, 1].
         kind: "fact", "feeling", "insight" or "heard".
+        written: Whether a language model wrote it about the page just seen: it is shown as a thought. No memory keeps
+            this.
     """
 
     text: str
     importance: float = 0.0
     kind: str = "fact"
+    written: bool = False
 
 
 class Memory(Protocol):

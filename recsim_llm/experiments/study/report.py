@@ -11,7 +11,7 @@ from recsim_llm.agents.long_term import rule_of
 from recsim_llm.experiments.simulate import versions
 from recsim_llm.experiments.study.plots import figures, learning_curves
 from recsim_llm.experiments.study.study import Study
-from recsim_llm.experiments.study.table import BOUNDS, COSTS, Row, tables, text_table
+from recsim_llm.experiments.study.table import BOUNDS, COSTS, TOLD, Row, tables, text_table, told_apart
 
 FIGURES = {
     "reward": "Reward a session",
@@ -60,10 +60,17 @@ def facts(study: Study, rows: Sequence[Row]) -> dict[str, str]:
         "turns": f"at most {study.pages}, {study.page_size} item(s) each",
         "quit rule": rule,
         "planners' model": study.policy_llm or "none",
+        "planners are told the quit rule": _told(rows),
         "training": "; ".join(_trained(study)) or "none but fitting to the log",
         "evaluation": f"{sum(row.costs['seconds'] for row in rows):,.0f} s, training apart",
         "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
+
+
+def _told(rows: Sequence[Row]) -> str:
+    if told_apart(rows):
+        return "some are (see the table)"
+    return "yes" if any(row.costs.get(TOLD) for row in rows) else "no"
 
 
 def _trained(study: Study) -> list[str]:
@@ -74,7 +81,7 @@ def _trained(study: Study) -> list[str]:
     return out + [f"{e.label}: with the first {e.seeds} seeds" for e in study.entries if e.seeds]
 
 
-def caveats(study: Study) -> list[str]:
+def caveats(study: Study, rows: Sequence[Row] = ()) -> list[str]:
     """What a reader must know before quoting a number."""
     out = [
         "The people are simulated. How faithful they are says their certificate: recsim-llm certify.",
@@ -88,6 +95,8 @@ def caveats(study: Study) -> list[str]:
         )
     if study.page_size > 1 and any(entry.steps or entry.collect for entry in study.entries):
         out.append("Policies were trained with one item a turn, and evaluated with more.")
+    if told_apart(rows):
+        out.append("Some planners were told the rule by which people leave and others were not: they are no equals.")
     if study.policy_llm:
         out.append(f"Planners are as good as their model: {study.policy_llm}.")
     return out
@@ -99,7 +108,9 @@ def cost_lines(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if row.costs.get("calls"):
             counts = ", ".join(
-                f"{name.replace('_', ' ')} {value:,.6g}" for name, value in row.costs.items() if name not in COSTS
+                f"{name.replace('_', ' ')} {value:,.6g}"
+                for name, value in row.costs.items()
+                if name not in (*COSTS, TOLD)
             )
             lines.append(
                 f"{row.policy}: {row.costs['calls']:,.0f} answers, {row.costs['tokens']:,.0f} new tokens "
@@ -119,7 +130,7 @@ def _markdown(study: Study, rows: Sequence[Row], drawn: Mapping[str, str]) -> st
     costs = cost_lines(rows)
     if costs:
         lines += ["## What the planners did", "", *(f"- {line}" for line in costs), ""]
-    lines += ["## Before you quote this", "", *(f"- {line}" for line in caveats(study)), ""]
+    lines += ["## Before you quote this", "", *(f"- {line}" for line in caveats(study, rows)), ""]
     return "\n".join(lines)
 
 
@@ -131,7 +142,7 @@ def _html(study: Study, rows: Sequence[Row], drawn: Mapping[str, str]) -> str:
     costs = cost_lines(rows)
     if costs:
         parts += ["<h2>What the planners did</h2>", _list(costs)]
-    parts += ["<h2>Before you quote this</h2>", _list(caveats(study))]
+    parts += ["<h2>Before you quote this</h2>", _list(caveats(study, rows))]
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(study.name)}</title>{_CSS}"
     return f"{head}{''.join(parts)}</html>\n"
 

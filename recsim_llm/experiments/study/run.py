@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from recsim_llm.agents.long_term import make_long_term
+from recsim_llm.agents.long_term import make_long_term, rule_of
 from recsim_llm.agents.long_term_users import LongTermUsers
 from recsim_llm.agents.population import Population
 from recsim_llm.agents.sources import load_source
@@ -19,7 +19,7 @@ from recsim_llm.experiments.simulate import simulate
 from recsim_llm.experiments.study.study import Entry, Study
 from recsim_llm.experiments.study.table import Row, make_rows, write_table
 from recsim_llm.experiments.train import TrainConfig, train
-from recsim_llm.policies import make_policy
+from recsim_llm.policies import POLICIES, make_policy
 from recsim_llm.policies.feedback import Learner
 from recsim_llm.policies.planners.planner import Planner
 from recsim_llm.policies.spec import parse_policy
@@ -146,6 +146,8 @@ def _learn(study: Study, entry: Entry, seed: int, path: Path) -> None:
         spec = parse_policy(entry.policy)
         catalogue = population.dataset.catalogue
         policy = make_policy(spec.name, population.log, catalogue, study.page_size, seed, llm, **spec.options)
+        if isinstance(policy, Planner):
+            policy.tell_exit(rule_of(study.quit), study.tell_exit)
         if not isinstance(policy, Learner):
             raise ConfigError(f"The policy '{entry.policy}' does not learn from people: leave out learn.")
         everybody = choose_visitors(population.users.num_users, population.users.num_users, seed)
@@ -199,6 +201,11 @@ def _check_people(study: Study) -> None:
             )
 
 
+def _has_planners(study: Study) -> bool:
+    names = (parse_policy(entry.policy).name for entry in study.entries)
+    return any(issubclass(POLICIES[name], Planner) for name in names if name)
+
+
 def _people(study: Study) -> Population:
     population = make_long_term(study.dataset, study.user_model, study.llm or None, study.quit)
     assert isinstance(population.users, LongTermUsers)
@@ -213,6 +220,8 @@ def _claim(study: Study, out: Path) -> None:
             there = read_json(path)
             # By label, which is the name of a row's folders.
             rows = {Entry(**row).label: row for row in there["entries"]}
+            # Before this could be set, planners were told the rule.
+            there.setdefault("tell_exit", study.tell_exit or _has_planners(study))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RecordingError(f"{path} is damaged ({error}). Choose another --out folder.") from error
         changed = [name for name in now if name not in ("entries", "seeds") and there.get(name) != now[name]]

@@ -82,6 +82,8 @@ class Study:
         llm: Language model of the people.
         policy_llm: Language model of the planners.
         quit: The rule by which people leave (docs/long_term.md).
+        tell_exit: Whether all planners are told that rule; a row's own option `tell_exit` goes before it, and the table
+            then says which rows were told.
         pages: Turns after which a session is cut off.
         page_size: Items a turn.
         users: People each policy is evaluated on, the same for all; others train.
@@ -96,6 +98,7 @@ class Study:
     llm: str = ""
     policy_llm: str = ""
     quit: str = "window"
+    tell_exit: bool = False
     pages: int = 30
     page_size: int = 1
     users: int = 100
@@ -142,6 +145,7 @@ class Study:
             batch_size=self.batch_size,
             policy_llm=self.policy_llm,
             quit=self.quit,
+            tell_exit=self.tell_exit,
         )
 
     def as_json(self) -> dict[str, Any]:

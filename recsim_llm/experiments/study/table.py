@@ -54,6 +54,8 @@ COLUMNS = {
 
 _STAY = 9
 """Columns of the first table."""
+TOLD = "told_exit"
+"""Among a row's costs, what a planner counts: 1 where it was told when people leave, 0 where not."""
 COSTS = ("calls", "tokens", "learning_calls", "learning_tokens", "seconds")
 """What a row cost, summed over seeds."""
 _EXTRA = ("less_than_best", "less_than_best_error", "p_adjusted", *COSTS)
@@ -195,11 +197,11 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
     """Write `table.csv` (a number a cell, errors in columns of their own) and `table.json`."""
     with (out / "table.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["policy", "users", *(n for name in COLUMNS for n in (name, f"{name}_error")), *_EXTRA])
+        writer.writerow(["policy", "users", *(n for name in COLUMNS for n in (name, f"{name}_error")), *_EXTRA, TOLD])
         for row in rows:
             cells = [x for name in COLUMNS for x in (row.means[name].value, row.means[name].error)]
             pair = (row.pair.difference.value, row.pair.difference.error, row.pair.adjusted) if row.pair else ("",) * 3
-            writer.writerow([row.policy, row.users, *cells, *pair, *(row.costs.get(name, 0.0) for name in COSTS)])
+            writer.writerow([row.policy, row.users, *cells, *pair, *_costs(row)])
     values = [
         {
             "policy": row.policy,
@@ -211,6 +213,10 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
         for row in rows
     ]
     (out / "table.json").write_text(json.dumps(values, indent=1), encoding="utf-8")
+
+
+def _costs(row: Row) -> list[float | str]:
+    return [*(row.costs.get(name, 0.0) for name in COSTS), row.costs.get(TOLD, "")]
 
 
 def _pair_json(pair: Pair) -> dict[str, float | int | None]:
@@ -231,6 +237,8 @@ def tables(rows: Sequence[Row]) -> list[list[list[str]]]:
     compared = [["less than best", "p (Holm)"], *(_compared(row) for row in rows)]
     costs = [["calls", "tokens"], *(_cost_cells(row) for row in rows)]
     stay, see = list(COLUMNS)[:_STAY], list(COLUMNS)[_STAY:]
+    if told_apart(rows):
+        compared = [[*cells, told] for cells, told in zip(compared, _told_cells(rows), strict=True)]
     return [
         [[*first, *second] for first, second in zip(_cells(rows, stay), compared, strict=True)],
         [[*first, *second] for first, second in zip(_cells(rows, see), costs, strict=True)],
@@ -244,6 +252,15 @@ def _cells(rows: Sequence[Row], names: Sequence[str]) -> list[list[str]]:
 
 def _compared(row: Row) -> list[str]:
     return [str(row.pair.difference), f"{row.pair.adjusted:.4f}"] if row.pair else ["", ""]
+
+
+def told_apart(rows: Sequence[Row]) -> bool:
+    """Whether some planners were told the rule by which people leave, and others were not: no fair comparison."""
+    return len({row.costs[TOLD] for row in rows if TOLD in row.costs}) > 1
+
+
+def _told_cells(rows: Sequence[Row]) -> list[str]:
+    return ["told the rule", *({None: "", 0.0: "no"}.get(row.costs.get(TOLD), "yes") for row in rows)]
 
 
 def _cost_cells(row: Row) -> list[str]:

@@ -30,6 +30,8 @@ class PlannerOptions:
         encoder: Vectors of titles: "hash", "minilm", or a sentence-transformers folder.
         temperature: Of written answers (0.5, as BiLLP); 0 is greedy.
         frozen: Whether memories stay as they are, for evaluation.
+        tell_exit: Whether the model is told the rule by which people leave, in the words of `texts.exit_sentence`;
+            None: as the simulation or study says for all planners (`tell_exit` there; off by default).
 
     Raises:
         ConfigError: A value outside its range.
@@ -43,6 +45,7 @@ class PlannerOptions:
     encoder: Name = "hash"
     temperature: Annotated[float, Ge(0.0), Le(2.0)] = 0.5
     frozen: bool = False
+    tell_exit: bool | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, str)

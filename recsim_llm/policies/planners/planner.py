@@ -27,7 +27,19 @@ from recsim_llm.policies.grounding import Grounder, GroundingCounts, written_tit
 from recsim_llm.policies.planners.asking import AskingCounts, ask_label, ask_text
 from recsim_llm.policies.planners.options import LABELS, PlannerOptions, read_options
 from recsim_llm.policies.planners.retriever import fit_retriever, packed, retrieve, unpacked
-from recsim_llm.policies.planners.texts import KIND, MAX_THOUGHT, Case, PlannerTexts, one_line, phrase, real, say
+from recsim_llm.policies.planners.texts import (
+    KIND,
+    MAX_THOUGHT,
+    Case,
+    ExitRule,
+    PlannerTexts,
+    check_titles,
+    exit_sentence,
+    one_line,
+    phrase,
+    real,
+    say,
+)
 from recsim_llm.policies.protocol import FittedPolicy
 from recsim_llm.policies.ranking import check_page_size
 from recsim_llm.policies.rows import history_rows, interactions, logged_rows
@@ -85,6 +97,7 @@ class Planner:
         asking, grounding: Counters.
         why: The thoughts behind the latest pages, None before the first.
         frozen: Whether `learn` leaves the memories as they are: for evaluation.
+        exit_rule: What the model is told of when people leave; "" for nothing.
     """
 
     name: ClassVar[str]
@@ -103,6 +116,7 @@ class Planner:
         check_page_size(page_size, known.shape[1])
         self.page_size, self.seed, self.known, self.options, self.retriever = page_size, seed, known, options, retriever
         self.top = float(fitted["top"])
+        self.exit_rule = str(fitted.get("exit_rule", ""))
         self.visits: dict[int, Visit] = {}
         self.asking, self.grounding = AskingCounts(), GroundingCounts()
         self.frozen = options.frozen
@@ -149,8 +163,28 @@ class Planner:
         if len(catalogue) != self.known.shape[1]:
             raise ConfigError(f"The policy knows {self.known.shape[1]} items, the catalogue has {len(catalogue)}.")
         self._llm, self.catalogue = llm, catalogue
-        self.texts = PlannerTexts(catalogue, self.top)
+        self.texts = PlannerTexts(catalogue, self.top, self.exit_rule)
         self.grounder = Grounder(catalogue, self.options.fuzzy, self.options.encoder)
+
+    def tell_exit(self, rule: ExitRule | None, default: bool) -> None:
+        """Decide what the model is told of when people leave: the option `tell_exit`, or what holds for all planners.
+
+        Args:
+            rule: The rule; None where there is none to tell.
+            default: What holds for all planners of a simulation or study.
+
+        Raises:
+            ConfigError: It is to be told and there is no rule.
+        """
+        wanted = default if self.options.tell_exit is None else self.options.tell_exit
+        if wanted and rule is None:
+            raise ConfigError(
+                f"The policy '{self.name}' is to be told when people leave (tell_exit), and here no rule says so: add "
+                "--quit window, or drop tell_exit."
+            )
+        self.exit_rule = exit_sentence(rule, self.page_size, self.top) if wanted and rule is not None else ""
+        if self._llm is not None:
+            self.texts = PlannerTexts(self.catalogue, self.top, self.exit_rule)
 
     @property
     def llm(self) -> LLM:
@@ -178,9 +212,12 @@ class Planner:
         """The pages: (B, K) ids.
 
         Raises:
-            ConfigError: No model is connected, or a history holds an item that the catalogue does not have.
+            ConfigError: No model is connected, a history holds an item that the catalogue does not have, or a rule is
+                to be told that nobody has said (`tell_exit`).
             LLMError: The model failed.
         """
+        if self.options.tell_exit and not self.exit_rule:
+            raise ConfigError(f"The policy '{self.name}' is to be told when people leave: call tell_exit(rule, True).")
         llm, cases = self.llm, self.cases(observation)
         visits = [self._visit(case) for case in cases]
         turns = [self.turn(case, visit) for case, visit in zip(cases, visits, strict=True)]
@@ -202,8 +239,9 @@ class Planner:
         return self.counts()
 
     def counts(self) -> dict[str, float]:
-        """What was asked and how titles were grounded, so far."""
-        return {**self.asking.figures(), **self.grounding.figures()}
+        """What was asked and how titles were grounded, so far; and whether the model is told when people leave."""
+        told = {"told_exit": float(bool(self.exit_rule))}
+        return {**self.asking.figures(), **self.grounding.figures(), **told}
 
     def recollect(self, fitted: Mapping[str, NDArray[Any]]) -> None:
         """Take memories from the arrays of a file (those of `memories`); a new planner has none of them."""
@@ -217,6 +255,7 @@ class Planner:
         meta: dict[str, str | int] = {"policy": self.name, "page_size": self.page_size, "seed": self.seed}
         known = {"indptr": self.known.indptr, "indices": self.known.indices, "shape": np.asarray(self.known.shape)}
         own = {"top": np.array(self.top), "options": np.array(json.dumps(asdict(self.options)))}
+        own["exit_rule"] = np.array(self.exit_rule)
         write_file(path, meta, known, {**own, "retriever": packed(self.retriever), **self.memories()})
 
     @classmethod
@@ -368,16 +407,3 @@ def read_thought(text: str) -> str | None:
     """One line of at most `MAX_THOUGHT` characters; None where nothing was written."""
     first = next((line for line in text.splitlines() if any(c.isalnum() for c in line)), "")
     return one_line(first.strip().removeprefix("Thought:"), MAX_THOUGHT) or None
-
-
-def check_titles(catalogue: Catalogue, policy: str) -> None:
-    """Check that there is something to talk about.
-
-    Raises:
-        ConfigError: The items have no titles.
-    """
-    if not catalogue.has_titles:
-        raise ConfigError(
-            f"The policy '{policy}' writes and reads titles, and this data set has none (its items are called by their "
-            "ids). Add a title column, or take a policy that needs none: popularity, ease, ..."
-        )

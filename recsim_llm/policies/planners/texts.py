@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from string import Template
+from typing import Protocol
 
 from recsim_llm.data.dataset import Catalogue
+from recsim_llm.errors import ConfigError
 from recsim_llm.types import EMPTY, Bools, Ints
 
 KIND = "planner"
@@ -17,6 +19,40 @@ MAX_THOUGHT = 200
 
 Rated = tuple[int, float]
 """An item and its stars, 0 where it was shown and not taken."""
+
+
+class ExitRule(Protocol):
+    """What can be told of a rule by which people leave; a quit rule of the long-term setting is one."""
+
+    @property
+    def window(self) -> int:
+        """How many of the last shown items a new one is compared with."""
+        ...
+
+    @property
+    def nearest(self) -> float:
+        """0: no item is too much like another."""
+        ...
+
+    @property
+    def repeats(self) -> int | None:
+        """Times that a genre may occur in the window; None: any number."""
+        ...
+
+    @property
+    def low_reward(self) -> float:
+        """Stars below which the best rating of a page makes a person leave; 0: no such rule."""
+        ...
+
+    @property
+    def share(self) -> float:
+        """Share of a page's items that must be too alike, (0, 1]."""
+        ...
+
+    @property
+    def hazard(self) -> bool:
+        """Whether people leave of their own accord too."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +105,43 @@ def phrase(kind: str, name: str, **words: object) -> str:
     return phrases(kind)[name].substitute(words) + "\n"
 
 
+def exit_sentence(rule: ExitRule, page_size: int, top: float) -> str:
+    """What a planner is told of the rule by which people leave, with the numbers of the rule.
+
+    Args:
+        rule: The rule.
+        page_size: Items a turn: of a page, a share must be too alike.
+        top: Most stars that can be given.
+    """
+    say = phrases(KIND)
+    alike = [say["exit alike"].substitute(window=rule.window)] if rule.nearest > 0 else []
+    if rule.repeats is not None:
+        alike.append(say["exit genres"].substitute(repeats=rule.repeats, window=rule.window))
+    name = "exit one" if page_size == 1 else "exit many"
+    cases = [say[name].substitute(what=" or ".join(alike), share=f"{100 * rule.share:g}")] if alike else []
+    if rule.low_reward > 0:
+        cases.append(say["exit low"].substitute(stars=f"{rule.low_reward:g}", top=f"{top:g}"))
+    cases += [say["exit own"].template] if rule.hazard else []
+    return say["exit"].substitute(cases=", or when ".join(cases)) if cases else say["exit never"].template
+
+
 class PlannerTexts:
     """What planners say of people.
 
     Args:
         catalogue: The items.
         top: Most stars that can be given.
+        exit_rule: What is said of when people leave (`exit_sentence`); "" for nothing.
     """
 
-    def __init__(self, catalogue: Catalogue, top: float) -> None:
+    def __init__(self, catalogue: Catalogue, top: float, exit_rule: str = "") -> None:
         self._shown, self._top = catalogue.shown, f"{top:g}"
-        self._labels = catalogue.shown.label
+        self._labels, self._exit_rule = catalogue.shown.label, exit_rule
         self.system = self.told(say(KIND, "system"))
 
     def told(self, system: str) -> str:
-        """A system prompt; it says what quotes mean where titles stand in them."""
-        return self._shown.system(system)
+        """A system prompt: with what is said of when people leave, and of quotes where titles stand in them."""
+        return self._shown.system(f"{system} {self._exit_rule}" if self._exit_rule else system)
 
     def genres(self, names: Sequence[str]) -> str:
         """Genres in one text."""
@@ -154,3 +211,16 @@ def _dropped(turns: int, window: int) -> int:
     """How many turns are dropped: none up to the window, then by half a window at a time."""
     half = max(1, window // 2)
     return 0 if turns <= window else -(-(turns - window) // half) * half
+
+
+def check_titles(catalogue: Catalogue, policy: str) -> None:
+    """Check that there is something to talk about.
+
+    Raises:
+        ConfigError: The items have no titles.
+    """
+    if not catalogue.has_titles:
+        raise ConfigError(
+            f"The policy '{policy}' writes and reads titles, and this data set has none (its items are called by their "
+            "ids). Add a title column, or take a policy that needs none: popularity, ease, ..."
+        )
