@@ -30,6 +30,7 @@ class Oracle(RankingPolicy):
     """
 
     name: ClassVar[str] = "oracle"
+    refits: ClassVar[bool] = False
 
     @classmethod
     def knowing(cls, truth: Mapping[str, NDArray[Any]], log: Ratings, page_size: int) -> Self:
