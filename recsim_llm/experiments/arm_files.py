@@ -14,7 +14,7 @@ from recsim_llm.data import Catalogue
 from recsim_llm.errors import RecordingError
 from recsim_llm.experiments.bounds import make_fixed_list, make_oracle
 from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.interventions import Intervention, from_json, to_json
+from recsim_llm.experiments.interventions import PLAN, Intervention, to_json
 from recsim_llm.experiments.rollout import choose_visitors
 from recsim_llm.experiments.trajectory import Cast, switched, wide_page
 from recsim_llm.llm.protocol import LLM
@@ -22,9 +22,8 @@ from recsim_llm.policies import load_policy, open_policy
 from recsim_llm.policies.fixed_list import FixedList
 from recsim_llm.policies.oracle import Oracle
 from recsim_llm.policies.protocol import FittedPolicy
-from recsim_llm.untrusted import read_bytes, read_json
+from recsim_llm.untrusted import read_bytes
 
-PLAN = "interventions.json"
 LEARNED = "learned"
 
 
@@ -105,12 +104,3 @@ def keep_plan(folder: Path, interventions: Sequence[Intervention]) -> None:
         raise RecordingError(f"{folder} was begun with other interventions. Choose another --out folder.")
     if interventions:
         path.write_text(text, encoding="utf-8")
-
-
-def kept_plan(folder: Path) -> tuple[Intervention, ...]:
-    """The interventions of a run's arm."""
-    path = folder / PLAN
-    try:
-        return from_json(read_json(path)) if path.exists() else ()
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise RecordingError(f"{path} is damaged ({error}). Record the run again in another folder.") from error

@@ -118,7 +118,9 @@ class Retrain(RankingPolicy):
         kind.check_options(inner_options)
         if own.warm and not kind.goes_on():
             able = ", ".join(name for name, one in _refittable().items() if one.goes_on())
-            raise ConfigError(f"Policy 'retrain': '{kind.name}' cannot go on from a fit; leave warm at 0, or take {able}.")
+            raise ConfigError(
+                f"Policy 'retrain': '{kind.name}' cannot go on from a fit; leave warm at 0, or take {able}."
+            )
 
     @classmethod
     def options(cls) -> dict[str, Any]:
