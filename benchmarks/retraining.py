@@ -1,9 +1,10 @@
 """What fitting a recommender again to what its people watched does to them: `python -m benchmarks.retraining`.
 
 After Agent4Rec (Zhang et al., SIGIR 2024), which retrains matrix factorisation on what its agents watched and looks at
-the filter bubble. Here everybody visits in each of R rounds, nobody searches or talks, and a policy is fitted again after
-each round or not. Values are those of the last two rounds. Arms share people and luck; differences are paired by person (means
-over seeds), with 95 % bootstrap intervals over people, which say nothing about other data or other trainings.
+the filter bubble. Here everybody visits in each of R rounds, nobody searches or talks, and a policy is fitted again
+after each round or not. Values are those of the last two rounds. Arms share people and luck; differences are paired by
+person (means over seeds), with 95 % bootstrap intervals over people, which say nothing about other data or other
+trainings.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ ARMS: Mapping[str, str] = {
 }
 """Policy to the one it is compared with, "" for none."""
 MEASURES = ("top genre", "genres", "watch rate", "stars")
-"""Of each page: share of its items with its most frequent genre, and number of genres on it; of each item: whether it was
-watched, and its stars if so."""
+"""Of each page: share of its items with its most frequent genre, and number of genres on it; of each item: whether it
+was watched, and its stars if so."""
 SPREADS = ("Gini", "coverage")
 """Of all that was shown in the measured rounds, over the catalogue: Gini coefficient, and share shown to anybody."""
 RESAMPLES = 300
