@@ -314,7 +314,9 @@ def read_arm(run: Run) -> Arm:
     steps, events = run.step_batch(), run.events()
     members = np.sort(np.array([persona.user for persona in load_people(run.folder)[0]], dtype=np.int64))
     visits, numbers = (events[name].to_numpy() for name in ("session", "round"))
-    of_visit = np.zeros(int(visits.max(initial=0)) + 1, dtype=np.int64)
+    # Where a run was interrupted, the visits of its unfinished round are in no diary yet.
+    size = 1 + max(int(visits.max(initial=0)), int(steps.session.max(initial=0)))
+    of_visit = np.full(size, int(numbers.max(initial=-1)) + 2)
     of_visit[visits[visits != EMPTY]] = numbers[visits != EMPTY] + 1
     rows, columns = np.nonzero(steps.items != EMPTY)
     heard = (events["action"].to_numpy(zero_copy_only=False) == "hear") & (events["item"].to_numpy() != EMPTY)
