@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from recsim_llm.experiments.uptake import (
     uptakes,
     verdict,
 )
+from recsim_llm.trajectories import Run
 
 NAMES = ("run", "run-control")
 PEOPLE, ROUNDS = 60, 4
@@ -163,6 +165,17 @@ def test_an_advert_that_everybody_sees_is_taken_up(town):
     assert len(shown)
     assert uptakes(town[1:]) == []  # the control arm alone: nothing was done to it
     assert uptakes(town[:1]) == []  # without a control arm there is nothing to compare with
+
+
+def test_an_interrupted_run_counts_the_round_it_was_in(town, tmp_path):
+    """Its visits are in no diary yet: they are of the round after the last one that is."""
+    folder = tmp_path / "random"
+    shutil.copytree(town[0].folder, folder)
+    whole = read_arm(town[0])
+    sorted((folder / "events").iterdir())[-1].unlink()
+    cut = read_arm(Run(folder))
+    np.testing.assert_array_equal(cut.round, whole.round)
+    np.testing.assert_array_equal(cut.first_watched(3, 1), whole.first_watched(3, 1))
 
 
 def test_compare_prints_it_and_writes_it(town, tmp_path, capsys):
