@@ -78,8 +78,8 @@ def main() -> None:
     """Run the study and write its table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retraining", description=__doc__)
     parser.add_argument("--dataset", default="ml-100k")
-    parser.add_argument("--users", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--users", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("docs/results/retraining.md"))
     options = parser.parse_args()
