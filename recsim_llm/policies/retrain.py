@@ -77,9 +77,9 @@ class Retrain(RankingPolicy):
         self.inner_options: dict[str, Any] = plan["inner"]
         kind = _kind(self.own.of)
         self.inner = kind(page_size, seed, known, _part(fitted, _INNER))
-        columns = _part(fitted, _LOG)
-        self.log = Ratings(*(columns[name] for name in _COLUMNS), *known.shape)
-        self.middle, self._learned, self._new = float(fitted["middle"]), *map(int, fitted["progress"])
+        self.log = _ratings(_part(fitted, _LOG), *known.shape)
+        self.middle = float(fitted["middle"])
+        self._learned, self._new = (int(number) for number in fitted["progress"])
         self._catalogue: Catalogue | None = None
         self._seconds: list[float] = []
         self.fitted = dict(fitted)
@@ -192,7 +192,7 @@ class Retrain(RankingPolicy):
         when = 1 + int(self.log.times.max(initial=0)) + _page_numbers(batch.users)[rows]
         old, sizes = self.log, (max(self.log.num_users, int(users.max(initial=-1)) + 1), self.log.num_items)
         new = Ratings(users, items, batch.ratings[rows, columns].astype(np.float32), when, *sizes)
-        joint = Ratings(*(np.concatenate([getattr(old, c), getattr(new, c)]) for c in _COLUMNS), *sizes)
+        joint = _ratings({c: np.concatenate([getattr(old, c), getattr(new, c)]) for c in _COLUMNS}, *sizes)
         self.log = joint.take(_latest(joint))
         return len(new)
 
@@ -258,8 +258,15 @@ def _latest(log: Ratings) -> Ints:
     order = np.lexsort((log.times, log.items, log.users))
     users, items = log.users[order], log.items[order]
     last: Bools = np.append((users[1:] != users[:-1]) | (items[1:] != items[:-1]), True)[: len(order)]
-    kept = order[last]
-    return kept[np.lexsort((log.items[kept], log.times[kept], log.users[kept]))]
+    kept: Ints = order[last]
+    by_user: Ints = kept[np.lexsort((log.items[kept], log.times[kept], log.users[kept]))]
+    return by_user
+
+
+def _ratings(columns: Mapping[str, NDArray[Any]], num_users: int, num_items: int) -> Ratings:
+    return Ratings(
+        columns["users"], columns["items"], columns["values"], columns["times"], int(num_users), int(num_items)
+    )
 
 
 def _prefixed(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
