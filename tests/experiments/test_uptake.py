@@ -119,11 +119,11 @@ def test_what_spreads_from_friend_to_friend_follows_links():
 
 
 def test_with_permuted_links_it_does_not_follow_links():
-    """The same rounds of watching, links that mean nothing: one in twenty is found by chance."""
+    """The same rounds of watching, links that mean nothing: of ten, half a one is found by chance."""
     rng = np.random.default_rng(3)
     first = np.where(rng.random(100) < 0.6, rng.integers(1, 9, 100), NEVER)
-    told = [spread(first, permuted(ring(), np.random.default_rng(n)), 1, 9, n).verdict for n in range(20)]
-    assert told.count("cannot tell") >= 17
+    told = [spread(first, permuted(ring(), np.random.default_rng(n)), 1, 9, n).verdict for n in range(10)]
+    assert told.count("cannot tell") >= 8
 
 
 @pytest.mark.parametrize("first", [np.full(100, NEVER), np.full(100, 1)], ids=["nobody", "everybody at once"])
