@@ -55,6 +55,7 @@ was watched, and its stars if so."""
 SPREADS = ("Gini", "coverage")
 """Of all that was shown in the measured rounds, over the catalogue: Gini coefficient, and share shown to anybody."""
 RESAMPLES = 300
+_HEAD = "# Retraining\n\nWhat it shows and what it does not: [results](README.md#retraining-is-there-a-filter-bubble)."
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def report(found: Mapping[str, Found], command: str) -> str:
             gaps.append([f"`{arm}` less `{ARMS[arm]}`", *map(_cell, cells)])
     seconds = ", ".join(f"`{arm}` {one.seconds:.2f}" for arm, one in found.items() if not np.isnan(one.seconds))
     tables = ["\n".join(f"| {' | '.join(row)} |" for row in rows) for rows in (levels, gaps)]
-    return "\n\n".join([f"```\n{command}\n```", *tables, f"Seconds of one fit again: {seconds}."]) + "\n"
+    return "\n\n".join([_HEAD, f"```\n{command}\n```", *tables, f"Seconds of one fit again: {seconds}."]) + "\n"
 
 
 def _cell(gap: Estimate) -> str:
