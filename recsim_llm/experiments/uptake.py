@@ -301,8 +301,8 @@ def _expected(arm: Arm, item: int, rows: Bools) -> Floats:
     rows = rows & (arm.item == item)
     total = np.bincount(arm.user[rows], arm.expected[rows], len(arm.members))
     shown = np.bincount(arm.user[rows], minlength=len(arm.members))
-    means = np.divide(total, shown, out=np.full(len(total), np.nan), where=shown > 0)
-    return means.round(9)  # sums in another order differ in their last bits, which would be a difference of opinion
+    means: Floats = np.divide(total, shown, out=np.full(len(total), np.nan), where=shown > 0)
+    return np.round(means, 9)  # sums in another order differ in their last bits, which would be a difference of opinion
 
 
 def read_arm(run: Run) -> Arm:
