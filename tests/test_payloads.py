@@ -25,9 +25,8 @@ from recsim_llm.agents.statistical import StatisticalParameters
 from recsim_llm.certificate import read_certificate
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import RecsimError, SetAsideWarning
-from recsim_llm.experiments.arm_files import kept_plan
 from recsim_llm.experiments.fidelity.external import read_predictions
-from recsim_llm.experiments.interventions import load_interventions
+from recsim_llm.experiments.interventions import kept_plan, load_interventions
 from recsim_llm.experiments.people import load_people
 from recsim_llm.experiments.study.plots import learning_curves
 from recsim_llm.experiments.study.run import _claim, _learning_costs

@@ -109,7 +109,9 @@ def _unit() -> alt.Scale:
     return alt.Scale(domain=[0, 1])
 
 
-def share_chart(frame: pd.DataFrame, runs: Sequence[str], unit: str, top: float | None = None) -> alt.Chart:
+def share_chart(
+    frame: pd.DataFrame, runs: Sequence[str], unit: str, top: float | None = None, by: str = "page"
+) -> alt.Chart:
     """A share by page number, a line a run: columns run, page, share.
 
     Args:
@@ -117,20 +119,22 @@ def share_chart(frame: pd.DataFrame, runs: Sequence[str], unit: str, top: float 
         runs: All runs, in the order of their colours.
         unit: What the axis of shares says, "" for nothing.
         top: Where the axis of shares ends; None for where the data do.
+        by: "page", or "round", which is a column of the frame then.
     """
     import altair as alt
 
     scale = alt.Scale(domain=[0, top]) if top else alt.Scale(zero=True)
+    title = "page of the session" if by == "page" else by
     chart: alt.Chart = (
         alt.Chart(frame)
         .mark_line(point=alt.OverlayMarkDef(size=36, filled=True), strokeWidth=2)
         .encode(
-            x=alt.X("page:Q", title="page of the session", axis=alt.Axis(tickMinStep=1, format="d", tickCount=6)),
+            x=alt.X(f"{by}:Q", title=title, axis=alt.Axis(tickMinStep=1, format="d", tickCount=6)),
             y=alt.Y("share:Q", title=unit or None, axis=alt.Axis(format="%", tickCount=4), scale=scale),
             color=_colour(runs),
             tooltip=[
                 alt.Tooltip("run:N", title="run"),
-                alt.Tooltip("page:Q", title="page"),
+                alt.Tooltip(f"{by}:Q", title=by),
                 alt.Tooltip("share:Q", title="share", format=".1%"),
             ],
         )

@@ -1,4 +1,4 @@
-"""The parts of the Compare page: measures, differences, length of sessions, what was shown, learning."""
+"""The parts of the Compare page: measures, differences, length of sessions, what was shown, learning, interventions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from recsim_llm.dashboard import compare, compare_charts, compare_table, learnin
 from recsim_llm.dashboard.compare import Exposure
 from recsim_llm.dashboard.view import RunView, open_view
 from recsim_llm.experiments.metrics import METRICS, Estimate, Totals, summarise_totals
+from recsim_llm.experiments.uptake import Uptake, lines, uptakes
+from recsim_llm.trajectories import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from recsim_llm.trajectories import Manifest
 
 _GENRES = 8
+_CURVES = ["with the intervention", "without", "similar popularity"]
 _BASELINE = "baseline"
 Stamp = tuple[str | int, ...]
 
@@ -331,11 +334,47 @@ def _learning(compared: Compared) -> None:
             look.show_chart(compare_charts.learning_chart(frame, name, unit), f"{title} by steps of training")
 
 
+@st.cache_data(show_spinner="Following items round by round…", max_entries=20)
+def _uptakes(folders: tuple[str, ...], stamps: tuple[Stamp, ...]) -> list[Uptake]:
+    return uptakes([Run(folder) for folder in folders])
+
+
+def _interventions(compared: Compared) -> None:
+    keys = list(_keys(compared))
+    found = _uptakes(tuple(folder for _, folder, _ in keys), tuple(stamp for *_, stamp in keys))
+    if not found:
+        st.info(
+            "None of these runs has an intervention about an item, or the run without it is not among them. Choose "
+            "both: `simulate --interventions FILE` records them side by side."
+        )
+        return
+    for one in found:
+        head, *sentences = lines(one)
+        st.markdown(f"##### {look.plain(head)}")
+        look.show_chart(compare_charts.share_chart(_curves(one), _CURVES, "have watched it", by="round"), head)
+        _legend(_CURVES)
+        st.markdown("\n".join(f"- {look.plain(sentence.strip())}" for sentence in sentences))
+
+
+def _curves(one: Uptake) -> pd.DataFrame:
+    """A row a curve and round: run, round (from 1), share."""
+    import pandas as pd
+
+    rounds = range(1, one.curves.shape[1] + 1)
+    rows = [
+        (name, number, share)
+        for name, curve in zip(_CURVES, one.curves, strict=True)
+        for number, share in zip(rounds, curve.tolist(), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["run", "round", "share"])
+
+
 PARTS: dict[str, Callable[[Compared], None]] = {
     "Measures": _measures,
     "Differences": _paired,
     "Session length": _length,
     "What was shown": _exposure,
     "Learning": _learning,
+    "Interventions": _interventions,
 }
 """Name of a part to what draws it, in the order they are offered."""

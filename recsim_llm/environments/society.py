@@ -35,17 +35,31 @@ class SocietyRules:
         rounds: Rounds of simulated time.
         round_hours: Simulated hours a round (RecAgent: 5).
         gap_hours: Mean hours between the end of what a person did and their next waking, by activity level 1, 2, 3;
-            exponentially distributed. Declared.
+            exponentially distributed. Declared: two rounds, one, and half of one.
         page: The rules of visits.
     """
 
     rounds: Annotated[int, Ge(1), Le(10**9)] = 10
     round_hours: Positive = ROUND_HOURS
-    gap_hours: tuple[Positive, Positive, Positive] = (40.0, 15.0, 5.0)
+    gap_hours: tuple[Positive, Positive, Positive] = (2 * ROUND_HOURS, ROUND_HOURS, ROUND_HOURS / 2)
     page: PageRules = field(default_factory=lambda: PageRules(max_pages=5))
 
     def __post_init__(self) -> None:
         check_fields(self, str)
+
+    def wakings(self, activity: Ints) -> float:
+        """Expected wakings a person in the first round, [0, 1]: nobody wakes twice in a round.
+
+        Later rounds have a little fewer, because who watches is not woken.
+
+        Args:
+            activity: (M,) trait levels 1..3 of the members.
+
+        >>> round(SocietyRules().wakings(np.array([1, 2, 3])), 3)  # (0.393 + 0.632 + 0.865) / 3
+        0.63
+        """
+        gaps = np.array(self.gap_hours)[activity - 1]
+        return float(-np.expm1(-self.round_hours / gaps).mean())
 
 
 class SocialEvent(NamedTuple):

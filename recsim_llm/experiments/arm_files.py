@@ -15,7 +15,7 @@ from recsim_llm.data import Catalogue
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.bounds import make_fixed_list, make_oracle
 from recsim_llm.experiments.config import SimulationConfig, wants_task
-from recsim_llm.experiments.interventions import Intervention, from_json, to_json
+from recsim_llm.experiments.interventions import PLAN, Intervention, to_json
 from recsim_llm.experiments.rollout import choose_visitors
 from recsim_llm.experiments.train_world import TaskExits
 from recsim_llm.experiments.trajectory import Cast, switched, wide_page
@@ -27,9 +27,8 @@ from recsim_llm.policies.planners.planner import Planner
 from recsim_llm.policies.protocol import FittedPolicy
 from recsim_llm.policies.rl.dorl import DORL, NEEDS_TASK
 from recsim_llm.policies.spec import parse_policy
-from recsim_llm.untrusted import read_bytes, read_json
+from recsim_llm.untrusted import read_bytes
 
-PLAN = "interventions.json"
 LEARNED = "learned"
 
 
@@ -126,12 +125,3 @@ def keep_plan(folder: Path, interventions: Sequence[Intervention]) -> None:
         raise RecordingError(f"{folder} was begun with other interventions. Choose another --out folder.")
     if interventions:
         path.write_text(text, encoding="utf-8")
-
-
-def kept_plan(folder: Path) -> tuple[Intervention, ...]:
-    """The interventions of a run's arm."""
-    path = folder / PLAN
-    try:
-        return from_json(read_json(path)) if path.exists() else ()
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise RecordingError(f"{path} is damaged ({error}). Record the run again in another folder.") from error

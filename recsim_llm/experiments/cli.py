@@ -113,10 +113,12 @@ class Replay:
 
 @dataclass(frozen=True)
 class Compare:
-    """Print one table over runs, with 95 % intervals over users and paired differences to the first run."""
+    """Print one table over runs, with 95 % intervals over users, paired differences, and what interventions did."""
 
     runs: Positional[Annotated[tuple[AnyPath, ...], MinLen(1)]]
     """Run folders, or folders of runs."""
+    out: OutFile | None = None
+    """Write the same to this Markdown file, with diffusion curves by round where there were interventions."""
 
 
 @dataclass(frozen=True)
@@ -371,8 +373,8 @@ def run(command: Command) -> None:
             commands.run_simulation(config, out, resume, engines, budget)
         case Replay(folder):
             commands.replay_runs(folder)
-        case Compare(folders):
-            commands.compare_runs(folders)
+        case Compare(folders, out):
+            commands.compare_runs(folders, out)
         case Traits(folder):
             commands.traits_of(folder)
         case Certify(config, out, require, None, None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from recsim_llm.experiments.arm_files import LEARNED
 from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.config import SimulationConfig, config_of
 from recsim_llm.experiments.cost import dry_run
-from recsim_llm.experiments.cost_report import cost_report
+from recsim_llm.experiments.cost_report import cost_report, refit_report
 from recsim_llm.experiments.interview import EXIT_FILE, exit_interviews, interview
 from recsim_llm.experiments.metrics import paired_difference, summarise, table
 from recsim_llm.experiments.people import load_people
@@ -29,6 +29,7 @@ from recsim_llm.experiments.replay import replay
 from recsim_llm.experiments.simulate import simulate
 from recsim_llm.experiments.traits import separation_table, separations
 from recsim_llm.experiments.tuning.writer import writer_of
+from recsim_llm.experiments.uptake import curve_table, lines, uptakes
 from recsim_llm.llm import make_llm
 from recsim_llm.llm.budget import Budget
 from recsim_llm.llm.models import get_model, list_models
@@ -76,6 +77,7 @@ def run_simulation(config: SimulationConfig, out: Path | None, resume: bool, eng
     if config.asks_llm:
         print(cost_report(runs), end="")
         print(weights_line(runs[0], config.user_model), end="")
+    print(refit_report(runs), end="")
     for run in runs:
         print(diary_line(run), end="")
     if not runs[0].manifest.summary["certified"]:
@@ -138,14 +140,36 @@ def replay_runs(path: Path) -> None:
         print(f"  trajectory {done.trajectory_hash}")
 
 
-def compare_runs(paths: Sequence[Path]) -> None:
-    """Print a table over runs, and each run's paired difference to the first."""
+def compare_runs(paths: Sequence[Path], out: Path | None = None) -> None:
+    """Print a table over runs, each run's paired difference to the first, and what interventions did to their items.
+
+    Args:
+        paths: Run folders, or folders of runs.
+        out: A Markdown file for the same, with diffusion curves.
+    """
     runs = [run for path in paths for run in find_runs(path)]
-    print(run_table(runs))
     visited = [run for run in runs if not _unvisited(run)]
-    for first, run in [(visited[0], other) for other in visited[1:]]:
+    found = uptakes(visited)
+    text = "\n".join([run_table(runs), *_differences(visited)])
+    about = ["\n".join(lines(one)) for one in found]
+    print("\n\n".join([text, *about]))
+    if out is not None:
+        curves = ["\n".join(curve_table(one)) for one in found]
+        blocks = [f"```\n{block}\n```" for block in [text, *about]]
+        parts = [
+            "# Runs compared",
+            blocks[0],
+            *(part for pair in zip(blocks[1:], curves, strict=True) for part in pair),
+        ]
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        print(f"\nThe report is {out}.")
+
+
+def _differences(runs: Sequence[Run]) -> Iterator[str]:
+    for first, run in [(runs[0], other) for other in runs[1:]]:
         gap = paired_difference(first.step_batch(), run.step_batch(), "reward")
-        print(
+        yield (
             f"{run.manifest.name} - {first.manifest.name}: reward a session "
             f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], {gap.n} users in both"
         )

@@ -51,6 +51,16 @@ def cost_report(runs: Sequence[Run]) -> str:
     return "".join(f"{run.manifest.name}: {_sentences(run)}\n" for run in runs if run.manifest.summary.get("llm"))
 
 
+def refit_report(runs: Sequence[Run]) -> str:
+    """A line for each run whose policy was fitted again on the way; "" where there are none."""
+    policies = ((run.manifest.name, run.manifest.summary.get("policy") or {}) for run in runs)
+    return "".join(
+        f"{name}: fitted again {spent['refits']:.0f} times, {spent['seconds_per_refit']:.2f} s each\n"
+        for name, spent in policies
+        if "refits" in spent
+    )
+
+
 def _sentences(run: Run) -> str:
     summary = run.manifest.summary
     spent, answers = summary["llm"], summary.get("answers")

@@ -24,8 +24,12 @@ from recsim_llm.data.dataset import Catalogue, Dataset
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.intervention_entries import Entry, Names, near
 from recsim_llm.types import EMPTY, Persona
-from recsim_llm.untrusted import read_toml
+from recsim_llm.untrusted import read_json, read_toml
 
+PLAN = "interventions.json"
+"""File of a run's folder that holds the interventions of its arm."""
+CONTROL = "-control"
+"""End of the name of the run without the interventions."""
 PLATFORM = -1
 """Author of a post who is no user."""
 TRAITS = ("activity", "conformity", "diversity")
@@ -216,6 +220,19 @@ def from_json(values: Sequence[Mapping[str, Any]]) -> tuple[Intervention, ...]:
         RecordingError: A kind or a field is not known, or one is missing.
     """
     return tuple(_restored(value) for value in values)
+
+
+def kept_plan(folder: Path) -> tuple[Intervention, ...]:
+    """The interventions of a run's arm.
+
+    Raises:
+        RecordingError: The file is damaged.
+    """
+    path = folder / PLAN
+    try:
+        return from_json(read_json(path)) if path.exists() else ()
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise RecordingError(f"{path} is damaged ({error}). Record the run again in another folder.") from error
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -18,9 +18,8 @@ from recsim_llm.agents.population import SocialPopulation
 from recsim_llm.environments.page import draw_base_key
 from recsim_llm.environments.sessions import session_keys
 from recsim_llm.errors import ConfigError
-from recsim_llm.experiments.arm_files import kept_plan
 from recsim_llm.experiments.config import config_of
-from recsim_llm.experiments.interventions import Profile
+from recsim_llm.experiments.interventions import Profile, kept_plan
 from recsim_llm.experiments.replay import recast
 from recsim_llm.experiments.trajectory import Cast
 from recsim_llm.trajectories import Run, StepBatch

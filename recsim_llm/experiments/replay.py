@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from recsim_llm.agents.named_users import keep_thoughts
 from recsim_llm.errors import RecordingError
-from recsim_llm.experiments.arm_files import kept_plan, learned_of, load_policies
+from recsim_llm.experiments.arm_files import learned_of, load_policies
 from recsim_llm.experiments.config import config_of
+from recsim_llm.experiments.interventions import kept_plan
 from recsim_llm.experiments.living import Diary
 from recsim_llm.experiments.trajectory import Cast, assemble, stream
 from recsim_llm.trajectories import ReplayLLM, Run, StepBatch, first_difference

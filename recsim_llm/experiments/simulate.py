@@ -31,7 +31,7 @@ from recsim_llm.experiments.arm_files import LEARNED, fit_missing, keep_plan, le
 from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.config import SimulationConfig, config_json
 from recsim_llm.experiments.gpu_use import GpuUse
-from recsim_llm.experiments.interventions import Intervention, NewItem, load_interventions
+from recsim_llm.experiments.interventions import CONTROL, Intervention, NewItem, load_interventions
 from recsim_llm.experiments.living import Diary
 from recsim_llm.experiments.people import save_people
 from recsim_llm.experiments.recorders import Models, Recorders, open_models
@@ -125,7 +125,7 @@ def arms(config: SimulationConfig) -> dict[str, tuple[Intervention, ...]]:
     if not plan:
         raise ConfigError(f"{config.interventions} holds no intervention: both arms would be the same. Leave it out.")
     never = tuple(replace(i, round=config.rounds + 1) for i in plan if isinstance(i, NewItem))
-    return {"": plan, "-control": never}
+    return {"": plan, CONTROL: never}
 
 
 def _one_run(

@@ -27,9 +27,10 @@ from recsim_llm.policies.planners.billp import BiLLP
 from recsim_llm.policies.planners.react import ReAct
 from recsim_llm.policies.planners.reflexion import Reflexion
 from recsim_llm.policies.popularity import LivePopularity, Popularity
-from recsim_llm.policies.protocol import FittedPolicy, LLMPolicy
+from recsim_llm.policies.protocol import CataloguePolicy, FittedPolicy, LLMPolicy
 from recsim_llm.policies.random import RandomPolicy
 from recsim_llm.policies.ranking import check_page_size
+from recsim_llm.policies.retrain import Retrain
 from recsim_llm.policies.rl.dorl import DORL
 from recsim_llm.policies.rl.offline import BCQ, CQL, CRR, SQN
 from recsim_llm.policies.rl.online import A2C, DQN, PPO
@@ -37,7 +38,7 @@ from recsim_llm.policies.sasrec import SASRec
 from recsim_llm.policies.spec import PolicySpec, parse_policy
 
 _CLASSIC = (RandomPolicy, Popularity, LivePopularity, BM25, ItemKNN, EASE, ALS, BPR, LightGCN, GRU4Rec, SASRec)
-_ADAPTERS_AND_BOUNDS = (EmbeddingPolicy, CornacPolicy, FixedList, Oracle)
+_ADAPTERS_AND_BOUNDS = (EmbeddingPolicy, CornacPolicy, Retrain, FixedList, Oracle)
 _LEARNING = (SQN, BCQ, CQL, CRR, DORL, DQN, A2C, PPO)
 _PLANNING = (LLMRank, ActOnly, ReAct, Reflexion, BiLLP)
 
@@ -149,6 +150,8 @@ def load_policy(path: Path, catalogue: Catalogue | None = None, llm: LLM | None 
 
 
 def _connected(policy: FittedPolicy, catalogue: Catalogue | None, llm: LLM | None) -> FittedPolicy:
+    if isinstance(policy, CataloguePolicy) and catalogue is not None:
+        policy.stock(catalogue)
     if isinstance(policy, LLMPolicy) and catalogue is not None:
         if llm is None:
             raise ConfigError(

@@ -38,6 +38,7 @@ class ALS(RankingPolicy):
         reg: Positive = 20.0,
         alpha: NotNegative = 1.0,
         epochs: Epochs = 15,
+        start: Mapping[str, NDArray[Any]] | None = None,
     ) -> Mapping[str, NDArray[Any]]:
         """(N, D) item factors.
 
@@ -48,6 +49,7 @@ class ALS(RankingPolicy):
             reg: Ridge penalty, above 0.
             alpha: Weight of an interaction is 1 + alpha, alpha at least 0.
             epochs: Alternating rounds, at least 1.
+            start: What an earlier fit returned, to go on from; None: afresh.
 
         Raises:
             ConfigError: A value outside these ranges.
@@ -56,6 +58,9 @@ class ALS(RankingPolicy):
         model_class = _model_class()
         with _one_blas_thread():
             model = _model(model_class, embedding_size, reg, epochs, seed)
+            if start is not None:
+                # Each round begins with the users, who are solved for these items: their own vectors need not be kept.
+                model.item_factors = start["item_factors"].copy()
             model.fit(_weighted(known, alpha), show_progress=False)
         return {"item_factors": np.asarray(model.item_factors), "reg": np.array(reg), "alpha": np.array(alpha)}
 

@@ -14,7 +14,7 @@ from recsim_llm.errors import MissingExtraError
 from recsim_llm.policies.ranking import Epochs, RankingPolicy, Rate, Size
 from recsim_llm.policies.rows import Scores, or_popular, sparse_times
 from recsim_llm.seeding import Stream, mix
-from recsim_llm.types import Observation
+from recsim_llm.types import Floats32, Observation
 
 
 class BPR(RankingPolicy):
@@ -37,6 +37,7 @@ class BPR(RankingPolicy):
         reg: NotNegative = 0.01,
         learning_rate: Rate = 0.01,
         epochs: Epochs = 100,
+        start: Mapping[str, NDArray[Any]] | None = None,
     ) -> Mapping[str, NDArray[Any]]:
         """(N, D) item vectors and (N,) biases.
 
@@ -47,6 +48,7 @@ class BPR(RankingPolicy):
             reg: Penalty on squares, at least 0.
             learning_rate: Of stochastic gradient ascent, above 0.
             epochs: Passes, each of as many pairs as there are interactions; at least 1.
+            start: What an earlier fit returned, to go on from; None: afresh.
 
         Raises:
             ConfigError: A value outside these ranges.
@@ -65,6 +67,11 @@ class BPR(RankingPolicy):
         if not known.nnz:  # no pairs to draw
             size = (known.shape[1], embedding_size)
             return {"item_factors": np.zeros(size, dtype=np.float32), "bias": np.zeros(size[0], dtype=np.float32)}
+        if start is not None:
+            items = start["item_factors"]
+            # Columns after the D of the vectors: an item's bias, and the 1 of users that multiplies it.
+            model.item_factors = np.column_stack([items, start["bias"]]).astype(np.float32)
+            model.user_factors = np.column_stack([_means(known, items), np.ones(known.shape[0], dtype=np.float32)])
         model.fit(_for_implicit(known), show_progress=False)
         factors = np.asarray(model.item_factors)  # its last column is the bias: those of users end in a 1
         return {"item_factors": factors[:, :-1].copy(), "bias": factors[:, -1].copy()}
@@ -72,11 +79,17 @@ class BPR(RankingPolicy):
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
         """(B, N) products with the mean vector of what each user liked, plus the items' biases."""
         items = self.fitted["item_factors"]
-        counts = np.maximum(np.diff(taste.indptr), 1).astype(np.float32)
-        users = sparse_times(taste, items) / counts[:, None]
+        users = _means(taste, items)
         return or_popular(
             sparse_times(sp.csr_array(users), items.T.copy()) + self.fitted["bias"], taste, self.popularity
         )
+
+
+def _means(taste: sp.csr_array, items: Floats32) -> Floats32:
+    """(B, D) means of the vectors of what each user liked; zeros for users without any taste."""
+    counts = np.maximum(np.diff(taste.indptr), 1).astype(np.float32)
+    means: Floats32 = sparse_times(taste, items) / counts[:, None]
+    return means
 
 
 def _for_implicit(rows: sp.csr_array) -> sp.csr_matrix:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,6 +25,7 @@ class EmbeddingPolicy(RankingPolicy):
     """
 
     name = "embeddings"
+    refits: ClassVar[bool] = False
 
     @classmethod
     def from_vectors(

@@ -26,6 +26,7 @@ class FixedList(RankingPolicy):
     """
 
     name: ClassVar[str] = "fixed-list"
+    refits: ClassVar[bool] = False
 
     @classmethod
     def of(cls, order: Ints, log: Ratings, page_size: int) -> Self:

@@ -52,6 +52,7 @@ class GRU4Rec(RankingPolicy):
         batch_size: Count = 128,
         epochs: Epochs = 40,
         loss: Literal["softmax", "bce"] = "softmax",
+        start: Weights | None = None,
     ) -> Weights:
         """Train the network.
 
@@ -66,6 +67,7 @@ class GRU4Rec(RankingPolicy):
             batch_size: Pieces of sequences a step, at least 1.
             epochs: Passes over the log, at least 1.
             loss: "softmax" or "bce".
+            start: What an earlier fit returned, to go on from; None: afresh.
 
         Raises:
             ConfigError: A value outside these ranges.
@@ -74,7 +76,7 @@ class GRU4Rec(RankingPolicy):
         try:
             import torch
 
-            from recsim_llm.policies.sequence_nets import GRUNet, TrainingPlan, train
+            from recsim_llm.policies.sequence_nets import GRUNet, TrainingPlan, begin, train
         except ImportError as error:
             raise MissingExtraError("torch", "sequential", "Fitting the policy 'gru4rec'") from error
         sequences = logged_sequences(log)
@@ -82,7 +84,8 @@ class GRU4Rec(RankingPolicy):
         plan = TrainingPlan(loss, learning_rate, batch_size, epochs)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix_one(seed, Stream.POLICY))
-            weights = train(GRUNet(len(catalogue), embedding_size, dropout), pieces, plan)
+            net = begin(GRUNet(len(catalogue), embedding_size, dropout), start)
+            weights = train(net, pieces, plan)
         return {**weights, **sequences, "length": np.array(length)}
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:

@@ -43,6 +43,7 @@ class Oracle(RankingPolicy):
     """
 
     name: ClassVar[str] = "oracle"
+    refits: ClassVar[bool] = False
 
     def __init__(self, page_size: int, seed: int, known: sp.csr_array, fitted: Mapping[str, NDArray[Any]]) -> None:
         super().__init__(page_size, seed, known, _with_people(fitted))

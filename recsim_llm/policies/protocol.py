@@ -66,6 +66,15 @@ class ExplainedPolicy(Protocol):
 
 
 @runtime_checkable
+class CataloguePolicy(Protocol):
+    """A policy that needs the items again after it was read from its file; `policies.load_policy` hands them over."""
+
+    def stock(self, catalogue: Catalogue) -> None:
+        """From now on these are the items."""
+        ...
+
+
+@runtime_checkable
 class LLMPolicy(Protocol):
     """A policy that asks a language model; `policies.make_policy` and `load_policy` connect it."""
 

@@ -6,7 +6,7 @@ A ranker scores the whole catalogue for each user; `RankingPolicy.act` makes pag
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
@@ -29,6 +29,7 @@ Size: TypeAlias = Annotated[int, Ge(1), Le(100_000)]
 Epochs: TypeAlias = Annotated[int, Ge(1), Le(1_000_000)]
 Dropout: TypeAlias = Annotated[float, Ge(0.0), Lt(1.0)]
 Rate: TypeAlias = Annotated[float, Gt(0.0), Le(100.0)]
+_NO_OPTIONS = ("known", "log", "catalogue", "seed", "start")
 _BLOCK_CELLS = 4_000_000  # scores in memory at once: 16 MB of float32
 
 
@@ -52,10 +53,12 @@ class RankingPolicy:
         fitted: What was learned, by name: the arrays that make up the file.
         why: The scores of the latest pages, None before the first.
         reads_log: Whether it learns by `learn_from_log` (order, times, texts) instead of `learn_from` (the matrix).
+        refits: Whether fitting it to a longer log gives another policy (`policies.retrain`).
     """
 
     name: ClassVar[str]
     reads_log: ClassVar[bool] = False
+    refits: ClassVar[bool] = True
 
     def __init__(self, page_size: int, seed: int, known: sp.csr_array, fitted: Mapping[str, NDArray[Any]]) -> None:
         check_page_size(page_size, known.shape[1])
@@ -81,19 +84,51 @@ class RankingPolicy:
             ConfigError: An unknown option, a value that cannot work, a page larger than the catalogue, or a log of
                 another catalogue.
         """
+        return cls._fit(log, catalogue, page_size, seed, options)
+
+    def fine_tuned(self, log: Ratings, catalogue: Catalogue, options: Mapping[str, Any]) -> Self:
+        """A policy that goes on from what this one has learned, on a longer log.
+
+        Args:
+            log: Ratings, those that this one was fitted to among them.
+            catalogue: The items.
+            options: As in `fit`; `epochs` is how long it goes on.
+
+        Raises:
+            ConfigError: As in `fit`, or this policy can only be fitted afresh (`goes_on`).
+        """
+        if not self.goes_on():
+            raise ConfigError(f"Policy '{self.name}' cannot go on from what it has learned; fit it afresh.")
+        return self._fit(log, catalogue, self.page_size, self.seed, options, start=self.fitted)
+
+    @classmethod
+    def goes_on(cls) -> bool:
+        """Whether it can go on from what it has learned: its way of learning takes a `start`."""
+        return "start" in inspect.signature(cls._learn()).parameters
+
+    @classmethod
+    def _fit(
+        cls, log: Ratings, catalogue: Catalogue, page_size: int, seed: int, options: Mapping[str, Any], **start: Any
+    ) -> Self:
         check_page_size(page_size, len(catalogue))
         if log.num_items != len(catalogue):
             raise ConfigError(f"The log is about {log.num_items} items, the catalogue has {len(catalogue)}.")
         cls.check_options(options)
-        min_rating = options.pop("min_rating", 0.0)
+        own = {name: value for name, value in options.items() if name != "min_rating"}
+        min_rating = options.get("min_rating", 0.0)
         liked = interactions(log, min_rating)
         if cls.reads_log:
-            fitted = dict(cls.learn_from_log(log.take(log.values >= min_rating), catalogue, seed=seed, **options))
+            rows = log.take(log.values >= min_rating)
+            fitted = dict(cls.learn_from_log(rows, catalogue, seed=seed, **own, **start))
         else:
-            fitted = dict(cls.learn_from(liked, seed=seed, **options))
+            fitted = dict(cls.learn_from(liked, seed=seed, **own, **start))
         if min_rating > 0:
             fitted |= {"min_rating": np.array(min_rating), **_pack("liked", liked)}
         return cls(page_size, seed, interactions(log), fitted)
+
+    @classmethod
+    def _learn(cls) -> Callable[..., Mapping[str, NDArray[Any]]]:
+        return cls.learn_from_log if cls.reads_log else cls.learn_from
 
     @classmethod
     def learn_from(cls, known: sp.csr_array, seed: int) -> Mapping[str, NDArray[Any]]:
@@ -114,8 +149,8 @@ class RankingPolicy:
     @classmethod
     def options(cls) -> dict[str, Any]:
         """Names and defaults of what `fit` takes besides `min_rating`."""
-        learn = inspect.signature(cls.learn_from_log if cls.reads_log else cls.learn_from)
-        return {n: p.default for n, p in learn.parameters.items() if n not in ("known", "log", "catalogue", "seed")}
+        learn = inspect.signature(cls._learn())
+        return {n: p.default for n, p in learn.parameters.items() if n not in _NO_OPTIONS}
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
         """(B, N) finite scores, higher is better. A row must not depend on the other rows.
@@ -192,7 +227,7 @@ class RankingPolicy:
         check_known(options, [*cls.options(), "min_rating"], where)
         check_value(f"{where}: min_rating", options.get("min_rating", 0.0), MinRating)
         own = {name: value for name, value in options.items() if name != "min_rating"}
-        check_options(own, cls.learn_from_log if cls.reads_log else cls.learn_from, where)
+        check_options(own, cls._learn(), where)
 
 
 def best_items(scores: Scores, last: Bools, count: int) -> Ints:

@@ -55,6 +55,7 @@ class SASRec(RankingPolicy):
         batch_size: Count = 128,
         epochs: Epochs = 40,
         loss: Literal["softmax", "bce"] = "softmax",
+        start: Weights | None = None,
     ) -> Weights:
         """Train the network.
 
@@ -71,6 +72,7 @@ class SASRec(RankingPolicy):
             batch_size: Pieces of sequences a step, at least 1.
             epochs: Passes over the log, at least 1.
             loss: "softmax" or "bce".
+            start: What an earlier fit returned, to go on from; None: afresh.
 
         Raises:
             ConfigError: A value outside these ranges.
@@ -81,7 +83,7 @@ class SASRec(RankingPolicy):
         try:
             import torch
 
-            from recsim_llm.policies.sequence_nets import SASRecNet, TrainingPlan, train
+            from recsim_llm.policies.sequence_nets import SASRecNet, TrainingPlan, begin, train
         except ImportError as error:
             raise MissingExtraError("torch", "sequential", "Fitting the policy 'sasrec'") from error
         sequences = logged_sequences(log)
@@ -89,7 +91,8 @@ class SASRec(RankingPolicy):
         plan = TrainingPlan(loss, learning_rate, batch_size, epochs)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix_one(seed, Stream.POLICY))
-            weights = train(SASRecNet(len(catalogue), embedding_size, length, blocks, heads, dropout), pieces, plan)
+            net = begin(SASRecNet(len(catalogue), embedding_size, length, blocks, heads, dropout), start)
+            weights = train(net, pieces, plan)
         return {**weights, **sequences, "heads": np.array(heads)}
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:

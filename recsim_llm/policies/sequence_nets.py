@@ -6,11 +6,13 @@ Item i is token i + 1 and 0 pads the front, so that the newest item has the same
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -125,6 +127,13 @@ class GRUNet(SequenceNet):
         back = (torch.arange(tokens.shape[1]) - first) % tokens.shape[1]
         unpadded: Tensor = states.gather(1, back[:, :, None].expand_as(states))
         return unpadded
+
+
+def begin(net: SequenceNet, start: Mapping[str, NDArray[Any]] | None) -> SequenceNet:
+    """The network with the weights of an earlier training, by name; as it is where there is none."""
+    if start is not None:
+        net.load_state_dict({name: torch.from_numpy(start[name].copy()) for name in net.state_dict()})
+    return net
 
 
 def train(net: SequenceNet, pieces: Ints, plan: TrainingPlan) -> dict[str, Floats32]:

@@ -14,9 +14,10 @@ from recsim_llm.dashboard.compare import LABELS
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.metrics import summarise
 from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.uptake import uptakes, verdict
 from recsim_llm.trajectories import Run
 
-PARTS = ("Measures", "Differences", "Session length", "What was shown", "Learning")
+PARTS = ("Measures", "Differences", "Session length", "What was shown", "Learning", "Interventions")
 
 
 def _page(top: str) -> None:
@@ -81,7 +82,22 @@ def test_every_part_is_drawn(recorded, part, runs):
     assert not app.error
     assert app.multiselect[0].value == runs.split(",")
     assert app.segmented_control[0].value == part
-    assert charts(app) or "second run" in texts(app) or "nothing to pair" in texts(app)
+    said = texts(app)
+    assert charts(app) or any(why in said for why in ("second run", "nothing to pair", "has an intervention"))
+
+
+def test_interventions_are_shown_with_their_verdicts(tmp_path):
+    (tmp_path / "plan.toml").write_text('[[advert]]\nround = 1\nuntil = 4\nitem = "3"\n')
+    config = SimulationConfig(policies=("random",), users=60, rounds=4, pages=2, page_size=3)
+    runs = simulate(replace(config, interventions=str(tmp_path / "plan.toml")), tmp_path / "runs", progress=False)
+    app = opened(tmp_path / "runs", runs="random,random-control", show="Interventions")
+    (found,) = uptakes(runs)
+    said = texts(app)
+    assert "advert of" in said
+    assert verdict(found.difference) in said
+    (chart,) = charts(app)
+    assert "similar popularity" in chart
+    assert "has an intervention" in texts(opened(tmp_path / "runs", runs="random", show="Interventions"))
 
 
 def test_the_runs_of_the_newest_experiment_come_first(recorded):

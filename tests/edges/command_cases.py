@@ -183,7 +183,7 @@ def _zero(option: Option) -> list[str]:
 
 
 def _bad_paths(option: Option, places: dict[str, str]) -> list[str]:
-    ending = {"train": ".npz", "ranking": ".json", "agentcf rank": ".json"}.get(option.command, "")
+    ending = {"train": ".npz", "ranking": ".json", "agentcf rank": ".json", "compare": ".md"}.get(option.command, "")
     if option.field in WRITES:
         taken = places["folder"] if ending else places["file"]
         return ["", LONG + ending, f"{places['file']}/below{ending}", taken if ending != ".npz" else places["file"]]

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from recsim_llm.data import load_dataset
+from recsim_llm.environments.society import SocietyRules
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments import recorders as module
 from recsim_llm.experiments.cli import main
@@ -71,6 +72,29 @@ def test_a_damaged_diary_is_noticed(tmp_path):
     first.write_bytes(b"PAR1 nonsense")
     with pytest.raises(RecordingError, match="damaged"):
         replay(run)
+
+
+@pytest.mark.parametrize("user_model", ["recagent", "statistical"])
+def test_ten_people_in_two_rounds_do_something(user_model, tmp_path):
+    """RecAgent's smallest run: with the chances of docs/society.md about 8 wakings and 5 visits are to be expected."""
+    for seed in range(5):
+        config = replace(TOWN, user_model=user_model, llm="hash", users=10, rounds=2, seed=seed)
+        (run,) = simulate(config, tmp_path / str(seed), progress=False)
+        done = [event for event in run.events().to_pylist() if event["action"] != "hear"]
+        assert 3 <= len(done) <= 17
+        assert any(event["session"] >= 0 for event in done)
+        assert len(run.step_batch())
+
+
+def test_the_stated_wakings_are_those_that_happen(tmp_path):
+    """Of 200 people in the first round, within three standard errors; fewer later, as who watches is not woken."""
+    (run,) = simulate(replace(TOWN, users=200, rounds=6), tmp_path, progress=False)
+    activity = np.array([persona.activity for persona in load_people(run.folder)[0]])
+    stated = SocietyRules().wakings(activity)
+    events = [event for event in run.events().to_pylist() if event["action"] != "hear"]
+    woken = np.bincount([event["round"] for event in events], minlength=6) / 200
+    assert abs(woken[0] - stated) < 3 * np.sqrt(stated * (1 - stated) / 200)
+    assert 0.1 < woken[1:].mean() < stated
 
 
 @pytest.mark.slow

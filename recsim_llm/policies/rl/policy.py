@@ -119,6 +119,8 @@ class RLPolicy(RankingPolicy):
 class OnlinePolicy(RLPolicy):
     """A policy that learns in an environment, not from the log."""
 
+    refits: ClassVar[bool] = False
+
     @classmethod
     def learn_from_log(cls, log: Ratings, catalogue: Catalogue, seed: int, **options: Any) -> Arrays:
         """Not from a log.
