@@ -45,7 +45,7 @@ class DORL(RLPolicy):
             ConfigError: A setting that cannot work; exit=task, which `for_task` trains.
             MissingExtraError: torch or tianshou is not installed.
         """
-        return cls._learn(log, catalogue, seed, options, None)
+        return cls._trained(log, catalogue, seed, options, None)
 
     @classmethod
     def for_task(
@@ -70,11 +70,11 @@ class DORL(RLPolicy):
         if options.pop("min_rating", 0.0):
             raise ConfigError("Policy 'dorl': min_rating must be 0 with exit=task: stars are what people leave by.")
         options = {**options, "exit": "task"}
-        fitted = cls._learn(log, catalogue, seed, options, exits)
+        fitted = cls._trained(log, catalogue, seed, options, exits)
         return cls.around(fitted, cls.settings(options), log, page_size, seed)
 
     @classmethod
-    def _learn(
+    def _trained(
         cls, log: Ratings, catalogue: Catalogue, seed: int, options: dict[str, Any], task: Exits | None
     ) -> dict[str, NDArray[Any]]:
         settings = cls.settings(options)
