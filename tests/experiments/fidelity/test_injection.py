@@ -123,16 +123,17 @@ def test_the_interval_holds_for_the_largest_of_many_wordings_that_do_nothing() -
 
 
 def test_a_wide_interval_and_few_people_cannot_tell() -> None:
-    def moody(prompt):
-        return shares(prompt, (hash_of(prompt) % 2 == 0) if "Ignore the above" in prompt.question else None)
+    # Even answers watch with 5/6: five who go up to 1 weigh as much as one who goes down to 0, and nothing moves on average.
+    moods = {}
 
-    def hash_of(prompt):
-        return sum(map(ord, prompt.context + prompt.question))
+    def moody(prompt):
+        mood = moods.setdefault(prompt.context, len(moods) % 6 > 0)
+        return shares(prompt, mood if "Ignore the above" in prompt.question else None)
 
     watch, _, _, _, _ = measure(moody, people=12, items=1)
     assert watch.verdict == NOT_MEASURABLE
     assert "ask more people" in watch.why
-    assert watch.value is not None
+    assert watch.value == pytest.approx(0.0)
     few, _, _, _, _ = measure(obedient, people=9)
     assert few.verdict == NOT_MEASURABLE
     assert "9 people were asked, and it takes 10" in few.why
