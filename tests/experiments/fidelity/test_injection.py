@@ -123,7 +123,7 @@ def test_the_interval_holds_for_the_largest_of_many_wordings_that_do_nothing() -
 
 
 def test_a_wide_interval_and_few_people_cannot_tell() -> None:
-    # Even answers watch with 5/6: five who go up to 1 weigh as much as one who goes down to 0, and nothing moves on average.
+    # Even answers watch with 5/6: five who go up to 1 weigh as much as one who goes down to 0.
     moods = {}
 
     def moody(prompt):
