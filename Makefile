@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Many tests start the command line, which would compile the package each time.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q
 STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
 AUDIT := .venv-audit
@@ -49,13 +51,13 @@ demo: fetch ## Certify simulated MovieLens people, let them meet three policies,
 	$(BIN)/recsim-llm interview runs/demo/ease "What did you watch, and did you like it?" --user 331
 
 test: install ## Run the default test suite, on two cores, in random order; the last line says how to repeat that order
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	$(PYTEST) -n 2 --dist loadfile
 
 test-slow: fetch ## Run the slow checks: real model, real data, kill -9, training
-	$(BIN)/pytest -q -m slow -n 2 --dist loadfile --timeout 900 --durations 15
+	$(PYTEST) -m slow -n 2 --dist loadfile --timeout 900 --durations 15
 
 test-vllm: install-vllm fetch ## Run the checks that need vLLM: the real engine and the real server, on CPU
-	$(VLLM)/bin/pytest -q -m vllm -W default tests --ignore tests/dashboard --ignore tests/worked  # their packages are not there, nor those that policies need
+	PYTHONDONTWRITEBYTECODE= $(VLLM)/bin/pytest -q -m vllm -W default tests --ignore tests/dashboard --ignore tests/worked  # their packages are not there, nor those that policies need
 
 check: install ## Lint, format check, types, import contracts
 	$(BIN)/ruff check .

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-pytest.importorskip("ray.rllib", reason="RLlib is not installed")
-
-# RLlib warns of much that is not ours.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default"), pytest.mark.timeout(280)]
+# RLlib warns of much that is not ours. It is imported where used only: that takes seconds of every test run.
+pytestmark = [
+    pytest.mark.skipif(not all(map(find_spec, ("ray", "tree", "torch"))), reason="RLlib is not installed"),
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.timeout(900),
+]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train_rllib.py"
 
 
