@@ -96,7 +96,12 @@ class Browser:
         self.driver.quit()
 
     def open(self, address: str) -> float:
-        """Open a page and wait until it is drawn; returns the seconds until the last thing on it changed."""
+        """Open a page and wait until it is drawn; returns the seconds until the last thing on it changed.
+
+        What the page before it had to complain of is forgotten: its server may be gone.
+        """
+        self.driver.get("about:blank")
+        self.driver.get_log("browser")
         started = time.perf_counter()
         self.driver.get(address)
         return self.settle() - started
@@ -147,7 +152,7 @@ class Browser:
         return str(self.driver.execute_script("return document.querySelector('[data-testid=stMain]').innerText"))
 
     def errors(self) -> list[str]:
-        """Errors since the last time: of the console, and exceptions that Streamlit shows."""
+        """Errors since the page was opened or last asked: of the console, and exceptions that Streamlit shows."""
         logged = [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
         shown = [box.text for box in self.driver.find_elements("css selector", '[data-testid="stException"]')]
         return [message for message in logged if not any(probe in message for probe in _PROBES)] + shown

@@ -190,7 +190,15 @@ def test_sessions_that_have_met_nothing_take_eight_bytes():
     assert log.nbytes <= 8 * 100_000 + 1000
 
 
-@pytest.mark.parametrize("user_model", ["statistical", "llm", "agent4rec", "recagent", "agentcf"])
+@pytest.mark.parametrize(
+    "user_model",
+    [
+        "statistical",
+        "llm",
+        "agent4rec",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("recagent", "agentcf")),
+    ],
+)
 def test_a_thousand_pages_do_not_grow_a_session_beyond_its_bound(user_model):
     users = make_population("synthetic", user_model, None if user_model == "statistical" else hash_choice_llm(0)).users
     users.reset(HANDLES, HANDLES, NO_KEYS)

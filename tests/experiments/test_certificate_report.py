@@ -248,6 +248,7 @@ def test_the_same_certificate_gives_the_same_bytes(certificate, written, tmp_pat
     assert all(one.read_bytes() == other.read_bytes() for one, other in zip(written, second, strict=True))
 
 
+@pytest.mark.slow
 def test_nobodys_matplotlib_settings_change_a_figure(certificate) -> None:
     import matplotlib
 

@@ -39,7 +39,8 @@ def recorded(run: Run) -> dict[str, bytes]:
     return {str(p.relative_to(run.folder)): p.read_bytes() for k in kinds for p in (run.folder / k).glob("*")}
 
 
-@pytest.mark.parametrize("size", [SOCIETY, pytest.param(SESSIONS, marks=pytest.mark.slow)], ids=["society", "sessions"])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [SOCIETY, SESSIONS], ids=["society", "sessions"])
 def test_killed_in_a_refit_and_resumed_the_bytes_are_the_same(size, tmp_path):
     config = SimulationConfig(policies=("retrain?of=als&embedding_size=8",), **size)
     (whole,) = simulate(config, tmp_path / "whole", progress=False)

@@ -23,7 +23,7 @@ DQN_SMALL = "dqn?warm_up=50&batch_size=8&updates_per_step=0.1&embedding_size=4&h
 A2C_SMALL = "a2c?round_length=4&embedding_size=4&hidden_size=8"
 
 
-@pytest.mark.parametrize("policy", [DQN_SMALL, A2C_SMALL])
+@pytest.mark.parametrize("policy", [pytest.param(DQN_SMALL, marks=pytest.mark.slow), A2C_SMALL])
 def test_a_resumed_training_ends_as_an_uninterrupted_one(
     policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,7 +147,7 @@ def _child(folder, rounds):
     return subprocess.Popen([sys.executable, "-c", _CHILD, str(folder), here, str(rounds)], stdout=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_kill_9_loses_nothing_that_was_finished(tmp_path, kills):
     rng, folder, rounds = np.random.default_rng(kills), tmp_path / "run", 40 * kills
     finished: dict[str, bytes] = {}

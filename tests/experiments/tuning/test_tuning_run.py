@@ -111,6 +111,7 @@ def test_packs_hold_every_row_once(tiny: Path) -> None:
     assert len(batch_of(packs[0], "cpu", torch.float32)) == sum(len(row.places) for row in packs[0])
 
 
+@pytest.mark.slow
 def test_twenty_steps_teach_something(config: TuneConfig) -> None:
     done = tune(config)
     assert done.progress.step == 20
