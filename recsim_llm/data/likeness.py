@@ -70,10 +70,6 @@ class Likeness:
             gaps = np.minimum(gaps, np.sqrt(((self.vectors - self.vectors[item]) ** 2).sum(axis=1)))
         return gaps
 
-    def like_any(self, window: Ints) -> Bools:
-        """(N,) which items of the catalogue are too much like one of these (W,) items."""
-        return np.asarray(self.gaps_to_all(window) < self.threshold)
-
 
 def distance_quantiles(vectors: Floats | Floats32, quantiles: float | Sequence[float] | Floats) -> Floats:
     """(Q,) quantiles of the distances between two different items, over 2^18 pairs drawn by hash.

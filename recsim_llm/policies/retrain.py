@@ -245,12 +245,9 @@ def _kind(name: str) -> type[RankingPolicy]:
 
 def _page_numbers(users: Ints) -> Ints:
     """(B,) the how-manieth row of its user each row is, from 0."""
-    order = np.argsort(users, kind="stable")
-    ordered = users[order]
-    first = np.searchsorted(ordered, ordered)
-    numbers = np.empty(len(users), dtype=np.int64)
-    numbers[order] = np.arange(len(users)) - first
-    return numbers
+    import pandas as pd  # half a second, for runs that learn
+
+    return np.asarray(pd.Series(users).groupby(users, sort=False).cumcount(), dtype=np.int64)
 
 
 def _latest(log: Ratings) -> Ints:

@@ -68,7 +68,7 @@ def diverse(likeness, window):
     """A list in which nothing is like the last `window`, found greedily from the lowest id."""
     order = [0]
     while len(order) < TURNS:
-        alike = likeness.like_any(np.array(order[-window:]))
+        alike = likeness.gaps_to_all(np.array(order[-window:])) < likeness.threshold
         alike[order] = True
         order.append(int(np.flatnonzero(~alike)[0]))
     return order
@@ -119,9 +119,9 @@ def test_distances_by_hand():
     assert np.sum((vectors[0] - vectors[3]) ** 2) < 2, "same genre, similar taste; 2 and 5 are lengths only"
 
 
-def test_near_and_like_any_say_the_same():
+def test_near_and_gaps_to_all_say_the_same():
     likeness = Likeness(np.array([[0.0], [1.0], [1.5], [9.0]]), 1.0)
-    assert likeness.like_any(np.array([EMPTY, 1])).tolist() == [False, True, True, False]
+    assert likeness.gaps_to_all(np.array([EMPTY, 1])).tolist() == [1.0, 0.0, 0.5, 8.0]
     window = np.array([[EMPTY, 1]])
     assert likeness.near(window, np.array([[0, 1, 2, 3, EMPTY]])).tolist() == [[False, True, True, False, False]]
 

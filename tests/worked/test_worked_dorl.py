@@ -250,7 +250,8 @@ def test_what_is_too_much_alike_for_learned_people() -> None:
     # Each of the three pairs is a third of those drawn: a quarter, a half and nine tenths lie within one of them.
     for nearest, squared in ((0.25, 2.585786), (0.5, 5.2), (0.9, 5.6)):
         assert Likeness.nearest(vectors, nearest).threshold == pytest.approx(squared**0.5, abs=1e-5)
-    assert Likeness.nearest(vectors, 0.5).like_any(np.array([0])).tolist() == [True, False, True]
+    window, page = np.array([[0]]), np.array([[0, 1, 2]])
+    assert Likeness.nearest(vectors, 0.5).near(window, page).tolist() == [[True, False, True]]
 
 
 class Impatient:

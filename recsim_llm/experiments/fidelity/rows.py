@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from recsim_llm.data.dataset import Ratings
@@ -126,9 +127,4 @@ def _draw(user: int, kind: int, weights: Floats, rated: Ints, count: int) -> Int
 
 def _rank(keys: Ints) -> Ints:
     """(M,) how many earlier rows have the same key."""
-    order = np.argsort(keys, kind="stable")
-    sorted_keys = keys[order]
-    first = np.searchsorted(sorted_keys, sorted_keys)
-    rank = np.empty(len(keys), dtype=np.int64)
-    rank[order] = np.arange(len(keys)) - first
-    return rank
+    return np.asarray(pd.Series(keys).groupby(keys, sort=False).cumcount(), dtype=np.int64)
