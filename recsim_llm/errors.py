@@ -88,4 +88,4 @@ class UncertifiedWarning(UserWarning):
 
 
 class UnconvergedWarning(UserWarning):
-    """A policy made all the updates that it was allowed before its training had converged."""
+    """A training did not converge: it made all the updates that it was allowed, or none of them helped."""

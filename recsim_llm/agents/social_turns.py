@@ -10,7 +10,7 @@ counted. A message is tagged with an item and stars only where its words carry t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -55,12 +55,14 @@ class TextCounts:
     Attributes:
         asked: Chats and posts.
         templates: Of these, said in our words in the end.
+        distinct: Different messages among the usable ones: few where a model says the same whoever asks.
         refused: Texts that could not be used, by the reason of the gate; those asked again count anew.
         lines_dropped: Lines left out of chats that could be used for the rest.
     """
 
     asked: int = 0
     templates: int = 0
+    distinct: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     lines_dropped: int = 0
 
@@ -82,6 +84,7 @@ class SocialTexts:
         self._catalogue, self._personas, self._top = catalogue, list(personas), top
         self.system, self.remind = f"{prompt_text(KIND, 'system')} {NOTE}", prompt_text(KIND, "remind")
         self.query = prompt_text(KIND, "query")
+        self._usable: set[int] = set()  # hashes of what a model said and the gate let pass
 
     def change(self, persona: Persona) -> None:
         """This person is from now on as described."""
@@ -122,6 +125,11 @@ class SocialTexts:
         label = self._catalogue.shown.label[me.topic]
         text = phrases(KIND)["plain"].substitute(item=label, stars=f"{me.stars:g}", top=f"{self._top:g}")
         return Message(me.user, text, me.topic, me.stars)
+
+    def different(self, messages: Iterable[str]) -> int:
+        """How many different messages of a model there were, these included."""
+        self._usable.update(map(hash, messages))  # not the texts: a run may have a million
+        return len(self._usable)
 
     def mentions(self, *people: Agent) -> tuple[str, ...]:
         """What these people have to talk about: titles and genres of what they watched; () where that is nothing."""
@@ -213,6 +221,7 @@ def chat(
     lines = yield from _gated(stem, read, texts, counts, said)
     if not lines:
         return [texts.plain(me), texts.plain(other)]
+    said.distinct = texts.different(words for _, words in lines)
     return [texts.said(who, words, other if who is me else me) for who, words in lines]
 
 
@@ -228,7 +237,10 @@ def post(
         return refusal(found, told, names), found
 
     found = yield from _gated(stem, read, texts, counts, said)
-    return texts.said(me, found) if found else texts.plain(me)
+    if not found:
+        return texts.plain(me)
+    said.distinct = texts.different([found])
+    return texts.said(me, found)
 
 
 def stars_said(words: str, top: float) -> float:

@@ -237,6 +237,8 @@ def _answers(view: RunView, person: str) -> list[Answer]:
 
 
 def _show_answer(answer: Answer) -> None:
+    from recsim_llm.experiments.interview import doubt
+
     text = look.escaped(answer.text) or "<i>The model gave no answer.</i>"
     st.html(
         "<div class='rs-soft rs-text' style='padding: 1rem 1.25rem'>"
@@ -244,3 +246,5 @@ def _show_answer(answer: Answer) -> None:
         f"<div dir='auto' style='font-size: 1.1rem; margin: 0.5rem 0; white-space: pre-wrap'>{text}</div>"
         f"<div class='rs-faint' style='font-size: 0.8rem'>{look.escaped(answer.plan.model)}</div></div>"
     )
+    if answer.text and (said := doubt(answer.plan.prompt, answer.text)):
+        st.caption(said)

@@ -242,7 +242,9 @@ def agentcf_row(config: AgentCFRankConfig, release: AgentCFRelease, memories: Ag
     orders = rank_agentcf(llm, memories, requests, config.variant, config.answers, encoder, counts)
     unused = f", {counts.fallbacks} unusable" if counts.fallbacks else ""
     kind = config.memories if config.memories in (START, RELEASED) else "learned"
-    return row_of(f"AgentCF {config.variant}, {kind} memories{unused}", scores_of_orders(task, orders))
+    without = len(set(task.users) - set(memories.learned_users)) if kind != START else 0
+    lacking = f", {without} of {len(task.users)} users with none" if without else ""
+    return row_of(f"AgentCF {config.variant}, {kind} memories{lacking}{unused}", scores_of_orders(task, orders))
 
 
 def _memories(config: AgentCFRankConfig, release: AgentCFRelease) -> AgentCFMemories:

@@ -22,7 +22,7 @@ from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.config import SimulationConfig, config_of
 from recsim_llm.experiments.cost import dry_run
 from recsim_llm.experiments.cost_report import cost_report, refit_report
-from recsim_llm.experiments.interview import EXIT_FILE, exit_interviews, interview
+from recsim_llm.experiments.interview import EXIT_FILE, doubt, exit_interviews, interview_prompt
 from recsim_llm.experiments.metrics import paired_difference, summarise, table
 from recsim_llm.experiments.people import load_people
 from recsim_llm.experiments.replay import replay
@@ -191,7 +191,11 @@ def interview_user(folder: Path, user: str, question: str, after: int | None, ll
     """Print an agent's answer."""
     if not (user and question):
         raise ConfigError("An interview needs a question and a --user; with neither, everybody is asked at the end.")
-    print(interview(Run(folder), user, question, make_llm(_writer(llm)), after))
+    prompt = interview_prompt(Run(folder), user, question, after)
+    answer = make_llm(_writer(llm)).generate([prompt])[0].text.strip()
+    print(answer)
+    if said := doubt("\n".join((prompt.system, prompt.context, prompt.question)), answer):
+        print(said, file=sys.stderr)
 
 
 def _writer(llm: str) -> str:

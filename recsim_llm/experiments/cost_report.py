@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from recsim_llm.agents.reading import unseen_labels
 from recsim_llm.trajectories import Run
 
+_SIGNS_OF_ASKING = ("calls", "cache_hits", "retries", "hedged", "refused", "restarts")
+
 
 class Cost(NamedTuple):
     """Derived figures of one run; where it was resumed, of the last command.
@@ -64,6 +66,8 @@ def refit_report(runs: Sequence[Run]) -> str:
 def _sentences(run: Run) -> str:
     summary = run.manifest.summary
     spent, answers = summary["llm"], summary.get("answers")
+    if not any(spent[name] for name in _SIGNS_OF_ASKING):
+        return "the language model was never asked."
     parts = [
         f"{spent['calls']:,} LLM calls in {summary['seconds']:,.0f} s, {spent['cache_hits']:,} answers from the cache, "
         f"{spent['duplicates']:,} asked once for several"
@@ -111,7 +115,7 @@ def _texts(texts: dict[str, Any]) -> str:
     return (
         f"{texts['asked']:,} chats and posts asked for, {sum(texts['refused'].values()):,} texts refused"
         f"{f' ({refused})' if refused else ''}, {texts['templates']:,} templates used, "
-        f"{texts['lines_dropped']:,} lines of dialogues dropped"
+        f"{texts['distinct']:,} different messages of the model, {texts['lines_dropped']:,} lines of dialogues dropped"
     )
 
 

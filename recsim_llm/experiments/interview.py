@@ -15,6 +15,7 @@ from recsim_llm.agents.named_users import played_kind
 from recsim_llm.agents.page_texts import PageTexts
 from recsim_llm.agents.prompts_text import prompt_text, template
 from recsim_llm.agents.reading import AnswerCounts
+from recsim_llm.agents.text_gate import MOST_CHARACTERS, refusal
 from recsim_llm.agents.text_reading import ask_text
 from recsim_llm.agents.thoughts import PAGE, told
 from recsim_llm.data import Catalogue
@@ -61,7 +62,7 @@ class ExitAnswer:
 
 
 def interview(run: Run, raw_id: str, question: str, llm: LLM, after: int | None = None) -> str:
-    """The agent's answer, as free text.
+    """The agent's answer, as free text; `doubt` says whether it is one.
 
     Args:
         run: A recorded run.
@@ -75,6 +76,20 @@ def interview(run: Run, raw_id: str, question: str, llm: LLM, after: int | None 
     """
     prompt = interview_prompt(run, raw_id, question, after)
     return llm.generate([prompt])[0].text.strip()
+
+
+def doubt(prompt: str, text: str) -> str:
+    """Why a text is hardly an answer, in a sentence; "" where it may be one.
+
+    Args:
+        prompt: All that the model was told.
+        text: What it wrote (`agents.text_gate` judges its beginning, and form only).
+
+    >>> doubt("Loved: Heat, Alien, Jaws, Ran, Brazil. Well?", "Loved: Heat, Alien, Jaws, Ran, Brazil.")
+    'This is hardly an answer (repeats the prompt): small models often have none. Ask again, or name a larger one.'
+    """
+    why = refusal(text[:MOST_CHARACTERS], prompt, ())
+    return why and f"This is hardly an answer ({why}): small models often have none. Ask again, or name a larger one."
 
 
 def interview_prompt(run: Run, raw_id: str, question: str, after: int | None = None) -> Prompt:

@@ -80,6 +80,15 @@ def test_a_model_that_talks_sense_is_heard_word_for_word():
         ]
     ]
     assert (users.texts.asked, users.texts.templates, users.texts.refused) == (2, 0, {})
+    assert users.texts.distinct == 3
+
+
+def test_a_model_that_says_the_same_of_everything_is_seen_by_its_one_message():
+    """The gate lets it pass, as it names a genre of whatever was watched: no template, and one message in all."""
+    users = town(lambda prompt: f"Give me anything: {', '.join(CATALOGUE.genres).lower()}.")
+    said = posts(users, 0, 1, 2, 3)
+    assert len({message.text for message in said}) == 1
+    assert (users.texts.asked, users.texts.templates, users.texts.distinct) == (4, 0, 1)
 
 
 def test_noise_is_asked_for_once_again():

@@ -81,7 +81,7 @@ def test_learning_and_ranking_run_on_a_released_folder(tmp_path, capsys, few_riv
             "history",
         ]
     )
-    assert "AgentCF history, released memories" in capsys.readouterr().out
+    assert "AgentCF history, released memories, 1 of 2 users with none " in capsys.readouterr().out
 
 
 def test_learning_and_ranking_run_on_a_data_set_of_the_package(tmp_path, capsys, few_rivals):
@@ -89,7 +89,9 @@ def test_learning_and_ranking_run_on_a_data_set_of_the_package(tmp_path, capsys,
     main(["agentcf", "learn", "--users", "3", "--positives", "2", "--out", str(out)])
     assert f"simulate --dataset synthetic --user-model agentcf:{out}" in capsys.readouterr().out
     main(["agentcf", "rank", "--users", "3", "--memories", str(out)])
-    assert "AgentCF basic, learned memories" in capsys.readouterr().out
+    assert "AgentCF basic, learned memories " in capsys.readouterr().out
+    main(["agentcf", "rank", "--users", "5", "--memories", str(out)])
+    assert "AgentCF basic, learned memories, 2 of 5 users with none " in capsys.readouterr().out
     main(["agentcf", "rank", "--users", "3", "--llm", ""])
     said = capsys.readouterr().out
     assert "AgentCF" not in said.partition("Everybody")[0]

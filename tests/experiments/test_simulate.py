@@ -23,7 +23,7 @@ from recsim_llm.experiments import recorders as module
 from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.cost import dry_run
 from recsim_llm.experiments.cost_report import cost_report
-from recsim_llm.experiments.interview import interview, interview_prompt
+from recsim_llm.experiments.interview import doubt, interview, interview_prompt
 from recsim_llm.experiments.replay import replay
 from recsim_llm.experiments.simulate import simulate
 from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, ScriptedLLM, hash_choice_llm
@@ -279,6 +279,12 @@ def test_interview_answers_from_the_memory_of_then(tmp_path):
     assert end.context.count("Page ") == pages
     assert "Why?" in end.question
     assert interview(run, raw, "Why?", FunctionLLM(lambda p: "Because.\n")) == "Because."
+    told = f"{end.system}\n{end.context}\n{end.question}"
+    assert doubt(told, "\n".join(end.context.splitlines()[:4])).startswith(
+        "This is hardly an answer (repeats the prompt)"
+    )
+    assert doubt(told, "") != "" != doubt(told, "(3) (2) (5)")
+    assert doubt(told, "Mostly because I had a free evening and nobody to talk to.") == ""
     with pytest.raises(ConfigError, match="Users of this run"):
         interview(run, "nobody", "Why?", ScriptedLLM([]))
     with pytest.raises(ConfigError, match=r"--after must be within 0\.\.\d+, not 99"):

@@ -333,6 +333,7 @@ def test_what_became_of_chats_and_posts_is_in_the_summary(tmp_path, monkeypatch)
     texts = run.manifest.summary["texts"]
     assert texts["asked"] == texts["templates"] == sum(e["action"] in {"chat", "post"} for e in events) > 3
     assert sum(texts["refused"].values()) == 2 * texts["asked"], "each was asked for twice"
+    assert texts["distinct"] == 0
     heard = [e for e in events if e["action"] == "hear"]
     assert heard
     for event in heard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -44,7 +45,8 @@ def planted(shuffled: bool, people: int = 120, items: int = 24, length: int = 9)
 def test_the_supervised_head_finds_what_follows_where_something_does(shuffled: bool) -> None:
     """Known answer: with a planted pattern nearly all next items of strangers are found, with none a few by chance."""
     options = {"pretrained": False, "learning_rate": 0.01, "check_every": 25, "patience": 2}
-    policy: Any = make_policy("sqn", planted(shuffled), FILMS, 1, **options)
+    with pytest.warns(UnconvergedWarning, match="the network as it began") if shuffled else nullcontext():
+        policy: Any = make_policy("sqn", planted(shuffled), FILMS, 1, **options)
     assert policy.trained.head == "supervised"
     starts = np.arange(24)
     history = (starts[:, None] + 7 * np.arange(4)) % 24

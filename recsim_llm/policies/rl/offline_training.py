@@ -60,7 +60,8 @@ def _until_converged(
 ) -> dict[str, NDArray[Any]]:
     """Weights at the lowest supervised loss of logged people who are not learned from, and the curve of that loss.
 
-    Training ends when `patience` looks in a row brought no lower loss; where `updates` came first, that is warned of.
+    Training ends when `patience` looks in a row brought no lower loss. Where `updates` came first, or no look brought a
+    lower one than before training, that is warned of.
 
     Returns:
         `packed_weights`, and `held_out_loss` (C, 2): updates until then, and nats a step.
@@ -85,6 +86,13 @@ def _until_converged(
         warnings.warn(
             f"sqn made all of its {settings.updates:,} updates before it converged (supervised loss of people apart: "
             f"{curve[-1][1]:.3f} nats): give more updates.",
+            UnconvergedWarning,
+            stacklevel=2,
+        )
+    elif curve[0][1] <= min(loss for _, loss in curve):
+        warnings.warn(
+            f"sqn learned nothing that people apart confirm (supervised loss {curve[0][1]:.3f} nats at first, never "
+            "lower later): what is served is the network as it began. The log may be too small, or its order chance.",
             UnconvergedWarning,
             stacklevel=2,
         )
