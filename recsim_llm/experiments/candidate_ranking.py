@@ -121,13 +121,15 @@ def unseen_shares(task: RankingTask) -> tuple[float, float]:
 
 def ranking_table(rows: Sequence[RankingRow]) -> str:
     """The rows, as text."""
-    lines = [f"{'NDCG, mean ± standard error over users':<44}" + "".join(f"{f'@{cut}':<16}" for cut in CUTS) + "users"]
+    head = "NDCG, mean ± standard error over users"
+    width = 2 + max(len(name) for name in (head, *(row.name for row in rows)))
+    lines = [f"{head:<{width}}" + "".join(f"{f'@{cut}':<16}" for cut in CUTS) + "users"]
     for row in rows:
         if row.left_out:
-            lines.append(f"{row.name:<44}left out: {row.left_out}")
+            lines.append(f"{row.name:<{width}}left out: {row.left_out}")
             continue
         cells = [f"{mean:.3f} ± {error:.3f}" for mean, error in zip(row.ndcg, row.errors, strict=True)]
-        lines.append(f"{row.name:<44}" + "".join(f"{cell:<16}" for cell in cells) + str(row.users))
+        lines.append(f"{row.name:<{width}}" + "".join(f"{cell:<16}" for cell in cells) + str(row.users))
     return "\n".join(lines)
 
 
