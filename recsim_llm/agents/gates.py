@@ -1,14 +1,18 @@
 """Where a second opinion is listened to: four cells of pairs, and whether it has been found to help in one of them.
 
 A cell is (item cold or warm) x (history of the person short or long), by training ratings. What is learned in a cell is
-kept only if users it was not learned from are predicted better with it: mean gain less z standard errors above 0.
+kept only if users it was not learned from are predicted better with it. Four cells are tried for ratings and four for
+watching, and a model that knows nothing must not be believed because eight were tried: Benjamini and Hochberg (1995).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import ndtr
+from scipy.stats import false_discovery_control
 
 from recsim_llm.agents.ordinal import fit_weights, row_log_loss
 from recsim_llm.seeding import Stream, uniforms
@@ -33,7 +37,8 @@ class GateOptions:
         cold: Items with fewer training ratings are cold.
         short: People with fewer training ratings have a short history.
         folds: Parts of the people, each predicted without itself.
-        z: Standard errors that the mean gain must exceed; 1.645 is 5 % of chance a cell, one-sided.
+        false_discoveries: Expected share, at most, of the believed cells in which the gain is chance; and the chance
+            that a model that knows nothing is believed anywhere. Shared by all cells that are tried, one-sided.
         ridge: Penalty on squared weights, in pairs.
         fewest_users, fewest_pairs: A cell with fewer keeps weight 0.
         seed: Of the folds.
@@ -42,7 +47,7 @@ class GateOptions:
     cold: int = 10
     short: int = 20
     folds: int = 5
-    z: float = 1.645
+    false_discoveries: float = 0.05
     ridge: float = 20.0
     fewest_users: int = 20
     fewest_pairs: int = 40
@@ -101,17 +106,48 @@ class CellRows:
     level: Ints
 
 
-def learn_cell(part: str, cell: str, rows: CellRows, options: GateOptions) -> CellGain:
-    """Weights of one cell, exactly 0 unless they are found to help people they were not learned from."""
+def learn_cells(tried: Sequence[tuple[str, str, CellRows]], options: GateOptions) -> list[CellGain]:
+    """What was found in all cells, tried together; weights are exactly 0 where the gain may be chance.
+
+    Args:
+        tried: Part, cell and pairs. Those with too few pairs or people are not tried.
+        options: What is too few, and what may be chance.
+    """
+    found = [_gain(part, cell, rows, options) for part, cell, rows in tried]
+    tested = [place for place, gain in enumerate(found) if gain.error > 0.0]
+    means, errors = (np.array([getattr(found[place], name) for place in tested]) for name in ("gain", "error"))
+    for place, believed in zip(tested, believed_gains(means, errors, options), strict=True):
+        if believed:
+            rows = tried[place][2]
+            _, weights = _fit(rows, np.ones(len(rows.users), dtype=np.bool_), options)
+            found[place] = replace(found[place], weights=tuple(weights.tolist()))
+    return found
+
+
+def believed_gains(gains: Floats, errors: Floats, options: GateOptions) -> Bools:
+    """(C,) which of these mean gains, each with its standard error, are more than chance when all are looked at.
+
+    Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995), on one-sided normal tests: in the order of their p, the last
+    with p <= rate * rank / C and all before it.
+
+    Example:
+        >>> believed_gains(np.array([3.0, 2.0, 1.7]), np.ones(3), GateOptions()).tolist()  # p .001, .023, .045
+        [True, True, True]
+        >>> believed_gains(np.array([1.7, 0.0, 0.0]), np.ones(3), GateOptions()).tolist()  # .045 > .05 / 3
+        [False, False, False]
+    """
+    if not len(gains):
+        return np.zeros(0, dtype=np.bool_)
+    believed: Bools = false_discovery_control(ndtr(-gains / errors)) <= options.false_discoveries
+    return believed
+
+
+def _gain(part: str, cell: str, rows: CellRows, options: GateOptions) -> CellGain:
+    """The held-out gain of one cell, without weights; gain and error 0 where there are too few to try."""
     pairs, users, size = len(rows.users), len(np.unique(rows.users)), rows.features.shape[1]
-    nothing = (0.0,) * size
-    if pairs < options.fewest_pairs or users < options.fewest_users:
-        return CellGain(part, cell, pairs, users, 0.0, 0.0, nothing)
-    mean, error = grouped_mean(rows.users, _held_out_gain(rows, options))
-    if not mean - options.z * error > 0.0:
-        return CellGain(part, cell, pairs, users, mean, error, nothing)
-    _, weights = _fit(rows, np.ones(pairs, dtype=np.bool_), options)
-    return CellGain(part, cell, pairs, users, mean, error, tuple(weights.tolist()))
+    enough = pairs >= options.fewest_pairs and users >= options.fewest_users
+    mean, error = grouped_mean(rows.users, _held_out_gain(rows, options)) if enough else (0.0, 0.0)
+    return CellGain(part, cell, pairs, users, mean, error, (0.0,) * size)
 
 
 def grouped_mean(users: Ints, values: Floats) -> tuple[float, float]:

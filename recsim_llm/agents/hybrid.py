@@ -10,7 +10,7 @@ Where the weights of a cell are 0, the model is not asked and the answer is the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import expit
 
 from recsim_llm.agents.calibration import FEATURES, Answers, Standard, answer_features, level_for
-from recsim_llm.agents.gates import CELLS, CellGain, CellRows, GateOptions, cells_of, learn_cell
+from recsim_llm.agents.gates import CELLS, CellGain, CellRows, GateOptions, cells_of, learn_cells
 from recsim_llm.agents.inhabitants import Inhabitants, Message
 from recsim_llm.agents.learned_file import damaged, read_learned, write_learned
 from recsim_llm.agents.llm_users import LLMUsers
@@ -26,6 +26,7 @@ from recsim_llm.agents.ordinal import raised, shifted
 from recsim_llm.agents.social_life import SocialLife
 from recsim_llm.agents.statistical import StatisticalParameters, scores, watch_probability
 from recsim_llm.agents.user_model import UserModel
+from recsim_llm.errors import RecordingError
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Persona, Reaction, Responses, State
 
 _KIND = "hybrid"
@@ -120,6 +121,11 @@ class HybridWeights:
             RecordingError: The file is missing, damaged, of another version or something else.
         """
         values = read_learned(path, _KIND)
+        if "z" in values.get("options", ()):
+            raise RecordingError(
+                f"{path} was learned by an earlier version, which judged each of eight cells as if it were the only "
+                "one. Learn it again: recsim-llm calibrate."
+            )
         try:
             rows = [{k: v for k, v in row.items() if k != "used"} for row in values["gains"]]
             gains = tuple(CellGain(**{**row, "weights": tuple(row["weights"])}) for row in rows)
@@ -164,35 +170,54 @@ def fit_hybrid(
         options: When a cell is believed.
     """
     options = options or GateOptions()
-    rating, rating_gains = fit_rating(backbone, answers.take(answers.rated), item_counts, user_counts, options)
-    watch, watch_gains = _fit_watch(backbone, answers, item_counts, user_counts, options)
-    return HybridWeights(rating, watch, (*rating_gains, *watch_gains), options)
+    rating, rating_rows = _rating_cells(backbone, answers.take(answers.rated), item_counts, user_counts, options)
+    watch, watch_rows = _watch_cells(backbone, answers, item_counts, user_counts, options)
+    tried = [("rating", *each) for each in zip(CELLS, rating_rows, strict=True)]
+    tried += [("watch", *each) for each in zip(CELLS, watch_rows, strict=True)]
+    gains = learn_cells(tried, options)
+    rating, watch = _weighted(rating, gains[: len(CELLS)]), _weighted(watch, gains[len(CELLS) :])
+    level = np.array([_keep_level(*each) for each in zip(watch_rows, watch.weights, strict=True)])
+    return HybridWeights(rating, replace(watch, level=level), tuple(gains), options)
 
 
 def fit_rating(
     backbone: StatisticalParameters, answers: Answers, item_counts: Ints, user_counts: Ints, options: GateOptions
 ) -> tuple[Residual, list[CellGain]]:
-    """The part of `fit_hybrid` about ratings, from answers about rated pairs alone."""
+    """Ratings alone, from answers about rated pairs: as `fit_hybrid`, but only their four cells are tried."""
+    residual, rows = _rating_cells(backbone, answers, item_counts, user_counts, options)
+    gains = learn_cells([("rating", *each) for each in zip(CELLS, rows, strict=True)], options)
+    return _weighted(residual, gains), gains
+
+
+def _weighted(residual: Residual, gains: Sequence[CellGain]) -> Residual:
+    return replace(residual, weights=np.array([gain.weights for gain in gains]))
+
+
+def _rating_cells(
+    backbone: StatisticalParameters, answers: Answers, item_counts: Ints, user_counts: Ints, options: GateOptions
+) -> tuple[Residual, list[CellRows]]:
+    """The residual of ratings before anything is believed, and the pairs of each cell."""
     taste = scores(backbone, answers.users, answers.items[:, None])
     edges = (backbone.thresholds - taste) / backbone.scale
     cells = cells_of(item_counts[answers.items], user_counts[answers.users], options)
     features = answer_features(answers.watch, answers.rating)
     standard = Standard.of(features)
     known = standard(features)
-    centre, gains = np.zeros((len(CELLS), known.shape[1])), []
-    for cell, name in enumerate(CELLS):
+    centre, found = np.zeros((len(CELLS), known.shape[1])), []
+    for cell in range(len(CELLS)):
         rows = cells == cell
         centre[cell] = known[rows].mean(axis=0) if rows.any() else 0.0
         nuisance = np.zeros((int(rows.sum()), 0))
-        part = CellRows(answers.users[rows], known[rows] - centre[cell], nuisance, edges[rows], answers.level[rows])
-        gains.append(learn_cell("rating", name, part, options))
-    weights = np.array([gain.weights for gain in gains])
-    return Residual(standard, centre, np.zeros_like(centre), weights, np.zeros(len(CELLS))), gains
+        found.append(
+            CellRows(answers.users[rows], known[rows] - centre[cell], nuisance, edges[rows], answers.level[rows])
+        )
+    nothing = np.zeros_like(centre)
+    return Residual(standard, centre, nothing, nothing, np.zeros(len(CELLS))), found
 
 
-def _fit_watch(
+def _watch_cells(
     backbone: StatisticalParameters, answers: Answers, item_counts: Ints, user_counts: Ints, options: GateOptions
-) -> tuple[Residual, list[CellGain]]:
+) -> tuple[Residual, list[CellRows]]:
     """Rated against drawn pairs. Their level, and that the popular are rated more, is exposure, not taste: nuisance."""
     taste = scores(backbone, answers.users, answers.items[:, None])
     chance = watch_probability(backbone, answers.users, answers.items[:, None], taste)
@@ -203,27 +228,25 @@ def _fit_watch(
     features = answer_features(answers.watch, answers.rating)
     standard = Standard.of(features)
     known, size = standard(features), features.shape[1]
-    centre, slope, level = np.zeros((len(CELLS), size)), np.zeros((len(CELLS), size)), np.zeros(len(CELLS))
-    gains = []
-    for cell, name in enumerate(CELLS):
+    centre, slope, found = np.zeros((len(CELLS), size)), np.zeros((len(CELLS), size)), []
+    for cell in range(len(CELLS)):
         rows = cells == cell
         centre[cell], slope[cell] = (
             np.linalg.lstsq(columns[rows], known[rows])[0] if rows.any() else np.zeros((2, size))
         )
         left = known[rows] - columns[rows] @ np.stack([centre[cell], slope[cell]])
         chosen = answers.rated[rows].astype(np.int64)
-        gain = learn_cell(
-            "watch", name, CellRows(answers.users[rows], left, columns[rows], -logit[rows], chosen), options
-        )
-        gains.append(gain)
-        if gain.used and not chosen.all():
-            level[cell] = _keep_level(logit[rows][chosen == 0, 0], left[chosen == 0] @ np.array(gain.weights))
-    return Residual(standard, centre, slope, np.array([gain.weights for gain in gains]), level), gains
+        found.append(CellRows(answers.users[rows], left, columns[rows], -logit[rows], chosen))
+    return Residual(standard, centre, slope, np.zeros_like(centre), np.zeros(len(CELLS))), found
 
 
-def _keep_level(logit: Floats, shift: Floats) -> float:
-    """What has to be added so that drawn pairs are watched as often as before."""
-    return level_for(logit + shift, float(expit(logit).mean()))
+def _keep_level(rows: CellRows, weights: Floats) -> float:
+    """What has to be added so that drawn pairs are watched as often as before: log-odds."""
+    drawn = rows.level == 0
+    if not weights.any() or not drawn.any():
+        return 0.0
+    logit = -rows.edges[drawn, 0]
+    return level_for(logit + rows.features[drawn] @ weights, float(expit(logit).mean()))
 
 
 class HybridUsers:

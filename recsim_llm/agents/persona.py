@@ -8,8 +8,10 @@ Trait formulas and cuts are Agent4Rec's (Zhang et al., SIGIR 2024; released code
 - diversity: how many genres, taken in descending share of the person's ratings, fit into a cumulative share of 0.8;
   cuts at the 33rd and 66th percentile.
 
-Deviation: cuts are percentiles of the data set at hand, not ML-1M's fixed numbers; a value equal to a cut belongs to
-the lower level.
+A value below the lower cut is level 1, below the upper cut level 2, and anything else level 3: a value equal to a cut
+belongs to the level above, as published. Diversity is a small whole number, so a third of all people stand on a cut.
+
+Deviation: cuts are percentiles of the data set at hand, not ML-1M's fixed numbers.
 """
 
 from __future__ import annotations
@@ -47,9 +49,22 @@ class Traits:
 
 
 def levels(values: Floats, cuts: tuple[float, float]) -> Ints:
-    """Levels 1..3 of (U,) values, cut at two percentiles of the same values."""
+    """Levels 1..3 of (U,) values, cut at two percentiles of the same values.
+
+    Args:
+        values: (U,) of one trait.
+        cuts: Percentiles, 0 to 100, the lower first.
+
+    >>> levels(np.array([5.0, 6.0, 6.0, 6.0, 7.0, 7.0, 7.0, 9.0]), DIVERSITY_CUTS).tolist()
+    [1, 2, 2, 2, 3, 3, 3, 3]
+    """
     low, high = np.percentile(values, cuts)
-    result: Ints = (1 + (values > low) + (values > high)).astype(np.int64)
+    return levels_between(values, low, high)
+
+
+def levels_between(values: Floats, low: float, high: float) -> Ints:
+    """Levels 1..3 of (U,) values: 1 below `low`, 2 from `low` to below `high`, 3 from `high` on."""
+    result: Ints = (1 + (values >= low) + (values >= high)).astype(np.int64)
     return result
 
 
@@ -71,8 +86,8 @@ def diversity_values(counts_UG: Floats) -> Floats:
     """(U,) genres whose cumulative share, in descending order, stays at or below `DIVERSITY_SHARE`."""
     shares = counts_UG / np.maximum(counts_UG.sum(axis=1, keepdims=True), 1.0)
     cumulative = np.cumsum(-np.sort(-shares, axis=1), axis=1)
-    # 1e-9: shares such as 0.5 + 0.3 must not miss 0.8 by rounding.
-    count: Floats = (cumulative <= DIVERSITY_SHARE + 1e-9).sum(axis=1).astype(np.float64)
+    # In floats, as published: a sum that is 0.8 on paper may miss it by rounding.
+    count: Floats = (cumulative <= DIVERSITY_SHARE).sum(axis=1).astype(np.float64)
     return count
 
 

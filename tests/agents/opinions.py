@@ -1,7 +1,12 @@
-"""An invented world whose truth is known, a backbone fitted to part of its log, and second opinions good and bad."""
+"""An invented world whose truth is known, a backbone fitted to part of its log, and second opinions good and bad.
+
+`python -m tests.agents.opinions` prints the table of docs/hybrid.md: how often opinions that know nothing are believed,
+and what believing costs or brings. It takes about ten minutes.
+"""
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,10 +16,13 @@ from scipy.special import expit
 from recsim_llm.agents.answers import collect_answers
 from recsim_llm.agents.calibration import Answers
 from recsim_llm.agents.fitting import fit_statistical
+from recsim_llm.agents.gates import grouped_mean
+from recsim_llm.agents.hybrid import HybridUsers, fit_hybrid
+from recsim_llm.agents.ordinal import row_log_loss
 from recsim_llm.agents.persona import traits
-from recsim_llm.agents.statistical import StatisticalParameters
+from recsim_llm.agents.statistical import StatisticalParameters, StatisticalUsers
 from recsim_llm.data import Split, split_ratings
-from recsim_llm.data.splits import calibration_users
+from recsim_llm.data.splits import CALIBRATION_SHARE, calibration_users
 from recsim_llm.data.synthetic import SyntheticWorld, make_world
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import EMPTY, Reaction
@@ -49,10 +57,11 @@ def cold_world(seed=0):
     return known(seed, 500, 1200, 30)
 
 
-def pairs(place: Known, calibrating: bool):
+def pairs(place: Known, calibrating: bool, draw=0):
     """(users, items, rated, level): held-out ratings and as many unrated pairs, of calibration people or of others."""
     test, everything = place.split.test, place.world.dataset.ratings
-    rows = calibration_users(test.num_users)[test.users] == calibrating
+    asked = uniforms(draw, Stream.CALIBRATION, np.arange(test.num_users), 7) < CALIBRATION_SHARE
+    rows = (asked if draw else calibration_users(test.num_users))[test.users] == calibrating
     users, items = test.users[rows], test.items[rows]
     drawn = (uniforms(99, Stream.POLICY, users, items) * test.num_items).astype(np.int64)
     pair, rated = users * test.num_items + drawn, everything.users * test.num_items + everything.items
@@ -99,8 +108,8 @@ class Opinion:
         self._users = state["users"].copy()
 
 
-def answers_of(place: Known, model, calibrating=True):
-    users, items, rated, level = pairs(place, calibrating)
+def answers_of(place: Known, model, calibrating=True, draw=0):
+    users, items, rated, level = pairs(place, calibrating, draw)
     said = collect_answers(model, users, items)
     return Answers(users, items, said.watch, said.rating, rated, level)
 
@@ -172,3 +181,69 @@ def popular(place: Known):
         return expit(count - 3), pmf_at(count)
 
     return Opinion(place, say)
+
+
+def of_person(place: Known, salt=0):
+    """Noise that depends on the person alone."""
+
+    def say(users, items):
+        noise = normal(users, 0 * items, salt)
+        return expit(noise), pmf_at(3 + noise)
+
+    return Opinion(place, say)
+
+
+def of_item(place: Known, salt=0):
+    """Noise that depends on the item alone."""
+
+    def say(users, items):
+        noise = normal(0 * users, items, salt)
+        return expit(noise), pmf_at(3 + noise)
+
+    return Opinion(place, say)
+
+
+OPINIONS = {
+    "noise": useless,
+    "sure of one star or five, at random": overconfident,
+    "noise that depends on the person alone": of_person,
+    "noise that depends on the item alone": of_item,
+    "the opposite of the truth": lambda place, salt: opposite(place),
+    **{
+        f"the truth and noise, standard deviation {noise} stars": lambda place, salt, noise=noise: helpful(place, noise)
+        for noise in (4.0, 2.0, 1.0, 0.5)
+    },
+}
+
+
+def table():
+    """Rows of docs/hybrid.md: worlds and draws of people, gains of people that nothing was learned from."""
+    print("opinion | tests believed | runs with any | gain at 250 / 1,200 items | runs that lose more than 1.96 errors")
+    for name, make in OPINIONS.items():
+        used, tried, believed, lost, gains = 0, 0, 0, 0, {250: [], 1200: []}
+        for items, seed, draw in itertools.product(gains, range(6), range(1, 7)):
+            place = known(seed, 500, items, 30)
+            model = make(place, 100 * draw)
+            weights = fit_hybrid(place.backbone, answers_of(place, model, draw=draw), *place.counts)
+            used += int(weights.rating.used.sum() + weights.watch.used.sum())
+            tried += sum(gain.error > 0 for gain in weights.gains)
+            believed += bool(weights.used.any())
+            users, what, rated, level = pairs(place, False, draw)
+            users, what, level = users[rated], what[rated], level[rated]
+            base, mixed = (
+                collect_answers(each, users, what).rating
+                for each in (
+                    StatisticalUsers(place.backbone),
+                    HybridUsers(StatisticalUsers(place.backbone), model, weights, *place.counts),
+                )
+            )
+            gained, error = grouped_mean(users, row_log_loss(base, level) - row_log_loss(mixed, level))
+            gains[items].append(gained)
+            lost += gained < -1.96 * error
+        runs = sum(len(each) for each in gains.values())
+        small, large = (float(np.mean(each)) for each in gains.values())
+        print(f"{name} | {used / tried:.1%} | {believed} of {runs} | {small:.5f} / {large:.5f} | {lost}", flush=True)
+
+
+if __name__ == "__main__":
+    table()
