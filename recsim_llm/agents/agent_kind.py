@@ -104,7 +104,10 @@ class AgentKind(Protocol):
         ...
 
     def reflect(self, me: Agent) -> Turn[list[Event]]:
-        """After events have entered the memory: consolidate, and return what further enters it (often nothing)."""
+        """After events have entered the memory: consolidate, and return what further enters it (often nothing).
+
+        Texts that the kind keeps itself are returned too, with `kept` False, so that runs show them.
+        """
         ...
 
     def context(self, me: Agent, recalled: Sequence[Event]) -> str:

@@ -238,8 +238,9 @@ class AgentUsers:
         if rows:
             handles = np.array([me.handle for me, _ in rows], dtype=np.int64)
             hours = np.array([me.hour for me, _ in rows], dtype=np.float64)
-            events = [event for _, event in rows]
-            self.kind.memory.add(handles, events, hours)
+            events, kept = [event for _, event in rows], np.array([event.kept for _, event in rows])
+            if kept.any():
+                self.kind.memory.add(handles[kept], [event for event in events if event.kept], hours[kept])
             self._note([me for me, _ in rows], events, hours)
 
     def _think(self, thinker: Thinker, sessions: Ints, pages: list[list[int]], stars: list[list[float]]) -> None:

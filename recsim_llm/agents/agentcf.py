@@ -162,7 +162,9 @@ class AgentCF:
             return []
         earlier = self._current[me.handle]
         self._current[me.handle] = limit_words(text, USER_WORDS)[0]
-        return [Event(earlier, 0.5, "insight")]
+        # The new description is in every prompt and in no memory; it is told, so that a run shows it.
+        told = Event(self._current[me.handle], 0.5, "insight", written=True, kept=False)
+        return [Event(earlier, 0.5, "insight"), told]
 
     def context(self, me: Agent, recalled: Sequence[Event]) -> str:
         """See `AgentKind.context`: self-description, the nearest earlier one, history, and what happened."""

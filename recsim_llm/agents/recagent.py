@@ -160,7 +160,7 @@ class RecAgent:
         """See `AgentKind.reflect`: an insight for what got to the long-term stage; a reflection where one is due."""
         insights = yield from self._insights(me, self.memory.take_promoted(me.handle))
         if self.memory.reflection_due(me.handle):
-            yield from self._conclude(me)
+            insights += yield from self._conclude(me)
         return insights
 
     def context(self, me: Agent, recalled: Sequence[Event]) -> str:
@@ -190,8 +190,8 @@ class RecAgent:
         importances = (yield from self._importance(me, texts, _DRAW_INSIGHT)) if texts else []
         return [Event(*row, "insight", written=True) for row in zip(texts, importances, strict=True)]
 
-    def _conclude(self, me: Agent) -> Generator[Sequence[Prompt], Sequence[Completion], None]:
-        """One question over the latest long-term memories, one insight from those that have to do with it."""
+    def _conclude(self, me: Agent) -> Generator[Sequence[Prompt], Sequence[Completion], list[Event]]:
+        """One question over the latest long-term memories, one insight from those about it, put in their place."""
         latest = [event.text for event in self.memory.long_term(me.handle, _REFLECT_OVER)]
         (question,) = yield from self._sentences(me, [self._texts.reflect_question(latest)])
         sources = self.memory.sources(me.handle, question, me.hour) if question else []
@@ -202,8 +202,9 @@ class RecAgent:
             (text,) = yield from self._sentences(me, [told])
             # Published: as important as its sources in the mean; no call.
             mean = sum(event.importance for event in events) / len(events)
-            insight = None if text is None else Event(text, mean, "insight")
+            insight = None if text is None else Event(text, mean, "insight", written=True, kept=False)
         self.memory.conclude(me.handle, insight, [serial for serial, _ in sources], me.hour)
+        return [insight] if insight else []
 
     def _sentences(self, me: Agent, questions: Sequence[str], context: str = "") -> Sentences:
         """One sentence each; None where no usable one comes, counted. Insights are asked without profile: published."""

@@ -125,6 +125,20 @@ def test_online_people_rewrite_themselves_within_the_limit_and_earlier_versions_
     assert "gave it 4 of 5" in asked.prompts[2].question
 
 
+def test_a_rewritten_self_description_is_a_thought_and_no_memory():
+    model = users(Asked("I like what is loud.").llm, kind(online=True))
+    model.thoughts, model.notebook = [], []
+    model.reset(HANDLES, np.array([7, 9]), KEYS)
+    model.react(HANDLES, PAGES)
+    model.observe(HANDLES, PAGES, Responses(STARS > 0, STARS))
+    assert [(t.user, t.kind, t.text) for t in model.thoughts] == [
+        (user, "insight", "I like what is loud.") for user in (7, 9)
+    ]
+    assert "I like what is loud." in [note.text for note in model.notebook]
+    (recalled, _) = model.recall(HANDLES, ["I like what is loud."] * 2, 10)
+    assert "I like what is loud." not in [event.text for event in recalled]
+
+
 def test_unusable_rewrites_leave_people_as_they_are():
     bad = Asked("I'm sorry, but I can't help with that.")
     model = visited(bad, kind(online=True))

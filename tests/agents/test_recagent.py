@@ -75,7 +75,7 @@ def live(agents, llm, pages=1, stars=(5.0, 0.0, 0.0)):
                 who.page, who.hour = who.page + 1, who.hour + 2.05
                 turn = agents.reflect(who)
             (events,) = converse(llm, [turn])
-            remember(agents, *events, hour=who.hour)
+            remember(agents, *(event for event in events if event.kept), hour=who.hour)
 
 
 def answering(text="Likes loud films. And more.", label=8):
@@ -267,7 +267,9 @@ def test_reflection_merges_what_says_the_same_and_begins_to_count_anew():
         Event("Babe", 0.5, "insight"),
     )
     llm = ScriptedLLM(["Which films?", "I like loud films with ships."])
-    assert converse(llm, [agents.reflect(me(hour=1.0))]) == [[]]
+    (told,) = converse(llm, [agents.reflect(me(hour=1.0))])
+    conclusion = Event("I like loud films with ships.", pytest.approx(0.7), "insight", written=True, kept=False)
+    assert told == [conclusion]  # for the record; the memory has it in the place of its sources
     assert [p.question.count("\n- ") for p in llm.prompts] == [3, 3]
     assert "Question: Which films?" in llm.prompts[1].question
     kept = agents.memory.long_term(0)

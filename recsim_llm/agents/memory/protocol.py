@@ -17,12 +17,15 @@ class Event(NamedTuple):
         kind: "fact", "feeling", "insight" or "heard".
         written: Whether a language model wrote it about the page just seen: it is shown as a thought. No memory keeps
             this.
+        kept: Whether the memory is to keep it. What a kind keeps itself (a self-description, a conclusion in place
+            of its sources) is only told to whoever records.
     """
 
     text: str
     importance: float = 0.0
     kind: str = "fact"
     written: bool = False
+    kept: bool = True
 
 
 class Memory(Protocol):
