@@ -29,6 +29,8 @@ from recsim_llm.errors import ConfigError, SessionEndedError
 from recsim_llm.llm.protocol import LLM
 from recsim_llm.types import Bools, Ints
 
+_LIVES = 100  # begun by one reset at most
+
 
 def new_society(population: SocialPopulation, members: Ints, rules: SocietyRules, history: bool = True) -> Society:
     """A society of some people of a population, not yet begun."""
@@ -148,17 +150,20 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
             options: None are known.
 
         Raises:
-            ConfigError: Nobody comes in any round: more rounds or more agents are needed.
+            ConfigError: In none of 100 lives anybody comes in any round: more rounds or more agents are needed.
         """
         check_value("seed", seed, Seed | None)
         check_reset(options, known=())
         super().reset(seed=seed)
-        # One draw a reset, so that a second episode without a seed is another one.
-        self._rounds.begin(np.array(draw_base_key(self.np_random), dtype=np.uint64))
+        # A draw a life, so that a second episode without a seed is another one. A life in which nobody ever visits has
+        # no page to show and is passed over.
+        for _ in range(_LIVES):
+            self._rounds.begin(np.array(draw_base_key(self.np_random), dtype=np.uint64))
+            if len(waiting := self.society.waiting()):
+                break
+        else:
+            raise ConfigError(f"Nobody visits in any of {_LIVES} lives. Take more rounds or more agents.")
         self._begun = True
-        waiting = self.society.waiting()
-        if not len(waiting):
-            raise ConfigError("Nobody visits within these rounds. Take more rounds or more agents.")
         self._visitor = int(waiting[0])
         return self._observe(), self._info(None)
 
@@ -237,7 +242,7 @@ class SocietyVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         """Begin a new life; one seed is meant, since a society is one world.
 
         Raises:
-            ConfigError: A list of seeds, or nobody comes in any round.
+            ConfigError: A list of seeds, or nobody comes in any round of 100 lives.
         """
         if isinstance(seed, list):
             raise ConfigError("A society is one world and takes one seed, not a list.")

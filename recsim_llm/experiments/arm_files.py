@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 from recsim_llm.agents.learned import Learned, find_learned
@@ -76,7 +78,11 @@ def _task_dorl(config: SimulationConfig, population: Population | SocialPopulati
 
 def policy_path(folder: Path, name: str, config: SimulationConfig) -> Path:
     """Where a run keeps a policy: its own in `policy.npz`, one that it is switched to under its name."""
-    return folder / ("policy.npz" if name == config.policies[0] else f"policy-{name}.npz")
+    if name == config.policies[0]:
+        return folder / "policy.npz"
+    plain = re.sub(r"[^\w.-]+", "_", name)
+    # Two lines with options may differ in what is no character of a file name.
+    return folder / f"policy-{plain if plain == name else f'{plain[:80]}-{sha256(name.encode()).hexdigest()[:8]}'}.npz"
 
 
 def save_policies(folder: Path, fitted: Mapping[str, FittedPolicy]) -> None:

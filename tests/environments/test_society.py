@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from recsim_llm.agents.inhabitants import Action, Message
 from recsim_llm.agents.population import make_society
 from recsim_llm.agents.social_graph import Edge, SocialGraph
+from recsim_llm.environments.page import draw_base_key
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.environments.society import Society, SocietyRules
 from recsim_llm.environments.society_env import new_society
@@ -50,6 +51,20 @@ def rows(steps):
             b.user, b.session, b.page, b.items, b.watched, b.ratings, b.leave, strict=True
         )
     }
+
+
+def test_a_life_in_which_nobody_visits_is_passed_over():
+    """One person and one round: half of the lives are empty, and every reset finds one that is not."""
+    env = gym.make("recsim_llm/Society-v0", agents=1, rounds=1, page_size=2).unwrapped
+    fates = []
+    for seed in range(20):
+        observation, info = env.reset(seed=seed)
+        assert info["waiting"]
+        first = np.random.Generator(np.random.PCG64(seed))
+        env._rounds.begin(np.array(draw_base_key(first), dtype=np.uint64))
+        fates.append(len(env.society.waiting()))
+    assert 0 in fates
+    assert 1 in fates
 
 
 def test_the_environment_passes_gymnasiums_checks():

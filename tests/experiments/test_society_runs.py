@@ -225,6 +225,17 @@ def test_a_new_item_is_not_shown_before_its_round_and_never_in_the_control_arm(t
     assert (treated.step_batch().items == top).any()
 
 
+def test_the_policy_is_switched_to_one_with_options_that_learns(tmp_path):
+    """Two that differ in an option alone have two files; what is fitted anew each round is replayed to the byte."""
+    lines = ("retrain?of=als&embedding_size=8", "retrain?of=als&embedding_size=4")
+    switches = "".join(f'[[policy]]\nround = {r}\npolicy = "{line}"\n' for r, line in zip((2, 3), lines, strict=True))
+    treated, _ = arms(tmp_path, switches)
+    kept = sorted(path.name for path in treated.folder.glob("policy-*.npz"))
+    assert len(kept) == 2
+    assert all(name.startswith("policy-retrain_of_als_embedding_size_") for name in kept)
+    replay(treated)
+
+
 def test_the_policy_is_switched(tmp_path):
     treated, control = arms(tmp_path, '[[policy]]\nround = 3\npolicy = "random"\n')
     assert (treated.folder / "policy-random.npz").exists()
