@@ -22,6 +22,7 @@ from tyro.conf import (
 )
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from recsim_llm import __version__
 from recsim_llm.checked import (
     AnyPath,
     CountOrNone,
@@ -261,6 +262,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
     Exit codes: 0 done, 1 a named error, 2 wrong usage, 3 stopped at its budget, 130 interrupted.
     """
+    if list(sys.argv[1:] if args is None else args) == ["--version"]:
+        print(f"recsim-llm {__version__}")
+        return
     try:
         run(_parse(args))
     except BudgetError as stopped:
@@ -282,7 +286,8 @@ def _parse(args: Sequence[str] | None) -> Command:
         Command,
         config=(OmitSubcommandPrefixes, FlagCreatePairsOff),
         prog="recsim-llm",
-        description="LLM-powered users inside a Gymnasium environment, for recommender policies to practise on.",
+        description="LLM-powered users inside a Gymnasium environment, for recommender policies to practise on "
+        f"(version {__version__}).",
         args=args,
         registry=_numbers(),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import recsim_llm
 from recsim_llm.experiments.cli import main
 
 
@@ -16,6 +17,11 @@ def run(capsys, *args):
         code = stop.code
     captured = capsys.readouterr()
     return code, captured.out, captured.err
+
+
+def test_the_version(capsys):
+    main(["--version"])
+    assert capsys.readouterr().out == f"recsim-llm {recsim_llm.__version__}\n"
 
 
 def test_help_documents_every_option(capsys):
