@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from recsim_llm.data.dataset import Catalogue, Ratings
-from recsim_llm.llm.protocol import LLM
-from recsim_llm.trajectories.notes import Why
+from recsim_llm.language.protocol import LLM
+from recsim_llm.runs.step_notes import Why
 from recsim_llm.types import Ints, Observation
 
 

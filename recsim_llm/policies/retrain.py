@@ -18,8 +18,8 @@ from recsim_llm.checked import CountOrNone, Name, check_fields, near
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.policies.feedback import Feedback
+from recsim_llm.policies.policy_spec import parse_policy
 from recsim_llm.policies.ranking import RankingPolicy
-from recsim_llm.policies.spec import parse_policy
 from recsim_llm.types import EMPTY, Bools, Ints, Observation
 from recsim_llm.untrusted import parse_json
 

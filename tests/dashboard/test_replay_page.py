@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from recsim_llm.dashboard import replay_page
-from recsim_llm.trajectories import Run, read_catalogue, write_catalogue
-from recsim_llm.trajectories.run import STEPS, part_path
+from recsim_llm.dashboard.replay import replay_page
+from recsim_llm.runs import Run, read_catalogue, write_catalogue
+from recsim_llm.runs.run import STEPS, part_path
 from recsim_llm.types import Item
 
 NASTY = "<script>alert(1)</script> [x](javascript:alert(1)) **b** 😀 עברית " + "long " * 60
@@ -20,7 +20,7 @@ NASTY = "<script>alert(1)</script> [x](javascript:alert(1)) **b** 😀 עברי�
 def _page(top: str) -> None:
     from pathlib import Path
 
-    from recsim_llm.dashboard.replay_page import show
+    from recsim_llm.dashboard.replay.replay_page import show
 
     show(Path(top))
 

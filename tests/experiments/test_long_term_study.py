@@ -11,20 +11,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from recsim_llm.agents.long_term import make_long_term
-from recsim_llm.agents.sources import load_source
+from recsim_llm.agents.fitted_sources import load_source
+from recsim_llm.agents.long_term.long_term_population import make_long_term
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.study import run as module
-from recsim_llm.experiments.study.comparing import best_of
-from recsim_llm.experiments.study.measures import Shelf, genre_diversity, sessions_of
-from recsim_llm.experiments.study.report import write_report
-from recsim_llm.experiments.study.run import run_study
-from recsim_llm.experiments.study.study import Entry, Study
-from recsim_llm.experiments.study.table import costs_of
-from recsim_llm.experiments.train_world import TaskExits
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.studies import run_study as module
+from recsim_llm.experiments.studies.comparing import best_of
+from recsim_llm.experiments.studies.run_study import run_study
+from recsim_llm.experiments.studies.study import Entry, Study
+from recsim_llm.experiments.studies.study_measures import Shelf, genre_diversity, sessions_of
+from recsim_llm.experiments.studies.study_report import write_report
+from recsim_llm.experiments.studies.study_table import costs_of
+from recsim_llm.experiments.training.train_world import TaskExits
 from recsim_llm.policies import load_policy, make_policy
-from recsim_llm.trajectories import StepBatch
+from recsim_llm.runs import StepBatch
 from recsim_llm.types import Responses
 
 SMALL = Study("small", (Entry("random"), Entry("ease", users=3)), users=6, seeds=1, pages=5)
@@ -57,12 +57,12 @@ def test_a_training_that_was_stopped_at_its_end_is_evaluated_with_its_last_polic
         train(config)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "train", stopped_after)
+    monkeypatch.setattr(run_study, "train", stopped_after)
     with pytest.raises(KeyboardInterrupt):
         run_study(study, tmp_path, progress=False)
     folder = tmp_path / "trained" / "seed0"
     assert not (folder / "dqn.npz").exists(), "what the training hands out was chosen on people of the evaluation"
-    monkeypatch.setattr(module, "train", train)
+    monkeypatch.setattr(run_study, "train", train)
     rows = run_study(study, tmp_path, progress=False)
     assert (folder / "dqn.npz").read_bytes() == (folder / "training" / "dqn" / "last.npz").read_bytes()
     _, markdown, *_ = write_report(study, rows, tmp_path)

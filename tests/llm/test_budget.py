@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from recsim_llm.errors import BudgetError, ConfigError
-from recsim_llm.llm import CachedLLM
-from recsim_llm.llm.budget import Budget, BudgetLLM
+from recsim_llm.language import CachedLLM
+from recsim_llm.language.wrappers.budget import Budget, BudgetLLM
 from recsim_llm.testing.llm_contract import LLMContract
 from recsim_llm.testing.scripted import hash_choice_llm
 from recsim_llm.types import Completion, Prompt, Usage

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsim_llm.errors import LLMError, SetAsideWarning
-from recsim_llm.llm import CachedLLM, UniformLLM
-from recsim_llm.llm.cache import _chunks
+from recsim_llm.language import CachedLLM, UniformLLM
+from recsim_llm.language.wrappers.cache import _chunks
 from recsim_llm.prompt_key import prompt_keys as _keys
 from recsim_llm.testing.llm_contract import LLMContract
 from recsim_llm.testing.scripted import FunctionLLM, hash_choice_llm
@@ -296,7 +296,7 @@ def test_a_wrong_number_of_answers_is_an_error_and_is_not_stored(path):
 
 _CHILD = """
 import sys, time
-from recsim_llm.llm import CachedLLM
+from recsim_llm.language import CachedLLM
 from recsim_llm.testing.scripted import FunctionLLM, hash_choice_llm
 from recsim_llm.types import Prompt
 inner = hash_choice_llm()

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsim_llm.errors import LLMError
-from recsim_llm.llm import UniformLLM, converse
+from recsim_llm.language import UniformLLM, converse
 from recsim_llm.testing.scripted import FunctionLLM, ScriptedLLM
 from recsim_llm.types import Prompt
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from recsim_llm.errors import LLMError
-from recsim_llm.llm.crew import Crew
+from recsim_llm.language.backends.openai.in_flight import Crew
 
 
 def run(crew, count, seconds, kinds=("a",)):

@@ -14,10 +14,10 @@ pytest.importorskip("aiohttp")
 
 from mock_server import MockServer, problem
 
-from recsim_llm.experiments import commands
-from recsim_llm.experiments.cli import main
-from recsim_llm.experiments.people import load_people
-from recsim_llm.trajectories import Run
+from recsim_llm.cli import commands
+from recsim_llm.cli.command_line import main
+from recsim_llm.experiments.simulation.people import load_people
+from recsim_llm.runs import Run
 
 KEY = "sk-live-3f9c0a77-quoted-by-the-server"
 SMALL = ["--dataset", "synthetic:0:60"]

@@ -2,8 +2,8 @@ import platformdirs
 import pytest
 
 from recsim_llm.errors import ConfigError, ModelNotFoundError
-from recsim_llm.llm import MODELS, UniformLLM, get_model, list_models, make_llm, models, resolve_model
-from recsim_llm.llm.cache import CachedLLM
+from recsim_llm.language import MODELS, UniformLLM, get_model, list_models, make_llm, models, resolve_model
+from recsim_llm.language.wrappers.cache import CachedLLM
 
 NAME = "smollm2-135m"
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from recsim_llm.llm.openai_answers import Count, NoAnswerError, count_tokens
-from recsim_llm.llm.openai_wire import explain_status, read_answer, retry_after_s
-from recsim_llm.llm.vllm_server import LabelTokens, VllmServer, _read_counters
+from recsim_llm.language.backends.openai.openai_answers import Count, NoAnswerError, count_tokens
+from recsim_llm.language.backends.openai.openai_wire import explain_status, read_answer, retry_after_s
+from recsim_llm.language.backends.vllm.vllm_server import LabelTokens, VllmServer, _read_counters
 from recsim_llm.types import Prompt
 
 PROMPTS = (

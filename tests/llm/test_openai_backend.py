@@ -11,9 +11,9 @@ pytest.importorskip("aiohttp")
 
 from mock_server import MockServer, problem
 
-from recsim_llm.agents.reading import AnswerCounts, label_probabilities
 from recsim_llm.errors import ConfigError, LLMError
-from recsim_llm.llm import OpenAILLM
+from recsim_llm.language import OpenAILLM
+from recsim_llm.language.label_reads import AnswerCounts, label_probabilities
 from recsim_llm.testing.llm_contract import LLMContract
 from recsim_llm.types import Prompt
 

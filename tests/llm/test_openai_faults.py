@@ -12,7 +12,7 @@ pytest.importorskip("aiohttp")
 from mock_server import MockServer, problem
 
 from recsim_llm.errors import LLMError
-from recsim_llm.llm import OpenAILLM
+from recsim_llm.language import OpenAILLM
 from recsim_llm.types import Prompt
 
 YES_NO = ("Yes", "No")
@@ -225,8 +225,8 @@ def test_token_counts_that_cannot_be_are_not_reported(tokens, field):
 def test_half_a_surrogate_pair_breaks_nothing_and_is_counted(tmp_path):
     from aiohttp import web
 
-    from recsim_llm.llm import CachedLLM
-    from recsim_llm.trajectories import RecordingLLM
+    from recsim_llm.language import CachedLLM
+    from recsim_llm.runs import RecordingLLM
 
     body = '{"choices": [{"message": {"content": "caf\u00e9 \\ud83d, \\ud83d\\ude00 \\\\ud83d"}}]}'
     with MockServer(fault=lambda q, a: web.Response(text=body)) as server:

@@ -14,8 +14,8 @@ from aiohttp import web
 from mock_server import MockServer, problem
 
 from recsim_llm.errors import LLMError
-from recsim_llm.llm import OpenAILLM
-from recsim_llm.llm.hedging import Hedging
+from recsim_llm.language import OpenAILLM
+from recsim_llm.language.backends.openai.hedging import Hedging
 from recsim_llm.seeding import uniforms
 from recsim_llm.types import Prompt
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsim_llm.agents.reading import AnswerCounts, label_probabilities
-from recsim_llm.llm.openai_wire import BodyWriter, read_answer
+from recsim_llm.language.backends.openai.openai_wire import BodyWriter, read_answer
+from recsim_llm.language.label_reads import AnswerCounts, label_probabilities
 from recsim_llm.types import Prompt
 
 YES_NO = ("Yes", "No")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsim_llm.llm.prefix_cache import PrefixCache, PrefixMeter
-from recsim_llm.llm.uniform import UniformLLM
+from recsim_llm.language.uniform import UniformLLM
+from recsim_llm.language.wrappers.prefix_cache import PrefixCache, PrefixMeter
 from recsim_llm.testing.llm_contract import LLMContract
 from recsim_llm.testing.scripted import hash_choice_llm
 from recsim_llm.types import Prompt

@@ -16,10 +16,10 @@ pytest.importorskip("ray", reason="Ray is not installed")
 
 from recsim_llm.errors import ConfigError, LLMError, MissingExtraError
 from recsim_llm.experiments.backend import Engines
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.simulate import simulate
-from recsim_llm.llm import make_llm
-from recsim_llm.llm.ray_backend import RayLLM
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.language import make_llm
+from recsim_llm.language.backends.ray.ray_backend import RayLLM
 from recsim_llm.testing.llm_contract import LLMContract
 from recsim_llm.testing.scripted import hash_choice_llm
 from recsim_llm.types import Prompt
@@ -160,7 +160,7 @@ def test_another_process_joins_by_name(engines):
     import ray
 
     engines(name="abroad")
-    code = "from recsim_llm.llm import make_llm; print(make_llm('ray:abroad').name)"
+    code = "from recsim_llm.language import make_llm; print(make_llm('ray:abroad').name)"
     env = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == hash_choice_llm(0).name, done.stderr

@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsim_llm.llm.ray_engine import error_of, pack_answers, pack_prompts, unpack_answers, unpack_prompts
-from recsim_llm.llm.ray_work import Work
+from recsim_llm.language.backends.ray.ray_engine import (
+    error_of,
+    pack_answers,
+    pack_prompts,
+    unpack_answers,
+    unpack_prompts,
+)
+from recsim_llm.language.backends.ray.ray_work import Work
 from recsim_llm.types import Completion, Prompt
 
 

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from recsim_llm.agents.reading import AnswerCounts, label_probabilities
 from recsim_llm.errors import ConfigError, LLMError
-from recsim_llm.llm import UniformLLM
+from recsim_llm.language import UniformLLM
+from recsim_llm.language.label_reads import AnswerCounts, label_probabilities
 from recsim_llm.testing.llm_contract import LLMContract
 from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, ScriptedLLM, hash_choice_llm
 from recsim_llm.types import Completion, Prompt

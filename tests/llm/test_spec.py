@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from recsim_llm.errors import ConfigError
-from recsim_llm.llm import make_llm
-from recsim_llm.llm.spec import parse_spec
+from recsim_llm.language import make_llm
+from recsim_llm.language.spec import parse_spec
 
 
 def test_values_are_json_where_they_are_json():

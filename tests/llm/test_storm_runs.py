@@ -13,10 +13,10 @@ from mock_server import MockServer
 from test_openai_storms import Storm
 
 from recsim_llm.experiments.backend import Engines
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.cost_report import cost_report
-from recsim_llm.experiments.replay import replay
-from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.cost.cost_report import cost_report
+from recsim_llm.experiments.simulation.replay import replay
+from recsim_llm.experiments.simulation.simulate import simulate
 
 CONFIG = SimulationConfig(
     user_model="agent4rec:genres,items", policies=("popularity",), users=100, pages=3, page_size=4

@@ -12,8 +12,8 @@ pytest.importorskip("transformers")
 import torch
 
 from recsim_llm.errors import ConfigError, LLMError, ModelNotFoundError
-from recsim_llm.llm import TransformersLLM, resolve_model
-from recsim_llm.llm.chat_layout import ChatLayout
+from recsim_llm.language import TransformersLLM, resolve_model
+from recsim_llm.language.backends.transformers.chat_layout import ChatLayout
 from recsim_llm.testing.llm_contract import LLMContract
 from recsim_llm.types import Prompt
 
@@ -132,8 +132,8 @@ def test_tokens_of_a_line_are_those_of_its_text(shared, choices):
 
 
 def test_pages_have_equal_bits_before_rounding_whatever_the_company(shared, monkeypatch):
-    monkeypatch.setattr("recsim_llm.llm.transformers_backend._DIGITS", 17)
-    monkeypatch.setattr("recsim_llm.llm.slots._DIGITS", 17)
+    monkeypatch.setattr("recsim_llm.language.backends.transformers.transformers_backend._DIGITS", 17)
+    monkeypatch.setattr("recsim_llm.language.slots._DIGITS", 17)
     asked = pages(1)
     together = shared.generate(asked)
     order = random.Random(2).sample(range(len(asked)), len(asked))
@@ -196,7 +196,7 @@ def test_greedy_text_is_that_of_a_plain_loop(shared):
 
 
 def test_equal_bits_before_rounding_whatever_the_company(shared, monkeypatch):
-    monkeypatch.setattr("recsim_llm.llm.transformers_backend._DIGITS", 17)
+    monkeypatch.setattr("recsim_llm.language.backends.transformers.transformers_backend._DIGITS", 17)
     prompts = questions(1)
     together = shared.generate(prompts)
     order = random.Random(2).sample(range(len(prompts)), len(prompts))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from recsim_llm.agents.memory.encoder import SentenceEncoder
 from recsim_llm.errors import ConfigError, UntrustedCodeError
-from recsim_llm.experiments.tuning.memory import count_weights
+from recsim_llm.experiments.tuning.tuning_memory import count_weights
 from recsim_llm.experiments.tuning.writer import writer_of
-from recsim_llm.llm import make_llm
-from recsim_llm.llm.model_files import fingerprint, load_model, load_tokenizer
+from recsim_llm.language import make_llm
+from recsim_llm.language.encoders import SentenceEncoder
+from recsim_llm.language.model_files import fingerprint, load_model, load_tokenizer
 from recsim_llm.policies.grounding import SentenceTitles
 
 torch = pytest.importorskip("torch")

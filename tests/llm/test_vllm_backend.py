@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("vllm", reason="vLLM is not installed here; make install-vllm makes an environment with it")
 
 from recsim_llm.errors import ConfigError, LLMError, ModelNotFoundError
-from recsim_llm.llm import TransformersLLM, make_llm, resolve_model
-from recsim_llm.llm.vllm_backend import VllmLLM
+from recsim_llm.language import TransformersLLM, make_llm, resolve_model
+from recsim_llm.language.backends.vllm.vllm_backend import VllmLLM
 from recsim_llm.testing.llm_contract import LLMContract
 from recsim_llm.types import Prompt
 

@@ -11,7 +11,7 @@ pytest.importorskip("aiohttp")
 from mock_server import MockServer, chances, cut, problem
 
 from recsim_llm.errors import LLMError
-from recsim_llm.llm import OpenAILLM
+from recsim_llm.language import OpenAILLM
 from recsim_llm.testing.llm_contract import LLMContract
 from recsim_llm.types import Prompt
 

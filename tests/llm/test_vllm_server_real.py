@@ -18,7 +18,7 @@ pytest.importorskip("vllm", reason="vLLM is not installed here; make install-vll
 pytest.importorskip("aiohttp")
 
 from recsim_llm.errors import LLMError, ModelNotFoundError
-from recsim_llm.llm import OpenAILLM, TransformersLLM, resolve_model
+from recsim_llm.language import OpenAILLM, TransformersLLM, resolve_model
 from recsim_llm.testing.llm_contract import LLMContract
 from recsim_llm.types import Prompt
 

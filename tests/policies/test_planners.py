@@ -9,7 +9,7 @@ from planner_worlds import CATALOGUE, HISTORIES, REWARDS, TURNS, U, World, bound
 
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
-from recsim_llm.llm.uniform import UniformLLM
+from recsim_llm.language.uniform import UniformLLM
 from recsim_llm.policies import POLICIES, load_policy, make_policy
 from recsim_llm.policies.feedback import Learner
 from recsim_llm.policies.planners.actonly import ActOnly

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from some_runs import ROUNDS, make_manifest, write_rounds
 
-from recsim_llm.trajectories.store import RunWriter
+from recsim_llm.runs.store import RunWriter
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import settings
 
 from recsim_llm.prompt_key import prompt_keys
-from recsim_llm.trajectories.calls import CallBatch
-from recsim_llm.trajectories.manifest import Manifest
-from recsim_llm.trajectories.steps import StepBatch
-from recsim_llm.trajectories.store import RunWriter
+from recsim_llm.runs.calls import CallBatch
+from recsim_llm.runs.manifest import Manifest
+from recsim_llm.runs.steps import StepBatch
+from recsim_llm.runs.store import RunWriter
 from recsim_llm.types import Completion, Prompt
 
 ROUNDS = 4

@@ -9,10 +9,10 @@ from some_runs import make_calls, quick
 
 from recsim_llm.errors import LLMError, RecordingError
 from recsim_llm.prompt_key import prompt_key, prompt_keys
+from recsim_llm.runs.calls import ANSWER_COLUMNS, CallBatch, RecordingLLM, ReplayLLM, completions
+from recsim_llm.runs.run import read_calls
+from recsim_llm.runs.run_files import parquet_bytes
 from recsim_llm.testing.scripted import FunctionLLM, hash_choice_llm
-from recsim_llm.trajectories.calls import ANSWER_COLUMNS, CallBatch, RecordingLLM, ReplayLLM, completions
-from recsim_llm.trajectories.files import parquet_bytes
-from recsim_llm.trajectories.run import read_calls
 from recsim_llm.types import EMPTY, Completion, Prompt
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)

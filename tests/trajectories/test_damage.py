@@ -11,9 +11,9 @@ import pytest
 from some_runs import make_calls, make_manifest, make_steps, resume_and_finish, step_files, write_rounds
 
 from recsim_llm.errors import RecordingError
-from recsim_llm.trajectories import files
-from recsim_llm.trajectories.run import Run, read_calls, read_steps
-from recsim_llm.trajectories.store import RunWriter
+from recsim_llm.runs import run_files
+from recsim_llm.runs.run import Run, read_calls, read_steps
+from recsim_llm.runs.store import RunWriter
 
 
 def _truncate(path):
@@ -97,7 +97,7 @@ def test_a_full_disk_loses_nothing_and_says_how_to_go_on(broken_off, undisturbed
         return real(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, call, full)
+        patch.setattr(run_files.os, call, full)
         with pytest.raises(RecordingError, match="the disk is full. Nothing that was recorded is lost.*--resume"):
             writer.write_round(2, make_steps(page=2, thoughts=True), make_calls(round_=2))
         with pytest.raises(RecordingError, match="the disk is full"):

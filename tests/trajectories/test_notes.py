@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsim_llm.llm.converse import converse
+from recsim_llm.language.converse import converse
+from recsim_llm.runs import RecordingLLM, StepBatch
+from recsim_llm.runs.step_notes import Remembered, Why, asked_table, memory_table, why_table
 from recsim_llm.testing.scripted import FunctionLLM
-from recsim_llm.trajectories import RecordingLLM, StepBatch
-from recsim_llm.trajectories.notes import Remembered, Why, asked_table, memory_table, why_table
 from recsim_llm.types import EMPTY, Completion, Prompt
 
 

@@ -6,7 +6,7 @@ import pytest
 from some_runs import make_manifest, make_steps, write_rounds
 
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.trajectories import Run, RunWriter, export, find_runs, read_catalogue, to_pandas, write_catalogue
+from recsim_llm.runs import Run, RunWriter, export, find_runs, read_catalogue, to_pandas, write_catalogue
 from recsim_llm.types import Item
 
 ITEMS = [Item(i, f"Film {i}, or Ümlaut", 1990 + i if i % 2 else None, ("Drama", "War")[: i % 3]) for i in range(50)]

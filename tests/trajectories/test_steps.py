@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as hnp
 from some_runs import make_steps, quick
 
 from recsim_llm.errors import RecordingError
-from recsim_llm.trajectories.files import parquet_bytes
-from recsim_llm.trajectories.steps import COLUMNS, StepBatch, content_hash, first_difference
+from recsim_llm.runs.run_files import parquet_bytes
+from recsim_llm.runs.steps import COLUMNS, StepBatch, content_hash, first_difference
 
 ints = st.integers(-(2**63), 2**63 - 1)
 NUMERIC = COLUMNS[:-1]

@@ -17,10 +17,10 @@ import pytest
 from some_runs import ROUNDS, make_calls, make_manifest, make_steps, resume_and_finish, step_files, write_rounds
 
 from recsim_llm.errors import RecordingError
-from recsim_llm.trajectories import files
-from recsim_llm.trajectories.run import Run
-from recsim_llm.trajectories.steps import StepBatch, content_hash
-from recsim_llm.trajectories.store import RunWriter, repair
+from recsim_llm.runs import run_files
+from recsim_llm.runs.run import Run
+from recsim_llm.runs.steps import StepBatch, content_hash
+from recsim_llm.runs.store import RunWriter, repair
 
 
 def test_what_is_written_is_read(undisturbed):
@@ -64,7 +64,7 @@ class _Kernel:
     def __init__(self, monkeypatch, calls):
         self.left = calls
         for name in ("open", "write", "fsync", "replace", "close"):
-            monkeypatch.setattr(files.os, name, self._counted(getattr(os, name), name))
+            monkeypatch.setattr(run_files.os, name, self._counted(getattr(os, name), name))
 
     def _counted(self, real, name):
         def call(*args, **options):
@@ -131,7 +131,7 @@ import sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from some_runs import make_manifest, make_steps, make_calls
-from recsim_llm.trajectories.store import RunWriter
+from recsim_llm.runs.store import RunWriter
 folder = Path(sys.argv[1])
 manifest = make_manifest()
 writer = (RunWriter.resume if (folder / "run.json").exists() else RunWriter.create)(folder, manifest)

@@ -12,8 +12,8 @@ from annotated_types import Ge, Le
 
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
-from recsim_llm.llm.converse import Turn
-from recsim_llm.llm.protocol import LLM
+from recsim_llm.language.converse import Turn
+from recsim_llm.language.protocol import LLM
 from recsim_llm.policies.llmrank.ways import KIND, Question, WayName, make_way
 from recsim_llm.policies.planners.asking import ask_all
 from recsim_llm.policies.planners.options import LABELS, PlannerOptions

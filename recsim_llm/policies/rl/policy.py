@@ -15,9 +15,9 @@ from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, MissingExtraError
 from recsim_llm.policies.ranking import MinRating, RankingPolicy, check_page_size
 from recsim_llm.policies.rl.item_vectors import ItemStart, item_start
+from recsim_llm.policies.rl.networks.states import pack
 from recsim_llm.policies.rl.settings import NetSettings
-from recsim_llm.policies.rl.states import pack
-from recsim_llm.policies.rows import Scores, interactions
+from recsim_llm.policies.sparse_rows import Scores, interactions
 from recsim_llm.types import Floats32, Observation
 from recsim_llm.untrusted import parse_json
 
@@ -110,7 +110,7 @@ class RLPolicy(RankingPolicy):
 
     def _networks(self) -> dict[str, nn.Module]:
         if self._nets is None:
-            from recsim_llm.policies.rl.weights import load_networks
+            from recsim_llm.policies.rl.networks.weights import load_networks
 
             self._nets = load_networks(self.fitted, self.trained, self.known.shape[1])
         return self._nets
