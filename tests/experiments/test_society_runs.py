@@ -237,6 +237,16 @@ def test_the_policy_is_switched_to_one_with_options_that_learns(tmp_path):
     replay(treated)
 
 
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [("als?factrs=8", "factrs"), ("nobody?k=1", "no policy"), ("missing.npz", "missing.npz")],
+)
+def test_a_policy_that_cannot_be_switched_to_is_named_before_the_run(tmp_path, policy, said):
+    with pytest.raises(ConfigError, match=said):
+        arms(tmp_path, f'[[policy]]\nround = 2\npolicy = "{policy}"\n')
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_policy_is_switched(tmp_path):
     treated, control = arms(tmp_path, '[[policy]]\nround = 3\npolicy = "random"\n')
     assert (treated.folder / "policy-random.npz").exists()

@@ -47,9 +47,9 @@ from recsim_llm.experiments.simulation.interventions.interventions import (
 from recsim_llm.experiments.simulation.people import save_people
 from recsim_llm.experiments.simulation.recorders import Models, Recorders, open_models
 from recsim_llm.experiments.simulation.society_loop import Diary
-from recsim_llm.experiments.simulation.trajectory import Cast, assemble, stream
+from recsim_llm.experiments.simulation.trajectory import Cast, assemble, stream, switched
 from recsim_llm.language.wrappers.budget import Budget
-from recsim_llm.policies import POLICIES
+from recsim_llm.policies import POLICIES, check_policy
 from recsim_llm.policies.policy_spec import parse_policy
 from recsim_llm.policies.protocol import ExplainedPolicy, Policy
 from recsim_llm.runs import (
@@ -136,6 +136,11 @@ def arms(config: SimulationConfig) -> dict[str, tuple[Intervention, ...]]:
     plan = load_interventions(Path(config.interventions), load_dataset(config.dataset), tuple(POLICIES))
     if not plan:
         raise ConfigError(f"{config.interventions} holds no intervention: both arms would be the same. Leave it out.")
+    for policy in switched(plan):
+        try:
+            check_policy(policy)
+        except ConfigError as error:
+            raise ConfigError(f"{config.interventions}, policy '{policy}': {error}") from error
     never = tuple(replace(i, round=config.rounds + 1) for i in plan if isinstance(i, NewItem))
     return {"": plan, CONTROL: never}
 

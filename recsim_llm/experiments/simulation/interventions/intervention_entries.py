@@ -11,7 +11,6 @@ from typing import Any, Literal, NoReturn
 from recsim_llm.agents.society.graph.graph import closeness_fault, relation_fault
 from recsim_llm.data.dataset import Dataset
 from recsim_llm.errors import ConfigError
-from recsim_llm.policies import check_policy
 
 
 @dataclass(frozen=True)
@@ -152,16 +151,11 @@ class Entry:
         return found[0]
 
     def policy(self) -> str:
-        """A policy, as --policy takes it: NAME, NAME?option=value or FILE.npz."""
+        """A policy, as --policy takes it: NAME, NAME?option=value or FILE.npz; options and files are not looked at."""
         text = self._string("policy")
-        if "?" not in text and not text.endswith(".npz"):
-            return self._among("policy", text, self.names.policies, "policy")
-        try:
-            spec = check_policy(text)
-        except ConfigError as error:
-            raise ConfigError(f"{self.place}, key 'policy': {error}") from error
-        if spec.file is None:
-            self._among("policy", spec.name, self.names.policies, "policy")
+        name = text.partition("?")[0]
+        if not name.endswith(".npz"):
+            self._among("policy", name, self.names.policies, "policy")
         return text
 
     def genres(self, key: str) -> tuple[str, ...]:
