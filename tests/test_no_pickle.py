@@ -50,7 +50,10 @@ ALLOWED = {
         "language/backends/ray/ray_engine.py",
         "pickle.loads",
     ): "columns that this package packed and Ray carried, in memory",
-    ("llm/__init__.py", "importlib.import_module"): "python:MODULE:FUNCTION, which the user of a command line typed",
+    (
+        "language/__init__.py",
+        "importlib.import_module",
+    ): "python:MODULE:FUNCTION, which the user of a command line typed",
     ("untrusted.py", "numpy.lib.format.read_array"): "allow_pickle=False, and capped before",
     ("untrusted.py", "torch.load"): "weights_only=True, and capped before",
     ("untrusted.py", "json.loads"): "here is the cap",

@@ -319,7 +319,7 @@ def test_a_server_that_sends_without_end_is_a_failure_that_is_counted() -> None:
     pytest.importorskip("aiohttp")
     import sys
 
-    sys.path.insert(0, str(Path(__file__).parent / "llm"))
+    sys.path.insert(0, str(Path(__file__).parent / "language"))
     from aiohttp import web
     from mock_server import MockServer
 

@@ -11,8 +11,8 @@ import pyarrow.csv
 
 from recsim_llm.errors import ConfigError
 from recsim_llm.runs.catalogue import FILE, read_catalogue
-from recsim_llm.runs.run_files import parquet_bytes, write_durably
 from recsim_llm.runs.run import Run
+from recsim_llm.runs.run_files import parquet_bytes, write_durably
 from recsim_llm.runs.steps import text_array
 from recsim_llm.types import EMPTY, Ints
 

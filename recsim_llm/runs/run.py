@@ -11,8 +11,8 @@ from recsim_llm.errors import RecordingError
 from recsim_llm.runs.calls import ANSWER_COLUMNS, SCHEMA, completions
 from recsim_llm.runs.events import SCHEMA as EVENT_SCHEMA
 from recsim_llm.runs.events import check_events
-from recsim_llm.runs.run_files import read_parquet
 from recsim_llm.runs.manifest import FILE, read_manifest
+from recsim_llm.runs.run_files import read_parquet
 from recsim_llm.runs.step_notes import THOUGHT_SCHEMA
 from recsim_llm.runs.steps import StepBatch, content_hash, to_numpy
 from recsim_llm.types import Completion

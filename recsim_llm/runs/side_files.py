@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from recsim_llm.errors import RecordingError
-from recsim_llm.runs.run_files import TEMPORARY
 from recsim_llm.runs.manifest import FILE, read_manifest
+from recsim_llm.runs.run_files import TEMPORARY
 
 ASIDE = ".corrupt"
 _FOLDERS = ("", "learned")

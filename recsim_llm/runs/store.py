@@ -15,15 +15,6 @@ from recsim_llm.errors import DamagedRunError, RecordingError
 from recsim_llm.runs.calls import CallBatch
 from recsim_llm.runs.catalogue import read_catalogue, write_catalogue
 from recsim_llm.runs.events import first_different_event
-from recsim_llm.runs.run_files import (
-    TEMPORARY,
-    Lock,
-    make_folder,
-    parquet_bytes,
-    read_parquet,
-    sync_folder,
-    write_durably,
-)
 from recsim_llm.runs.manifest import FILE, Manifest, check_same, read_manifest
 from recsim_llm.runs.run import (
     CALLS,
@@ -37,6 +28,15 @@ from recsim_llm.runs.run import (
     read_calls,
     read_events,
     read_steps,
+)
+from recsim_llm.runs.run_files import (
+    TEMPORARY,
+    Lock,
+    make_folder,
+    parquet_bytes,
+    read_parquet,
+    sync_folder,
+    write_durably,
 )
 from recsim_llm.runs.side_files import ASIDE, checksums, damaged_files
 from recsim_llm.runs.steps import StepBatch, check_schema, first_difference

@@ -16,6 +16,7 @@ from recsim_llm.agents.society.search import CatalogueSearch, words
 from recsim_llm.agents.society.statistical_inhabitants import SocialHabits, StatisticalInhabitants
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.data.worlds.synthetic import make_world
+from recsim_llm.environments import society as society_module
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.environments.society import Society, SocietyRules
 from recsim_llm.seeding import Stream, uniforms
