@@ -53,7 +53,7 @@ ALLOWED = {
     (
         "language/__init__.py",
         "importlib.import_module",
-    ): "python:MODULE:FUNCTION, which the user of a command line typed",
+    ): "python:MODULE:FUNCTION, which a user typed",
     ("untrusted.py", "numpy.lib.format.read_array"): "allow_pickle=False, and capped before",
     ("untrusted.py", "torch.load"): "weights_only=True, and capped before",
     ("untrusted.py", "json.loads"): "here is the cap",
