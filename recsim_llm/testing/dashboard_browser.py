@@ -26,7 +26,8 @@ _PROBES = ("/_stcore/health", "/_stcore/host-config", "favicon")
 _STATE = """
 const q = (s) => document.querySelectorAll(s).length;
 return [q('[data-testid="stStatusWidget"]'), q('[data-stale="true"]'), q('[data-testid="stSkeleton"]'),
-        q('[data-testid="stMain"] [data-testid="stElementContainer"]'), q('[data-testid="stException"]')];
+        q('[data-testid="stMain"] [data-testid="stElementContainer"]'), q('[data-testid="stException"]'),
+        (document.querySelector('[data-testid=stMain]') || {innerText: ''}).innerText.trim().length];
 """
 
 
@@ -138,7 +139,8 @@ class Browser:
         ends, before, calm, since = time.monotonic() + _LOADS, None, 0, 0.0
         while time.monotonic() < ends:
             state = self.driver.execute_script(_STATE)
-            at_rest = state[:3] == [0, 0, 0] and state[3] > 0
+            # Containers come before their texts, and every page says something.
+            at_rest = state[:3] == [0, 0, 0] and state[3] > 0 and state[5] > 0
             calm = calm + 1 if at_rest and state == before else 0
             since = since if calm else time.perf_counter()
             if calm >= quiet:

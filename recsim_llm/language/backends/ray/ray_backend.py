@@ -164,8 +164,10 @@ class RayLLM:
             self._ours = False
 
     def processes(self) -> list[int]:
-        """Process ids of the copies, each on its own machine."""
+        """Process ids of the copies, each on its own machine; a copy that has another one than before was restarted."""
         ids: list[int] = _import_ray().get([actor.process.remote() for actor in self._actors])
+        for replica, life in enumerate(ids):
+            self._notice_restart(replica, life)
         return ids
 
     def _set_up(self, actors: list[Any], chunk_size: int, in_flight: int) -> None:
@@ -194,6 +196,8 @@ class RayLLM:
                 f"The copies run different models or precisions: {', '.join(sorted(names))}. Machines of one cluster "
                 "must have the same model and kind of device; set dtype=... in the model's options."
             )
+        # A copy that dies before its first answer was another one too.
+        self.processes()
         return names.pop()
 
     def _send(self, work: Work, prompts: Sequence[Prompt]) -> None:
