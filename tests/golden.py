@@ -19,13 +19,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import recsim_llm.experiments.simulation.recorders as recorders
 from recsim_llm.cli.studying import chosen_study
 from recsim_llm.experiments.fidelity.certify import CertifyConfig, certify
 from recsim_llm.experiments.simulation.config import SimulationConfig
 from recsim_llm.experiments.simulation.simulate import simulate
 from recsim_llm.experiments.studies.run_study import run_study
-from recsim_llm.experiments.studies.study_table import write_table
 from recsim_llm.experiments.training.train import TrainConfig, train
 from recsim_llm.testing.scripted import hash_choice_llm
 
@@ -39,6 +40,7 @@ _KINDS = (
 _CLASSIC = (
     "random", "popularity", "live-popularity", "item-knn", "ease", "als", "bm25", "bpr", "lightgcn",
     "gru4rec", "sasrec", "retrain?of=als", "fixed-list", "oracle",
+    "crr?updates=20", "bcq?updates=20", "cql?updates=20", "sqn?head=q&updates=20",
 )  # fmt: skip
 _PLANNERS = ("actonly", "react", "reflexion", "billp", "llmrank")
 _PLAN = """
@@ -66,13 +68,15 @@ def figures(folder: Path) -> Iterator[tuple[str, str]]:
         certify(config, user_model, llm, progress=False).write(folder / "certificate.json")
         yield f"certificate {user_model}", _digest((folder / "certificate.json").read_text(encoding="utf-8"))
     rows = run_study(chosen_study("quick"), folder / "study", progress=False)
-    write_table(rows, folder / "study")
-    yield "study quick", _digest((folder / "study" / "table.csv").read_text(encoding="utf-8"))
+    yield "study quick", _digest([(row.policy, sorted(row.means.items())) for row in rows])
     for policy in ("ppo", "dqn?warm_up=50&batch_size=8"):
         out, short = folder / f"{policy[:3]}.npz", {"steps": 3000, "eval_every": 1000, "progress": False}
         config = replace(_WINDOW, policies=(str(train(TrainConfig(policy=policy, out=out, **short))),))
         (run,) = simulate(config, folder / "runs" / policy[:3], progress=False)
         yield f"run trained {policy}", run.trajectory_hash()
+        # Networks start from vectors of the log, so that short training may change weights and no choice.
+        with np.load(out) as arrays:
+            yield f"weights {policy}", _digest({name: arrays[name].tobytes().hex() for name in arrays.files})
 
 
 def _runs(folder: Path) -> Iterator[tuple[str, SimulationConfig]]:
