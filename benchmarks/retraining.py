@@ -28,7 +28,7 @@ from recsim_llm.experiments.simulation.interventions.shelf import Shelf
 from recsim_llm.experiments.simulation.society_loop import Diary, live
 from recsim_llm.policies import open_policy
 from recsim_llm.policies.bounds.fixed_list import FixedList
-from recsim_llm.policies.protocol import Policy
+from recsim_llm.policies.policy_protocol import Policy
 from recsim_llm.runs import StepBatch
 from recsim_llm.types import Floats, Ints
 

@@ -19,7 +19,7 @@ from recsim_llm.experiments.training.train_world import TrainingWorld
 from recsim_llm.policies.rl.loop import Moved, train_segment
 from recsim_llm.policies.rl.networks.states import pack
 from recsim_llm.policies.rl.online import A2C, DQN
-from recsim_llm.policies.rl.policy import need_tianshou, start_of
+from recsim_llm.policies.rl.rl_policy import need_tianshou, start_of
 from recsim_llm.types import Floats32, Ints
 
 

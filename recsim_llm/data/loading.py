@@ -92,7 +92,7 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _folder(folder)
-    from recsim_llm.data.formats.billp import invented_world
+    from recsim_llm.data.formats.billp_release import invented_world
 
     world = invented_world(name)
     if world is not None:
@@ -122,7 +122,7 @@ def _synthetic(name: str) -> Dataset:
 
 def _folder(folder: Path) -> Dataset:
     from recsim_llm.data.formats.atomic import find_atomic, load_atomic
-    from recsim_llm.data.formats.billp import is_billp_folder, load_billp
+    from recsim_llm.data.formats.billp_release import is_billp_folder, load_billp
     from recsim_llm.data.formats.coat import is_coat_folder, load_coat
     from recsim_llm.data.formats.folder import is_plain_folder, load_folder
 

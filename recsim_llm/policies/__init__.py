@@ -27,8 +27,8 @@ from recsim_llm.policies.planners.billp import BiLLP
 from recsim_llm.policies.planners.react import ReAct
 from recsim_llm.policies.planners.reflexion import Reflexion
 from recsim_llm.policies.policy_files import read_file
+from recsim_llm.policies.policy_protocol import CataloguePolicy, FittedPolicy, LLMPolicy
 from recsim_llm.policies.policy_spec import PolicySpec, parse_policy
-from recsim_llm.policies.protocol import CataloguePolicy, FittedPolicy, LLMPolicy
 from recsim_llm.policies.ranking import check_page_size
 from recsim_llm.policies.retrain import Retrain
 from recsim_llm.policies.rl.offline.dorl import DORL

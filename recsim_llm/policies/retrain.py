@@ -112,7 +112,7 @@ class Retrain(RankingPolicy):
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:
-        """See `policies.protocol.FittedPolicy`."""
+        """See `policies.policy_protocol.FittedPolicy`."""
         own, inner_options = _divided(options)
         kind = _kind(own.of)
         kind.check_options(inner_options)
@@ -128,7 +128,7 @@ class Retrain(RankingPolicy):
         return asdict(RetrainOptions())
 
     def stock(self, catalogue: Catalogue) -> None:
-        """See `policies.protocol.CataloguePolicy`."""
+        """See `policies.policy_protocol.CataloguePolicy`."""
         self._catalogue = catalogue
 
     def act(self, observation: Observation) -> Ints:

@@ -120,7 +120,7 @@ def _page(name: str, top: str) -> None:
 
     from recsim_llm.dashboard import app
 
-    app._page(import_module(f"recsim_llm.dashboard.{name}_page").show, Path(top))()
+    app._page(import_module(f"recsim_llm.dashboard.{name}.{name}_page").show, Path(top))()
 
 
 def opened(name: str, top: Path, **query: str) -> AppTest:

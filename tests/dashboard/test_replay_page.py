@@ -251,7 +251,7 @@ def test_no_run_at_all_is_a_sentence(tmp_path):
 
 
 def test_a_session_that_is_missing_is_a_sentence(bare, monkeypatch):
-    monkeypatch.setattr(replay_page.replay, "session", lambda *_: None)
+    monkeypatch.setattr(replay_page.replay_data, "session", lambda *_: None)
     assert "not recorded yet" in texts(opened(bare, run="run", session=3))
 
 

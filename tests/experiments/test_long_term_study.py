@@ -57,12 +57,12 @@ def test_a_training_that_was_stopped_at_its_end_is_evaluated_with_its_last_polic
         train(config)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_study, "train", stopped_after)
+    monkeypatch.setattr(module, "train", stopped_after)
     with pytest.raises(KeyboardInterrupt):
         run_study(study, tmp_path, progress=False)
     folder = tmp_path / "trained" / "seed0"
     assert not (folder / "dqn.npz").exists(), "what the training hands out was chosen on people of the evaluation"
-    monkeypatch.setattr(run_study, "train", train)
+    monkeypatch.setattr(module, "train", train)
     rows = run_study(study, tmp_path, progress=False)
     assert (folder / "dqn.npz").read_bytes() == (folder / "training" / "dqn" / "last.npz").read_bytes()
     _, markdown, *_ = write_report(study, rows, tmp_path)

@@ -62,7 +62,7 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return simulate(*args, **kwargs)
 
-    monkeypatch.setattr(run_study, "simulate", stopping)
+    monkeypatch.setattr(module, "simulate", stopping)
     with pytest.raises(KeyboardInterrupt):
         run_study(SMALL, tmp_path / "stopped", progress=False)
     assert text_table(run_study(SMALL, tmp_path / "stopped", progress=False)) == whole

@@ -16,7 +16,7 @@ from recsim_llm.policies.planners.actonly import ActOnly
 from recsim_llm.policies.planners.billp import BiLLP
 from recsim_llm.policies.planners.react import ReAct
 from recsim_llm.policies.planners.reflexion import Reflexion
-from recsim_llm.policies.protocol import LLMPolicy
+from recsim_llm.policies.policy_protocol import LLMPolicy
 from recsim_llm.testing.policy_contract import PolicyContract
 from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, hash_choice_llm
 from recsim_llm.types import Completion, Item

@@ -26,7 +26,7 @@ from recsim_llm.policies.rl import RL_POLICIES, algorithms  # noqa: E402
 from recsim_llm.policies.rl.algorithms import Replay  # noqa: E402
 from recsim_llm.policies.rl.networks.weights import packed_weights  # noqa: E402
 from recsim_llm.policies.rl.online import A2C, DQN, PPO  # noqa: E402
-from recsim_llm.policies.rl.policy import OnlinePolicy, start_of  # noqa: E402
+from recsim_llm.policies.rl.rl_policy import OnlinePolicy, start_of  # noqa: E402
 from recsim_llm.testing.policy_contract import (  # noqa: E402
     ITEMS,
     USERS,

@@ -234,7 +234,7 @@ def test_sequence_losses_of_two_items() -> None:
 def listwise() -> Any:
     pytest.importorskip("rapidfuzz")
     from recsim_llm.policies.grounding import Grounder
-    from recsim_llm.policies.llmrank.ways import Listwise
+    from recsim_llm.policies.llmrank.llmrank_ways import Listwise
 
     shelf = catalogue("Alien", "Heat", "Fargo", "Brazil")
     return Listwise(lambda item: shelf[item].title, Grounder(shelf), 4)
@@ -255,7 +255,7 @@ def listwise() -> Any:
 )
 def test_a_written_permutation(listwise: Any, answer: str, expected: list[int] | None) -> None:
     """Hou et al. 2024. Shown Fargo, Alien, Heat; the first of three has 3 points, the next 2, then 1."""
-    from recsim_llm.policies.llmrank.ways import Question
+    from recsim_llm.policies.llmrank.llmrank_ways import Question
 
     question = Question("Rank.", (2, 0, 1))
     found = listwise.scores(question, Prompt("You rank films.", "", "Rank."), Completion(answer))

@@ -121,7 +121,7 @@ def named_world(name: str) -> SyntheticWorld | None:
     """
     kind, *numbers = name.split(":")
     if kind != "synthetic":
-        from recsim_llm.data.formats.billp import invented_world
+        from recsim_llm.data.formats.billp_release import invented_world
 
         return invented_world(name)
     if len(numbers) > 2 or not all(n.isdecimal() and n.isascii() for n in numbers):

@@ -26,8 +26,8 @@ from recsim_llm.policies import load_policy, open_policy
 from recsim_llm.policies.bounds.fixed_list import FixedList
 from recsim_llm.policies.bounds.oracle import Oracle
 from recsim_llm.policies.planners.planner import Planner
+from recsim_llm.policies.policy_protocol import FittedPolicy
 from recsim_llm.policies.policy_spec import parse_policy
-from recsim_llm.policies.protocol import FittedPolicy
 from recsim_llm.policies.rl.offline.dorl import DORL, NEEDS_TASK
 from recsim_llm.untrusted import read_bytes
 

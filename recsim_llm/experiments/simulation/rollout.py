@@ -12,7 +12,7 @@ from recsim_llm.environments.sessions import Outcome, PageRules
 from recsim_llm.environments.vector import PageVectorEnv
 from recsim_llm.errors import ConfigError, UncertifiedWarning
 from recsim_llm.policies.feedback import Feedback, Learner
-from recsim_llm.policies.protocol import Policy
+from recsim_llm.policies.policy_protocol import Policy
 from recsim_llm.policies.sparse_rows import some_users
 from recsim_llm.runs import StepBatch
 from recsim_llm.seeding import Stream, uniforms

@@ -50,8 +50,8 @@ from recsim_llm.experiments.simulation.society_loop import Diary
 from recsim_llm.experiments.simulation.trajectory import Cast, assemble, stream, switched
 from recsim_llm.language.wrappers.budget import Budget
 from recsim_llm.policies import POLICIES, check_policy
+from recsim_llm.policies.policy_protocol import ExplainedPolicy, Policy
 from recsim_llm.policies.policy_spec import parse_policy
-from recsim_llm.policies.protocol import ExplainedPolicy, Policy
 from recsim_llm.runs import (
     Manifest,
     Run,

@@ -23,7 +23,7 @@ from recsim_llm.experiments.simulation.interventions.shelf import Shelf
 from recsim_llm.experiments.simulation.rollout import choose_visitors, rollout
 from recsim_llm.experiments.simulation.society_loop import Diary, live
 from recsim_llm.language.protocol import LLM
-from recsim_llm.policies.protocol import FittedPolicy
+from recsim_llm.policies.policy_protocol import FittedPolicy
 from recsim_llm.runs import StepBatch
 from recsim_llm.types import Ints
 

@@ -11,7 +11,7 @@ from recsim_llm.agents.user_model import UserModel
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.environments.vector import PageVectorEnv
 from recsim_llm.experiments.simulation.rollout import rollout
-from recsim_llm.policies.protocol import Policy
+from recsim_llm.policies.policy_protocol import Policy
 from recsim_llm.policies.rl.loop import Moved
 from recsim_llm.policies.rl.networks.states import pack
 from recsim_llm.seeding import Stream, mix, mix_one, uniforms

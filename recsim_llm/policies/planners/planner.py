@@ -40,7 +40,7 @@ from recsim_llm.policies.planners.texts import (
     say,
 )
 from recsim_llm.policies.policy_files import read_file, write_file
-from recsim_llm.policies.protocol import FittedPolicy
+from recsim_llm.policies.policy_protocol import FittedPolicy
 from recsim_llm.policies.ranking import check_page_size
 from recsim_llm.policies.sparse_rows import history_rows, interactions, logged_rows
 from recsim_llm.runs.step_notes import Why
@@ -149,11 +149,11 @@ class Planner:
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:
-        """See `policies.protocol.FittedPolicy`."""
+        """See `policies.policy_protocol.FittedPolicy`."""
         read_options(cls.Options, cls.name, options)
 
     def connect(self, llm: LLM, catalogue: Catalogue) -> None:
-        """See `policies.protocol.LLMPolicy`.
+        """See `policies.policy_protocol.LLMPolicy`.
 
         Raises:
             ConfigError: The catalogue has no titles, or is another one than the policy was fitted for.

@@ -19,7 +19,7 @@ from recsim_llm.experiments.simulation.interventions.interventions import (
     Profile,
 )
 from recsim_llm.experiments.simulation.interventions.shelf import Shelf
-from recsim_llm.policies.protocol import Policy
+from recsim_llm.policies.policy_protocol import Policy
 from recsim_llm.types import EMPTY, Ints, Persona
 
 

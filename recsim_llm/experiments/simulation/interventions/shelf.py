@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsim_llm.policies.feedback import Feedback, Learner
-from recsim_llm.policies.protocol import Policy
+from recsim_llm.policies.policy_protocol import Policy
 from recsim_llm.types import EMPTY, Ints, Observation
 
 

@@ -12,7 +12,7 @@ from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError
 from recsim_llm.policies.ranking import check_page_size
 from recsim_llm.policies.rl.offline.imagined import Exits
-from recsim_llm.policies.rl.policy import RLPolicy, fitted_arrays, import_torch, need_tianshou
+from recsim_llm.policies.rl.rl_policy import RLPolicy, fitted_arrays, import_torch, need_tianshou
 from recsim_llm.policies.rl.settings import DORLSettings, NetSettings
 from recsim_llm.seeding import Stream, mix_one
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.policies.rl.offline.offline_data import OfflineLog, log_episodes
-from recsim_llm.policies.rl.policy import RLPolicy, fitted_arrays, import_torch, need_tianshou, start_of
+from recsim_llm.policies.rl.rl_policy import RLPolicy, fitted_arrays, import_torch, need_tianshou, start_of
 from recsim_llm.policies.rl.settings import (
     BCQSettings,
     CQLSettings,

@@ -50,7 +50,7 @@ class RLPolicy(RankingPolicy):
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:
-        """See `policies.protocol.FittedPolicy`."""
+        """See `policies.policy_protocol.FittedPolicy`."""
         # Stars are what these policies read: `fit` alone knows `min_rating`, which leaves ratings out before.
         check_value(f"Policy '{cls.name}': min_rating", options.get("min_rating", 0.0), MinRating)
         cls.settings({name: value for name, value in options.items() if name != "min_rating"})

@@ -14,7 +14,7 @@ from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.converse import Turn
 from recsim_llm.language.protocol import LLM
-from recsim_llm.policies.llmrank.ways import KIND, Question, WayName, make_way
+from recsim_llm.policies.llmrank.llmrank_ways import KIND, Question, WayName, make_way
 from recsim_llm.policies.planners.asking import ask_all
 from recsim_llm.policies.planners.options import LABELS, PlannerOptions
 from recsim_llm.policies.planners.planner import Move, Planner, Visit
