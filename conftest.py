@@ -14,7 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A module that vLLM's engine imports, without vLLM.
-collect_ignore = [] if find_spec("vllm") else ["recsim_llm/llm/vllm_slots.py"]
+collect_ignore = [] if find_spec("vllm") else ["recsim_llm/language/backends/vllm/vllm_slots.py"]
 
 if find_spec("hypothesis"):  # not in the environment with vLLM
     from hypothesis import HealthCheck, settings

@@ -1,4 +1,4 @@
-"""Fits our declared hazard of leaving (`agents.leaving`) to the exits of a published Agent4Rec run."""
+"""Fits our declared hazard of leaving (`agents.statistical.leaving`) to the exits of a published Agent4Rec run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsim_llm.agents.impression_fit import Pages, fit_leave
-from recsim_llm.agents.leaving import LeaveParameters, leave_probability
+from recsim_llm.agents.statistical.impression_fit import Pages, fit_leave
+from recsim_llm.agents.statistical.leaving import LeaveParameters, leave_probability
 from recsim_llm.types import Bools, Floats, Ints
 
 

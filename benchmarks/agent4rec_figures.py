@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.agent4rec_data import LEVELS, RecordedPage, Run
 from benchmarks.agent4rec_exits import Exits
-from recsim_llm.agents.page_answers import AnswerLine, PageAnswerText, answer_lines
-from recsim_llm.agents.page_titles import resolve_title
-from recsim_llm.agents.statistical import page_satisfaction
+from recsim_llm.agents.llm.pages.page_answers import AnswerLine, PageAnswerText, answer_lines
+from recsim_llm.agents.llm.pages.page_titles import resolve_title
+from recsim_llm.agents.statistical.statistical_users import page_satisfaction
 from recsim_llm.types import Floats, Ints, Responses
 
 Key = tuple[int, int]

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from benchmarks import agentcf_replay
 from benchmarks.agentcf_data import AgentCFData, read_agentcf
-from recsim_llm.agents.agentcf_memories import AgentCFMemories
-from recsim_llm.agents.agentcf_ranking import CANDIDATES, VARIANTS, RankRequest, rank_agentcf, shuffled
-from recsim_llm.agents.memory.encoder import HashEncoder
-from recsim_llm.agents.reading import AnswerCounts
+from recsim_llm.agents.llm.agentcf.agentcf_memories import AgentCFMemories
+from recsim_llm.agents.llm.agentcf.agentcf_ranking import CANDIDATES, VARIANTS, RankRequest, rank_agentcf, shuffled
 from recsim_llm.errors import MissingExtraError
 from recsim_llm.experiments.candidate_ranking import CUTS, ndcg
 from recsim_llm.experiments.metrics import estimate
-from recsim_llm.llm import make_llm
+from recsim_llm.language import make_llm
+from recsim_llm.language.encoders import HashEncoder
+from recsim_llm.language.label_reads import AnswerCounts
 
 Scores = NDArray[np.float64]
 _SEED = 0

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recsim_llm.agents.agentcf_memories import AgentCFMemories
+from recsim_llm.agents.llm.agentcf.agentcf_memories import AgentCFMemories
 from recsim_llm.data import Catalogue
 from recsim_llm.errors import DataError
 from recsim_llm.types import Item

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from recsim_llm.agents.agentcf_learning import LearnCounts, LearnOptions, learn_step
-from recsim_llm.agents.agentcf_memories import AgentCFMemories
-from recsim_llm.agents.agentcf_texts import choose_prompt, parse_choice
-from recsim_llm.agents.agentcf_trials import Trial
+from recsim_llm.agents.llm.agentcf.agentcf_learning import LearnCounts, LearnOptions, learn_step
+from recsim_llm.agents.llm.agentcf.agentcf_memories import AgentCFMemories
+from recsim_llm.agents.llm.agentcf.agentcf_texts import choose_prompt, parse_choice
+from recsim_llm.agents.llm.agentcf.agentcf_trials import Trial
 from recsim_llm.data import Catalogue
 from recsim_llm.errors import LLMError
 from recsim_llm.types import Completion, Item, Prompt, Usage

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 
 from benchmarks.table import Row
-from recsim_llm.agents.agent_users import AgentUsers
+from recsim_llm.agents.llm.agent_users import AgentUsers
 from recsim_llm.agents.population import make_population
 from recsim_llm.environments.vector import PageVectorEnv
 from recsim_llm.policies import make_policy

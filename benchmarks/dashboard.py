@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.table import Row
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.runs import Manifest, Run, RunWriter, StepBatch, write_catalogue
 from recsim_llm.testing.dashboard_browser import Browser, missing, serving
-from recsim_llm.trajectories import Manifest, Run, RunWriter, StepBatch, write_catalogue
 from recsim_llm.types import Item
 
 PAGES = ("", "replay", "person", "population", "compare", "fidelity", "calls")

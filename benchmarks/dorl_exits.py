@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
-from recsim_llm.agents.long_term import make_long_term
-from recsim_llm.agents.long_term_users import LongTermUsers
+from recsim_llm.agents.long_term.long_term_population import make_long_term
+from recsim_llm.agents.long_term.long_term_users import LongTermUsers
 from recsim_llm.data.likeness import Likeness, unit
 from recsim_llm.policies.rl.item_vectors import item_start
 from recsim_llm.types import Bools

@@ -10,7 +10,7 @@ from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 from benchmarks.table import Row
 from benchmarks.world import ITEMS, folder, people, random_pages
-from recsim_llm.agents.statistical import StatisticalUsers
+from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
 from recsim_llm.environments.page import PageEnv
 from recsim_llm.environments.vector import PageVectorEnv
 

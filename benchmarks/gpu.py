@@ -12,10 +12,10 @@ from typing import Any
 from benchmarks.table import Row, seconds
 from benchmarks.world import page_prompts
 from recsim_llm.errors import MissingExtraError
-from recsim_llm.experiments.gpu_use import GpuUse
-from recsim_llm.llm.protocol import LLM
-from recsim_llm.llm.transformers_backend import TransformersLLM
-from recsim_llm.llm.vllm_backend import VllmLLM
+from recsim_llm.experiments.simulation.cost.gpu_use import GpuUse
+from recsim_llm.language.backends.transformers.transformers_backend import TransformersLLM
+from recsim_llm.language.backends.vllm.vllm_backend import VllmLLM
+from recsim_llm.language.protocol import LLM
 from recsim_llm.types import Prompt
 
 MODEL = os.environ.get("RECSIM_LLM_BENCH_MODEL", "smollm2-135m")
@@ -100,7 +100,7 @@ def parameters(model: str) -> int:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from recsim_llm.llm.models import resolve_model
+    from recsim_llm.language.models import resolve_model
 
     with torch.device("meta"):
         config = AutoConfig.from_pretrained(resolve_model(model), trust_remote_code=False)

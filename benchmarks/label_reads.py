@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks.table import Row, seconds
 from benchmarks.world import page_prompts
-from recsim_llm.llm.model_files import quiet
-from recsim_llm.llm.models import resolve_model
-from recsim_llm.llm.transformers_backend import TransformersLLM
+from recsim_llm.language.backends.transformers.transformers_backend import TransformersLLM
+from recsim_llm.language.model_files import quiet
+from recsim_llm.language.models import resolve_model
 from recsim_llm.types import Prompt
 
 MODEL = os.environ.get("RECSIM_LLM_TEST_MODEL", "smollm2-135m")

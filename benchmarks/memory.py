@@ -16,18 +16,18 @@ import numpy as np
 
 from benchmarks.table import Row
 from benchmarks.world import ITEMS, PreparedLLM, folder, llm_users, people, random_pages
-from recsim_llm.agents.agent_users import AgentUsers
-from recsim_llm.agents.leaving import LeaveParameters
-from recsim_llm.agents.memory.encoder import CachedEncoder, HashEncoder
-from recsim_llm.agents.persona import build_personas
+from recsim_llm.agents.fitted_sources import load_source, personas
+from recsim_llm.agents.llm.agent_users import AgentUsers
+from recsim_llm.agents.personas.persona import build_personas
 from recsim_llm.agents.population import make_population, make_society
-from recsim_llm.agents.sources import load_source, personas
-from recsim_llm.agents.statistical import StatisticalUsers
+from recsim_llm.agents.statistical.leaving import LeaveParameters
+from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.environments.society import Society, SocietyRules
 from recsim_llm.environments.society_env import new_society
 from recsim_llm.environments.vector import PageVectorEnv
 from recsim_llm.errors import UncertifiedWarning
+from recsim_llm.language.encoders import CachedEncoder, HashEncoder
 from recsim_llm.seeding import mix
 
 PAGE, PAGES = 10, 10

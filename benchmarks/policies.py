@@ -7,7 +7,7 @@ from typing import cast
 
 from benchmarks.table import Row, best_seconds
 from benchmarks.world import folder, people, random_pages
-from recsim_llm.agents.statistical import StatisticalUsers
+from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
 from recsim_llm.environments.vector import PageVectorEnv
 from recsim_llm.errors import MissingExtraError
 from recsim_llm.policies import POLICIES, make_policy

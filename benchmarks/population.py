@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.table import Row, seconds
 from benchmarks.world import PreparedLLM
-from recsim_llm.agents import sources
+from recsim_llm.agents import fitted_sources
 from recsim_llm.agents.population import make_population, make_society
-from recsim_llm.agents.statistical import StatisticalParameters, StatisticalUsers
+from recsim_llm.agents.statistical.statistical_users import StatisticalParameters, StatisticalUsers
 from recsim_llm.data import split_ratings
 from recsim_llm.environments.sessions import PageRules, Sessions
 from recsim_llm.environments.society import Society, SocietyRules
@@ -53,9 +53,9 @@ def _flat(people: int, sizes: tuple[int, ...]) -> str:
 def _built(people: int) -> Iterator[Row]:
     """From a data set to a population: split, personas, agents. Inventing the data set is not counted."""
     name = f"synthetic:0:{people}"
-    data = sources.load_source(name)[0]
+    data = fitted_sources.load_source(name)[0]
     spent = seconds(lambda: split_ratings(data.ratings))
-    spent += seconds(lambda: sources.personas(name))
+    spent += seconds(lambda: fitted_sources.personas(name))
     for kind in KINDS if people == 100_000 else KINDS[:1]:
         made = seconds(lambda kind=kind: _environment(name, kind))  # type: ignore[misc]
         aim = "5 or less" if people == 100_000 else ""

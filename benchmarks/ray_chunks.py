@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.table import Row, best_seconds, seconds
 from recsim_llm.errors import MissingExtraError
-from recsim_llm.llm.ray_backend import RayLLM
+from recsim_llm.language.backends.ray.ray_backend import RayLLM
 from recsim_llm.types import Completion, Prompt, Usage
 
 AGENTS, QUESTIONS = 2_000, 8

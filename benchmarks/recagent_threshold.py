@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recsim_llm.agents.memory.encoder import TextEncoder, make_encoder
-from recsim_llm.agents.memory.three_stage import ThreeStageOptions
-from recsim_llm.agents.recagent import calibrated_enhancement, probe_texts
+from recsim_llm.agents.llm.memory.three_stage import ThreeStageOptions
+from recsim_llm.agents.llm.recagent.recagent import calibrated_enhancement, probe_texts
+from recsim_llm.language.encoders import TextEncoder, make_encoder
 from recsim_llm.types import Floats
 
 

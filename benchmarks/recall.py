@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.table import Row, best_seconds
-from recsim_llm.agents.memory.encoder import CachedEncoder, HashEncoder
-from recsim_llm.agents.memory.protocol import Event
-from recsim_llm.agents.memory.stream import StreamMemory
+from recsim_llm.agents.llm.memory.memory_protocol import Event
+from recsim_llm.agents.llm.memory.stream import StreamMemory
+from recsim_llm.language.encoders import CachedEncoder, HashEncoder
 from recsim_llm.types import Floats32
 
 DIM, K, VOCABULARY = 64, 5, 4_000

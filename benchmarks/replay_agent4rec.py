@@ -2,8 +2,8 @@
 
     python -m benchmarks.replay_agent4rec FOLDER [--run LightGCN_1000x5x4] [--fit-exits]
 
-Ours are the environment (`PageVectorEnv`), the policy of given vectors (`policies.embeddings`) and the parser
-(`agents.page_answers`); the record answers for the model. It exits with 1 unless pages, stored ids and the stored
+Ours are the environment (`PageVectorEnv`), the policy of given vectors (`policies.classic.embeddings`) and the parser
+(`page_answers`); the record answers for the model. It exits with 1 unless pages, stored ids and the stored
 figures (Zhang et al., SIGIR 2024, released run) come out as published, and the parser resolves at least 99.4 % of align
 and 99.5 % of rating lines, to the right items. FOLDER (or RECSIM_LLM_AGENT4REC) holds:
 
@@ -44,12 +44,12 @@ from benchmarks.agent4rec_data import (
     load_run,
 )
 from benchmarks.agent4rec_exits import describe
-from recsim_llm.agents.page_answers import PageAnswerText, parse_page_answer
+from recsim_llm.agents.llm.pages.page_answers import PageAnswerText, parse_page_answer
 from recsim_llm.data import Catalogue, Dataset
-from recsim_llm.data.folder import save_folder
+from recsim_llm.data.formats.folder import save_folder
 from recsim_llm.environments.sessions import Outcome
 from recsim_llm.environments.vector import PageVectorEnv
-from recsim_llm.policies.embeddings import EmbeddingPolicy
+from recsim_llm.policies.classic.embeddings import EmbeddingPolicy
 from recsim_llm.types import Floats, Ints, Keys, Observation, Reaction, Responses, State
 
 VARIABLE = "RECSIM_LLM_AGENT4REC"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.table import Row
-from recsim_llm.trajectories import Run
+from recsim_llm.runs import Run
 
 LLM = "python:recsim_llm.testing.scripted:hash_choice_llm"
 

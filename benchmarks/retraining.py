@@ -18,18 +18,18 @@ from time import perf_counter
 import numpy as np
 
 from recsim_llm.agents.population import SocialPopulation, make_society
-from recsim_llm.agents.statistical_inhabitants import StatisticalInhabitants
+from recsim_llm.agents.society.statistical_inhabitants import StatisticalInhabitants
 from recsim_llm.environments.page import draw_base_key
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.environments.society import SocietyRules
 from recsim_llm.environments.society_env import new_society
-from recsim_llm.experiments.living import Diary, live
 from recsim_llm.experiments.metrics import Estimate, estimate
-from recsim_llm.experiments.shelf import Shelf
+from recsim_llm.experiments.simulation.interventions.shelf import Shelf
+from recsim_llm.experiments.simulation.society_loop import Diary, live
 from recsim_llm.policies import open_policy
-from recsim_llm.policies.fixed_list import FixedList
-from recsim_llm.policies.protocol import Policy
-from recsim_llm.trajectories import StepBatch
+from recsim_llm.policies.bounds.fixed_list import FixedList
+from recsim_llm.policies.policy_protocol import Policy
+from recsim_llm.runs import StepBatch
 from recsim_llm.types import Floats, Ints
 
 LAST = 2

@@ -21,13 +21,13 @@ from recsim_llm.data import load_dataset
 from recsim_llm.data.dataset import Catalogue, Dataset, Ratings
 from recsim_llm.errors import MissingExtraError
 from recsim_llm.policies import POLICIES
-from recsim_llm.policies.bm25 import BM25
-from recsim_llm.policies.bpr import BPR
-from recsim_llm.policies.gru4rec import GRU4Rec
-from recsim_llm.policies.lightgcn import LightGCN
+from recsim_llm.policies.classic.bm25 import BM25
+from recsim_llm.policies.classic.bpr import BPR
+from recsim_llm.policies.classic.lightgcn import LightGCN
 from recsim_llm.policies.ranking import best_items
-from recsim_llm.policies.sasrec import SASRec
-from recsim_llm.policies.sequences import logged_sequences, split_sequences
+from recsim_llm.policies.sequential.gru4rec import GRU4Rec
+from recsim_llm.policies.sequential.sasrec import SASRec
+from recsim_llm.policies.sequential.sequences import logged_sequences, split_sequences
 from recsim_llm.types import EMPTY, Floats, Ints, Observation
 
 PAGE, HISTORY, CORE, RESAMPLES = 10, 200, 5, 2000

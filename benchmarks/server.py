@@ -11,7 +11,7 @@ from benchmarks.mock_server import server
 from benchmarks.table import Row, seconds
 from benchmarks.world import page_prompts
 from recsim_llm.errors import MissingExtraError
-from recsim_llm.llm.openai_backend import OpenAILLM
+from recsim_llm.language.backends.openai.openai_backend import OpenAILLM
 from recsim_llm.types import Prompt
 
 _THREADS = 500

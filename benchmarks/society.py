@@ -16,23 +16,23 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from recsim_llm.agents.agent_users import AgentUsers
-from recsim_llm.agents.inhabitants import Message
+from recsim_llm.agents.fitted_sources import statistical_parameters
+from recsim_llm.agents.llm.agent_users import AgentUsers
 from recsim_llm.agents.named_users import played_by_llm
 from recsim_llm.agents.population import SocialPopulation, make_society
-from recsim_llm.agents.social_graph import SocialGraph
-from recsim_llm.agents.social_turns import TextCounts
-from recsim_llm.agents.sources import statistical_parameters
-from recsim_llm.agents.statistical_inhabitants import SocialHabits, StatisticalInhabitants
+from recsim_llm.agents.society.graph import SocialGraph
+from recsim_llm.agents.society.inhabitants import Message
+from recsim_llm.agents.society.social_turns import TextCounts
+from recsim_llm.agents.society.statistical_inhabitants import SocialHabits, StatisticalInhabitants
 from recsim_llm.data import Ratings, load_dataset
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.environments.society import SocietyRules
 from recsim_llm.environments.society_env import new_society
-from recsim_llm.experiments.living import live
-from recsim_llm.experiments.shelf import Shelf
+from recsim_llm.experiments.simulation.interventions.shelf import Shelf
+from recsim_llm.experiments.simulation.society_loop import live
 from recsim_llm.policies import make_policy
+from recsim_llm.runs import StepBatch
 from recsim_llm.seeding import Stream, mix, uniforms
-from recsim_llm.trajectories import StepBatch
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Reaction, Responses
 
 TALKERS, TALKS = 8, 2

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from benchmarks.table import Row, seconds
 from benchmarks.world import folder, people, random_pages
-from recsim_llm.agents.statistical import StatisticalUsers
+from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
 from recsim_llm.environments.vector import PageVectorEnv
-from recsim_llm.experiments.rollout import step_batch
-from recsim_llm.trajectories import Manifest, RunWriter, StepBatch
+from recsim_llm.experiments.simulation.rollout import step_batch
+from recsim_llm.runs import Manifest, RunWriter, StepBatch
 
 USERS, PAGE = 1024, 10
 _MANIFEST = Manifest(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from benchmarks.mock_server import FAILING, HANG_S, HANGING, server
 from benchmarks.table import Row
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
 
 _LATENCY_S = 0.5
 

@@ -12,14 +12,14 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import recsim_llm  # noqa: F401 - registers the environments
 from benchmarks.table import Row
-from recsim_llm.agents.long_term import make_long_term
+from recsim_llm.agents.long_term.long_term_population import make_long_term
 from recsim_llm.environments.long_term import LongTermEnv, LongTermVectorEnv
 from recsim_llm.errors import MissingExtraError
-from recsim_llm.experiments.train_world import TrainingWorld
+from recsim_llm.experiments.training.train_world import TrainingWorld
 from recsim_llm.policies.rl.loop import Moved, train_segment
+from recsim_llm.policies.rl.networks.states import pack
 from recsim_llm.policies.rl.online import A2C, DQN
-from recsim_llm.policies.rl.policy import need_tianshou, start_of
-from recsim_llm.policies.rl.states import pack
+from recsim_llm.policies.rl.rl_policy import need_tianshou, start_of
 from recsim_llm.types import Floats32, Ints
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 
 from benchmarks.table import Row
-from recsim_llm.agents.page_agent import YES_NO
+from recsim_llm.agents.llm.page_agent import YES_NO
 from recsim_llm.errors import MissingExtraError
 from recsim_llm.experiments.tuning.encoding import Encoder
 from recsim_llm.experiments.tuning.lessons import Curriculum, Lesson
@@ -23,7 +23,7 @@ def run(quick: bool) -> Iterator[Row | str]:
     try:
         import torch
 
-        from recsim_llm.llm.model_files import load_model
+        from recsim_llm.language.model_files import load_model
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "tune", "The benchmark of tuning") from error
     config = TuneConfig("synthetic:0:60", split="random")

@@ -12,9 +12,9 @@ from benchmarks.table import Row, seconds
 from recsim_llm.agents.population import make_population
 from recsim_llm.environments.vector import PageVectorEnv
 from recsim_llm.errors import DataError, DownloadError
-from recsim_llm.experiments.cost import NobodyLeaves
-from recsim_llm.llm.protocol import LLM
-from recsim_llm.llm.uniform import UniformLLM
+from recsim_llm.experiments.simulation.cost.cost import NobodyLeaves
+from recsim_llm.language.protocol import LLM
+from recsim_llm.language.uniform import UniformLLM
 from recsim_llm.types import Completion, Prompt
 
 MODEL = os.environ.get("RECSIM_LLM_TEST_MODEL", "smollm2-135m")
@@ -38,7 +38,7 @@ class Listening:
 
 def run(quick: bool) -> Iterator[Row | str]:
     """The prompts of 200 people's first two pages, asked in both ways; a second of each in turn, page by page."""
-    from recsim_llm.llm.vllm_backend import VllmLLM
+    from recsim_llm.language.backends.vllm.vllm_backend import VllmLLM
 
     people = 16 if quick else 200
     try:

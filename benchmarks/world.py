@@ -13,12 +13,12 @@ from time import perf_counter
 
 import numpy as np
 
-from recsim_llm.agents.llm_users import LLMUsers
+from recsim_llm.agents.llm.llm_users import LLMUsers
 from recsim_llm.agents.population import make_population
-from recsim_llm.agents.statistical import StatisticalParameters
-from recsim_llm.data.folder import save_folder
-from recsim_llm.data.synthetic import make_world
-from recsim_llm.llm.protocol import Usage
+from recsim_llm.agents.statistical.statistical_users import StatisticalParameters
+from recsim_llm.data.formats.folder import save_folder
+from recsim_llm.data.worlds.synthetic import make_world
+from recsim_llm.language.protocol import Usage
 from recsim_llm.types import Completion, Ints, Prompt, Reaction, Responses
 
 USERS, ITEMS, RATINGS_PER_USER, FACTORS = 943, 1682, 106, 16

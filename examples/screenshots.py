@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from recsim_llm.certificate import FILE
-from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.fidelity.certify import CertifyConfig, certify
-from recsim_llm.experiments.simulate import simulate
-from recsim_llm.llm.models import list_models
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.language.models import list_models
 from recsim_llm.testing.dashboard_browser import Browser, serving
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"

@@ -24,7 +24,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.tune.registry import register_env
 
-from recsim_llm.llm import RayLLM
+from recsim_llm.language import RayLLM
 
 ENGINES = "recsim-llm-people"
 

@@ -1,5 +1,5 @@
 """`python -m recsim_llm` is the command line `recsim-llm`."""
 
-from recsim_llm.experiments.cli import main
+from recsim_llm.cli.command_line import main
 
 main()

@@ -54,7 +54,7 @@ class Persona:
     Attributes:
         user: User id, 0..U-1.
         age, gender, occupation: Demographics, None where the data has none.
-        activity, conformity, diversity: Agent4Rec's trait levels 1..3 (see `agents.persona` for formulas).
+        activity, conformity, diversity: Agent4Rec's trait levels 1..3 (see `agents.personas.persona` for formulas).
         likes, dislikes: Genres rated above / below the person's own mean, most telling first.
         liked_items, disliked_items: Example item ids, best / worst rated first.
         mean_rating: Mean of the person's ratings, in stars.
@@ -191,7 +191,7 @@ class Usage:
         prompt_tokens, output_tokens: Tokens of those calls.
         cached_tokens: Prompt tokens that were not read again because a prefix of theirs had been.
         repeated_tokens: Prompt tokens that begin as an earlier prompt did, in blocks of 16: what a prefix cache of a
-            million tokens would have saved. Counted on the texts, so it is there for every model (`llm.prefix_cache`).
+            million tokens would have saved. Counted on the texts, so it is there for every model (`prefix_cache`).
         cache_hits: Prompts answered from a cache.
         duplicates: Prompts of one `generate` that equalled another one and were asked once.
         retries: Calls sent again after a failure.

@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-import recsim_llm.experiments.recorders as recorders
-from recsim_llm.experiments.config import SimulationConfig
+import recsim_llm.experiments.simulation.recorders as recorders
+from recsim_llm.cli.studying import chosen_study
 from recsim_llm.experiments.fidelity.certify import CertifyConfig, certify
-from recsim_llm.experiments.simulate import simulate
-from recsim_llm.experiments.study.run import run_study
-from recsim_llm.experiments.studying import chosen_study
-from recsim_llm.experiments.train import TrainConfig, train
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.experiments.studies.run_study import run_study
+from recsim_llm.experiments.training.train import TrainConfig, train
 from recsim_llm.testing.scripted import hash_choice_llm
 
 _TOWN = SimulationConfig(policies=("popularity", "ease"), users=12, pages=3, page_size=4)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from recsim_llm.agents.fitted_sources import Source
 from recsim_llm.agents.named_users import think_aloud
 from recsim_llm.agents.population import make_population
-from recsim_llm.agents.sources import Source
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.data.dataset import Catalogue, Ratings
-from recsim_llm.llm.protocol import Usage
-from recsim_llm.llm.uniform import UniformLLM
+from recsim_llm.language.protocol import Usage
+from recsim_llm.language.uniform import UniformLLM
 from recsim_llm.policies import make_policy
 from recsim_llm.policies.feedback import Feedback
 from recsim_llm.prompt_key import prompt_keys

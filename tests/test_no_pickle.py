@@ -46,24 +46,36 @@ METHODS = {"load_hdf5", "from_hdf5", "read_pickle", "read_hdf", "extractall", "l
 """Names of methods that unpickle or leave their folder, whatever they are called on."""
 
 ALLOWED = {
-    ("llm/ray_engine.py", "pickle.loads"): "columns that this package packed and Ray carried, in memory",
-    ("llm/__init__.py", "importlib.import_module"): "python:MODULE:FUNCTION, which the user of a command line typed",
+    (
+        "language/backends/ray/ray_engine.py",
+        "pickle.loads",
+    ): "columns that this package packed and Ray carried, in memory",
+    (
+        "language/__init__.py",
+        "importlib.import_module",
+    ): "python:MODULE:FUNCTION, which a user typed",
     ("untrusted.py", "numpy.lib.format.read_array"): "allow_pickle=False, and capped before",
     ("untrusted.py", "torch.load"): "weights_only=True, and capped before",
     ("untrusted.py", "json.loads"): "here is the cap",
     ("untrusted.py", "tomllib.loads"): "here is the cap",
     ("untrusted.py", "zipfile.ZipFile"): "members are checked first",
     ("fetch.py", "zipfile.ZipFile"): "the member is checked first, and goes where the caller says",
-    ("llm/model_files.py", "trust_remote_code"): "False unless the user's line says true; `_check_trust` wants a bool",
-    ("llm/vllm_backend.py", "trust_remote_code"): "the same; `load_tokenizer` has checked it before",
-    ("llm/openai_answers.py", "json.loads"): "answers that the transport capped; nesting is caught",
-    ("llm/openai_wire.py", "json.loads"): "our own schemas",
-    ("llm/vllm_server.py", "json.loads"): "the same; our own constant",
-    ("llm/uniform.py", "json.loads"): "our own schemas",
-    ("llm/spec.py", "json.loads"): "a line of text that the user typed",
-    ("agents/agentcf_learning.py", "json.loads"): "what was just dumped",
-    ("experiments/train_files.py", "json.loads"): "what was just dumped",
-    ("trajectories/manifest.py", "json.loads"): "what was just dumped",
+    (
+        "language/model_files.py",
+        "trust_remote_code",
+    ): "False unless the user's line says true; `_check_trust` wants a bool",
+    ("language/backends/vllm/vllm_backend.py", "trust_remote_code"): "the same; `load_tokenizer` has checked it before",
+    (
+        "language/backends/openai/openai_answers.py",
+        "json.loads",
+    ): "answers that the transport capped; nesting is caught",
+    ("language/backends/openai/openai_wire.py", "json.loads"): "our own schemas",
+    ("language/backends/vllm/vllm_server.py", "json.loads"): "the same; our own constant",
+    ("language/uniform.py", "json.loads"): "our own schemas",
+    ("language/spec.py", "json.loads"): "a line of text that the user typed",
+    ("agents/llm/agentcf/agentcf_learning.py", "json.loads"): "what was just dumped",
+    ("experiments/training/train_files.py", "json.loads"): "what was just dumped",
+    ("runs/manifest.py", "json.loads"): "what was just dumped",
     ("testing/memory_contract.py", "json.loads"): "what was just dumped",
     ("testing/policy_contract.py", "numpy.load"): "allow_pickle=False, of what was just saved",
 }

@@ -16,35 +16,35 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
 
-from recsim_llm.agents.agentcf_memories import AgentCFMemories
-from recsim_llm.agents.calibration import Calibration
-from recsim_llm.agents.hybrid import HybridWeights
-from recsim_llm.agents.persona_file import read_personas
-from recsim_llm.agents.social_graph.files import load_graph
-from recsim_llm.agents.statistical import StatisticalParameters
+from recsim_llm.agents.hybrid.calibration import Calibration
+from recsim_llm.agents.hybrid.hybrid_users import HybridWeights
+from recsim_llm.agents.llm.agentcf.agentcf_memories import AgentCFMemories
+from recsim_llm.agents.personas.persona_file import read_personas
+from recsim_llm.agents.society.graph.graph_files import load_graph
+from recsim_llm.agents.statistical.statistical_users import StatisticalParameters
 from recsim_llm.certificate import read_certificate
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import RecsimError, SetAsideWarning
 from recsim_llm.experiments.fidelity.external import read_predictions
-from recsim_llm.experiments.interventions import kept_plan, load_interventions
-from recsim_llm.experiments.people import load_people
-from recsim_llm.experiments.study.plots import learning_curves
-from recsim_llm.experiments.study.run import _claim, _learning_costs
-from recsim_llm.experiments.study.study import read_study
-from recsim_llm.experiments.train_files import _read as read_training
-from recsim_llm.experiments.train_files import read_curve
-from recsim_llm.experiments.tuning.assess import _read_config
+from recsim_llm.experiments.simulation.interventions.interventions import kept_plan, load_interventions
+from recsim_llm.experiments.simulation.people import load_people
+from recsim_llm.experiments.studies.run_study import _claim, _learning_costs
+from recsim_llm.experiments.studies.study import read_study
+from recsim_llm.experiments.studies.study_plots import learning_curves
+from recsim_llm.experiments.training.train_files import _read as read_training
+from recsim_llm.experiments.training.train_files import read_curve
+from recsim_llm.experiments.tuning.assessment.assess import _read_config
 from recsim_llm.experiments.tuning.rehearsal import write_rehearsal
 from recsim_llm.fetch import read_member
-from recsim_llm.llm.cache import CachedLLM
-from recsim_llm.llm.uniform import UniformLLM
+from recsim_llm.language.uniform import UniformLLM
+from recsim_llm.language.wrappers.cache import CachedLLM
 from recsim_llm.policies import load_policy
-from recsim_llm.policies.embeddings import EmbeddingPolicy
+from recsim_llm.policies.classic.embeddings import EmbeddingPolicy
 from recsim_llm.policies.planners.retriever import unpacked
-from recsim_llm.policies.rl.offline_data import OfflineLog
-from recsim_llm.trajectories.catalogue import read_catalogue
-from recsim_llm.trajectories.manifest import read_manifest
-from recsim_llm.trajectories.run import read_calls, read_events, read_steps
+from recsim_llm.policies.rl.offline.offline_data import OfflineLog
+from recsim_llm.runs.catalogue import read_catalogue
+from recsim_llm.runs.manifest import read_manifest
+from recsim_llm.runs.run import read_calls, read_events, read_steps
 from recsim_llm.types import Prompt
 from recsim_llm.untrusted import read_arrays, read_tensors
 
@@ -254,7 +254,7 @@ def test_an_answer_cache_runs_nothing(tmp_path: Path) -> None:
 def test_a_model_folder_runs_nothing(kind: Callable[[Path, Payload], None], tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
-    from recsim_llm.llm.model_files import load_model
+    from recsim_llm.language.model_files import load_model
 
     folder = _tiny_model(tmp_path / "model")
     load_model(str(folder), torch.device("cpu"), torch.float32)
@@ -269,7 +269,7 @@ def test_a_model_folder_runs_nothing(kind: Callable[[Path, Payload], None], tmp_
 def test_code_in_a_model_folder_is_not_run(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
-    from recsim_llm.llm.model_files import load_model
+    from recsim_llm.language.model_files import load_model
 
     folder = _tiny_model(tmp_path / "model")
     (folder / "own.py").write_text(f"import os\nos.system('touch {tmp_path / 'marker'}')\nclass Own: ...\n")
@@ -284,7 +284,7 @@ def test_code_in_a_model_folder_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_code_in_an_encoder_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sentence_transformers")
-    from recsim_llm.agents.memory.encoder import make_encoder
+    from recsim_llm.language.encoders import make_encoder
     from recsim_llm.policies.grounding import make_title_encoder
 
     folder = _tiny_model(tmp_path / "encoder")

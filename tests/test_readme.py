@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recsim_llm.experiments import cli
+from recsim_llm.cli import command_line
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -34,8 +34,8 @@ def test_python_blocks_run(code):
 )
 def test_commands_parse(line, monkeypatch):
     seen = []
-    monkeypatch.setattr(cli, "run", seen.append)
-    cli.main(shlex.split(line, comments=True)[1:])
+    monkeypatch.setattr(command_line, "run", seen.append)
+    command_line.main(shlex.split(line, comments=True)[1:])
     assert len(seen) == 1
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from prompts_asked import KINDS, PLANNERS, digest, prompts_of_kind, prompts_of_planner, prompts_of_thoughts
 
-from recsim_llm.agents.inhabitants import Message
-from recsim_llm.agents.memory.budget import cut
+from recsim_llm.agents.fitted_sources import Source, load_source
+from recsim_llm.agents.llm.memory.memory_budget import cut
+from recsim_llm.agents.llm.page_texts import PageTexts
 from recsim_llm.agents.named_users import model_fingerprint
-from recsim_llm.agents.page_texts import PageTexts
-from recsim_llm.agents.persona import build_personas
-from recsim_llm.agents.social_turns import SocialTexts
-from recsim_llm.agents.sources import Source, load_source
+from recsim_llm.agents.personas.persona import build_personas
+from recsim_llm.agents.society.inhabitants import Message
+from recsim_llm.agents.society.social_turns import SocialTexts
 from recsim_llm.data.dataset import Catalogue
-from recsim_llm.data.movielens import MOVIELENS
+from recsim_llm.data.formats.movielens import MOVIELENS
 from recsim_llm.data.naming import with_words
 from recsim_llm.data.shown import NOTE, TEXT, fact, one_line, quoted
 from recsim_llm.policies.grounding import Grounder, written_titles

@@ -27,13 +27,13 @@ from recsim_llm.errors import (
     SetAsideWarning,
     TooLargeError,
 )
-from recsim_llm.experiments.interview import parse_exit
+from recsim_llm.experiments.simulation.interview import parse_exit
 from recsim_llm.experiments.tuning.writer import NUMBERS, writer_of
-from recsim_llm.llm.cache import CachedLLM
-from recsim_llm.llm.protocol import Usage
-from recsim_llm.llm.uniform import UniformLLM
+from recsim_llm.language.protocol import Usage
+from recsim_llm.language.uniform import UniformLLM
+from recsim_llm.language.wrappers.cache import CachedLLM
 from recsim_llm.policies import load_policy, make_policy
-from recsim_llm.trajectories.files import read_parquet
+from recsim_llm.runs.run_files import read_parquet
 from recsim_llm.types import Completion, Prompt
 from recsim_llm.untrusted import (
     LIMIT,
@@ -319,12 +319,12 @@ def test_a_server_that_sends_without_end_is_a_failure_that_is_counted() -> None:
     pytest.importorskip("aiohttp")
     import sys
 
-    sys.path.insert(0, str(Path(__file__).parent / "llm"))
+    sys.path.insert(0, str(Path(__file__).parent / "language"))
     from aiohttp import web
     from mock_server import MockServer
 
-    from recsim_llm.llm import OpenAILLM
-    from recsim_llm.llm import openai_transport as transport
+    from recsim_llm.language import OpenAILLM
+    from recsim_llm.language.backends.openai import openai_transport
 
     sent = gzip.compress(bytes(300 * MIB), 1)  # 1.3 MB
 
@@ -335,7 +335,7 @@ def test_a_server_that_sends_without_end_is_a_failure_that_is_counted() -> None:
 
     with MockServer(fault=fault) as server:
         llm = OpenAILLM("m", server.url, "k", max_retries=1)
-        assert transport._MOST_BYTES == 64 * MIB
+        assert openai_transport._MOST_BYTES == 64 * MIB
         with at_most(200):  # what was unpacked of the last piece comes on top
             assert llm.generate([Prompt("s", "c", "q", ("Yes", "No"))])[0].text == "Yes"
         assert llm.usage.retries == 1

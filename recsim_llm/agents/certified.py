@@ -15,8 +15,8 @@ import numpy as np
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import Certificate, read_certificate
 from recsim_llm.fetch import cache_dir
-from recsim_llm.llm.protocol import LLM, Usage
-from recsim_llm.llm.uniform import UniformLLM
+from recsim_llm.language.protocol import LLM, Usage
+from recsim_llm.language.uniform import UniformLLM
 from recsim_llm.prompt_key import prompt_keys
 from recsim_llm.types import Completion, Prompt
 

@@ -7,22 +7,8 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from recsim_llm.agents.agent_users import AgentUsers
-from recsim_llm.agents.calibration import CalibratedInhabitants, CalibratedUsers
 from recsim_llm.agents.certified import fingerprint
-from recsim_llm.agents.hybrid import HybridInhabitants, HybridUsers
-from recsim_llm.agents.inhabitants import Inhabitants
-from recsim_llm.agents.kinds import AGENT_KINDS, Material
-from recsim_llm.agents.learned import Identity, Learned, find_learned
-from recsim_llm.agents.llm_users import LLMUsers
-from recsim_llm.agents.long_term_users import LongTermUsers
-from recsim_llm.agents.memory.encoder import TextEncoder, make_encoder
-from recsim_llm.agents.page_texts import PageTexts
-from recsim_llm.agents.prompts_text import phrases
-from recsim_llm.agents.public_ratings import public_ratings
-from recsim_llm.agents.rated_history import rated_history
-from recsim_llm.agents.social_turns import SocialTexts
-from recsim_llm.agents.sources import (
+from recsim_llm.agents.fitted_sources import (
     Source,
     fitted_parameters,
     load_source,
@@ -31,15 +17,29 @@ from recsim_llm.agents.sources import (
     training_counts,
     with_activity,
 )
-from recsim_llm.agents.statistical import StatisticalUsers
-from recsim_llm.agents.statistical_inhabitants import StatisticalInhabitants
-from recsim_llm.agents.thoughts import Thinker, ThoughtCounts
+from recsim_llm.agents.hybrid.calibration import CalibratedInhabitants, CalibratedUsers
+from recsim_llm.agents.hybrid.hybrid_users import HybridInhabitants, HybridUsers
+from recsim_llm.agents.hybrid.learned import Identity, Learned, find_learned
+from recsim_llm.agents.llm.agent_users import AgentUsers
+from recsim_llm.agents.llm.kind_registry import AGENT_KINDS, Material
+from recsim_llm.agents.llm.llm_users import LLMUsers
+from recsim_llm.agents.llm.page_texts import PageTexts
+from recsim_llm.agents.llm.prompts_text import phrases
+from recsim_llm.agents.llm.thoughts import Thinker, ThoughtCounts
+from recsim_llm.agents.long_term.long_term_users import LongTermUsers
+from recsim_llm.agents.personas.public_ratings import public_ratings
+from recsim_llm.agents.personas.rated_history import rated_history
+from recsim_llm.agents.society.inhabitants import Inhabitants
+from recsim_llm.agents.society.social_turns import SocialTexts
+from recsim_llm.agents.society.statistical_inhabitants import StatisticalInhabitants
+from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.checked import Name, check_value, near, shown
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
-from recsim_llm.llm.protocol import LLM
-from recsim_llm.trajectories.notes import Thought
+from recsim_llm.language.encoders import TextEncoder, make_encoder
+from recsim_llm.language.protocol import LLM
+from recsim_llm.runs.step_notes import Thought
 
 WRAPPERS = ("hybrid", "calibrated")
 """User models made of another one, which stands behind a colon ("hybrid:agent4rec:items"); default: "llm"."""

@@ -10,24 +10,24 @@ from typing import Any
 import numpy as np
 
 from recsim_llm.agents.certified import certificates_folder, find_certificate
-from recsim_llm.agents.hybrid import HybridInhabitants, HybridUsers
-from recsim_llm.agents.inhabitants import Inhabitants
-from recsim_llm.agents.kinds import AGENT_KINDS
-from recsim_llm.agents.learned import Learned
-from recsim_llm.agents.memory.encoder import TextEncoder
+from recsim_llm.agents.fitted_sources import Source, load_source, personas, statistical_parameters, with_activity
+from recsim_llm.agents.hybrid.hybrid_users import HybridInhabitants, HybridUsers
+from recsim_llm.agents.hybrid.learned import Learned
+from recsim_llm.agents.llm.kind_registry import AGENT_KINDS
 from recsim_llm.agents.named_users import check_user_model, make_users, model_fingerprint
-from recsim_llm.agents.search import CatalogueSearch
-from recsim_llm.agents.social_graph import SocialGraph, make_graph
-from recsim_llm.agents.sources import Source, load_source, personas, statistical_parameters, with_activity
-from recsim_llm.agents.statistical_inhabitants import SocialHabits, StatisticalInhabitants
+from recsim_llm.agents.society.graph import SocialGraph, make_graph
+from recsim_llm.agents.society.inhabitants import Inhabitants
+from recsim_llm.agents.society.search import CatalogueSearch
+from recsim_llm.agents.society.statistical_inhabitants import SocialHabits, StatisticalInhabitants
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import Certificate
 from recsim_llm.checked import Name, check_value
 from recsim_llm.data import Dataset, Ratings
-from recsim_llm.data.synthetic import named_world
+from recsim_llm.data.worlds.synthetic import named_world
 from recsim_llm.errors import ConfigError, IsolationWarning
-from recsim_llm.llm import make_llm
-from recsim_llm.llm.protocol import LLM
+from recsim_llm.language import make_llm
+from recsim_llm.language.encoders import TextEncoder
+from recsim_llm.language.protocol import LLM
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Ints, Persona
 
@@ -109,9 +109,9 @@ def make_population(
         dataset: A name or folder for `data.load_dataset`, or a `Source`.
         user_model: A name in `USER_MODELS` or `AGENT_KINDS`, with options behind a colon ("agent4rec:text,genres",
             "recagent:items", "agentcf:FOLDER"; docs/agents), or a user model of your own for the same catalogue.
-        llm: For LLM users: a backend, or its name for `llm.make_llm` ("transformers:smollm2-135m").
-        encoder: For agents with memories: what makes vectors of texts (`agents.memory.encoder.make_encoder`).
-        personas_file: People as you describe them (`agents.persona_file.read_personas`); "" takes them from ratings.
+        llm: For LLM users: a backend, or its name for `language.make_llm` ("transformers:smollm2-135m").
+        encoder: For agents with memories: what makes vectors of texts (`language.encoders.make_encoder`).
+        personas_file: People as you describe them (`persona_file.read_personas`); "" takes them from ratings.
         learned: For "hybrid" and "calibrated" users: how far the model is believed; default: what this machine knows.
 
     Raises:
@@ -149,7 +149,7 @@ def make_society(
         dataset: As in `make_population`.
         user_model: "statistical", a name in `AGENT_KINDS`, or inhabitants of your own.
         llm: As in `make_population`.
-        graph: A social graph, or what `agents.social_graph.make_graph` makes one of.
+        graph: A social graph, or what `agents.society.graph.make_graph` makes one of.
         encoder: As in `make_population`.
         seed: Seed of who lives here and of a generated graph.
         personas_file: As in `make_population`.

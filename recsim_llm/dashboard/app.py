@@ -8,17 +8,14 @@ from pathlib import Path
 
 import streamlit as st
 
-from recsim_llm.dashboard import (
-    calls_page,
-    compare_page,
-    fidelity_page,
-    interview_panel,
-    look,
-    person_page,
-    population_page,
-    replay_page,
-    runs_page,
-)
+from recsim_llm.dashboard import theme
+from recsim_llm.dashboard.calls import calls_page
+from recsim_llm.dashboard.compare import compare_page
+from recsim_llm.dashboard.fidelity import fidelity_page
+from recsim_llm.dashboard.person import interview_panel, person_page
+from recsim_llm.dashboard.population import population_page
+from recsim_llm.dashboard.replay import replay_page
+from recsim_llm.dashboard.runs import runs_page
 from recsim_llm.errors import RecsimError
 
 # Address to title, icon and what draws the page. (Streamlit would print a docstring here.)
@@ -47,7 +44,7 @@ def main(top: Path, interview_hosts: Sequence[str] = ()) -> None:
         for path, (title, icon, show) in PAGES.items()
     ]
     chosen = st.navigation(pages)
-    look.css()
+    theme.css()
     chosen.run()
 
 
@@ -56,7 +53,7 @@ def _page(show: Callable[[Path], None], top: Path) -> Callable[[], None]:
         try:
             show(top)
         except RecsimError as error:
-            st.error(look.plain(str(error)))
+            st.error(theme.plain(str(error)))
 
     draw.__name__ = show.__module__.rpartition(".")[2]  # Streamlit tells pages apart by the names of functions
     return draw

@@ -15,15 +15,14 @@ from recsim_llm.certificate import FILE as CERTIFICATE
 from recsim_llm.certificate import Certificate, read_certificate
 from recsim_llm.errors import MissingExtraError, RecordingError
 from recsim_llm.experiments.metrics import Totals
-from recsim_llm.experiments.people import FILE as PEOPLE
-from recsim_llm.experiments.people import load_people
-from recsim_llm.trajectories import Run, read_catalogue
-from recsim_llm.trajectories.background import HISTORY, HISTORY_SCHEMA, LINKS, LINKS_SCHEMA
-from recsim_llm.trajectories.calls import SCHEMA as CALL_SCHEMA
-from recsim_llm.trajectories.catalogue import FILE as CATALOGUE
-from recsim_llm.trajectories.events import SCHEMA as EVENT_SCHEMA
-from recsim_llm.trajectories.notes import ASKED_SCHEMA, MEMORY_SCHEMA, THOUGHT_SCHEMA, WHY_SCHEMA
-from recsim_llm.trajectories.run import (
+from recsim_llm.experiments.simulation.people import FILE as PEOPLE
+from recsim_llm.experiments.simulation.people import load_people
+from recsim_llm.runs import Run, read_catalogue
+from recsim_llm.runs.calls import SCHEMA as CALL_SCHEMA
+from recsim_llm.runs.catalogue import FILE as CATALOGUE
+from recsim_llm.runs.events import SCHEMA as EVENT_SCHEMA
+from recsim_llm.runs.recorded_context import HISTORY, HISTORY_SCHEMA, LINKS, LINKS_SCHEMA
+from recsim_llm.runs.run import (
     ASKED,
     CALLS,
     EVENTS,
@@ -35,8 +34,9 @@ from recsim_llm.trajectories.run import (
     part_numbers,
     part_path,
 )
-from recsim_llm.trajectories.side_files import check_side_files
-from recsim_llm.trajectories.steps import schema
+from recsim_llm.runs.side_files import check_side_files
+from recsim_llm.runs.step_notes import ASKED_SCHEMA, MEMORY_SCHEMA, THOUGHT_SCHEMA, WHY_SCHEMA
+from recsim_llm.runs.steps import schema
 from recsim_llm.types import Item, Persona
 
 if TYPE_CHECKING:

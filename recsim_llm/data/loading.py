@@ -31,8 +31,8 @@ class DatasetRow:
 
 def list_datasets(cache: Path | None = None) -> tuple[DatasetRow, ...]:
     """All data sets that have a name."""
-    from recsim_llm.data.movielens import MOVIELENS
-    from recsim_llm.data.synthetic import LICENCE, make_world
+    from recsim_llm.data.formats.movielens import MOVIELENS
+    from recsim_llm.data.worlds.synthetic import LICENCE, make_world
 
     world = make_world().dataset
     sizes = (len(world.people), len(world.catalogue), len(world.ratings))
@@ -56,7 +56,7 @@ def get_dataset_files(name: str, cache: Path | None = None) -> list[Path]:
         DataError: No such name.
         DownloadError: The files cannot be had.
     """
-    from recsim_llm.data.movielens import MOVIELENS
+    from recsim_llm.data.formats.movielens import MOVIELENS
 
     if name.partition(":")[0] == "synthetic":
         return []
@@ -72,8 +72,8 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
 
     Args:
         name_or_path: "synthetic", "synthetic:SEED" or "synthetic:SEED:USERS" (invented, no download), "ml-100k",
-            "ml-1m", "ml-latest-small" (downloaded once), or a folder in the plain format (`data.folder`), of atomic
-            files (`data.atomic`), of Coat (`data.coat`), or of BiLLP's release (`data.billp`; FOLDER:USERS or
+            "ml-1m", "ml-latest-small" (downloaded once), or a folder in the plain format (`folder`), of atomic
+            files (`atomic`), of Coat (`coat`), or of BiLLP's release (`billp`; FOLDER:USERS or
             FOLDER:USERS:SEED invents people over its catalogue).
         cache: Folder for downloads in place of `fetch.cache_dir()`.
 
@@ -85,14 +85,14 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
     check_value("dataset", str(name_or_path) if isinstance(name_or_path, Path) else name_or_path, Name)
     if name.partition(":")[0] == "synthetic":
         return _synthetic(name)
-    from recsim_llm.data.movielens import MOVIELENS
+    from recsim_llm.data.formats.movielens import MOVIELENS
 
     if name in MOVIELENS:
         return MOVIELENS[name].load(cache)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _folder(folder)
-    from recsim_llm.data.billp import invented_world
+    from recsim_llm.data.formats.billp_release import invented_world
 
     world = invented_world(name)
     if world is not None:
@@ -113,7 +113,7 @@ _FORMATS = (
 def _synthetic(name: str) -> Dataset:
     import dataclasses
 
-    from recsim_llm.data.synthetic import named_world
+    from recsim_llm.data.worlds.synthetic import named_world
 
     world = named_world(name)
     assert world is not None
@@ -121,10 +121,10 @@ def _synthetic(name: str) -> Dataset:
 
 
 def _folder(folder: Path) -> Dataset:
-    from recsim_llm.data.atomic import find_atomic, load_atomic
-    from recsim_llm.data.billp import is_billp_folder, load_billp
-    from recsim_llm.data.coat import is_coat_folder, load_coat
-    from recsim_llm.data.folder import is_plain_folder, load_folder
+    from recsim_llm.data.formats.atomic import find_atomic, load_atomic
+    from recsim_llm.data.formats.billp_release import is_billp_folder, load_billp
+    from recsim_llm.data.formats.coat import is_coat_folder, load_coat
+    from recsim_llm.data.formats.folder import is_plain_folder, load_folder
 
     if is_plain_folder(folder):
         return load_folder(folder)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from recsim_llm.data.dataset import Catalogue
-from recsim_llm.data.synthetic_texts import invent_places, invent_titles
+from recsim_llm.data.worlds.synthetic_texts import invent_places, invent_titles
 from recsim_llm.errors import ConfigError
 from recsim_llm.types import Item
 

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from recsim_llm.agents.population import Population
-from recsim_llm.agents.returning import ReturnParameters, fit_returning
+from recsim_llm.agents.statistical.return_times import ReturnParameters, fit_returning
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.checked import Count, check_value, shown
 from recsim_llm.environments.page import Obs, PageEnv
@@ -17,7 +17,7 @@ from recsim_llm.environments.sessions import Duplicates, Outcome, PageRules
 from recsim_llm.environments.vector import PageVectorEnv, StepResult
 from recsim_llm.environments.visits import VisitOutcome, VisitRules, VisitSessions, visit_info
 from recsim_llm.errors import ConfigError
-from recsim_llm.llm.protocol import LLM
+from recsim_llm.language.protocol import LLM
 from recsim_llm.types import Bools
 
 RETURN_REWARD = "return"
@@ -30,7 +30,7 @@ class CrossSessionEnv(PageEnv):
     ## Description
     The cross-session level of KuaiSim (Zhao et al., NeurIPS 2023). One episode is up to V visits of one person; a visit
     is a session of `PageEnv`. After each visit the day of the next is drawn; a person whom the visit pleased is back
-    sooner (`agents.returning`). What a person watched before is still known, fatigue is gone.
+    sooner (`agents.statistical.return_times`). What a person watched before is still known, fatigue is gone.
 
     ## Action Space
     As in `PageEnv`.
@@ -61,7 +61,7 @@ class CrossSessionEnv(PageEnv):
 
     ## References
     KuaiSim, arXiv 2309.12645. Deviations: people leave visits one by one and may stay away for good; see
-    `agents.returning` for the others.
+    `agents.statistical.return_times` for the others.
 
     ## Version History
     v0: first release.
@@ -175,7 +175,7 @@ def return_parameters(population: Population, returning: str | ReturnParameters)
 
     Raises:
         ConfigError: Another name.
-        DataError: The log does not tell when people come back (`agents.returning.fit_returning`).
+        DataError: The log does not tell when people come back (`agents.statistical.return_times.fit_returning`).
     """
     if isinstance(returning, ReturnParameters):
         return returning

@@ -7,15 +7,15 @@ from typing import Any
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from recsim_llm.agents.long_term import RULE, make_long_term
+from recsim_llm.agents.long_term.long_term_population import RULE, make_long_term
+from recsim_llm.agents.long_term.quit_rule import QuitRule
 from recsim_llm.agents.population import Population
-from recsim_llm.agents.quit_rule import QuitRule
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.environments.page import PageEnv
 from recsim_llm.environments.rewards import RewardFunction
 from recsim_llm.environments.sessions import long_history
 from recsim_llm.environments.vector import PageVectorEnv
-from recsim_llm.llm.protocol import LLM
+from recsim_llm.language.protocol import LLM
 
 
 class LongTermEnv(PageEnv):
@@ -39,7 +39,7 @@ class LongTermEnv(PageEnv):
     The rating in stars (of a page: their sum), drawn; with the rule's `ratings="expected"` it is deterministic.
 
     ## Episode End
-    Terminated when the quit rule holds (`agents.quit_rule.QuitRule`); truncated after `max_pages`. The reward of the
+    Terminated when the quit rule holds (`quit_rule.QuitRule`); truncated after `max_pages`. The reward of the
     turn that makes a person leave is given; BiLLP's tables leave it out, EasyRL4Rec's count it
     (`docs/long_term_study.md`).
 

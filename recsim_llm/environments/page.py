@@ -26,7 +26,7 @@ from recsim_llm.environments.sessions import (
     whole_items,
 )
 from recsim_llm.errors import ConfigError, InvalidActionError, SessionEndedError, UncertifiedWarning
-from recsim_llm.llm.protocol import LLM
+from recsim_llm.language.protocol import LLM
 from recsim_llm.types import EMPTY, Bools, Ints, Observation
 
 Obs = dict[str, np.ndarray]

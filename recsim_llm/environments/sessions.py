@@ -12,7 +12,7 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-from recsim_llm.agents.log_order import user_ends, user_order
+from recsim_llm.agents.personas.log_order import user_ends, user_order
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.checked import check_fields, shown
 from recsim_llm.data.dataset import Ratings

@@ -16,10 +16,10 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from annotated_types import Ge, Le
 
-from recsim_llm.agents.clock import PAGE_HOURS, ROUND_HOURS, TALK_HOURS, WATCH_HOURS
-from recsim_llm.agents.inhabitants import Action, Inhabitants, Message
-from recsim_llm.agents.search import CatalogueSearch
-from recsim_llm.agents.social_graph import SocialGraph
+from recsim_llm.agents.llm.clock import PAGE_HOURS, ROUND_HOURS, TALK_HOURS, WATCH_HOURS
+from recsim_llm.agents.society.graph import SocialGraph
+from recsim_llm.agents.society.inhabitants import Action, Inhabitants, Message
+from recsim_llm.agents.society.search import CatalogueSearch
 from recsim_llm.checked import Positive, check_fields
 from recsim_llm.data.dataset import Ratings
 from recsim_llm.environments.sessions import Outcome, PageRules, Sessions, session_keys

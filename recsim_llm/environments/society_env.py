@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from recsim_llm.agents.population import SocialPopulation, make_society
-from recsim_llm.agents.statistical_inhabitants import SocialHabits
+from recsim_llm.agents.society.statistical_inhabitants import SocialHabits
 from recsim_llm.checked import Count, Seed, check_value
 from recsim_llm.environments.page import (
     Obs,
@@ -26,7 +26,7 @@ from recsim_llm.environments.rewards import RewardFunction
 from recsim_llm.environments.sessions import Duplicates, Outcome, PageRules, page_rows
 from recsim_llm.environments.society import Society, SocietyRules
 from recsim_llm.errors import ConfigError, SessionEndedError
-from recsim_llm.llm.protocol import LLM
+from recsim_llm.language.protocol import LLM
 from recsim_llm.types import Bools, Ints
 
 _LIVES = 100  # begun by one reset at most
@@ -90,7 +90,7 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
 
     ## Arguments
     `agents`: how many people live here (the first by a hash of 0, all by default). `rounds`. `graph`: see
-    `agents.social_graph.make_graph`. `habits`: `agents.statistical_inhabitants.SocialHabits`, what statistical people
+    `agents.society.graph.make_graph`. `habits`: `statistical_inhabitants.SocialHabits`, what statistical people
     do and how much others move them. `dataset`, `user_model`, `llm`, `page_size`, `max_pages` (a visit),
     `history_length`, `duplicates`, `reward`: as in `Page-v0`.
 

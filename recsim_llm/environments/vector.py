@@ -34,7 +34,7 @@ from recsim_llm.environments.sessions import (
     session_keys,
 )
 from recsim_llm.errors import ConfigError, SessionEndedError
-from recsim_llm.llm.protocol import LLM
+from recsim_llm.language.protocol import LLM
 from recsim_llm.types import Bools, Ints
 
 Environments: TypeAlias = Annotated[int, Ge(1), Le(100_000_000)]

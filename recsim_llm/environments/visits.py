@@ -12,9 +12,9 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from recsim_llm.agents.inhabitants import Inhabitants
-from recsim_llm.agents.returning import ReturnParameters, draw_gaps, visit_satisfaction
-from recsim_llm.agents.statistical import StatisticalUsers
+from recsim_llm.agents.society.inhabitants import Inhabitants
+from recsim_llm.agents.statistical.return_times import ReturnParameters, draw_gaps, visit_satisfaction
+from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.checked import CountOrNone, check_fields
 from recsim_llm.data.dataset import Ratings

@@ -15,14 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsim_llm.agents.long_term_users import LongTermUsers
+from recsim_llm.agents.long_term.long_term_users import LongTermUsers
 from recsim_llm.agents.population import Population
-from recsim_llm.agents.statistical import StatisticalUsers, rating_distribution, scores, watch_probability
+from recsim_llm.agents.statistical.statistical_users import (
+    StatisticalUsers,
+    rating_distribution,
+    scores,
+    watch_probability,
+)
 from recsim_llm.data.likeness import repetition_stars
 from recsim_llm.data.rating_levels import moved
 from recsim_llm.errors import ConfigError
-from recsim_llm.policies.fixed_list import FixedList
-from recsim_llm.policies.oracle import Oracle, crowded, stars_and_risk
+from recsim_llm.policies.bounds.fixed_list import FixedList
+from recsim_llm.policies.bounds.oracle import Oracle, crowded, stars_and_risk
 from recsim_llm.types import Floats, Floats32, Ints
 
 _BLOCK = 256

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsim_llm.data.ranking_task import CANDIDATES, RankingTask
+from recsim_llm.data.formats.ranking_task import CANDIDATES, RankingTask
 from recsim_llm.errors import MissingExtraError
 from recsim_llm.policies import make_policy
 from recsim_llm.policies.ranking import RankingPolicy
-from recsim_llm.policies.rows import history_rows, logged_rows, ones
+from recsim_llm.policies.sparse_rows import history_rows, logged_rows, ones
 from recsim_llm.types import EMPTY, Floats, Observation
 
 CUTS = (1, 5, 10)

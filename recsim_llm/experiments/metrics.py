@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from recsim_llm.errors import ConfigError
-from recsim_llm.trajectories.steps import StepBatch
+from recsim_llm.runs.steps import StepBatch
 from recsim_llm.types import EMPTY, Bools, Floats, Ints
 
 RESAMPLES = 2_000

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsim_llm.agents.persona import diversity_values
+from recsim_llm.agents.personas.persona import diversity_values
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.experiments.metrics import Estimate, estimate, per_user
-from recsim_llm.trajectories import StepBatch
+from recsim_llm.runs import StepBatch
 from recsim_llm.types import Floats, Ints, Persona
 
 LEVELS = (1, 2, 3)

@@ -8,34 +8,34 @@ from typing import Any
 from recsim_llm.checked import near, shown
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.llm.protocol import LLM
-from recsim_llm.policies.als import ALS
-from recsim_llm.policies.bm25 import BM25
-from recsim_llm.policies.bpr import BPR
-from recsim_llm.policies.cornac_adapter import CornacPolicy
-from recsim_llm.policies.ease import EASE
-from recsim_llm.policies.embeddings import EmbeddingPolicy
-from recsim_llm.policies.files import read_file
-from recsim_llm.policies.fixed_list import FixedList
-from recsim_llm.policies.gru4rec import GRU4Rec
-from recsim_llm.policies.item_knn import ItemKNN
-from recsim_llm.policies.lightgcn import LightGCN
+from recsim_llm.language.protocol import LLM
+from recsim_llm.policies.bounds.fixed_list import FixedList
+from recsim_llm.policies.bounds.oracle import Oracle
+from recsim_llm.policies.classic.als import ALS
+from recsim_llm.policies.classic.bm25 import BM25
+from recsim_llm.policies.classic.bpr import BPR
+from recsim_llm.policies.classic.cornac_adapter import CornacPolicy
+from recsim_llm.policies.classic.ease import EASE
+from recsim_llm.policies.classic.embeddings import EmbeddingPolicy
+from recsim_llm.policies.classic.item_knn import ItemKNN
+from recsim_llm.policies.classic.lightgcn import LightGCN
+from recsim_llm.policies.classic.popularity import LivePopularity, Popularity
+from recsim_llm.policies.classic.random import RandomPolicy
 from recsim_llm.policies.llmrank import LLMRank
-from recsim_llm.policies.oracle import Oracle
 from recsim_llm.policies.planners.actonly import ActOnly
 from recsim_llm.policies.planners.billp import BiLLP
 from recsim_llm.policies.planners.react import ReAct
 from recsim_llm.policies.planners.reflexion import Reflexion
-from recsim_llm.policies.popularity import LivePopularity, Popularity
-from recsim_llm.policies.protocol import CataloguePolicy, FittedPolicy, LLMPolicy
-from recsim_llm.policies.random import RandomPolicy
+from recsim_llm.policies.policy_files import read_file
+from recsim_llm.policies.policy_protocol import CataloguePolicy, FittedPolicy, LLMPolicy
+from recsim_llm.policies.policy_spec import PolicySpec, parse_policy
 from recsim_llm.policies.ranking import check_page_size
 from recsim_llm.policies.retrain import Retrain
-from recsim_llm.policies.rl.dorl import DORL
-from recsim_llm.policies.rl.offline import BCQ, CQL, CRR, SQN
+from recsim_llm.policies.rl.offline.dorl import DORL
+from recsim_llm.policies.rl.offline.offline_policies import BCQ, CQL, CRR, SQN
 from recsim_llm.policies.rl.online import A2C, DQN, PPO
-from recsim_llm.policies.sasrec import SASRec
-from recsim_llm.policies.spec import PolicySpec, parse_policy
+from recsim_llm.policies.sequential.gru4rec import GRU4Rec
+from recsim_llm.policies.sequential.sasrec import SASRec
 
 _CLASSIC = (RandomPolicy, Popularity, LivePopularity, BM25, ItemKNN, EASE, ALS, BPR, LightGCN, GRU4Rec, SASRec)
 _ADAPTERS_AND_BOUNDS = (EmbeddingPolicy, CornacPolicy, Retrain, FixedList, Oracle)
@@ -48,7 +48,7 @@ POLICIES: dict[str, type[FittedPolicy]] = {
 
 
 def check_policy(text: str) -> PolicySpec:
-    """What a line names, after a check that there is such a policy (`policies.spec`).
+    """What a line names, after a check that there is such a policy (`policies.policy_spec`).
 
     Raises:
         ConfigError: There is no policy or file of that name.
@@ -78,7 +78,7 @@ def open_policy(
     """A policy from a line of text: fitted anew, or read from its file.
 
     Args:
-        text: As `policies.spec.parse_policy` reads it.
+        text: As `policies.policy_spec.parse_policy` reads it.
         log: Training ratings.
         catalogue: The items.
         page_size: K.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from recsim_llm.policies.protocol import Policy
+from recsim_llm.policies.policy_protocol import Policy
 from recsim_llm.types import Bools, Floats, Ints
 
 

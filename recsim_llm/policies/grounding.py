@@ -21,7 +21,7 @@ import numpy as np
 
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError, MissingExtraError, ModelNotFoundError
-from recsim_llm.llm.model_files import refuse_code
+from recsim_llm.language.model_files import refuse_code
 from recsim_llm.types import Bools, Floats32, Ints
 
 MAX_TITLE = 100

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from recsim_llm.checked import check_known, check_options, check_value
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.policies.files import read_file, write_file
-from recsim_llm.policies.rows import Scores, history_rows, interactions, logged_rows, ones, some_users
-from recsim_llm.trajectories.notes import Why
+from recsim_llm.policies.policy_files import read_file, write_file
+from recsim_llm.policies.sparse_rows import Scores, history_rows, interactions, logged_rows, ones, some_users
+from recsim_llm.runs.step_notes import Why
 from recsim_llm.types import Bools, Ints, Observation
 
 MinRating: TypeAlias = Annotated[float, Ge(0.0), Le(1_000.0)]

@@ -18,8 +18,8 @@ from recsim_llm.checked import CountOrNone, Name, check_fields, near
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.policies.feedback import Feedback
+from recsim_llm.policies.policy_spec import parse_policy
 from recsim_llm.policies.ranking import RankingPolicy
-from recsim_llm.policies.spec import parse_policy
 from recsim_llm.types import EMPTY, Bools, Ints, Observation
 from recsim_llm.untrusted import parse_json
 
@@ -112,7 +112,7 @@ class Retrain(RankingPolicy):
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:
-        """See `policies.protocol.FittedPolicy`."""
+        """See `policies.policy_protocol.FittedPolicy`."""
         own, inner_options = _divided(options)
         kind = _kind(own.of)
         kind.check_options(inner_options)
@@ -128,7 +128,7 @@ class Retrain(RankingPolicy):
         return asdict(RetrainOptions())
 
     def stock(self, catalogue: Catalogue) -> None:
-        """See `policies.protocol.CataloguePolicy`."""
+        """See `policies.policy_protocol.CataloguePolicy`."""
         self._catalogue = catalogue
 
     def act(self, observation: Observation) -> Ints:

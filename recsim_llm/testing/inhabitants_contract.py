@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsim_llm.agents.inhabitants import Action, Inhabitants, Message
+from recsim_llm.agents.society.inhabitants import Action, Inhabitants, Message
 from recsim_llm.types import Ints
 
 

@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from recsim_llm.llm.protocol import LLM
-from recsim_llm.llm.slots import likeliest
+from recsim_llm.language.protocol import LLM
+from recsim_llm.language.slots import likeliest
 from recsim_llm.types import Prompt
 
 

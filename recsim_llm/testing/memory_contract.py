@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from recsim_llm.agents.memory.protocol import Event, Memory
+from recsim_llm.agents.llm.memory.memory_protocol import Event, Memory
 from recsim_llm.types import Ints
 
 _TEXTS = (

@@ -11,7 +11,7 @@ import pytest
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.policies import load_policy, make_policy
-from recsim_llm.policies.protocol import FittedPolicy
+from recsim_llm.policies.policy_protocol import FittedPolicy
 from recsim_llm.types import EMPTY, Ints, Item, Observation
 
 USERS, ITEMS, HISTORY = 40, 60, 12

@@ -14,8 +14,8 @@ from struct import unpack
 from typing import Any, NamedTuple
 
 from recsim_llm.errors import ConfigError, LLMError
-from recsim_llm.llm.protocol import LLM, Usage
-from recsim_llm.llm.slots import likeliest
+from recsim_llm.language.protocol import LLM, Usage
+from recsim_llm.language.slots import likeliest
 from recsim_llm.types import Completion, Prompt
 
 Answer = Completion | str | Sequence[float]

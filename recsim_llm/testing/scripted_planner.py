@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recsim_llm.data.dataset import Catalogue
-from recsim_llm.llm.protocol import Usage
+from recsim_llm.language.protocol import Usage
 from recsim_llm.types import Bools, Completion, Floats, Prompt
 
 

@@ -13,17 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from recsim_llm.agents.answers import collect_answers
-from recsim_llm.agents.calibration import Answers
-from recsim_llm.agents.fitting import fit_statistical
-from recsim_llm.agents.gates import grouped_mean
-from recsim_llm.agents.hybrid import HybridUsers, fit_hybrid
-from recsim_llm.agents.ordinal import row_log_loss
-from recsim_llm.agents.persona import traits
-from recsim_llm.agents.statistical import StatisticalParameters, StatisticalUsers
+from recsim_llm.agents.collected_answers import collect_answers
+from recsim_llm.agents.hybrid.calibration import Answers
+from recsim_llm.agents.hybrid.cell_gates import grouped_mean
+from recsim_llm.agents.hybrid.hybrid_users import HybridUsers, fit_hybrid
+from recsim_llm.agents.personas.persona import traits
+from recsim_llm.agents.statistical.fitting import fit_statistical
+from recsim_llm.agents.statistical.ordinal import row_log_loss
+from recsim_llm.agents.statistical.statistical_users import StatisticalParameters, StatisticalUsers
 from recsim_llm.data import Split, split_ratings
 from recsim_llm.data.splits import CALIBRATION_SHARE, calibration_users
-from recsim_llm.data.synthetic import SyntheticWorld, make_world
+from recsim_llm.data.worlds.synthetic import SyntheticWorld, make_world
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import EMPTY, Reaction
 

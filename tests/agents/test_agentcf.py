@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from recsim_llm.agents.agent_users import AgentUsers
-from recsim_llm.agents.agentcf import AgentCF, AgentCFOptions
-from recsim_llm.agents.agentcf_memories import AgentCFMemories
-from recsim_llm.agents.social_turns import SocialTexts
-from recsim_llm.agents.sources import personas
+from recsim_llm.agents.fitted_sources import personas
+from recsim_llm.agents.llm.agent_users import AgentUsers
+from recsim_llm.agents.llm.agentcf.agentcf import AgentCF, AgentCFOptions
+from recsim_llm.agents.llm.agentcf.agentcf_memories import AgentCFMemories
+from recsim_llm.agents.society.social_turns import SocialTexts
 from recsim_llm.data import Catalogue, load_dataset
 from recsim_llm.errors import ConfigError
 from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, hash_choice_llm

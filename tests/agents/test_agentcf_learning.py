@@ -9,10 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsim_llm.agents.agentcf_learning import LearnCounts, LearnOptions, learn_agentcf, learn_step, learning
-from recsim_llm.agents.agentcf_memories import STATE_FILE, AgentCFMemories
-from recsim_llm.agents.agentcf_texts import LABELS
-from recsim_llm.agents.agentcf_trials import Trial, plan_trials
+from recsim_llm.agents.llm.agentcf.agentcf_learning import (
+    LearnCounts,
+    LearnOptions,
+    learn_agentcf,
+    learn_step,
+    learning,
+)
+from recsim_llm.agents.llm.agentcf.agentcf_memories import STATE_FILE, AgentCFMemories
+from recsim_llm.agents.llm.agentcf.agentcf_texts import LABELS
+from recsim_llm.agents.llm.agentcf.agentcf_trials import Trial, plan_trials
 from recsim_llm.data import Catalogue, load_dataset
 from recsim_llm.data.dataset import Ratings
 from recsim_llm.errors import ConfigError, DataError, LLMError, RecordingError
@@ -283,7 +289,7 @@ def test_the_code_of_the_page_runs(tmp_path, monkeypatch):
 def test_a_real_model_learns_something_readable(tmp_path):
     pytest.importorskip("transformers")
     from recsim_llm.errors import ModelNotFoundError
-    from recsim_llm.llm import make_llm
+    from recsim_llm.language import make_llm
 
     try:
         llm = make_llm("transformers:smollm2-135m")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsim_llm.agents.agentcf_memories import AgentCFMemories, limit_words
+from recsim_llm.agents.llm.agentcf.agentcf_memories import AgentCFMemories, limit_words
 from recsim_llm.data import Catalogue
 from recsim_llm.errors import DataError
 from recsim_llm.types import Item

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from recsim_llm.agents.agentcf_memories import AgentCFMemories
-from recsim_llm.agents.agentcf_ranking import RankRequest, nearest_version, rank_agentcf, shuffled
-from recsim_llm.agents.agentcf_texts import memory_parser, parse_choice, parse_ranking
-from recsim_llm.agents.reading import AnswerCounts
+from recsim_llm.agents.llm.agentcf.agentcf_memories import AgentCFMemories
+from recsim_llm.agents.llm.agentcf.agentcf_ranking import RankRequest, nearest_version, rank_agentcf, shuffled
+from recsim_llm.agents.llm.agentcf.agentcf_texts import memory_parser, parse_choice, parse_ranking
 from recsim_llm.data import Catalogue
 from recsim_llm.errors import ConfigError
+from recsim_llm.language.label_reads import AnswerCounts
 from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, ScriptedLLM, hash_choice_llm
 from recsim_llm.types import Item, Prompt
 

@@ -20,7 +20,7 @@ from opinions import (
     useless,
 )
 
-from recsim_llm.agents.calibration import (
+from recsim_llm.agents.hybrid.calibration import (
     Answers,
     CalibratedInhabitants,
     CalibratedUsers,
@@ -28,8 +28,8 @@ from recsim_llm.agents.calibration import (
     answer_features,
     fit_calibration,
 )
-from recsim_llm.agents.ordinal import row_log_loss
 from recsim_llm.agents.population import make_population
+from recsim_llm.agents.statistical.ordinal import row_log_loss
 from recsim_llm.errors import DataError, RecordingError
 from recsim_llm.testing.inhabitants_contract import InhabitantsContract
 from recsim_llm.testing.scripted import hash_choice_llm

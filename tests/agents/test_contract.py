@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from recsim_llm.agents.kinds import AGENT_KINDS
+from recsim_llm.agents.llm.kind_registry import AGENT_KINDS
 from recsim_llm.agents.named_users import USER_MODELS
 from recsim_llm.agents.population import make_population
 from recsim_llm.testing.inhabitants_contract import InhabitantsContract

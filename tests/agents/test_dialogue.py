@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsim_llm.agents.memory.protocol import Event
-from recsim_llm.agents.memory.transcript import TranscriptMemory
+from recsim_llm.agents.llm.memory.memory_protocol import Event
+from recsim_llm.agents.llm.memory.transcript import TranscriptMemory
 from recsim_llm.agents.population import make_population
-from recsim_llm.llm.prefix_cache import PrefixCache
+from recsim_llm.language.wrappers.prefix_cache import PrefixCache
 from recsim_llm.testing.memory_contract import MemoryContract
 from recsim_llm.testing.scripted import hash_choice_llm
 from recsim_llm.types import EMPTY, Prompt, Responses

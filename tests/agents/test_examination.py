@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from recsim_llm.agents.examination import FittedExamination, examined, fit_examination
+from recsim_llm.agents.statistical.examination import FittedExamination, examined, fit_examination
 
 SLOTS = np.array([1.0, 0.7, 0.5, 0.3, 0.3])
 

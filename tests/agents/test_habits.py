@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from recsim_llm.agents.habits import Estimates, fit_habits, shrink
-from recsim_llm.agents.long_term import habits_of
-from recsim_llm.agents.quit_rule import QuitRule
+from recsim_llm.agents.long_term.habits import Estimates, fit_habits, shrink
+from recsim_llm.agents.long_term.long_term_population import habits_of
+from recsim_llm.agents.long_term.quit_rule import QuitRule
 from recsim_llm.data.dataset import Ratings
 from recsim_llm.data.likeness import Likeness, distance_quantiles, nearness
 
@@ -175,7 +175,7 @@ def test_people_are_looked_at_in_blocks_and_nothing_depends_on_them(monkeypatch)
     log = log_of(pages, rated(rng, pages, likeness, norm(-0.8, 1.5).rvs(PEOPLE, random_state=2)))
     log = log.take(~np.isin(log.users, [0, 1, 7, PEOPLE - 1]))  # people without ratings are people too
     whole = fit_habits(log, lambda users, items: 3.0 + users / PEOPLE + items / ITEMS, likeness, WINDOW, 0.1)
-    monkeypatch.setattr("recsim_llm.agents.habits._ROWS", 1_000)
+    monkeypatch.setattr("recsim_llm.agents.long_term.habits._ROWS", 1_000)
     parts = fit_habits(log, lambda users, items: 3.0 + users / PEOPLE + items / ITEMS, likeness, WINDOW, 0.1)
     np.testing.assert_allclose(parts.thresholds, whole.thresholds)
     np.testing.assert_allclose(parts.slopes, whole.slopes)

@@ -23,15 +23,15 @@ from opinions import (
     useless,
 )
 
-from recsim_llm.agents.answers import collect_answers
-from recsim_llm.agents.calibration import answer_features
-from recsim_llm.agents.gates import CELLS, GateOptions, believed_gains, cells_of, grouped_mean
-from recsim_llm.agents.hybrid import HybridInhabitants, HybridUsers, HybridWeights, fit_hybrid
-from recsim_llm.agents.ordinal import row_log_loss
+from recsim_llm.agents.collected_answers import collect_answers
+from recsim_llm.agents.fitted_sources import personas
+from recsim_llm.agents.hybrid.calibration import answer_features
+from recsim_llm.agents.hybrid.cell_gates import CELLS, GateOptions, believed_gains, cells_of, grouped_mean
+from recsim_llm.agents.hybrid.hybrid_users import HybridInhabitants, HybridUsers, HybridWeights, fit_hybrid
 from recsim_llm.agents.population import make_population
-from recsim_llm.agents.sources import personas
-from recsim_llm.agents.statistical import StatisticalUsers
-from recsim_llm.agents.statistical_inhabitants import StatisticalInhabitants
+from recsim_llm.agents.society.statistical_inhabitants import StatisticalInhabitants
+from recsim_llm.agents.statistical.ordinal import row_log_loss
+from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
 from recsim_llm.errors import RecordingError
 from recsim_llm.seeding import mix
 from recsim_llm.testing.inhabitants_contract import InhabitantsContract

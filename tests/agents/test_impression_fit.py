@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsim_llm.agents.impression_fit import (
+from recsim_llm.agents.fitted_sources import fitted_parameters, known_impressions, statistical_parameters
+from recsim_llm.agents.statistical.impression_fit import (
     FEWEST_CHOICES,
     FEWEST_EXITS,
     Pages,
@@ -16,16 +17,15 @@ from recsim_llm.agents.impression_fit import (
     impressions_of,
     pages_of,
 )
-from recsim_llm.agents.leaving import LeaveParameters, leave_probability
-from recsim_llm.agents.sources import fitted_parameters, known_impressions, statistical_parameters
-from recsim_llm.agents.statistical import StatisticalParameters, StatisticalUsers
+from recsim_llm.agents.statistical.leaving import LeaveParameters, leave_probability
+from recsim_llm.agents.statistical.statistical_users import StatisticalParameters, StatisticalUsers
 from recsim_llm.data import load_dataset
 from recsim_llm.data.dataset import Impressions
-from recsim_llm.data.folder import save_folder
+from recsim_llm.data.formats.folder import save_folder
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.errors import DataError
-from recsim_llm.experiments.rollout import rollout
-from recsim_llm.trajectories import StepBatch
+from recsim_llm.experiments.simulation.rollout import rollout
+from recsim_llm.runs import StepBatch
 
 WORLD = "synthetic:3:800"
 USERS = 800

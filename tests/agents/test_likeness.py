@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from recsim_llm.agents.long_term import item_vectors, make_long_term
-from recsim_llm.agents.sources import statistical_parameters
+from recsim_llm.agents.fitted_sources import statistical_parameters
+from recsim_llm.agents.long_term.long_term_population import item_vectors, make_long_term
 from recsim_llm.data import load_dataset
 from recsim_llm.data.likeness import Likeness, taste_and_genres
 from recsim_llm.types import EMPTY, Responses

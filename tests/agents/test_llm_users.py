@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from recsim_llm.agents import page_agent
-from recsim_llm.agents.llm_users import MEMORY_IMPRESSIONS, LLMUsers
-from recsim_llm.agents.page_texts import PageTexts
+from recsim_llm.agents.fitted_sources import personas
+from recsim_llm.agents.llm import page_agent
+from recsim_llm.agents.llm.llm_users import MEMORY_IMPRESSIONS, LLMUsers
+from recsim_llm.agents.llm.page_texts import PageTexts
 from recsim_llm.agents.population import make_population
-from recsim_llm.agents.reading import AnswerCounts
-from recsim_llm.agents.sources import personas
 from recsim_llm.data import Catalogue, load_dataset
 from recsim_llm.errors import ConfigError
+from recsim_llm.language.label_reads import AnswerCounts
 from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, ScriptedLLM, hash_choice_llm
 from recsim_llm.types import EMPTY, Completion, Item, Persona, Responses
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsim_llm.agents.memory.budget import cut, fit, size
-from recsim_llm.agents.memory.encoder import CachedEncoder, HashEncoder, make_encoder
-from recsim_llm.agents.memory.protocol import Event
-from recsim_llm.agents.memory.stream import StreamMemory, StreamWeights
-from recsim_llm.agents.memory.versions import VersionMemory
+from recsim_llm.agents.llm.memory.memory_budget import cut, fit, size
+from recsim_llm.agents.llm.memory.memory_protocol import Event
+from recsim_llm.agents.llm.memory.stream import StreamMemory, StreamWeights
+from recsim_llm.agents.llm.memory.versions import VersionMemory
 from recsim_llm.errors import ConfigError, MissingExtraError, ModelNotFoundError
+from recsim_llm.language.encoders import CachedEncoder, HashEncoder, make_encoder
 from recsim_llm.testing.memory_contract import MemoryContract
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=80)

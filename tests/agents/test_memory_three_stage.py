@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsim_llm.agents.memory.encoder import HashEncoder
-from recsim_llm.agents.memory.protocol import Event
-from recsim_llm.agents.memory.three_stage import ThreeStageMemory, ThreeStageOptions
+from recsim_llm.agents.llm.memory.memory_protocol import Event
+from recsim_llm.agents.llm.memory.three_stage import ThreeStageMemory, ThreeStageOptions
+from recsim_llm.language.encoders import HashEncoder
 from recsim_llm.testing.memory_contract import MemoryContract
 
 ONE = np.zeros(1, dtype=np.int64)

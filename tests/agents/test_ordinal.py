@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsim_llm.agents.ordinal import OrdinalFit, fit_ordinal, fit_weights, ordinal_pmf, raised, row_log_loss, shifted
+from recsim_llm.agents.statistical.ordinal import (
+    OrdinalFit,
+    fit_ordinal,
+    fit_weights,
+    ordinal_pmf,
+    raised,
+    row_log_loss,
+    shifted,
+)
 from recsim_llm.errors import DataError
 
 TRUE = OrdinalFit(np.array([-2.0, -0.5, 0.7, 2.0]), np.array([0.8, 0.0, -0.4]), 1.3)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsim_llm.agents.page_answers import ItemAnswer, answer_lines, page_schema, parse_page_answer
-from recsim_llm.agents.page_titles import mentioned, resolve_title
+from recsim_llm.agents.llm.pages.page_answers import ItemAnswer, answer_lines, page_schema, parse_page_answer
+from recsim_llm.agents.llm.pages.page_titles import mentioned, resolve_title
 
 PAGE = ["Lion King, The (1994)", "Star Wars: Episode IV - A New Hope (1977)", "Misérables, Les (1995)", "Big (1988)"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsim_llm.agents.persona import (
+from recsim_llm.agents.personas.persona import (
     ACTIVITY_CUTS,
     CONFORMITY_CUTS,
     DIVERSITY_CUTS,

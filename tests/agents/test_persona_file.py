@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from recsim_llm.agents.fitted_sources import personas
 from recsim_llm.agents.population import make_population
-from recsim_llm.agents.sources import personas
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import ConfigError, DataError
 from recsim_llm.testing.scripted import ScriptedLLM

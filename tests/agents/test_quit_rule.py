@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsim_llm.agents.long_term import make_long_term, rule_line, rule_of, rule_of_older
-from recsim_llm.agents.long_term_users import LongTermUsers
+from recsim_llm.agents.long_term.long_term_population import make_long_term, rule_line, rule_of, rule_of_older
+from recsim_llm.agents.long_term.long_term_users import LongTermUsers
+from recsim_llm.agents.long_term.quit_rule import QuitRule
 from recsim_llm.agents.named_users import played_by_llm
-from recsim_llm.agents.quit_rule import QuitRule
 from recsim_llm.data.likeness import Likeness
 from recsim_llm.data.rating_levels import nearest_level
 from recsim_llm.errors import ConfigError

@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from recsim_llm.agents.reading import MAX_REASKS, AnswerCounts, ask, label_probabilities, unseen_labels
-from recsim_llm.agents.reading_rows import ask_rows
-from recsim_llm.agents.text_reading import ask_text
-from recsim_llm.llm.converse import converse
+from recsim_llm.language.converse import converse
+from recsim_llm.language.label_read_batches import ask_rows
+from recsim_llm.language.label_reads import MAX_REASKS, AnswerCounts, ask, label_probabilities, unseen_labels
+from recsim_llm.language.text_reads import ask_text
 from recsim_llm.policies.planners.asking import AskingCounts, ask_label
 from recsim_llm.testing.scripted import FunctionLLM, ScriptedLLM
 from recsim_llm.types import Completion, Prompt

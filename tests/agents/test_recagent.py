@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsim_llm.agents.agent_kind import Agent
-from recsim_llm.agents.agent_users import AgentUsers
-from recsim_llm.agents.memory.encoder import HashEncoder
-from recsim_llm.agents.memory.protocol import Event
-from recsim_llm.agents.memory.three_stage import ThreeStageOptions
-from recsim_llm.agents.population import make_population
-from recsim_llm.agents.recagent import (
+from recsim_llm.agents.fitted_sources import personas
+from recsim_llm.agents.llm.agent_kind import Agent
+from recsim_llm.agents.llm.agent_users import AgentUsers
+from recsim_llm.agents.llm.memory.memory_protocol import Event
+from recsim_llm.agents.llm.memory.three_stage import ThreeStageOptions
+from recsim_llm.agents.llm.recagent.recagent import (
     REACHED,
     RecAgent,
     RecAgentOptions,
@@ -25,12 +24,13 @@ from recsim_llm.agents.recagent import (
     probe_texts,
     score,
 )
-from recsim_llm.agents.recagent_texts import SENTENCE_BYTES, roles
-from recsim_llm.agents.social_turns import SocialTexts
-from recsim_llm.agents.sources import personas
+from recsim_llm.agents.llm.recagent.recagent_texts import SENTENCE_BYTES, roles
+from recsim_llm.agents.population import make_population
+from recsim_llm.agents.society.social_turns import SocialTexts
 from recsim_llm.data import Catalogue, load_dataset
 from recsim_llm.errors import ConfigError
-from recsim_llm.llm.converse import converse
+from recsim_llm.language.converse import converse
+from recsim_llm.language.encoders import HashEncoder
 from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, ScriptedLLM, hash_choice_llm
 from recsim_llm.testing.user_model_contract import UserModelContract
 from recsim_llm.types import EMPTY, Completion, Item, Persona, Responses

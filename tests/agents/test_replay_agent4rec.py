@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsim_llm.agents.agent4rec import Agent4Rec, Agent4RecOptions
-from recsim_llm.agents.agent_kind import Agent
-from recsim_llm.agents.leaving import LeaveParameters, leave_probability
-from recsim_llm.agents.memory.encoder import HashEncoder
-from recsim_llm.agents.persona import build_personas
+from recsim_llm.agents.llm.agent4rec.agent4rec import Agent4Rec, Agent4RecOptions
+from recsim_llm.agents.llm.agent_kind import Agent
+from recsim_llm.agents.personas.persona import build_personas
+from recsim_llm.agents.statistical.leaving import LeaveParameters, leave_probability
 from recsim_llm.data import load_dataset, split_ratings
-from recsim_llm.llm.converse import converse
+from recsim_llm.language.converse import converse
+from recsim_llm.language.encoders import HashEncoder
 from recsim_llm.testing.scripted import FunctionLLM
 
 VARIABLE = "RECSIM_LLM_AGENT4REC"

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from recsim_llm.agents.returning import (
+from recsim_llm.agents.statistical.return_times import (
     ReturnParameters,
     draw_gaps,
     fit_returning,

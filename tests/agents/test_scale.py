@@ -12,24 +12,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsim_llm.agents.item_log import ItemLog
-from recsim_llm.agents.llm_users import MEMORY_IMPRESSIONS
-from recsim_llm.agents.log_order import user_ends, user_order
-from recsim_llm.agents.memory import encoder as encoders
-from recsim_llm.agents.memory.encoder import HashEncoder
-from recsim_llm.agents.memory.protocol import Event
-from recsim_llm.agents.memory.shared_texts import SharedTexts
-from recsim_llm.agents.memory.stream import StreamMemory
-from recsim_llm.agents.memory.three_stage import ThreeStageMemory, ThreeStageOptions
-from recsim_llm.agents.memory.versions import VersionMemory
-from recsim_llm.agents.page_labels import listing_order
-from recsim_llm.agents.persona import build_personas
+from recsim_llm.agents.llm.llm_users import MEMORY_IMPRESSIONS
+from recsim_llm.agents.llm.memory.item_log import ItemLog
+from recsim_llm.agents.llm.memory.memory_protocol import Event
+from recsim_llm.agents.llm.memory.shared_texts import SharedTexts
+from recsim_llm.agents.llm.memory.stream import StreamMemory
+from recsim_llm.agents.llm.memory.three_stage import ThreeStageMemory, ThreeStageOptions
+from recsim_llm.agents.llm.memory.versions import VersionMemory
+from recsim_llm.agents.llm.pages.page_labels import listing_order
+from recsim_llm.agents.llm.prompts_text import Phrase
+from recsim_llm.agents.personas.log_order import user_ends, user_order
+from recsim_llm.agents.personas.persona import build_personas
 from recsim_llm.agents.population import make_population
-from recsim_llm.agents.prompts_text import Phrase
-from recsim_llm.agents.reading import AnswerCounts, ask
-from recsim_llm.agents.reading_rows import ask_rows
-from recsim_llm.data.synthetic import make_world
-from recsim_llm.llm.converse import converse
+from recsim_llm.data.worlds.synthetic import make_world
+from recsim_llm.language import encoders
+from recsim_llm.language.converse import converse
+from recsim_llm.language.encoders import HashEncoder
+from recsim_llm.language.label_read_batches import ask_rows
+from recsim_llm.language.label_reads import AnswerCounts, ask
 from recsim_llm.seeding import Stream, mix, mix_one, uniforms
 from recsim_llm.testing.scripted import FunctionLLM, hash_choice_llm
 from recsim_llm.types import EMPTY, Completion, Prompt, Responses

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from recsim_llm.agents.search import MAX_QUERY_BYTES, CatalogueSearch, words
+from recsim_llm.agents.society.search import MAX_QUERY_BYTES, CatalogueSearch, words
 from recsim_llm.data.dataset import Catalogue
-from recsim_llm.data.synthetic import make_world
+from recsim_llm.data.worlds.synthetic import make_world
 from recsim_llm.errors import ConfigError, MissingExtraError
 from recsim_llm.types import EMPTY, Item
 
@@ -157,7 +157,7 @@ def test_it_is_silent_and_leaves_logging_alone(capfd, caplog):
 def test_it_runs_without_numba_and_without_warnings():
     code = (
         "import sys; sys.modules['numba'] = None\n"
-        "from recsim_llm.agents.search import CatalogueSearch\n"
+        "from recsim_llm.agents.society.search import CatalogueSearch\n"
         "from recsim_llm.data.dataset import Catalogue\n"
         "from recsim_llm.types import Item\n"
         "search = CatalogueSearch(Catalogue((Item(0, 'Lamp'), Item(1, 'Kite')), ('a', 'b')))\n"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsim_llm.agents.population import make_society
-from recsim_llm.agents.social_graph import (
+from recsim_llm.agents.society.graph import (
     RELATIONS,
     Edge,
     SocialGraph,
@@ -28,7 +28,7 @@ from recsim_llm.agents.social_graph import (
 )
 from recsim_llm.data import load_dataset
 from recsim_llm.data.dataset import Person
-from recsim_llm.data.synthetic import make_world
+from recsim_llm.data.worlds.synthetic import make_world
 from recsim_llm.errors import ConfigError, DataError, IsolationWarning, MissingExtraError
 from recsim_llm.seeding import uniforms
 from recsim_llm.types import EMPTY

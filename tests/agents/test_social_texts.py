@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recsim_llm.agents.agent_kind import Agent
-from recsim_llm.agents.agent_users import AgentUsers
+from recsim_llm.agents.fitted_sources import Source
+from recsim_llm.agents.llm.agent_kind import Agent
+from recsim_llm.agents.llm.agent_users import AgentUsers
 from recsim_llm.agents.named_users import make_users
-from recsim_llm.agents.social_turns import SocialTexts, stars_said
-from recsim_llm.agents.sources import Source
+from recsim_llm.agents.society.social_turns import SocialTexts, stars_said
 from recsim_llm.data import load_dataset
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.testing.scripted import FunctionLLM

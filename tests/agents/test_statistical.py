@@ -9,13 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsim_llm.agents.fitting import FitOptions, fit_statistical, fit_thresholds
-from recsim_llm.agents.leaving import LeaveParameters, leave_probability
-from recsim_llm.agents.persona import traits
-from recsim_llm.agents.sources import statistical_parameters
-from recsim_llm.agents.statistical import StatisticalParameters, StatisticalUsers, rating_distribution, scores
+from recsim_llm.agents.fitted_sources import statistical_parameters
+from recsim_llm.agents.personas.persona import traits
+from recsim_llm.agents.statistical.fitting import FitOptions, fit_statistical, fit_thresholds
+from recsim_llm.agents.statistical.leaving import LeaveParameters, leave_probability
+from recsim_llm.agents.statistical.statistical_users import (
+    StatisticalParameters,
+    StatisticalUsers,
+    rating_distribution,
+    scores,
+)
 from recsim_llm.data import split_ratings
-from recsim_llm.data.synthetic import make_world
+from recsim_llm.data.worlds.synthetic import make_world
 from recsim_llm.errors import DataError, RecordingError
 from recsim_llm.types import EMPTY, Responses
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsim_llm.agents.inhabitants import Message
+from recsim_llm.agents.fitted_sources import personas, statistical_parameters
 from recsim_llm.agents.population import make_society
-from recsim_llm.agents.sources import personas, statistical_parameters
-from recsim_llm.agents.statistical import rating_distribution, scores
-from recsim_llm.agents.statistical_inhabitants import SocialHabits, StatisticalInhabitants
+from recsim_llm.agents.society.inhabitants import Message
+from recsim_llm.agents.society.statistical_inhabitants import SocialHabits, StatisticalInhabitants
+from recsim_llm.agents.statistical.statistical_users import rating_distribution, scores
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import ConfigError
-from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.experiments.simulation.config import SimulationConfig
 from recsim_llm.testing.inhabitants_contract import InhabitantsContract
 from recsim_llm.testing.user_model_contract import UserModelContract
 from recsim_llm.types import Responses

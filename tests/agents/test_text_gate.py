@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from recsim_llm.agents import text_gate
-from recsim_llm.agents.text_gate import mentions_of, refusal
+from recsim_llm.agents.llm import text_gate
+from recsim_llm.agents.llm.text_gate import mentions_of, refusal
 from recsim_llm.types import Item
 
 PROMPT = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsim_llm.agents.memory.protocol import Event
-from recsim_llm.agents.memory.three_stage import ThreeStageMemory
+from recsim_llm.agents.llm.memory.memory_protocol import Event
+from recsim_llm.agents.llm.memory.three_stage import ThreeStageMemory
 from recsim_llm.seeding import Stream, uniforms
 
 ONE = np.zeros(1, dtype=np.int64)

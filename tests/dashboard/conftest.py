@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
 
 
 @pytest.fixture(scope="session")

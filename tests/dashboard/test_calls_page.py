@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from recsim_llm.dashboard import calls
-from recsim_llm.dashboard.calls import KINDS, PAGE, Search
+from recsim_llm.dashboard.calls import calls_data
+from recsim_llm.dashboard.calls.calls_data import KINDS, PAGE, Search
 from recsim_llm.dashboard.view import RunView
 from recsim_llm.errors import RecordingError
 
@@ -17,7 +17,7 @@ from recsim_llm.errors import RecordingError
 def _page(top: str) -> None:
     from pathlib import Path
 
-    from recsim_llm.dashboard.calls_page import show
+    from recsim_llm.dashboard.calls.calls_page import show
 
     show(Path(top))
 
@@ -37,15 +37,15 @@ def view(recorded) -> RunView:
 
 def test_sums_are_those_of_the_calls(view):
     rows = view.run.calls().to_pylist()
-    found = calls.sums(view)
+    found = calls_data.sums(view)
     assert (found.calls, found.read) == (len(rows), sum(row["prompt_tokens"] for row in rows))
     assert found.counters["asked"] == view.manifest.summary["answers"]["asked"]
     by_round = Counter(row["round"] for row in rows)
-    assert dict(calls.rounds(view)[["round", "calls"]].itertuples(index=False)) == by_round
+    assert dict(calls_data.rounds(view)[["round", "calls"]].itertuples(index=False)) == by_round
     offered = Counter((" | ".join(row["choices"]), row["text"]) for row in rows if row["choices"] and row["slots"] == 1)
-    assert {(a, b): n for a, b, n in calls.answers(view).itertuples(index=False)} == offered
-    assert calls.sizes(view)["calls"].sum() == len(rows)
-    assert calls.label_mass(view)["calls"].sum() == sum(bool(row["choices"]) for row in rows)
+    assert {(a, b): n for a, b, n in calls_data.answers(view).itertuples(index=False)} == offered
+    assert calls_data.sizes(view)["calls"].sum() == len(rows)
+    assert calls_data.label_mass(view)["calls"].sum() == sum(bool(row["choices"]) for row in rows)
 
 
 @pytest.mark.parametrize("words", ["WATCH", "%", "'", "nowhere to be found", ""])
@@ -62,22 +62,22 @@ def test_a_search_finds_what_plain_python_finds(view, words, kind):
 
     expected = {row["key"].hex() for row in view.run.calls().to_pylist() if fits(row)}
     search, seen = Search(words, kind), []
-    assert calls.found(view, search) == len(expected)
+    assert calls_data.found(view, search) == len(expected)
     for page in range(len(expected) // PAGE + 1):
-        seen += calls.listed(view, search, page)["id"].tolist()
+        seen += calls_data.listed(view, search, page)["id"].tolist()
     assert sorted(seen) == sorted(expected)
 
 
 def test_a_call_is_whole_and_knows_its_pages(view):
     row = view.run.calls().to_pylist()[0]
-    one = calls.call(view, row["key"].hex())
+    one = calls_data.call(view, row["key"].hex())
     assert [one[name] for name in ("system", "context", "question", "text")] == [
         row[name] for name in ("system", "context", "question", "text")
     ]
-    (place, *_) = calls.places(view, row["key"].hex())
+    (place, *_) = calls_data.places(view, row["key"].hex())
     assert view.run.session(place[0]).user[0] == place[1]
     with pytest.raises(RecordingError, match="no call"):
-        calls.call(view, "00")
+        calls_data.call(view, "00")
 
 
 def test_the_page_shows_and_searches(recorded):

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from recsim_llm.dashboard import app, look
-from recsim_llm.dashboard.choosing import all_runs, broken_runs, link, name_of, run_folders
+from recsim_llm.cli.command_line import main
+from recsim_llm.cli.dashboard_command import dashboard_command
+from recsim_llm.dashboard import app, theme
+from recsim_llm.dashboard.run_choice import all_runs, broken_runs, link, name_of, run_folders
 from recsim_llm.errors import ConfigError, MissingExtraError
-from recsim_llm.experiments.cli import main
-from recsim_llm.experiments.dashboard_command import dashboard_command
 
 NASTY = "<script>alert(1)</script> [x](javascript:alert(1)) **b** `c` $x$ :smile: # <b> | ~~s~~"
 
@@ -34,8 +34,8 @@ def test_addresses_are_encoded():
 
 
 def test_texts_are_shown_and_never_executed():
-    assert "<" not in look.escaped(NASTY)
-    shown = look.plain("two\nlines " + NASTY)
+    assert "<" not in theme.escaped(NASTY)
+    shown = theme.plain("two\nlines " + NASTY)
     assert not re.search(r"(?<!\\)[<>\[\]*`$#|~:]", shown)
     assert "\n" not in shown
 

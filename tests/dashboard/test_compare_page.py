@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from recsim_llm.dashboard.compare import LABELS
-from recsim_llm.experiments.config import SimulationConfig
+from recsim_llm.dashboard.compare.compare_data import LABELS
 from recsim_llm.experiments.metrics import summarise
-from recsim_llm.experiments.simulate import simulate
-from recsim_llm.experiments.uptake import uptakes, verdict
-from recsim_llm.trajectories import Run
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.interventions.uptake import uptakes, verdict
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.runs import Run
 
 PARTS = ("Measures", "Differences", "Session length", "What was shown", "Learning", "Interventions")
 
@@ -23,7 +23,7 @@ PARTS = ("Measures", "Differences", "Session length", "What was shown", "Learnin
 def _page(top: str) -> None:
     from pathlib import Path
 
-    from recsim_llm.dashboard.compare_page import show
+    from recsim_llm.dashboard.compare.compare_page import show
 
     show(Path(top))
 

@@ -14,15 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsim_llm.dashboard import compare, compare_charts, compare_table, learning
+from recsim_llm.cli.commands import run_table
+from recsim_llm.dashboard.compare import compare_charts, compare_data, compare_table
+from recsim_llm.dashboard.replay import learning
 from recsim_llm.dashboard.view import RunView, open_view
-from recsim_llm.experiments.commands import run_table
 from recsim_llm.experiments.metrics import METRICS, paired_difference, summarise, summarise_totals, table
-from recsim_llm.experiments.study.measures import coverage
-from recsim_llm.experiments.study.measures import survival as study_survival
-from recsim_llm.trajectories import Manifest, StepBatch, write_catalogue
-from recsim_llm.trajectories.background import HISTORY, HISTORY_SCHEMA
-from recsim_llm.trajectories.run import STEPS, part_path
+from recsim_llm.experiments.studies.study_measures import coverage
+from recsim_llm.experiments.studies.study_measures import survival as study_survival
+from recsim_llm.runs import Manifest, StepBatch, write_catalogue
+from recsim_llm.runs.recorded_context import HISTORY, HISTORY_SCHEMA
+from recsim_llm.runs.run import STEPS, part_path
 from recsim_llm.types import EMPTY, Item
 
 LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)
@@ -94,12 +95,12 @@ def test_measures_are_those_of_the_command_compare(view):
             assert getattr(ours[name], end) == pytest.approx(getattr(theirs[name], end), rel=1e-12, nan_ok=True)
     assert table([("run", ours)]) == run_table([view.run])
     shown = compare_table.shown_table({"run": view.manifest}, {"run": ours}).iloc[0]
-    assert all(shown[compare.label_of(metric)[0]] in run_table([view.run]) for metric in METRICS)
+    assert all(shown[compare_data.label_of(metric)[0]] in run_table([view.run]) for metric in METRICS)
 
 
 def test_differences_are_those_of_the_command_compare(view, tmp_path):
     other = open_view(record(tmp_path / "other", steps_of([2, 4, 1, 3], CAP, seed=1, first_user=2)))
-    common, found = compare.differences(view.totals(), other.totals())
+    common, found = compare_data.differences(view.totals(), other.totals())
     assert common == 2
     for metric, gap in found.items():
         slow = paired_difference(view.run.step_batch(), other.run.step_batch(), metric)
@@ -109,20 +110,20 @@ def test_differences_are_those_of_the_command_compare(view, tmp_path):
 
 def test_people_without_a_counterpart_are_not_paired(view, tmp_path):
     other = open_view(record(tmp_path / "other", steps_of([2, 2], CAP, first_user=50)))
-    assert compare.differences(view.totals(), other.totals()) == (0, {})
+    assert compare_data.differences(view.totals(), other.totals()) == (0, {})
 
 
 def test_a_measure_that_nobody_has_in_both_is_left_out(view, tmp_path):
     steps = steps_of(LENGTHS, CAP)
     bored = replace(steps, watched=np.zeros_like(steps.watched), ratings=np.zeros_like(steps.ratings))
-    common, found = compare.differences(view.totals(), open_view(record(tmp_path / "bored", bored)).totals())
+    common, found = compare_data.differences(view.totals(), open_view(record(tmp_path / "bored", bored)).totals())
     assert common == 5
     assert "mean_rating" not in found
     assert found["watch_rate"].value < 0
 
 
 def test_survival_is_that_of_studies_where_sessions_are_cut_off_at_the_end_only(view):
-    frame = compare.survival(view)
+    frame = compare_data.survival(view)
     assert frame["page"].tolist() == list(range(CAP + 1))
     assert frame["alive"].to_numpy() == pytest.approx(study_survival(view.run.step_batch(), CAP))
     assert frame["sessions"].tolist() == [10, 10, 8, 5, 3]
@@ -133,22 +134,22 @@ def test_a_session_that_goes_on_counts_as_long_as_it_was_seen(tmp_path):
     left = np.array([True, False, False, False, False, True])  # sessions 1 and 2 are going on
     live = record(tmp_path / "live", replace(steps, left=left), status="running", parts=0)
     # Page 1: one of four leaves. Page 2: one of the two that have seen it.
-    assert compare.survival(open_view(live))["alive"].tolist() == pytest.approx([1.0, 3 / 4, 3 / 8])
+    assert compare_data.survival(open_view(live))["alive"].tolist() == pytest.approx([1.0, 3 / 4, 3 / 8])
 
 
 def test_survival_of_nothing_is_nothing(tmp_path):
     folder = record(tmp_path / "empty", steps_of([1], CAP), status="running", parts=0)
     for path in (folder / STEPS).iterdir():
         path.unlink()
-    assert compare.survival(open_view(folder)).empty
+    assert compare_data.survival(open_view(folder)).empty
 
 
 def test_what_was_shown_is_counted_as_in_plain_python(view):
-    counts = compare.shown_counts(view)
+    counts = compare_data.shown_counts(view)
     rows = {(r.page, r.item): r.times for r in counts.itertuples()}
     assert rows == Counter(shown_items(view))
     head = frozenset({0, 1, 2})
-    found = compare.exposure(counts, N, head)
+    found = compare_data.exposure(counts, N, head)
     times = Counter(item for _, item in shown_items(view))
     every = [times[i] for i in range(N)]
     assert found.coverage == coverage(view.run.step_batch(), N)
@@ -159,58 +160,58 @@ def test_what_was_shown_is_counted_as_in_plain_python(view):
 
 
 def test_gini_knows_its_ends():
-    assert compare.gini(np.ones(10)) == pytest.approx(0.0)
-    assert compare.gini(np.eye(10)[0]) == pytest.approx(0.9)
+    assert compare_data.gini(np.ones(10)) == pytest.approx(0.0)
+    assert compare_data.gini(np.eye(10)[0]) == pytest.approx(0.9)
 
 
 def test_without_a_catalogue_nothing_is_made_up(view):
-    found = compare.exposure(compare.shown_counts(view), 0, frozenset())
+    found = compare_data.exposure(compare_data.shown_counts(view), 0, frozenset())
     assert np.isnan([found.coverage, found.gini, found.tail]).all()
     assert found.slots == len(shown_items(view))
 
 
 def test_the_head_is_the_most_rated_fifth_and_ties_go_by_id(view):
-    assert compare.head_of(view, N) == frozenset()
+    assert compare_data.head_of(view, N) == frozenset()
     rated = [7] * 3 + [2] * 2 + [9] * 2 + [1]
     size = len(rated)
     history = pa.table([list(range(size)), rated, [4.0] * size, [0] * size], schema=HISTORY_SCHEMA)
     pq.write_table(history, view.folder / HISTORY)
-    assert compare.head_of(open_view(view.folder), 10) == {7, 2}
+    assert compare_data.head_of(open_view(view.folder), 10) == {7, 2}
 
 
 def test_shares_by_page_are_those_of_plain_python(view):
-    counts, head = compare.shown_counts(view), frozenset({0, 1, 2})
+    counts, head = compare_data.shown_counts(view), frozenset({0, 1, 2})
     pages = {p: [i for q, i in shown_items(view) if q == p] for p in range(CAP)}
-    tail = compare.tail_by_page(counts, head)
+    tail = compare_data.tail_by_page(counts, head)
     assert tail["page"].tolist() == [p + 1 for p in pages]
     assert tail["share"].tolist() == pytest.approx(
         [np.mean([i not in head for i in items]) for items in pages.values()]
     )
-    drift = compare.genre_drift(counts, ITEMS).set_index(["page", "genre"])["share"]
+    drift = compare_data.genre_drift(counts, ITEMS).set_index(["page", "genre"])["share"]
     for page, items in pages.items():
         weights: Counter[str] = Counter()
         for item in items:
-            for genre in ITEMS[item].genres or (compare.NO_GENRE,):
+            for genre in ITEMS[item].genres or (compare_data.NO_GENRE,):
                 weights[genre] += 1 / max(len(ITEMS[item].genres), 1)  # type: ignore[assignment]
-        for genre in (*GENRES, compare.NO_GENRE):
+        for genre in (*GENRES, compare_data.NO_GENRE):
             assert drift[page + 1, genre] == pytest.approx(weights[genre] / len(items))
-    assert compare.main_genres([drift.reset_index()], 2) == ["Drama", compare.NO_GENRE]
+    assert compare_data.main_genres([drift.reset_index()], 2) == ["Drama", compare_data.NO_GENRE]
 
 
 def test_pages_that_few_saw_are_left_out(view):
-    assert compare.well_seen(compare.survival(view)) == 3  # of which 5 sessions saw page 3, and 3 page 4
+    assert compare_data.well_seen(compare_data.survival(view)) == 3  # of which 5 sessions saw page 3, and 3 page 4
 
 
 def test_names_are_as_short_as_they_can_be():
     names = ["demo/ease", "demo/random", "old/random", "."]
-    assert list(compare.short_names(names).values()) == ["ease", "demo/random", "old/random", "."]
-    assert compare.short_names(["a/x", "b/a/x"])["b/a/x"] == "b/a/x"
-    assert compare.newest_folder(["new/b", "old/a", "new/a"]) == ["new/a", "new/b"]
+    assert list(compare_data.short_names(names).values()) == ["ease", "demo/random", "old/random", "."]
+    assert compare_data.short_names(["a/x", "b/a/x"])["b/a/x"] == "b/a/x"
+    assert compare_data.newest_folder(["new/b", "old/a", "new/a"]) == ["new/a", "new/b"]
 
 
 def test_what_cannot_be_compared_is_said(view):
     a = view.manifest
-    assert compare.cautions({"a": a, "b": a}) == []
+    assert compare_data.cautions({"a": a, "b": a}) == []
     others = {
         "different data": replace(a, dataset="other"),
         "simulated users differ": replace(a, llm="openai:m"),
@@ -219,14 +220,14 @@ def test_what_cannot_be_compared_is_said(view):
         "b is running": replace(a, status="running"),
     }
     for words, b in others.items():
-        (sentence,) = compare.cautions({"a": a, "b": b})
+        (sentence,) = compare_data.cautions({"a": a, "b": b})
         assert words in sentence
-    assert not compare.same_people(a, replace(a, dataset_checksum="b"))
+    assert not compare_data.same_people(a, replace(a, dataset_checksum="b"))
 
 
 def test_the_csv_holds_all_digits(view):
     summary = summarise_totals(view.totals())
-    shown = compare.exposure(compare.shown_counts(view), N, frozenset())
+    shown = compare_data.exposure(compare_data.shown_counts(view), N, frozenset())
     text = compare_table.csv_text({"a,b": view.manifest}, {"a,b": summary}, {"a,b": shown})
     (row,) = csv.DictReader(io.StringIO(text))
     assert row["run"] == "a,b"
@@ -238,7 +239,7 @@ def test_the_csv_holds_all_digits(view):
 
 def test_latex_is_escaped_and_every_row_has_every_column(view):
     summary = summarise_totals(view.totals())
-    shown = compare.exposure(compare.shown_counts(view), N, frozenset())
+    shown = compare_data.exposure(compare_data.shown_counts(view), N, frozenset())
     name = "50%_of $a & {b} #1 ~^\\\n[x]"
     text = compare_table.latex_text({name: summary}, {name: shown})
     assert r"50\%\_of \$a \& \{b\} \#1 \textasciitilde{}\textasciicircum{}\textbackslash{} [x]" in text
@@ -268,7 +269,7 @@ def test_trainings_are_found_by_policy_and_seed(tmp_path):
 
 
 def test_a_run_keeps_its_colour_whatever_is_left_out(view):
-    frame = compare.interval_frame({"b": summarise_totals(view.totals())})
+    frame = compare_data.interval_frame({"b": summarise_totals(view.totals())})
     one = frame[frame["metric"] == "reward"]
     chart = compare_charts.interval_chart(one, "reward", "reward", ["a", "b"], against="a").to_dict()
     colours = [layer["encoding"]["color"]["scale"] for layer in chart["layer"] if "color" in layer["encoding"]]

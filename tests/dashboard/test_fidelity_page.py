@@ -11,9 +11,9 @@ from streamlit.testing.v1 import AppTest
 
 from recsim_llm.certificate import FAIL, FILE, PASS, Certificate, Metric
 from recsim_llm.errors import RecordingError
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.simulate import simulate
-from recsim_llm.trajectories import Run
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.runs import Run
 
 HOSTILE = "<script>alert('x')</script> **b** [x](javascript:alert(1)) 😀 עברית"
 
@@ -21,7 +21,7 @@ HOSTILE = "<script>alert('x')</script> **b** [x](javascript:alert(1)) 😀 עב�
 def _page(top: str) -> None:
     from pathlib import Path
 
-    from recsim_llm.dashboard.fidelity_page import show
+    from recsim_llm.dashboard.fidelity.fidelity_page import show
 
     show(Path(top))
 

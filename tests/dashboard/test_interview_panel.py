@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from recsim_llm.dashboard.interview_panel import HOSTS, check_model, plan_interview, refusal, where
+from recsim_llm.dashboard.person.interview_panel import HOSTS, check_model, plan_interview, refusal, where
 from recsim_llm.dashboard.view import open_view
 from recsim_llm.errors import ConfigError, LLMError, MissingExtraError
 from recsim_llm.experiments import backend
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
 from recsim_llm.testing.scripted import FunctionLLM
 from recsim_llm.types import Completion
 
@@ -29,7 +29,7 @@ NASTY = "<script>alert(1)</script> **I** liked it"
 def _panel(folder: str, person: str) -> None:
     from pathlib import Path
 
-    from recsim_llm.dashboard.interview_panel import show_interview
+    from recsim_llm.dashboard.person.interview_panel import show_interview
     from recsim_llm.dashboard.view import open_view
 
     show_interview(open_view(Path(folder)), person, 2)

@@ -16,7 +16,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from recsim_llm.certificate import FILE, PASS, Certificate, Metric
-from recsim_llm.dashboard import look
+from recsim_llm.dashboard import theme
 
 FOREIGN = "evil.example"
 HOSTILE = (
@@ -64,13 +64,13 @@ def survivors(markdown: str) -> list[str]:
 def test_the_test_sees_what_is_dangerous_and_a_text_made_plain_is_not(text):
     harmless = {"#", "|", "h", "**b**", "~~s~~", "`c`", "\\![n](m.png)"}
     assert survivors(text) or text in harmless
-    assert survivors(look.plain(f"({text})")) == []
-    assert look.plain(text).replace("\\", "").replace("\N{WORD JOINER}", "") == text.replace("\\", "")
+    assert survivors(theme.plain(f"({text})")) == []
+    assert theme.plain(text).replace("\\", "").replace("\N{WORD JOINER}", "") == text.replace("\\", "")
 
 
 def test_ordinary_texts_can_be_copied():
     for text in ("transformers:smollm2-135m", "12:30", "a, b", "runs/demo"):
-        assert "\N{WORD JOINER}" not in look.plain(text)
+        assert "\N{WORD JOINER}" not in theme.plain(text)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def _page(name: str, top: str) -> None:
 
     from recsim_llm.dashboard import app
 
-    app._page(import_module(f"recsim_llm.dashboard.{name}_page").show, Path(top))()
+    app._page(import_module(f"recsim_llm.dashboard.{name}.{name}_page").show, Path(top))()
 
 
 def opened(name: str, top: Path, **query: str) -> AppTest:

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from recsim_llm.dashboard import person_page
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.simulate import simulate
-from recsim_llm.trajectories.background import HISTORY, HISTORY_SCHEMA, LINKS, LINKS_SCHEMA
-from recsim_llm.trajectories.notes import MEMORY_SCHEMA
-from recsim_llm.trajectories.run import MEMORIES, part_path
-from recsim_llm.trajectories.side_files import checksums
+from recsim_llm.dashboard.person import person_page
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.runs.recorded_context import HISTORY, HISTORY_SCHEMA, LINKS, LINKS_SCHEMA
+from recsim_llm.runs.run import MEMORIES, part_path
+from recsim_llm.runs.side_files import checksums
+from recsim_llm.runs.step_notes import MEMORY_SCHEMA
 
 PARTS = ("History", "Memory", "Neighbours", "Sessions", "Interview")
 NASTY = "<script>alert(1)</script> [x](javascript:alert(1)) **b** 😀 עברית " + "long " * 60
@@ -26,7 +26,7 @@ NASTY = "<script>alert(1)</script> [x](javascript:alert(1)) **b** 😀 עברי�
 def _page(top: str) -> None:
     from pathlib import Path
 
-    from recsim_llm.dashboard.person_page import show
+    from recsim_llm.dashboard.person.person_page import show
 
     show(Path(top))
 

@@ -13,14 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsim_llm.dashboard import neighbourhood, person, person_charts, person_html
+from recsim_llm.dashboard.person import person_charts, person_data, person_html
+from recsim_llm.dashboard.population import neighbourhood
 from recsim_llm.dashboard.view import open_view
 from recsim_llm.experiments.metrics import METRICS
-from recsim_llm.trajectories import Manifest, StepBatch, write_catalogue
-from recsim_llm.trajectories.background import HISTORY, HISTORY_SCHEMA, LINKS, LINKS_SCHEMA
-from recsim_llm.trajectories.events import events_table
-from recsim_llm.trajectories.notes import MEMORY_SCHEMA
-from recsim_llm.trajectories.run import EVENTS, MEMORIES, STEPS, part_path
+from recsim_llm.runs import Manifest, StepBatch, write_catalogue
+from recsim_llm.runs.events import events_table
+from recsim_llm.runs.recorded_context import HISTORY, HISTORY_SCHEMA, LINKS, LINKS_SCHEMA
+from recsim_llm.runs.run import EVENTS, MEMORIES, STEPS, part_path
+from recsim_llm.runs.step_notes import MEMORY_SCHEMA
 from recsim_llm.types import EMPTY, Item, Persona
 
 NASTY = "<script>alert(1)</script> **x** 😀 עברית"
@@ -97,7 +98,7 @@ def test_what_was_shown_is_every_filled_slot_in_order(folder):
         for k in range(K)
         if steps.items[r, k] != EMPTY
     ]
-    frame = person.shown(view, 1)
+    frame = person_data.shown(view, 1)
     fast = frame[["session", "page", "slot", "item", "watched", "stars"]].itertuples(index=False, name=None)
     assert list(fast) == slow
     assert frame["title"].tolist() == [ITEMS[item].label for item in frame["item"]]
@@ -105,35 +106,35 @@ def test_what_was_shown_is_every_filled_slot_in_order(folder):
 
 def test_sessions_say_how_they_ended(folder):
     view = open_view(folder)
-    table = person.sessions(person.shown(view, 1)).to_dict("records")
+    table = person_data.sessions(person_data.shown(view, 1)).to_dict("records")
     steps = view.run.step_batch()
     assert [row["session"] for row in table] == [1, 3]
     assert [row["pages"] for row in table] == [2, 1]
     assert [row["end"] for row in table] == ["cut off at the page limit"] * 2
     assert [row["reward"] for row in table] == [steps.reward[steps.session == s].sum() for s in (1, 3)]
     assert [row["watched"] for row in table] == [steps.watched[steps.session == s].sum() for s in (1, 3)]
-    assert person.sessions(person.shown(view, 0))["end"].tolist() == ["left"]
-    unfinished = person.shown(view, 0).assign(left=False, truncated=False)
-    assert person.sessions(unfinished)["end"].tolist() == ["going on"]
+    assert person_data.sessions(person_data.shown(view, 0))["end"].tolist() == ["left"]
+    unfinished = person_data.shown(view, 0).assign(left=False, truncated=False)
+    assert person_data.sessions(unfinished)["end"].tolist() == ["going on"]
 
 
 def test_measures_are_those_of_the_whole_run(folder):
     view = open_view(folder)
     totals = view.totals()
-    found = person.measures(totals, 2)
+    found = person_data.measures(totals, 2)
     assert found.keys() == METRICS.keys()
     steps = view.run.step_batch()
     mine = steps.take(steps.user == 2)
     assert found["watch_rate"].value == mine.watched.sum() / (mine.items != EMPTY).sum()
     assert found["session_length"].value == 4
     assert found["session_length"].everybody == pytest.approx(np.mean([3, 1.5, 4]))
-    assert person.measures(totals, 77) == {}
+    assert person_data.measures(totals, 77) == {}
 
 
 def test_visitors_stand_in_the_order_of_numbers(folder):
-    assert person.visitors(open_view(folder)) == {"98": 2, "99": 1, "100": 0}
+    assert person_data.visitors(open_view(folder)) == {"98": 2, "99": 1, "100": 0}
     (folder / "people.json").unlink()
-    assert person.visitors(open_view(folder)) == {"0": 0, "1": 1, "2": 2}
+    assert person_data.visitors(open_view(folder)) == {"0": 0, "1": 1, "2": 2}
 
 
 @pytest.mark.parametrize("text", ["٣", "²", "", "9" * 40, "u12", "-1"])
@@ -141,7 +142,7 @@ def test_any_id_can_be_sorted(folder, text):
     rows = json.loads((folder / "people.json").read_text())
     rows[0]["raw_id"] = text
     (folder / "people.json").write_text(json.dumps(rows))
-    assert person.visitors(open_view(folder))[text] == 0
+    assert person_data.visitors(open_view(folder))[text] == 0
 
 
 def write_history(folder: Path, rows: list[tuple[int, int, float, int]]) -> None:
@@ -151,20 +152,20 @@ def write_history(folder: Path, rows: list[tuple[int, int, float, int]]) -> None
 def test_real_and_simulated_shares(folder):
     write_history(folder, [(0, 1, 5.0, 30), (0, 2, 5.0, 20), (0, 3, 2.0, 10), (1, 4, 1.0, 0)])
     view = open_view(folder)
-    real, seen = person.history(view, 0), person.shown(view, 0)
+    real, seen = person_data.history(view, 0), person_data.shown(view, 0)
     assert real["item"].tolist() == [3, 2, 1]  # oldest first
     assert real["genres"].tolist() == ["Drama, Comedy", "Drama", "Drama, Comedy"]
-    shares = person.rating_shares(real, seen, LEVELS)
+    shares = person_data.rating_shares(real, seen, LEVELS)
     took = seen.loc[seen["watched"], "stars"].tolist()
     for row in shares.to_dict("records"):
-        side = real["stars"].tolist() if row["who"] == person.REAL else took
+        side = real["stars"].tolist() if row["who"] == person_data.REAL else took
         assert row["count"] == side.count(row["stars"])
         assert row["share"] == pytest.approx(side.count(row["stars"]) / len(side))
     assert shares["stars"].tolist() == [*LEVELS, *LEVELS]
     assert shares.groupby("who")["share"].sum().tolist() == pytest.approx([1, 1])
-    genres = person.genre_shares(view, real, seen)
+    genres = person_data.genre_shares(view, real, seen)
     mine = [genre for item in real["item"] for genre in ITEMS[item].genres]
-    assert genres[genres["who"] == person.REAL].set_index("genre")["count"].to_dict() == Counter(mine)
+    assert genres[genres["who"] == person_data.REAL].set_index("genre")["count"].to_dict() == Counter(mine)
     assert genres["genre"].tolist() == ["Drama"] * 2 + ["Comedy"] * 2  # commonest first
     for chart in (person_charts.ratings_chart(shares), person_charts.genres_chart(genres)):
         assert json.dumps(chart.to_dict())
@@ -172,30 +173,30 @@ def test_real_and_simulated_shares(folder):
 
 def test_a_side_without_ratings_is_left_out(folder):
     view = open_view(folder)
-    real, seen = person.history(view, 0), person.shown(view, 0)
+    real, seen = person_data.history(view, 0), person_data.shown(view, 0)
     assert real.empty
-    assert set(person.rating_shares(real, seen, LEVELS)["who"]) == {person.SIMULATED}
-    assert set(person.genre_shares(view, real, seen)["who"]) == {person.SIMULATED}
-    assert person.rating_shares(real, seen[:0], LEVELS).empty
-    assert person.genre_shares(view, real, seen[:0]).empty
+    assert set(person_data.rating_shares(real, seen, LEVELS)["who"]) == {person_data.SIMULATED}
+    assert set(person_data.genre_shares(view, real, seen)["who"]) == {person_data.SIMULATED}
+    assert person_data.rating_shares(real, seen[:0], LEVELS).empty
+    assert person_data.genre_shares(view, real, seen[:0]).empty
 
 
 def test_a_run_that_has_not_begun(tmp_path):
     view = open_view(record(tmp_path / "new", [], people=2))
-    assert person.shown(view, 0).empty
-    assert person.memories(view, 0).empty
-    assert person.history(view, 0).empty
-    assert person.diary(view, 0).empty
+    assert person_data.shown(view, 0).empty
+    assert person_data.memories(view, 0).empty
+    assert person_data.history(view, 0).empty
+    assert person_data.diary(view, 0).empty
     assert neighbourhood.neighbours(view, 0).empty
-    assert person.measures(view.totals(), 0) == {}
-    assert person.sessions(person.shown(view, 0)).empty
+    assert person_data.measures(view.totals(), 0) == {}
+    assert person_data.sessions(person_data.shown(view, 0)).empty
 
 
 def test_memories_keep_their_order(folder):
     rows = [(0, 0, 0, 1.0, "fact", 0.5, NASTY), (1, 1, 0, 2.0, "heard", 0.1, "b"), (0, 0, 1, 3.0, "feeling", 1.0, "c")]
     table = pa.table([list(c) for c in zip(*rows, strict=True)], schema=MEMORY_SCHEMA)
     write(part_path(folder, MEMORIES, 0), table)
-    frame = person.memories(open_view(folder), 0)
+    frame = person_data.memories(open_view(folder), 0)
     assert frame["text"].tolist() == [NASTY, "c"]
     assert frame["step"].tolist() == [1, 2]
     assert "hour" in json.dumps(person_charts.memory_chart(frame, by_hour=True).to_dict())
@@ -206,7 +207,7 @@ def test_memories_keep_their_order(folder):
 
 def test_strips_link_pages_and_hold_no_markup_of_a_run(folder):
     view = open_view(folder)
-    seen = person.shown(view, 2).assign(title=NASTY)
+    seen = person_data.shown(view, 2).assign(title=NASTY)
     text = person_html.strip(seen, [f"replay?page={page}&x='" for page in range(4)])
     assert text.count("<a ") == 4
     assert text.count("rs-cell watched") == seen["watched"].sum()
@@ -223,12 +224,12 @@ def test_strips_link_pages_and_hold_no_markup_of_a_run(folder):
 
 
 def test_traits_say_their_level():
-    found = person.traits(persona(2))
+    found = person_data.traits(persona(2))
     assert [(t.name, t.level) for t in found] == [("activity", 3), ("conformity", 2), ("diversity", 3)]
     assert found[0].words == "rates very often"
     assert person_html.trait_card(found[1]).count("var(--simulated)") == 2
-    assert person.about(persona(2)) == "22 · F"
-    assert person.about(None) == ""
+    assert person_data.about(persona(2)) == "22 · F"
+    assert person_data.about(None) == ""
 
 
 def write_society(folder: Path, links: list[tuple[int, int]], events: list[tuple[object, ...]]) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from recsim_llm.dashboard import replay_page
-from recsim_llm.trajectories import Run, read_catalogue, write_catalogue
-from recsim_llm.trajectories.run import STEPS, part_path
+from recsim_llm.dashboard.replay import replay_page
+from recsim_llm.runs import Run, read_catalogue, write_catalogue
+from recsim_llm.runs.run import STEPS, part_path
 from recsim_llm.types import Item
 
 NASTY = "<script>alert(1)</script> [x](javascript:alert(1)) **b** 😀 עברית " + "long " * 60
@@ -20,7 +20,7 @@ NASTY = "<script>alert(1)</script> [x](javascript:alert(1)) **b** 😀 עברי�
 def _page(top: str) -> None:
     from pathlib import Path
 
-    from recsim_llm.dashboard.replay_page import show
+    from recsim_llm.dashboard.replay.replay_page import show
 
     show(Path(top))
 
@@ -251,7 +251,7 @@ def test_no_run_at_all_is_a_sentence(tmp_path):
 
 
 def test_a_session_that_is_missing_is_a_sentence(bare, monkeypatch):
-    monkeypatch.setattr(replay_page.replay, "session", lambda *_: None)
+    monkeypatch.setattr(replay_page.replay_data, "session", lambda *_: None)
     assert "not recorded yet" in texts(opened(bare, run="run", session=3))
 
 

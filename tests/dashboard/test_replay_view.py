@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsim_llm.dashboard import replay, replay_context, replay_html
+from recsim_llm.dashboard.replay import replay_context, replay_data, replay_html
 from recsim_llm.dashboard.view import RunView, open_view
 from recsim_llm.errors import RecordingError
-from recsim_llm.trajectories import Manifest, StepBatch, write_catalogue
-from recsim_llm.trajectories.background import HISTORY, HISTORY_SCHEMA
-from recsim_llm.trajectories.calls import CallBatch
-from recsim_llm.trajectories.events import events_table
-from recsim_llm.trajectories.notes import ASKED_SCHEMA, MEMORY_SCHEMA, WHY_SCHEMA
-from recsim_llm.trajectories.run import ASKED, CALLS, EVENTS, MEMORIES, STEPS, WHY, part_path
+from recsim_llm.runs import Manifest, StepBatch, write_catalogue
+from recsim_llm.runs.calls import CallBatch
+from recsim_llm.runs.events import events_table
+from recsim_llm.runs.recorded_context import HISTORY, HISTORY_SCHEMA
+from recsim_llm.runs.run import ASKED, CALLS, EVENTS, MEMORIES, STEPS, WHY, part_path
+from recsim_llm.runs.step_notes import ASKED_SCHEMA, MEMORY_SCHEMA, WHY_SCHEMA
 from recsim_llm.types import EMPTY, Completion, Item, Persona, Prompt
 
 NASTY = "<script>alert(1)</script> **x** 😀 עברית " + "long " * 60
@@ -82,8 +82,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def session_of(view: RunView, number: int) -> replay.Session:
-    found = replay.session(view, replay.spans(view), number)
+def session_of(view: RunView, number: int) -> replay_data.Session:
+    found = replay_data.session(view, replay_data.spans(view), number)
     assert found is not None
     return found
 
@@ -113,23 +113,23 @@ def test_a_session_is_what_was_recorded(folder, number):
 def test_a_session_is_looked_for_in_its_own_parts_only(folder):
     """A damaged part of another batch does not matter: nobody opens it."""
     view = open_view(folder)
-    places = replay.spans(view)
+    places = replay_data.spans(view)
     assert places.parts_of(1) == (0, 2)
     assert places.parts_of(7) == (3, 5)
     assert places.last == 7
     assert places.parts_of(8) is None
     part_path(folder, STEPS, 5).write_bytes(b"damaged")
-    assert replay.session(view, places, 1) is not None
+    assert replay_data.session(view, places, 1) is not None
     with pytest.raises(RecordingError):
-        replay.session(view, places, 7)
+        replay_data.session(view, places, 7)
 
 
 def test_a_session_that_is_not_there_is_none(folder):
     view = open_view(folder)
-    assert replay.session(view, replay.spans(view), 8) is None
-    holes = replay.Spans(((0, 0, 9), (1, 2, 9)))
-    assert replay.session(view, holes, 9) is None
-    assert replay.Spans(()).last == -1
+    assert replay_data.session(view, replay_data.spans(view), 8) is None
+    holes = replay_data.Spans(((0, 0, 9), (1, 2, 9)))
+    assert replay_data.session(view, holes, 9) is None
+    assert replay_data.Spans(()).last == -1
 
 
 def test_scores_thoughts_and_memories_stand_at_their_page(folder):
@@ -149,18 +149,18 @@ def test_scores_thoughts_and_memories_stand_at_their_page(folder):
     assert [step.policy_thought for step in visit.steps] == ["", "plan 1", ""]
     assert [step.memories for step in visit.steps] == [
         (),
-        (replay.Memory("fact", 0.5, "saw"), replay.Memory("feeling", 0.25, NASTY)),
+        (replay_data.Memory("fact", 0.5, "saw"), replay_data.Memory("feeling", 0.25, NASTY)),
         (),
     ]
 
 
 def test_how_a_session_ended(folder):
     view = open_view(folder)
-    assert replay.ending(session_of(view, 2), "finished") == "left after page 3"
-    assert replay.ending(session_of(view, 1), "finished") == "cut off at the page limit, after page 3"
-    open_one = replay.Session(2, 8, session_of(view, 2).steps[:2])
-    assert replay.ending(open_one, "running") == "still going on"
-    assert replay.ending(open_one, "interrupted") == "the recording stops after page 2"
+    assert replay_data.ending(session_of(view, 2), "finished") == "left after page 3"
+    assert replay_data.ending(session_of(view, 1), "finished") == "cut off at the page limit, after page 3"
+    open_one = replay_data.Session(2, 8, session_of(view, 2).steps[:2])
+    assert replay_data.ending(open_one, "running") == "still going on"
+    assert replay_data.ending(open_one, "interrupted") == "the recording stops after page 2"
 
 
 def impressions(view: RunView, number: int, page: int) -> list[tuple[str, float, str]]:
@@ -201,15 +201,15 @@ def test_in_a_society_earlier_visits_are_known_and_elsewhere_not(folder):
     pairs = [pair for steps in before for pair in zip(steps.items.reshape(-1), steps.ratings.reshape(-1), strict=True)]
     slow = [(view.title(item), stars, replay_context.EARLIER) for item, stars in reversed(pairs) if item != EMPTY]
     assert impressions(view, 5, 0) == slow
-    assert replay.sessions_of(view, 9) == [1, 4, 5, 6, 7]
+    assert replay_data.sessions_of(view, 9) == [1, 4, 5, 6, 7]
 
 
 def test_people_are_found_by_the_names_of_the_data_set(folder):
     view = open_view(folder)
-    assert [replay.user_named(view, name) for name in ("9", "x", "", "9" * 400)] == [9, None, None, None]
+    assert [replay_data.user_named(view, name) for name in ("9", "x", "", "9" * 400)] == [9, None, None, None]
     rows_ = [{"raw_id": f"u{user}", **asdict(Persona(user, *[None] * 3, 1, 1, 1, *[()] * 4, 3.0))} for user in (8, 9)]
     (folder / "people.json").write_text(json.dumps(rows_))
-    assert [replay.user_named(open_view(folder), name) for name in ("u9", "u8", "9")] == [9, 8, None]
+    assert [replay_data.user_named(open_view(folder), name) for name in ("u9", "u8", "9")] == [9, 8, None]
 
 
 def test_what_began_a_visit_is_in_the_diary(folder):
@@ -254,14 +254,14 @@ def test_without_a_catalogue_items_are_numbered(folder):
     }
 
 
-def card(**changes: object) -> replay.Card:
+def card(**changes: object) -> replay_data.Card:
     probs = (0.1, 0.2, 0.3, 0.25, 0.15)
     values = {"item": 1, "title": "T", "year": 1999, "genres": ("Drama",), "score": 0.5, "watch": 0.42}
-    return replay.Card(**{**values, "rating_probs": probs, "watched": True, "stars": 4.0, **changes})
+    return replay_data.Card(**{**values, "rating_probs": probs, "watched": True, "stars": 4.0, **changes})
 
 
-def page_of(*cards: replay.Card) -> str:
-    step = replay.Step(0, 0, cards, 0.2, False, False, 0.0, "", "", ())
+def page_of(*cards: replay_data.Card) -> str:
+    step = replay_data.Step(0, 0, cards, 0.2, False, False, 0.0, "", "", ())
     return replay_html.page(step, LEVELS)
 
 
@@ -281,8 +281,8 @@ def test_a_card_draws_its_probabilities_to_scale():
 
 
 def test_texts_of_a_run_never_become_markup():
-    step = replay.Step(0, 0, (card(title=NASTY, genres=(NASTY,)),), 0.2, True, False, 0.0, (NASTY,), NASTY, ())
-    memory = replay.Memory("<b>", 0.5, NASTY)
+    step = replay_data.Step(0, 0, (card(title=NASTY, genres=(NASTY,)),), 0.2, True, False, 0.0, (NASTY,), NASTY, ())
+    memory = replay_data.Memory("<b>", 0.5, NASTY)
     seen = replay_context.Impression(NASTY, 0.0, replay_context.REAL)
     pieces = (
         replay_html.page(step, LEVELS),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from recsim_llm.dashboard.runs import progress, run_row, verdict
+from recsim_llm.dashboard.runs.run_list import progress, run_row, verdict
 from recsim_llm.dashboard.view import RunView
 from recsim_llm.experiments.metrics import summarise
 
@@ -17,7 +17,7 @@ from recsim_llm.experiments.metrics import summarise
 def _page(top: str) -> None:
     from pathlib import Path
 
-    from recsim_llm.dashboard.runs_page import show
+    from recsim_llm.dashboard.runs.runs_page import show
 
     show(Path(top))
 

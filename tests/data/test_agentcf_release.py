@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from recsim_llm.data import load_dataset
-from recsim_llm.data.agentcf import is_agentcf_folder, load_agentcf
-from recsim_llm.data.ranking_task import CANDIDATES, draw_task
+from recsim_llm.data.formats.agentcf_release import is_agentcf_folder, load_agentcf
+from recsim_llm.data.formats.ranking_task import CANDIDATES, draw_task
 from recsim_llm.errors import ConfigError, DataError
 
 RELEASED = Path(__file__).parents[2].parent / "shared" / "data" / "agentcf"

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from recsim_llm.data import load_dataset
-from recsim_llm.data.billp import invented_world, read_billp
-from recsim_llm.data.invented_people import invent_people
+from recsim_llm.data.formats.billp_release import invented_world, read_billp
+from recsim_llm.data.worlds.invented_people import invent_people
 from recsim_llm.errors import DataError
 
 RELEASE = Path(os.environ.get("RECSIM_LLM_BILLP_RELEASE", "(not given)"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recsim_llm.data import load_dataset
-from recsim_llm.data.folder import save_folder
+from recsim_llm.data.formats.folder import save_folder
 from recsim_llm.errors import DataError
 
 FILES = {

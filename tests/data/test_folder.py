@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsim_llm.data import load_dataset
-from recsim_llm.data.folder import save_folder
-from recsim_llm.data.synthetic import make_world
+from recsim_llm.data.formats.folder import save_folder
+from recsim_llm.data.worlds.synthetic import make_world
 from recsim_llm.errors import DataError
 from recsim_llm.types import Item
 

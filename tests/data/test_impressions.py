@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsim_llm.data import Dataset
-from recsim_llm.data.folder import load_folder, save_folder
+from recsim_llm.data.formats.folder import load_folder, save_folder
 from recsim_llm.errors import DataError
 
 HEAD = "user,item,session,page,slot,watched,rating,left\n"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from recsim_llm import fetch
-from recsim_llm.data import get_dataset_files, list_datasets, load_dataset, movielens
-from recsim_llm.data.movielens import MOVIELENS
+from recsim_llm.data import get_dataset_files, list_datasets, load_dataset
+from recsim_llm.data.formats import movielens
+from recsim_llm.data.formats.movielens import MOVIELENS
 from recsim_llm.data.titles import split_title
 from recsim_llm.errors import DataError, DownloadError
 from recsim_llm.types import Item

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsim_llm.data import load_dataset
-from recsim_llm.data.synthetic import make_world
+from recsim_llm.data.worlds.synthetic import make_world
 from recsim_llm.errors import ConfigError
 
 SEEDS = range(4)

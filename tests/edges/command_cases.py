@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recsim_llm.experiments import cli
+from recsim_llm.cli import command_line
 from tests.edges.judging import Case
 
 _FRESH = itertools.count()
@@ -53,12 +53,22 @@ BASES: dict[str, dict[str, list[str]]] = {
 }
 """The smallest call of each command that is right but for the option under test."""
 COMMANDS: dict[str, type] = {
-    "simulate": cli.Simulate, "replay": cli.Replay, "compare": cli.Compare, "traits": cli.Traits,
-    "interview": cli.Interview, "certify": cli.Certify, "calibrate": cli.Calibrate, "ranking": cli.Ranking,
-    "agentcf learn": cli.AgentCFLearn, "agentcf rank": cli.AgentCFRank,
-    "train": cli.Train, "tune": cli.Tune, "assess": cli.Assess, "study": cli.StudyCommand,
-    "dashboard": cli.Dashboard,
-}  # fmt: skip
+    "simulate": command_line.Simulate,
+    "replay": command_line.Replay,
+    "compare": command_line.Compare,
+    "traits": command_line.Traits,
+    "interview": command_line.Interview,
+    "certify": command_line.Certify,
+    "calibrate": command_line.Calibrate,
+    "ranking": command_line.Ranking,
+    "agentcf learn": command_line.AgentCFLearn,
+    "agentcf rank": command_line.AgentCFRank,
+    "train": command_line.Train,
+    "tune": command_line.Tune,
+    "assess": command_line.Assess,
+    "study": command_line.StudyCommand,
+    "dashboard": command_line.Dashboard,
+}
 POSITIONAL = {
     ("replay", "run"): 0, ("compare", "runs"): 0, ("traits", "run"): 0, ("interview", "run"): 0,
     ("interview", "question"): 1, ("ranking", "dataset"): 0, ("assess", "folder"): 0, ("study", "study"): 0,

@@ -110,10 +110,10 @@ def _carry_out(case: Case) -> None:
     if callable(case.action):
         case.action()
         return
-    from recsim_llm.experiments.cli import main
+    from recsim_llm.cli.command_line import main
 
     # The dashboard would serve for ever; and a case may record a run, which must not stand in the way of the next.
-    with mock.patch("recsim_llm.experiments.dashboard_command.subprocess.run", side_effect=TooLong):
+    with mock.patch("recsim_llm.cli.dashboard_command.subprocess.run", side_effect=TooLong):
         main(list(case.action))
 
 

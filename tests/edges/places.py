@@ -32,7 +32,7 @@ def make_places(root: Path) -> dict[str, str]:
 
 def record_run(folder: Path) -> None:
     """A run of two people."""
-    from recsim_llm.experiments.cli import main
+    from recsim_llm.cli.command_line import main
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main(["simulate", "--users", "2", "--pages", "1", "--policy", "random", "--out", str(folder)])

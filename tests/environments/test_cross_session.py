@@ -11,12 +11,12 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from recsim_llm.agents.inhabitants import Inhabitants
-from recsim_llm.agents.long_term import make_long_term
+from recsim_llm.agents.fitted_sources import statistical_parameters
+from recsim_llm.agents.long_term.long_term_population import make_long_term
 from recsim_llm.agents.population import make_population
-from recsim_llm.agents.returning import ReturnParameters
-from recsim_llm.agents.sources import statistical_parameters
-from recsim_llm.agents.statistical import StatisticalUsers
+from recsim_llm.agents.society.inhabitants import Inhabitants
+from recsim_llm.agents.statistical.return_times import ReturnParameters
+from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
 from recsim_llm.environments.cross_session import CrossSessionEnv, CrossSessionVectorEnv
 from recsim_llm.environments.page import PageEnv
 from recsim_llm.errors import ConfigError, SessionEndedError

@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from recsim_llm.agents.inhabitants import Message
 from recsim_llm.agents.population import make_society
-from recsim_llm.agents.social_graph import Edge, SocialGraph
-from recsim_llm.agents.statistical_inhabitants import SocialHabits
+from recsim_llm.agents.society.graph import Edge, SocialGraph
+from recsim_llm.agents.society.inhabitants import Message
+from recsim_llm.agents.society.statistical_inhabitants import SocialHabits
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.environments.society import SocietyRules
 from recsim_llm.environments.society_env import new_society

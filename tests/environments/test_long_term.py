@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from recsim_llm.agents.long_term import make_long_term
+from recsim_llm.agents.long_term.long_term_population import make_long_term
 from recsim_llm.environments.long_term import LongTermEnv, LongTermVectorEnv
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.bounds import make_fixed_list, make_oracle
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.rollout import choose_visitors, rollout
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.rollout import choose_visitors, rollout
 from recsim_llm.policies import make_policy
 
 

@@ -9,8 +9,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsim_llm.agents.sources import statistical_parameters
-from recsim_llm.agents.statistical import scores, watch_probability
+from recsim_llm.agents.fitted_sources import statistical_parameters
+from recsim_llm.agents.statistical.statistical_users import scores, watch_probability
 from recsim_llm.environments.page import ItemEnv, PageEnv
 from recsim_llm.environments.vector import ItemVectorEnv, PageVectorEnv
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsim_llm.agents.population import make_population, make_society
-from recsim_llm.agents.social_graph import SocialGraph
+from recsim_llm.agents.society.graph import SocialGraph
 from recsim_llm.environments.page import step_info
 from recsim_llm.environments.sessions import LoggedHistories, PageRules, Sessions
 from recsim_llm.environments.society import Society, SocietyRules

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from recsim_llm.agents.inhabitants import Action, Message
 from recsim_llm.agents.population import make_society
-from recsim_llm.agents.social_graph import Edge, SocialGraph
+from recsim_llm.agents.society.graph import Edge, SocialGraph
+from recsim_llm.agents.society.inhabitants import Action, Message
 from recsim_llm.environments.page import draw_base_key
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.environments.society import Society, SocietyRules
 from recsim_llm.environments.society_env import new_society
 from recsim_llm.errors import ConfigError, SessionEndedError
-from recsim_llm.experiments.living import Diary, live
-from recsim_llm.experiments.shelf import Shelf
+from recsim_llm.experiments.simulation.interventions.shelf import Shelf
+from recsim_llm.experiments.simulation.society_loop import Diary, live
 from recsim_llm.policies import make_policy
 
 AGENTS, ROUNDS, PAGE = 40, 4, 3

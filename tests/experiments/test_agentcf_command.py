@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsim_llm.agents.agentcf_memories import AgentCFMemories
+from recsim_llm.agents.llm.agentcf.agentcf_memories import AgentCFMemories
+from recsim_llm.cli import agentcf_command
+from recsim_llm.cli.command_line import main
 from recsim_llm.data import load_dataset
-from recsim_llm.data.agentcf import load_agentcf
-from recsim_llm.data.ranking_task import draw_task
+from recsim_llm.data.formats.agentcf_release import load_agentcf
+from recsim_llm.data.formats.ranking_task import draw_task
 from recsim_llm.errors import LLMError
-from recsim_llm.experiments import agentcf_command
 from recsim_llm.experiments.candidate_ranking import RankingRow, ndcg, ranking_table, rivals, row_of, warning_of
-from recsim_llm.experiments.cli import main
 from recsim_llm.testing.scripted import FunctionLLM, hash_choice_llm
 from tests.data.test_agentcf_release import release
 

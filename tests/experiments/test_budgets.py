@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from recsim_llm.cli.command_line import main
 from recsim_llm.errors import BudgetError, ConfigError
 from recsim_llm.experiments.backend import Engines, open_backend
-from recsim_llm.experiments.cli import main
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.cost_report import cost, cost_report
-from recsim_llm.experiments.simulate import simulate
-from recsim_llm.llm.budget import Budget
-from recsim_llm.trajectories import Run
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.cost.cost_report import cost, cost_report
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.language.wrappers.budget import Budget
+from recsim_llm.runs import Run
 
 LLM = "python:recsim_llm.testing.scripted:hash_choice_llm"
 CONFIG = SimulationConfig(
@@ -60,7 +60,7 @@ def test_the_command_says_how_to_go_on(tmp_path, capsys):
 
 
 def test_what_a_run_cost(tmp_path):
-    uniform = "python:recsim_llm.llm:UniformLLM"
+    uniform = "python:recsim_llm.language:UniformLLM"
     (run,) = simulate(replace(CONFIG, llm=uniform), tmp_path, progress=False)
     figures, spent = cost(run), run.manifest.summary["llm"]
     assert figures is not None

@@ -15,12 +15,12 @@ import pytest
 
 from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS, Certificate, Metric, read_certificate
 from recsim_llm.errors import MissingExtraError
-from recsim_llm.experiments.fidelity.gates import GATES
-from recsim_llm.experiments.fidelity.labels import GROUPS, LABELS, label_of
-from recsim_llm.experiments.fidelity.plots import FIGURES, figures, need_matplotlib
-from recsim_llm.experiments.fidelity.report import write_report
-from recsim_llm.experiments.fidelity.screen import HEIGHT, WIDTH, certificate_table
-from recsim_llm.experiments.fidelity.wording import best_rows, headline, number, short_gate
+from recsim_llm.experiments.fidelity.certificate_gates import GATES
+from recsim_llm.experiments.fidelity.measure_labels import GROUPS, LABELS, label_of
+from recsim_llm.experiments.fidelity.report.plots import FIGURES, figures, need_matplotlib
+from recsim_llm.experiments.fidelity.report.report import write_report
+from recsim_llm.experiments.fidelity.report.screen import HEIGHT, WIDTH, certificate_table
+from recsim_llm.experiments.fidelity.report.wording import best_rows, headline, number, short_gate
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\" | `code` $\\frac{1}$ \x00\x1b[31m"
 DOCS = Path(__file__).parents[2] / "docs" / "certificate.md"

@@ -9,19 +9,19 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import recsim_llm.experiments.measuring as measuring
-import recsim_llm.experiments.recorders as module
+import recsim_llm.cli.measuring as measuring
+import recsim_llm.experiments.simulation.recorders as module
 from recsim_llm.agents.certified import certificates_folder
 from recsim_llm.agents.named_users import inner_name, learned_identity, model_fingerprint
 from recsim_llm.agents.population import make_population
 from recsim_llm.certificate import read_certificate
+from recsim_llm.cli.command_line import main
 from recsim_llm.errors import ConfigError, UncertifiedWarning
-from recsim_llm.experiments.calibrate import CalibrateConfig, calibrate
-from recsim_llm.experiments.cli import main
-from recsim_llm.experiments.config import SimulationConfig, chosen_model
-from recsim_llm.experiments.cost import dry_run
-from recsim_llm.experiments.replay import replay
-from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.fidelity.calibrate import CalibrateConfig, calibrate
+from recsim_llm.experiments.simulation.config import SimulationConfig, chosen_model
+from recsim_llm.experiments.simulation.cost.cost import dry_run
+from recsim_llm.experiments.simulation.replay import replay
+from recsim_llm.experiments.simulation.simulate import simulate
 from recsim_llm.testing.scripted import hash_choice_llm
 
 TOWN = "synthetic:0:300"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import recsim_llm
-from recsim_llm.experiments.cli import main
+from recsim_llm.cli.command_line import main
 
 
 def run(capsys, *args):

@@ -4,7 +4,7 @@ import sys
 import time
 from types import SimpleNamespace
 
-from recsim_llm.experiments.gpu_use import GpuUse
+from recsim_llm.experiments.simulation.cost.gpu_use import GpuUse
 
 
 class NVMLError(Exception):

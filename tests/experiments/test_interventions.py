@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsim_llm.agents.persona import build_personas
-from recsim_llm.agents.social_graph import SocialGraph
-from recsim_llm.data.synthetic import make_world
+from recsim_llm.agents.personas.persona import build_personas
+from recsim_llm.agents.society.graph import SocialGraph
+from recsim_llm.data.worlds.synthetic import make_world
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.experiments.interventions import (
+from recsim_llm.experiments.simulation.interventions.interventions import (
     KINDS,
     PLATFORM,
     Advert,

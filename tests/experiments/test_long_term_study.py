@@ -11,20 +11,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from recsim_llm.agents.long_term import make_long_term
-from recsim_llm.agents.sources import load_source
+from recsim_llm.agents.fitted_sources import load_source
+from recsim_llm.agents.long_term.long_term_population import make_long_term
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.study import run as module
-from recsim_llm.experiments.study.comparing import best_of
-from recsim_llm.experiments.study.measures import Shelf, genre_diversity, sessions_of
-from recsim_llm.experiments.study.report import write_report
-from recsim_llm.experiments.study.run import run_study
-from recsim_llm.experiments.study.study import Entry, Study
-from recsim_llm.experiments.study.table import costs_of
-from recsim_llm.experiments.train_world import TaskExits
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.studies import run_study as module
+from recsim_llm.experiments.studies.comparing import best_of
+from recsim_llm.experiments.studies.run_study import run_study
+from recsim_llm.experiments.studies.study import Entry, Study
+from recsim_llm.experiments.studies.study_measures import Shelf, genre_diversity, sessions_of
+from recsim_llm.experiments.studies.study_report import write_report
+from recsim_llm.experiments.studies.study_table import costs_of
+from recsim_llm.experiments.training.train_world import TaskExits
 from recsim_llm.policies import load_policy, make_policy
-from recsim_llm.trajectories import StepBatch
+from recsim_llm.runs import StepBatch
 from recsim_llm.types import Responses
 
 SMALL = Study("small", (Entry("random"), Entry("ease", users=3)), users=6, seeds=1, pages=5)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recsim_llm.errors import ConfigError
 from recsim_llm.experiments import metrics
 from recsim_llm.experiments.metrics import METRICS, Estimate, estimate, paired_difference, per_user, summarise, table
-from recsim_llm.trajectories.steps import StepBatch
+from recsim_llm.runs.steps import StepBatch
 
 quick = settings(deadline=None, max_examples=40)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from recsim_llm.experiments import simulate as simulation
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.simulate import simulate
-from recsim_llm.trajectories import read_catalogue
+from recsim_llm.experiments.simulation import simulate as simulation
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.runs import read_catalogue
 
 CONFIG = SimulationConfig(
     dataset="synthetic:0:60",

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from recsim_llm.agents.sources import true_parameters
-from recsim_llm.agents.statistical import StatisticalUsers
+from recsim_llm.agents.fitted_sources import true_parameters
+from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
 from recsim_llm.data import Dataset, Ratings
-from recsim_llm.data.synthetic import make_world
+from recsim_llm.data.worlds.synthetic import make_world
 from recsim_llm.errors import ConfigError, DataError
-from recsim_llm.experiments.fidelity.measures import draw_resamples
-from recsim_llm.experiments.fidelity.ranking_measures import (
+from recsim_llm.experiments.fidelity.measures.measures import draw_resamples
+from recsim_llm.experiments.fidelity.ranking.ranking_measures import (
     clear_pairs,
     estimate,
     mean_shown,
@@ -30,9 +30,9 @@ from recsim_llm.experiments.fidelity.ranking_measures import (
     shown_weights,
     tau_b,
 )
-from recsim_llm.experiments.fidelity.ranking_recommenders import CONTROL, FACTORS, Recommender, fit_recommenders
-from recsim_llm.experiments.fidelity.ranking_validity import compare, measure_ranking, ranking_table
-from recsim_llm.experiments.fidelity.ranking_ways import WAYS
+from recsim_llm.experiments.fidelity.ranking.ranking_recommenders import CONTROL, FACTORS, Recommender, fit_recommenders
+from recsim_llm.experiments.fidelity.ranking.ranking_validity import compare, measure_ranking, ranking_table
+from recsim_llm.experiments.fidelity.ranking.ranking_ways import WAYS
 from recsim_llm.types import Floats, Ints, Reaction
 
 pytest.importorskip("implicit")

@@ -9,13 +9,13 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from recsim_llm.experiments import recorders as module
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.cost_report import cost_report
-from recsim_llm.experiments.interview import exit_interviews
-from recsim_llm.experiments.replay import replay
-from recsim_llm.experiments.simulate import simulate
-from recsim_llm.llm import list_models, make_llm
+from recsim_llm.experiments.simulation import recorders
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.cost.cost_report import cost_report
+from recsim_llm.experiments.simulation.interview import exit_interviews
+from recsim_llm.experiments.simulation.replay import replay
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.language import list_models, make_llm
 
 PRESENT = any(row.name == "smollm2-135m" and row.present for row in list_models())
 pytestmark = [
@@ -33,7 +33,7 @@ def smollm():
 
 @pytest.fixture(autouse=True)
 def _model_without_cache(monkeypatch, smollm):
-    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(smollm))
+    monkeypatch.setattr(recorders, "open_backend", lambda *_: nullcontext(smollm))
 
 
 @pytest.mark.parametrize("kind", ["agent4rec:genres", "recagent", "agentcf"])

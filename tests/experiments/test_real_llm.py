@@ -11,13 +11,14 @@ import pytest
 from recsim_llm.agents.population import make_population
 from recsim_llm.certificate import FAIL, PASS
 from recsim_llm.data import list_datasets
-from recsim_llm.experiments import recorders as module
-from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.fidelity.certify import CertifyConfig, certify
-from recsim_llm.experiments.interview import interview
-from recsim_llm.experiments.replay import replay
-from recsim_llm.experiments.simulate import simulate
-from recsim_llm.llm import list_models, make_llm
+from recsim_llm.experiments.simulation import recorders
+from recsim_llm.experiments.simulation import recorders as module
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.interview import interview
+from recsim_llm.experiments.simulation.replay import replay
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.language import list_models, make_llm
 
 pytestmark = [
     pytest.mark.slow,
@@ -59,7 +60,7 @@ def test_replay_needs_no_model(run):
 
 def test_batch_size_changes_nothing(run, tmp_path, monkeypatch):
     """Bit for bit, with the real model: its answers do not depend on what else is asked."""
-    monkeypatch.setattr(module, "open_backend", lambda spec, *_: nullcontext(make_llm(spec)))
+    monkeypatch.setattr(recorders, "open_backend", lambda spec, *_: nullcontext(make_llm(spec)))
     (other,) = simulate(replace(CONFIG, batch_size=1), tmp_path, progress=False)
     mine, theirs = (r.step_batch().in_order() for r in (run, other))
     for name in ("user", "items", "watch", "rating_probs", "watched", "ratings", "leave", "left"):
@@ -70,7 +71,7 @@ def test_a_cached_run_is_the_same_and_asks_nothing(run, tmp_path, monkeypatch):
     cache = tmp_path / "answers.sqlite"
     for folder, fresh in (("first", True), ("second", False)):
         llm = make_llm(CONFIG.llm, cache)
-        monkeypatch.setattr(module, "open_backend", lambda *_, llm=llm: nullcontext(llm))
+        monkeypatch.setattr(recorders, "open_backend", lambda *_, llm=llm: nullcontext(llm))
         (again,) = simulate(CONFIG, tmp_path / folder, progress=False)
         assert again.trajectory_hash() == run.trajectory_hash()
         assert (llm.usage.calls > 0) == fresh

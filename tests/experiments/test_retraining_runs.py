@@ -8,19 +8,19 @@ import sys
 import numpy as np
 import pytest
 
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.cost_report import refit_report
-from recsim_llm.experiments.replay import replay
-from recsim_llm.experiments.simulate import simulate
-from recsim_llm.trajectories import Run
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.cost.cost_report import refit_report
+from recsim_llm.experiments.simulation.replay import replay
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.runs import Run
 
 SOCIETY = {"users": 40, "rounds": 5, "pages": 2, "page_size": 4}
 SESSIONS = {"users": 40, "pages": 4, "page_size": 4, "batch_size": 16}
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
 from recsim_llm.policies.retrain import Retrain
 real, left = Retrain._refit, [3]
 def refit(policy):

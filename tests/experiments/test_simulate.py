@@ -16,18 +16,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsim_llm.agents.long_term import rule_line
+from recsim_llm.agents.long_term.long_term_population import rule_line
 from recsim_llm.agents.population import make_population
 from recsim_llm.errors import ConfigError, LLMError, RecordingError
-from recsim_llm.experiments import recorders as module
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.cost import dry_run
-from recsim_llm.experiments.cost_report import cost_report
-from recsim_llm.experiments.interview import doubt, interview, interview_prompt
-from recsim_llm.experiments.replay import replay
-from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.simulation import recorders
+from recsim_llm.experiments.simulation import recorders as module
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.cost.cost import dry_run
+from recsim_llm.experiments.simulation.cost.cost_report import cost_report
+from recsim_llm.experiments.simulation.interview import doubt, interview, interview_prompt
+from recsim_llm.experiments.simulation.replay import replay
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.runs import Run
 from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, ScriptedLLM, hash_choice_llm
-from recsim_llm.trajectories import Run
 
 SMALL = SimulationConfig(policies=("random", "ease"), users=12, pages=4, page_size=3, batch_size=5)
 AGENTS = replace(SMALL, user_model="llm", llm="hash", policies=("popularity",))
@@ -35,7 +36,7 @@ AGENTS = replace(SMALL, user_model="llm", llm="hash", policies=("popularity",))
 
 @pytest.fixture(autouse=True)
 def _fake_backend(monkeypatch):
-    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(hash_choice_llm(0)))
+    monkeypatch.setattr(recorders, "open_backend", lambda *_: nullcontext(hash_choice_llm(0)))
 
 
 def step_files(folder: Path) -> dict[str, bytes]:
@@ -101,13 +102,13 @@ def test_interrupted_run_goes_on_and_asks_nothing_twice(tmp_path, monkeypatch):
 
     whole = simulate(AGENTS, tmp_path / "whole", progress=False)[0]
     needed = len(whole.calls())
-    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(Failing(5)))
+    monkeypatch.setattr(recorders, "open_backend", lambda *_: nullcontext(Failing(5)))
     with pytest.raises(LLMError, match="has gone"):
         simulate(AGENTS, tmp_path / "broken", progress=False)
     assert Run(tmp_path / "broken" / "popularity").manifest.status == "interrupted"
     with pytest.raises(RecordingError, match="--resume"):
         simulate(AGENTS, tmp_path / "broken", progress=False)
-    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(Failing(10**6)))
+    monkeypatch.setattr(recorders, "open_backend", lambda *_: nullcontext(Failing(10**6)))
     resumed = simulate(AGENTS, tmp_path / "broken", resume=True, progress=False)[0]
     assert step_files(resumed.folder) == step_files(whole.folder)
     assert sum(asked) == needed
@@ -130,10 +131,10 @@ CHILD = """
 import sys, time
 from contextlib import nullcontext
 from pathlib import Path
-from recsim_llm.experiments import recorders as module
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.cost import dry_run
-from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.simulation import recorders
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.cost.cost import dry_run
+from recsim_llm.experiments.simulation.simulate import simulate
 from recsim_llm.testing.scripted import hash_choice_llm
 from dataclasses import replace
 inner = hash_choice_llm(0)
@@ -142,7 +143,7 @@ class Slow:
     def generate(self, prompts):
         time.sleep(0.01)
         return inner.generate(prompts)
-module.open_backend = lambda *_: nullcontext(Slow())
+recorders.open_backend = lambda *_: nullcontext(Slow())
 config = SimulationConfig(
     policies=("popularity",), users=12, pages=4, page_size=3, batch_size=2, user_model="llm", llm="hash")
 print("ready", flush=True)
@@ -238,7 +239,7 @@ def test_labels_that_a_server_does_not_return_are_counted_said_and_replayed(tmp_
         step = (1, len(prompt.choices), 0)[kind] if prompt.choices else 0
         return said._replace(bounds=tuple(range(0, len(said.logprobs), step))) if step else said
 
-    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(FunctionLLM(half_silent)))
+    monkeypatch.setattr(recorders, "open_backend", lambda *_: nullcontext(FunctionLLM(half_silent)))
     (run,) = simulate(AGENTS, tmp_path, progress=False)
     answers = run.manifest.summary["answers"]
     assert 0.05 < answers["unseen"] / answers["label_reads"] < 1
@@ -252,7 +253,7 @@ def test_labels_that_a_server_does_not_return_are_counted_said_and_replayed(tmp_
 
 def test_costs_are_those_of_each_run(tmp_path, monkeypatch):
     shared = hash_choice_llm(0)
-    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(shared))
+    monkeypatch.setattr(recorders, "open_backend", lambda *_: nullcontext(shared))
     runs = simulate(replace(AGENTS, policies=("random", "popularity")), tmp_path, progress=False)
     for run in runs:
         assert run.manifest.summary["llm"]["calls"] == len(run.calls())

@@ -16,22 +16,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsim_llm.cli.command_line import main
 from recsim_llm.data import load_dataset
 from recsim_llm.environments.society import SocietyRules
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.experiments import recorders as module
-from recsim_llm.experiments.cli import main
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.cost import dry_run
-from recsim_llm.experiments.cost_report import cost_report
-from recsim_llm.experiments.interview import exit_interviews, interview_prompt
 from recsim_llm.experiments.metrics import paired_difference
-from recsim_llm.experiments.people import load_people
-from recsim_llm.experiments.relive import relive
-from recsim_llm.experiments.replay import replay
-from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.simulation import recorders
+from recsim_llm.experiments.simulation import recorders as module
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.cost.cost import dry_run
+from recsim_llm.experiments.simulation.cost.cost_report import cost_report
+from recsim_llm.experiments.simulation.interview import exit_interviews, interview_prompt
+from recsim_llm.experiments.simulation.people import load_people
+from recsim_llm.experiments.simulation.replay import replay
+from recsim_llm.experiments.simulation.restore import relive
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.runs import Run
 from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, hash_choice_llm
-from recsim_llm.trajectories import Run
 
 TOWN = SimulationConfig(policies=("live-popularity",), users=60, rounds=5, pages=3, page_size=4)
 AGENTS = replace(TOWN, user_model="agent4rec", llm="hash", users=12, rounds=6, graph="homophily", seed=5)
@@ -39,7 +40,7 @@ AGENTS = replace(TOWN, user_model="agent4rec", llm="hash", users=12, rounds=6, g
 
 @pytest.fixture(autouse=True)
 def _fake_backend(monkeypatch):
-    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(hash_choice_llm(0)))
+    monkeypatch.setattr(recorders, "open_backend", lambda *_: nullcontext(hash_choice_llm(0)))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -151,7 +152,7 @@ def test_an_agent_is_brought_back_with_the_memory_it_had(tmp_path):
 
 def test_everybody_is_asked_at_the_end(tmp_path):
     (run,) = simulate(AGENTS, tmp_path, progress=False)
-    from recsim_llm.llm import make_llm
+    from recsim_llm.language import make_llm
 
     answers = exit_interviews(run, make_llm("uniform"))
     assert [a.user for a in answers] == load_people(run.folder)[1]
@@ -317,7 +318,7 @@ def eager_llm():
 
 
 def stages_of(tmp_path, monkeypatch, threshold, encoder):
-    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(eager_llm()))
+    monkeypatch.setattr(recorders, "open_backend", lambda *_: nullcontext(eager_llm()))
     config = SimulationConfig(
         policies=("ease",),
         users=20,
@@ -348,7 +349,7 @@ def test_recagents_long_term_stage_lives_with_the_calibrated_threshold_only(tmp_
 def test_what_became_of_chats_and_posts_is_in_the_summary(tmp_path, monkeypatch):
     other = hash_choice_llm(0)
     digits = FunctionLLM(lambda prompt: other.generate([prompt])[0] if prompt.choices else "(3) (2) (5)")
-    monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(digits))
+    monkeypatch.setattr(recorders, "open_backend", lambda *_: nullcontext(digits))
     (run,) = simulate(replace(AGENTS, rounds=8), tmp_path, progress=False)
     events = run.events().to_pylist()
     texts = run.manifest.summary["texts"]

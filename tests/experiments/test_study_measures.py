@@ -10,9 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsim_llm.experiments.study.comparing import Mean, against_best, holm, mean_over, sign_flip
-from recsim_llm.experiments.study.measures import MEASURES, Shelf, coverage, reward_by_turn, session_values, survival
-from recsim_llm.trajectories import StepBatch
+from recsim_llm.experiments.studies.comparing import Mean, against_best, holm, mean_over, sign_flip
+from recsim_llm.experiments.studies.study_measures import (
+    MEASURES,
+    Shelf,
+    coverage,
+    reward_by_turn,
+    session_values,
+    survival,
+)
+from recsim_llm.runs import StepBatch
 
 N, CAP = 8, 6
 RNG = np.random.default_rng(3)

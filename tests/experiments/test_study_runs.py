@@ -10,19 +10,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from recsim_llm.cli.command_line import main
+from recsim_llm.cli.studying import chosen_study
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.experiments.cli import main
-from recsim_llm.experiments.replay import replay
-from recsim_llm.experiments.rollout import choose_visitors
-from recsim_llm.experiments.study import run as module
-from recsim_llm.experiments.study.report import write_report
-from recsim_llm.experiments.study.run import run_study
-from recsim_llm.experiments.study.study import Entry, Study, read_study, studies
-from recsim_llm.experiments.study.table import text_table
-from recsim_llm.experiments.studying import chosen_study
+from recsim_llm.experiments.simulation.replay import replay
+from recsim_llm.experiments.simulation.rollout import choose_visitors
+from recsim_llm.experiments.studies import run_study as module
+from recsim_llm.experiments.studies.run_study import run_study
+from recsim_llm.experiments.studies.study import Entry, Study, read_study, studies
+from recsim_llm.experiments.studies.study_report import write_report
+from recsim_llm.experiments.studies.study_table import text_table
 from recsim_llm.policies import load_policy
-from recsim_llm.policies.rl.offline_data import OfflineLog
-from recsim_llm.trajectories import find_runs
+from recsim_llm.policies.rl.offline.offline_data import OfflineLog
+from recsim_llm.runs import find_runs
 
 ROWS = (Entry("random"), Entry("ease?reg=100", users=6), Entry("oracle"), Entry("fixed-list"))
 SMALL = Study("small", ROWS, users=8, seeds=2, pages=8, quit="window?ratings=expected")

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from recsim_llm.errors import LLMError, RecordingError, SetAsideWarning
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.people import load_people
-from recsim_llm.experiments.replay import replay
-from recsim_llm.experiments.simulate import simulate
-from recsim_llm.llm import cache
-from recsim_llm.trajectories import Run, read_catalogue
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.people import load_people
+from recsim_llm.experiments.simulation.replay import replay
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.language.wrappers import cache
+from recsim_llm.runs import Run, read_catalogue
 
 CONFIG = SimulationConfig(
     user_model="agent4rec:genres",
@@ -35,8 +35,8 @@ SOCIETY = replace(CONFIG, rounds=4, batch_size=256)
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
 folder, rounds, last, place = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 done = 0
 def watched(name):
@@ -263,7 +263,7 @@ def test_the_manifest_of_another_version_is_not_set_aside(tmp_path):
 
 def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, after: int = 4) -> None:
     """A run that ends when its model fails for good."""
-    from recsim_llm.llm import prefix_cache
+    from recsim_llm.language.wrappers import prefix_cache
 
     real: Callable = prefix_cache.PrefixMeter.generate
     asked = 0

@@ -11,15 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsim_llm.errors import ConfigError, LLMError, RecordingError
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.cost_report import cost_report
-from recsim_llm.experiments.interview import interview_prompt
-from recsim_llm.experiments.people import load_people
-from recsim_llm.experiments.replay import replay
-from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.cost.cost_report import cost_report
+from recsim_llm.experiments.simulation.interview import interview_prompt
+from recsim_llm.experiments.simulation.people import load_people
+from recsim_llm.experiments.simulation.replay import replay
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.runs import Run
+from recsim_llm.runs.run import MEMORIES, THOUGHTS, part_path
 from recsim_llm.testing.scripted import FunctionLLM, hash_choice_llm
-from recsim_llm.trajectories import Run
-from recsim_llm.trajectories.run import MEMORIES, THOUGHTS, part_path
 from recsim_llm.types import Completion, Prompt
 
 KINDS = ("agent4rec:items", "agent4rec:text", "recagent", "agentcf", "dialogue", "llm")
@@ -251,17 +251,17 @@ def test_the_choice_is_drawn_before_anybody_is_asked(tmp_path, monkeypatch):
 
 def test_the_dashboard_shows_thoughts_beside_their_pages(tmp_path):
     pytest.importorskip("duckdb")
-    from recsim_llm.dashboard import person, person_html
-    from recsim_llm.dashboard import replay as shown
+    from recsim_llm.dashboard.person import person_data, person_html
+    from recsim_llm.dashboard.replay import replay_data
     from recsim_llm.dashboard.view import RunView
 
     run = run_of(tmp_path)
     view = RunView(run.folder)
     first = rows(run)[0]
-    session = shown.session(view, shown.spans(view), first["session"])
+    session = replay_data.session(view, replay_data.spans(view), first["session"])
     assert session is not None
     assert session.steps[first["page"]].thoughts == (first["text"],)
-    frame = person.thoughts(view, first["user"])
+    frame = person_data.thoughts(view, first["user"])
     mine = sorted((row for row in rows(run) if row["user"] == first["user"]), key=lambda row: row["page"])
     assert frame["text"].tolist() == [row["text"] for row in mine]
     html = person_html.thought_rows(frame.assign(text="<script>x"))

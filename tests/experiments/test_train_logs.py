@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 from recsim_llm.errors import ConfigError, MissingExtraError
-from recsim_llm.experiments.offline_log import CollectConfig, collect, d3rlpy_arrays, export_minari, save_d3rlpy
+from recsim_llm.experiments.training.offline_log import (
+    CollectConfig,
+    collect,
+    d3rlpy_arrays,
+    export_minari,
+    save_d3rlpy,
+)
 
 CONFIG = CollectConfig(policy="random", sessions=30, max_pages=5, history_length=40, batch_size=20)
 

@@ -13,9 +13,9 @@ pytest.importorskip("tianshou")
 pytest.importorskip("tensorboard")
 
 from recsim_llm.errors import ConfigError, RecordingError  # noqa: E402
-from recsim_llm.experiments.rollout import choose_visitors  # noqa: E402
-from recsim_llm.experiments.train import TrainConfig, _world, train  # noqa: E402
-from recsim_llm.experiments.train_files import read_curve  # noqa: E402
+from recsim_llm.experiments.simulation.rollout import choose_visitors  # noqa: E402
+from recsim_llm.experiments.training.train import TrainConfig, _world, train  # noqa: E402
+from recsim_llm.experiments.training.train_files import read_curve  # noqa: E402
 from recsim_llm.policies.rl.online import A2C, DQN  # noqa: E402
 
 SMALL = TrainConfig(steps=300, num_envs=10, eval_every=100, eval_users=5, max_pages=6, progress=False)
@@ -29,7 +29,7 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(
 ) -> None:
     whole = train(replace(SMALL, policy=policy, out=tmp_path / "whole.npz"))
     broken = replace(SMALL, policy=policy, out=tmp_path / "broken.npz")
-    from recsim_llm.experiments import train_files
+    from recsim_llm.experiments.training import train_files
 
     keep, calls = train_files.TrainingFolder.keep, []
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsim_llm.agents.persona import item_means
-from recsim_llm.agents.sources import TEST_SHARE, personas
+from recsim_llm.agents.fitted_sources import TEST_SHARE, personas
+from recsim_llm.agents.personas.persona import item_means
+from recsim_llm.cli.command_line import main
 from recsim_llm.data import load_dataset, split_ratings
 from recsim_llm.errors import DownloadError
-from recsim_llm.experiments.cli import main
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.simulate import simulate
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
 from recsim_llm.experiments.traits import separation_table, separations
 
 

@@ -8,12 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from recsim_llm.cli.commands import compare_runs
 from recsim_llm.data import load_dataset
-from recsim_llm.experiments.commands import compare_runs
-from recsim_llm.experiments.config import SimulationConfig
 from recsim_llm.experiments.metrics import Estimate
-from recsim_llm.experiments.simulate import simulate
-from recsim_llm.experiments.uptake import (
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.interventions.uptake import (
     NEVER,
     Arm,
     lines,
@@ -25,7 +24,8 @@ from recsim_llm.experiments.uptake import (
     uptakes,
     verdict,
 )
-from recsim_llm.trajectories import Run
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.runs import Run
 
 NAMES = ("run", "run-control")
 PEOPLE, ROUNDS = 60, 4

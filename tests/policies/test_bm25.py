@@ -12,7 +12,7 @@ from worlds import make_log, make_observation
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError, MissingExtraError
 from recsim_llm.policies import POLICIES
-from recsim_llm.policies.bm25 import BM25
+from recsim_llm.policies.classic.bm25 import BM25
 from recsim_llm.testing.policy_contract import PolicyContract
 from recsim_llm.types import Item
 

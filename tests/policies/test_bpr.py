@@ -9,7 +9,7 @@ import pytest
 
 from recsim_llm.errors import ConfigError, MissingExtraError
 from recsim_llm.policies import POLICIES, make_policy
-from recsim_llm.policies.bpr import BPR
+from recsim_llm.policies.classic.bpr import BPR
 from recsim_llm.testing.policy_contract import ITEMS, USERS, PolicyContract, catalogue, observe, two_tastes_log
 
 pytest.importorskip("implicit")

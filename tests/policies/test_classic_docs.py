@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from recsim_llm.policies.bm25 import BM25
-from recsim_llm.policies.bpr import BPR
-from recsim_llm.policies.cornac_adapter import CornacPolicy
-from recsim_llm.policies.gru4rec import GRU4Rec
-from recsim_llm.policies.lightgcn import LightGCN
-from recsim_llm.policies.sasrec import SASRec
+from recsim_llm.policies.classic.bm25 import BM25
+from recsim_llm.policies.classic.bpr import BPR
+from recsim_llm.policies.classic.cornac_adapter import CornacPolicy
+from recsim_llm.policies.classic.lightgcn import LightGCN
+from recsim_llm.policies.sequential.gru4rec import GRU4Rec
+from recsim_llm.policies.sequential.sasrec import SASRec
 
 PAGES = Path(__file__).parents[2] / "docs" / "policies"
 

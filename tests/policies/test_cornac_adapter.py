@@ -10,8 +10,8 @@ from worlds import make_catalogue, make_log, make_observation
 
 from recsim_llm.errors import ConfigError, MissingExtraError
 from recsim_llm.policies import POLICIES, make_policy
-from recsim_llm.policies.cornac_adapter import CornacPolicy
-from recsim_llm.policies.ease import EASE
+from recsim_llm.policies.classic.cornac_adapter import CornacPolicy
+from recsim_llm.policies.classic.ease import EASE
 from recsim_llm.testing.policy_contract import ITEMS, USERS, PolicyContract, catalogue, observe, two_tastes_log
 
 cornac = pytest.importorskip("cornac")

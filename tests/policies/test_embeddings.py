@@ -7,7 +7,7 @@ import pytest
 
 from recsim_llm.errors import ConfigError
 from recsim_llm.policies import load_policy, make_policy
-from recsim_llm.policies.embeddings import EmbeddingPolicy
+from recsim_llm.policies.classic.embeddings import EmbeddingPolicy
 from recsim_llm.testing.policy_contract import ITEMS, USERS, catalogue, observe, two_tastes_log
 
 

@@ -10,12 +10,12 @@ from worlds import make_catalogue, make_log, make_observation
 
 from recsim_llm.errors import ConfigError
 from recsim_llm.policies import POLICIES
-from recsim_llm.policies.gru4rec import GRU4Rec, last_states
+from recsim_llm.policies.sequential.gru4rec import GRU4Rec, last_states
 from recsim_llm.testing.policy_contract import PolicyContract
 
 torch = pytest.importorskip("torch")
 
-from recsim_llm.policies import sequence_nets as nets  # noqa: E402 - needs torch
+from recsim_llm.policies.sequential import sequence_nets  # noqa: E402 - needs torch
 
 SMALL = {"embedding_size": 8, "length": 6, "epochs": 3}
 ITEMS = 12
@@ -37,7 +37,7 @@ def test_numpy_serves_what_torch_trained_whoever_else_is_served(seed):
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = nets.GRUNet(ITEMS, 8, 0.3).eval()
+        net = sequence_nets.GRUNet(ITEMS, 8, 0.3).eval()
     items = rng.integers(0, ITEMS, (9, 7))
     for row in items:
         row[: rng.integers(0, 7)] = -1
@@ -51,7 +51,7 @@ def test_numpy_serves_what_torch_trained_whoever_else_is_served(seed):
 
 
 def test_every_place_of_a_padded_piece_has_the_state_of_the_unpadded_one():
-    net = nets.GRUNet(ITEMS, 8, 0.0).eval()
+    net = sequence_nets.GRUNet(ITEMS, 8, 0.0).eval()
     with torch.no_grad():
         padded = net(torch.tensor([[0, 0, 0, 3, 5, 2]]))[0, 3:]
         torch.testing.assert_close(padded, net(torch.tensor([[3, 5, 2]]))[0])

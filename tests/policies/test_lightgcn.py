@@ -10,8 +10,8 @@ import pytest
 
 from recsim_llm.errors import ConfigError, MissingExtraError
 from recsim_llm.policies import POLICIES, make_policy
-from recsim_llm.policies.lightgcn import LightGCN, _graph, _kept, _model_class
-from recsim_llm.policies.rows import interactions
+from recsim_llm.policies.classic.lightgcn import LightGCN, _graph, _kept, _model_class
+from recsim_llm.policies.sparse_rows import interactions
 from recsim_llm.testing.policy_contract import ITEMS, USERS, PolicyContract, catalogue, observe, two_tastes_log
 
 torch = pytest.importorskip("torch")

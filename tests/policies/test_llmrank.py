@@ -9,11 +9,11 @@ from planner_worlds import CATALOGUE, HISTORIES, REWARDS, N, U, World, make, per
 
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
-from recsim_llm.llm.uniform import UniformLLM
+from recsim_llm.language.uniform import UniformLLM
 from recsim_llm.policies import POLICIES, load_policy, make_policy
 from recsim_llm.policies.llmrank import LLMRank
-from recsim_llm.policies.llmrank.policy import FORMS
-from recsim_llm.policies.llmrank.ways import WAYS
+from recsim_llm.policies.llmrank.llmrank_policy import FORMS
+from recsim_llm.policies.llmrank.llmrank_ways import WAYS
 from recsim_llm.testing.policy_contract import PolicyContract
 from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM
 from recsim_llm.types import Item

@@ -9,14 +9,14 @@ from planner_worlds import CATALOGUE, HISTORIES, REWARDS, TURNS, U, World, bound
 
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
-from recsim_llm.llm.uniform import UniformLLM
+from recsim_llm.language.uniform import UniformLLM
 from recsim_llm.policies import POLICIES, load_policy, make_policy
 from recsim_llm.policies.feedback import Learner
 from recsim_llm.policies.planners.actonly import ActOnly
 from recsim_llm.policies.planners.billp import BiLLP
 from recsim_llm.policies.planners.react import ReAct
 from recsim_llm.policies.planners.reflexion import Reflexion
-from recsim_llm.policies.protocol import LLMPolicy
+from recsim_llm.policies.policy_protocol import LLMPolicy
 from recsim_llm.testing.policy_contract import PolicyContract
 from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, hash_choice_llm
 from recsim_llm.types import Completion, Item

@@ -11,8 +11,8 @@ from worlds import make_catalogue, make_log
 
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.policies import load_policy, make_policy
-from recsim_llm.policies.ease import EASE
-from recsim_llm.policies.files import write_file
+from recsim_llm.policies.classic.ease import EASE
+from recsim_llm.policies.policy_files import write_file
 
 
 @pytest.fixture

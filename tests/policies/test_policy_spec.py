@@ -6,7 +6,7 @@ import pytest
 
 from recsim_llm.errors import ConfigError
 from recsim_llm.policies import check_policy, make_policy, open_policy
-from recsim_llm.policies.spec import parse_policy
+from recsim_llm.policies.policy_spec import parse_policy
 from recsim_llm.testing.policy_contract import ITEMS, catalogue, two_tastes_log
 
 

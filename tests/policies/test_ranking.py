@@ -10,7 +10,7 @@ from worlds import make_catalogue, make_log, make_observation
 from recsim_llm.errors import ConfigError
 from recsim_llm.policies import load_policy, make_policy, ranking
 from recsim_llm.policies.ranking import best_items
-from recsim_llm.policies.rows import or_popular, sparse_times
+from recsim_llm.policies.sparse_rows import or_popular, sparse_times
 
 CATALOGUE = make_catalogue(8)
 

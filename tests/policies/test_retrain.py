@@ -8,7 +8,7 @@ import pytest
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.policies import check_policy, load_policy, make_policy, open_policy
 from recsim_llm.policies.feedback import Feedback, Learner
-from recsim_llm.policies.files import read_file, write_file
+from recsim_llm.policies.policy_files import read_file, write_file
 from recsim_llm.policies.retrain import Retrain
 from recsim_llm.testing.policy_contract import ITEMS, USERS, PolicyContract, catalogue, observe, two_tastes_log
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recsim_llm.errors import DataError
-from recsim_llm.policies.rl.offline_data import OfflineLog, log_episodes
+from recsim_llm.policies.rl.offline.offline_data import OfflineLog, log_episodes
 from recsim_llm.testing.policy_contract import ITEMS, two_tastes_log
 from recsim_llm.types import EMPTY
 

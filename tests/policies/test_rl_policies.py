@@ -24,9 +24,9 @@ from recsim_llm.policies import POLICIES, load_policy  # noqa: E402
 from recsim_llm.policies.ranking import RankingPolicy  # noqa: E402
 from recsim_llm.policies.rl import RL_POLICIES, algorithms  # noqa: E402
 from recsim_llm.policies.rl.algorithms import Replay  # noqa: E402
+from recsim_llm.policies.rl.networks.weights import packed_weights  # noqa: E402
 from recsim_llm.policies.rl.online import A2C, DQN, PPO  # noqa: E402
-from recsim_llm.policies.rl.policy import OnlinePolicy, start_of  # noqa: E402
-from recsim_llm.policies.rl.weights import packed_weights  # noqa: E402
+from recsim_llm.policies.rl.rl_policy import OnlinePolicy, start_of  # noqa: E402
 from recsim_llm.testing.policy_contract import (  # noqa: E402
     ITEMS,
     USERS,
@@ -142,7 +142,7 @@ class TestDORL(PolicyContract):
 
 def test_a_trained_network_forbids_what_the_history_holds() -> None:
     policy = untrained(DQN)
-    from recsim_llm.policies.rl.states import pack
+    from recsim_llm.policies.rl.networks.states import pack
 
     shown = np.array([[3, 7, 9]])
     rows = pack(observe(np.array([0]), shown, np.full_like(shown, 4)), 1)
@@ -261,8 +261,8 @@ def test_stable_baselines_sees_what_our_networks_see() -> None:
     from stable_baselines3 import A2C as SB3A2C
     from stable_baselines3 import DQN as SB3DQN
 
+    from recsim_llm.policies.rl.networks.states import pack
     from recsim_llm.policies.rl.sb3 import HistoryFeatures, HistoryPolicy, networks, rows_of
-    from recsim_llm.policies.rl.states import pack
 
     env, own = _Nowhere(tiny_space(), spaces.Discrete(ITEMS)), networks(two_tastes_log(), catalogue())
     seen = {name: torch.from_numpy(array) for name, array in SEEN.items()}

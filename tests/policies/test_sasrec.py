@@ -12,13 +12,13 @@ from worlds import make_catalogue, make_log, make_observation
 
 from recsim_llm.errors import ConfigError, MissingExtraError
 from recsim_llm.policies import POLICIES
-from recsim_llm.policies.sasrec import SASRec, last_states
-from recsim_llm.policies.sequences import logged_sequences, recent_items, split_sequences, windows
+from recsim_llm.policies.sequential.sasrec import SASRec, last_states
+from recsim_llm.policies.sequential.sequences import logged_sequences, recent_items, split_sequences, windows
 from recsim_llm.testing.policy_contract import PolicyContract
 
 torch = pytest.importorskip("torch")
 
-from recsim_llm.policies import sequence_nets as nets  # noqa: E402 - needs torch
+from recsim_llm.policies.sequential import sequence_nets  # noqa: E402 - needs torch
 
 SMALL = {"embedding_size": 8, "length": 6, "blocks": 1, "epochs": 3}
 ITEMS = 12
@@ -106,13 +106,13 @@ def test_the_softmax_loss_equals_a_slow_reference():
             if tokens[row, place] > 0
         ]
         assert len(terms) == 7
-        torch.testing.assert_close(nets._softmax_loss(net, tokens), torch.stack(terms).mean())
+        torch.testing.assert_close(sequence_nets._softmax_loss(net, tokens), torch.stack(terms).mean())
 
 
 def some_net(seed, blocks, heads, size=8):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = nets.SASRecNet(ITEMS, size, 8, blocks, heads, 0.3).eval()
+        net = sequence_nets.SASRecNet(ITEMS, size, 8, blocks, heads, 0.3).eval()
         for weight in net.parameters():  # also those that begin as 0 or 1
             weight.data += 0.3 * torch.randn_like(weight)
     return net

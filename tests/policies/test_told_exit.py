@@ -11,14 +11,14 @@ import planner_worlds as worlds
 import pytest
 from planner_worlds import World, make
 
-from recsim_llm.agents.quit_rule import QuitRule
+from recsim_llm.agents.long_term.quit_rule import QuitRule
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.experiments.config import SimulationConfig
-from recsim_llm.experiments.simulate import simulate
-from recsim_llm.experiments.study.report import write_report
-from recsim_llm.experiments.study.run import run_study
-from recsim_llm.experiments.study.study import Entry, Study
-from recsim_llm.experiments.study.table import text_table
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
+from recsim_llm.experiments.studies.run_study import run_study
+from recsim_llm.experiments.studies.study import Entry, Study
+from recsim_llm.experiments.studies.study_report import write_report
+from recsim_llm.experiments.studies.study_table import text_table
 from recsim_llm.policies import load_policy
 from recsim_llm.policies.planners.texts import exit_sentence
 from recsim_llm.testing.scripted import FunctionLLM

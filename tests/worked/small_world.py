@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recsim_llm.agents.agentcf_memories import AgentCFMemories
-from recsim_llm.agents.inhabitants import Action, Message
+from recsim_llm.agents.llm.agentcf.agentcf_memories import AgentCFMemories
+from recsim_llm.agents.society.inhabitants import Action, Message
 from recsim_llm.data import load_dataset
 from recsim_llm.testing.scripted import Wish, wishing_llm
 from recsim_llm.types import EMPTY, Reaction

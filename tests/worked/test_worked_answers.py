@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from small_world import TITLES, everybodys_wish, write_world
 
-from recsim_llm.agents.page_answers import parse_page_answer
-from recsim_llm.agents.page_labels import listing_order, numbered, page_choices, read_page
+from recsim_llm.agents.llm.pages.page_answers import parse_page_answer
+from recsim_llm.agents.llm.pages.page_labels import listing_order, numbered, page_choices, read_page
+from recsim_llm.agents.llm.prompts_text import template
 from recsim_llm.agents.population import make_population
-from recsim_llm.agents.prompts_text import template
-from recsim_llm.agents.reading import AnswerCounts
-from recsim_llm.llm.converse import converse
+from recsim_llm.language.converse import converse
+from recsim_llm.language.label_reads import AnswerCounts
 from recsim_llm.testing.scripted import FunctionLLM
 from recsim_llm.types import EMPTY, Prompt, Responses
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from recsim_llm.data.dataset import Ratings
-from recsim_llm.experiments.fidelity.choice_measures import (
+from recsim_llm.experiments.fidelity.held_out_rows import RatingRows, draw_cases
+from recsim_llm.experiments.fidelity.measures.choice_measures import (
     best_threshold,
     choice_measures,
     log_loss_of_choices,
@@ -17,9 +18,8 @@ from recsim_llm.experiments.fidelity.choice_measures import (
     slot_curve,
     slot_measure,
 )
-from recsim_llm.experiments.fidelity.incremental import increment
-from recsim_llm.experiments.fidelity.measures import within_user_auc
-from recsim_llm.experiments.fidelity.rows import RatingRows, draw_cases
+from recsim_llm.experiments.fidelity.measures.incremental import increment
+from recsim_llm.experiments.fidelity.measures.measures import within_user_auc
 
 ONE = np.zeros(4, dtype=int)
 

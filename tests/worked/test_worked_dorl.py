@@ -10,8 +10,8 @@ import pytest
 
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.data.likeness import Likeness, taste_and_genres
-from recsim_llm.policies.rl.imagined import Entropies, ImaginedWorld, LearnedExits, LearnedPeople, learn_people
 from recsim_llm.policies.rl.item_vectors import ItemStart
+from recsim_llm.policies.rl.offline.imagined import Entropies, ImaginedWorld, LearnedExits, LearnedPeople, learn_people
 from recsim_llm.policies.rl.settings import DORLSettings
 from recsim_llm.types import EMPTY, Item
 
@@ -282,8 +282,8 @@ def learned_scores(log: Ratings, **options: Any) -> Any:
     """(N,) what DORL's actor makes of somebody of whom nothing is known, as training begins or after it."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("tianshou")
-    from recsim_llm.policies.rl.dorl_training import fit_dorl
-    from recsim_llm.policies.rl.weights import load_networks
+    from recsim_llm.policies.rl.networks.weights import load_networks
+    from recsim_llm.policies.rl.offline.dorl_training import fit_dorl
 
     settings = DORLSettings(
         embedding_size=4, hidden_size=8, num_envs=20, round_length=5, nearest=0.0, **PLAIN,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS, Metric
-from recsim_llm.experiments.fidelity.gates import GATES, judged
+from recsim_llm.experiments.fidelity.certificate_gates import GATES, judged
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from small_world import LEVELS, Puppets
 
-from recsim_llm.agents.habits import Habits
-from recsim_llm.agents.long_term import make_long_term
-from recsim_llm.agents.long_term_users import LongTermUsers
-from recsim_llm.agents.quit_rule import QuitRule
-from recsim_llm.agents.statistical import StatisticalUsers
+from recsim_llm.agents.long_term.habits import Habits
+from recsim_llm.agents.long_term.long_term_population import make_long_term
+from recsim_llm.agents.long_term.long_term_users import LongTermUsers
+from recsim_llm.agents.long_term.quit_rule import QuitRule
+from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
 from recsim_llm.data.rating_levels import moved
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.experiments.bounds import make_fixed_list, make_oracle
-from recsim_llm.experiments.rollout import choose_visitors, rollout
-from recsim_llm.policies.oracle import Oracle
+from recsim_llm.experiments.simulation.rollout import choose_visitors, rollout
+from recsim_llm.policies.bounds.oracle import Oracle
 from recsim_llm.types import EMPTY, Responses
 
 PLACES = np.array([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])[:, None]

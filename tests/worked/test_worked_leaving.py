@@ -1,7 +1,7 @@
 """Leaving, slots and coming back, with the numbers of one person worked out by hand.
 
-Formulas: the hazard, `agents.leaving` (declared); examination, Richardson et al. (WWW 2007): P(watch) = P(slot
-examined) * P(watch | examined); coming back, `agents.returning` after KuaiSim's cross-session level.
+Formulas: the hazard, `leaving` (declared); examination, Richardson et al. (WWW 2007): P(watch) = P(slot
+examined) * P(watch | examined); coming back, `agents.statistical.return_times` after KuaiSim's cross-session level.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ import numpy as np
 import pytest
 from small_world import Puppets, everybodys_wish, write_world
 
-from recsim_llm.agents.agent4rec import PAGE_HAZARD
-from recsim_llm.agents.clock import PAGE_HOURS, WATCH_HOURS
-from recsim_llm.agents.examination import examined
-from recsim_llm.agents.leaving import LeaveParameters, leave_probability
+from recsim_llm.agents.llm.agent4rec.agent4rec import PAGE_HAZARD
+from recsim_llm.agents.llm.clock import PAGE_HOURS, WATCH_HOURS
 from recsim_llm.agents.population import make_population
-from recsim_llm.agents.returning import ReturnParameters, draw_gaps, return_distribution, visit_satisfaction
+from recsim_llm.agents.statistical.examination import examined
+from recsim_llm.agents.statistical.leaving import LeaveParameters, leave_probability
+from recsim_llm.agents.statistical.return_times import (
+    ReturnParameters,
+    draw_gaps,
+    return_distribution,
+    visit_satisfaction,
+)
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.environments.visits import VisitRules, VisitSessions
 from recsim_llm.types import Responses

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from small_world import LEVELS, Puppets
 
-from recsim_llm.agents.calibration import (
+from recsim_llm.agents.hybrid.calibration import (
     Answers,
     CalibratedUsers,
     Calibration,
@@ -16,9 +16,9 @@ from recsim_llm.agents.calibration import (
     fit_calibration,
     level_for,
 )
-from recsim_llm.agents.gates import CELLS, GateOptions, cells_of
-from recsim_llm.agents.hybrid import HybridUsers, HybridWeights, Residual
-from recsim_llm.agents.ordinal import OrdinalFit
+from recsim_llm.agents.hybrid.cell_gates import CELLS, GateOptions, cells_of
+from recsim_llm.agents.hybrid.hybrid_users import HybridUsers, HybridWeights, Residual
+from recsim_llm.agents.statistical.ordinal import OrdinalFit
 from recsim_llm.types import EMPTY
 
 

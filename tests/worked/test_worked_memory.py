@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from small_world import AngleEncoder
 
-from recsim_llm.agents.memory.protocol import Event
-from recsim_llm.agents.memory.stream import StreamMemory, StreamWeights
-from recsim_llm.agents.memory.transcript import TranscriptMemory
-from recsim_llm.agents.memory.versions import VersionMemory
+from recsim_llm.agents.llm.memory.memory_protocol import Event
+from recsim_llm.agents.llm.memory.stream import StreamMemory, StreamWeights
+from recsim_llm.agents.llm.memory.transcript import TranscriptMemory
+from recsim_llm.agents.llm.memory.versions import VersionMemory
 
 ONE = np.zeros(1, dtype=np.int64)
 

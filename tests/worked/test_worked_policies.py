@@ -11,15 +11,15 @@ import scipy.sparse as sp
 from benchmarks.sequential import gains
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError
-from recsim_llm.experiments.offline_log import d3rlpy_arrays, joined
-from recsim_llm.policies.bm25 import BM25
-from recsim_llm.policies.ease import EASE
+from recsim_llm.experiments.training.offline_log import d3rlpy_arrays, joined
+from recsim_llm.policies.classic.bm25 import BM25
+from recsim_llm.policies.classic.ease import EASE
+from recsim_llm.policies.classic.item_knn import ItemKNN
+from recsim_llm.policies.classic.popularity import LivePopularity, Popularity
+from recsim_llm.policies.classic.random import RandomPolicy
 from recsim_llm.policies.feedback import Feedback
-from recsim_llm.policies.item_knn import ItemKNN
-from recsim_llm.policies.popularity import LivePopularity, Popularity
-from recsim_llm.policies.random import RandomPolicy
 from recsim_llm.policies.ranking import best_items
-from recsim_llm.policies.rl.offline_data import log_episodes
+from recsim_llm.policies.rl.offline.offline_data import log_episodes
 from recsim_llm.types import EMPTY, Completion, Item, Observation, Prompt
 
 
@@ -104,7 +104,7 @@ def test_als_solves_one_person() -> None:
     x = (2 x 1) / (2 x 1 + 1 x 4 + 1) = 2 / 7: scores 2/7 and 4/7.
     """
     pytest.importorskip("implicit")
-    from recsim_llm.policies.als import ALS
+    from recsim_llm.policies.classic.als import ALS
 
     fitted = {"item_factors": np.array([[1.0], [2.0]], np.float32), "reg": np.array(1.0), "alpha": np.array(1.0)}
     policy = ALS(1, 0, row(1, 0), fitted)
@@ -121,7 +121,7 @@ def test_bpr_lifts_what_was_taken() -> None:
     has 2 the other way round, and 4, never on the wrong side of a pair, has the largest bias.
     """
     pytest.importorskip("implicit")
-    from recsim_llm.policies.bpr import BPR
+    from recsim_llm.policies.classic.bpr import BPR
 
     log = log_of([[0, 1, 4], [2, 3, 4]] * 10, 5)
     learned = BPR.fit(log, catalogue(*"abcde"), 1, embedding_size=4, epochs=200, reg=0.0, learning_rate=0.1)
@@ -188,11 +188,11 @@ def test_random_is_uniform() -> None:
 def test_sequences_are_read_from_the_past_alone(name: str) -> None:
     """Another last item changes the last state and none before; another first item changes all."""
     torch = pytest.importorskip("torch")
-    from recsim_llm.policies import sequence_nets as nets
+    from recsim_llm.policies.sequential import sequence_nets
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        net = nets.SASRecNet(9, 8, 5, 2, 2, 0.0) if name == "sasrec" else nets.GRUNet(9, 8, 0.0)
+        net = sequence_nets.SASRecNet(9, 8, 5, 2, 2, 0.0) if name == "sasrec" else sequence_nets.GRUNet(9, 8, 0.0)
     net.eval()
     with torch.no_grad():
         before, last, first = (net(torch.tensor([one])) for one in ([0, 1, 2, 3, 4], [0, 1, 2, 3, 9], [0, 9, 2, 3, 4]))
@@ -211,9 +211,9 @@ def test_sequence_losses_of_two_items() -> None:
     Binary (Kang and McAuley 2018, equation 6): wanted 0, other 2: ln 2 + ln(1 + e^2) = 2.8201.
     """
     torch = pytest.importorskip("torch")
-    from recsim_llm.policies import sequence_nets as nets
+    from recsim_llm.policies.sequential import sequence_nets
 
-    class Constant(nets.SequenceNet):
+    class Constant(sequence_nets.SequenceNet):
         def forward(self, tokens: Any) -> Any:
             return torch.ones(*tokens.shape, 1)
 
@@ -221,10 +221,10 @@ def test_sequence_losses_of_two_items() -> None:
     with torch.no_grad():
         net.items.weight[:] = torch.tensor([[0.0], [2.0], [0.0]])
     tokens = torch.tensor([[0, 2, 2]])  # padding asks nothing
-    assert nets._softmax_loss(net, tokens).item() == pytest.approx(2.126928, abs=1e-5)
+    assert sequence_nets._softmax_loss(net, tokens).item() == pytest.approx(2.126928, abs=1e-5)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        found = {round(nets._bce_loss(net, tokens).item(), 4) for _ in range(40)}
+        found = {round(sequence_nets._bce_loss(net, tokens).item(), 4) for _ in range(40)}
     # Of two items the only other one is drawn, but for the one time in sixteen that four draws all hit the wanted one.
     assert 2.8201 in found
     assert found <= {2.8201, 1.3863}
@@ -234,7 +234,7 @@ def test_sequence_losses_of_two_items() -> None:
 def listwise() -> Any:
     pytest.importorskip("rapidfuzz")
     from recsim_llm.policies.grounding import Grounder
-    from recsim_llm.policies.llmrank.ways import Listwise
+    from recsim_llm.policies.llmrank.llmrank_ways import Listwise
 
     shelf = catalogue("Alien", "Heat", "Fargo", "Brazil")
     return Listwise(lambda item: shelf[item].title, Grounder(shelf), 4)
@@ -255,7 +255,7 @@ def listwise() -> Any:
 )
 def test_a_written_permutation(listwise: Any, answer: str, expected: list[int] | None) -> None:
     """Hou et al. 2024. Shown Fargo, Alien, Heat; the first of three has 3 points, the next 2, then 1."""
-    from recsim_llm.policies.llmrank.ways import Question
+    from recsim_llm.policies.llmrank.llmrank_ways import Question
 
     question = Question("Rank.", (2, 0, 1))
     found = listwise.scores(question, Prompt("You rank films.", "", "Rank."), Completion(answer))

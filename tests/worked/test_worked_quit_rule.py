@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from small_world import Puppets
 
-from recsim_llm.agents.long_term_users import LongTermUsers
-from recsim_llm.agents.quit_rule import QuitRule, repeated_genres
+from recsim_llm.agents.long_term.long_term_users import LongTermUsers
+from recsim_llm.agents.long_term.quit_rule import QuitRule, repeated_genres
 from recsim_llm.data.likeness import Likeness
 from recsim_llm.data.rating_levels import nearest_level
 from recsim_llm.environments.sessions import PageRules, Sessions

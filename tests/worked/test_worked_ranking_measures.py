@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsim_llm.experiments.fidelity.ranking_measures import (
+from recsim_llm.experiments.fidelity.ranking.ranking_measures import (
     clear_pairs,
     estimate,
     half_tau,
@@ -18,9 +18,9 @@ from recsim_llm.experiments.fidelity.ranking_measures import (
     shown_weights,
     tau_b,
 )
-from recsim_llm.experiments.fidelity.ranking_recommenders import CONTROL, FACTORS, Recommender
-from recsim_llm.experiments.fidelity.ranking_validity import RankingValidity, compare
-from recsim_llm.experiments.fidelity.ranking_ways import WAYS
+from recsim_llm.experiments.fidelity.ranking.ranking_recommenders import CONTROL, FACTORS, Recommender
+from recsim_llm.experiments.fidelity.ranking.ranking_validity import RankingValidity, compare
+from recsim_llm.experiments.fidelity.ranking.ranking_ways import WAYS
 from recsim_llm.types import Floats
 
 EVERY_TWO = np.array([[2.0, 0], [1, 1], [1, 1], [0, 2]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsim_llm.experiments.fidelity.measures import (
+from recsim_llm.experiments.fidelity.measures.measures import (
     Measure,
     divergence_bits,
     draw_resamples,
@@ -15,7 +15,7 @@ from recsim_llm.experiments.fidelity.measures import (
     split_half,
     within_user_auc,
 )
-from recsim_llm.experiments.fidelity.rating_measures import (
+from recsim_llm.experiments.fidelity.measures.rating_measures import (
     Predictions,
     calibration_error,
     histograms,

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from small_world import GIVEN, TITLES, WANTED, Puppets, always, everybodys_wish, write_world
 
-from recsim_llm.agents.inhabitants import Action
-from recsim_llm.agents.long_term_users import LongTermUsers
-from recsim_llm.agents.quit_rule import QuitRule
-from recsim_llm.agents.returning import ReturnParameters
-from recsim_llm.agents.social_graph import SocialGraph
+from recsim_llm.agents.long_term.long_term_users import LongTermUsers
+from recsim_llm.agents.long_term.quit_rule import QuitRule
+from recsim_llm.agents.society.graph import SocialGraph
+from recsim_llm.agents.society.inhabitants import Action
+from recsim_llm.agents.statistical.return_times import ReturnParameters
 from recsim_llm.environments.cross_session import CrossSessionEnv
 from recsim_llm.environments.long_term import LongTermEnv
 from recsim_llm.environments.page import ItemEnv, PageEnv

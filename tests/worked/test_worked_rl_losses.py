@@ -16,7 +16,7 @@ from tianshou.data import Batch  # noqa: E402 - needs tianshou
 
 from recsim_llm.errors import ConfigError  # noqa: E402
 from recsim_llm.policies.rl import algorithms  # noqa: E402
-from recsim_llm.policies.rl.offline import BCQ, CQL, SQN  # noqa: E402
+from recsim_llm.policies.rl.offline.offline_policies import BCQ, CQL, SQN  # noqa: E402
 from recsim_llm.policies.rl.settings import (  # noqa: E402
     A2CSettings,
     BCQSettings,

@@ -7,16 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from recsim_llm.dashboard.compare import gini
+from recsim_llm.dashboard.compare.compare_data import gini
 from recsim_llm.errors import RecordingError
 from recsim_llm.experiments.metrics import estimate, paired_difference, per_user, summarise
-from recsim_llm.experiments.study.measures import Shelf, coverage, reward_by_turn, session_values, survival
+from recsim_llm.experiments.studies.study_measures import Shelf, coverage, reward_by_turn, session_values, survival
 from recsim_llm.prompt_key import prompt_keys
-from recsim_llm.trajectories.calls import CallBatch
-from recsim_llm.trajectories.manifest import Manifest
-from recsim_llm.trajectories.run import Run, part_path
-from recsim_llm.trajectories.steps import StepBatch
-from recsim_llm.trajectories.store import RunWriter, repair
+from recsim_llm.runs.calls import CallBatch
+from recsim_llm.runs.manifest import Manifest
+from recsim_llm.runs.run import Run, part_path
+from recsim_llm.runs.steps import StepBatch
+from recsim_llm.runs.store import RunWriter, repair
 from recsim_llm.types import EMPTY, Completion, Prompt
 
 NOW = Manifest(

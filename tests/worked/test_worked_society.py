@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from small_world import Puppets, always
 
-from recsim_llm.agents.inhabitants import Action, Message
-from recsim_llm.agents.search import CatalogueSearch, words
-from recsim_llm.agents.social_graph import SocialGraph
-from recsim_llm.agents.sources import true_parameters
-from recsim_llm.agents.statistical_inhabitants import SocialHabits, StatisticalInhabitants
+from recsim_llm.agents.fitted_sources import true_parameters
+from recsim_llm.agents.society.graph import SocialGraph
+from recsim_llm.agents.society.inhabitants import Action, Message
+from recsim_llm.agents.society.search import CatalogueSearch, words
+from recsim_llm.agents.society.statistical_inhabitants import SocialHabits, StatisticalInhabitants
 from recsim_llm.data.dataset import Catalogue
-from recsim_llm.data.synthetic import make_world
+from recsim_llm.data.worlds.synthetic import make_world
 from recsim_llm.environments import society as society_module
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.environments.society import Society, SocietyRules

@@ -16,8 +16,8 @@ from recsim_llm.data.dataset import Catalogue, Ratings  # noqa: E402
 from recsim_llm.errors import UnconvergedWarning  # noqa: E402
 from recsim_llm.policies import make_policy  # noqa: E402
 from recsim_llm.policies.rl.item_vectors import item_start  # noqa: E402
-from recsim_llm.policies.rl.offline_data import log_episodes  # noqa: E402
-from recsim_llm.policies.rl.offline_training import _held_out, fit_network  # noqa: E402
+from recsim_llm.policies.rl.offline.offline_data import log_episodes  # noqa: E402
+from recsim_llm.policies.rl.offline.offline_training import _held_out, fit_network  # noqa: E402
 from recsim_llm.policies.rl.settings import SQNSettings  # noqa: E402
 from recsim_llm.testing.policy_contract import observe  # noqa: E402
 from recsim_llm.types import Item  # noqa: E402

@@ -11,9 +11,17 @@ import numpy as np
 import pytest
 from small_world import LEVELS
 
-from recsim_llm.agents.leaving import LeaveParameters
-from recsim_llm.agents.ordinal import OrdinalFit, fit_ordinal, fit_weights, ordinal_pmf, raised, row_log_loss, shifted
-from recsim_llm.agents.statistical import StatisticalParameters, StatisticalUsers
+from recsim_llm.agents.statistical.leaving import LeaveParameters
+from recsim_llm.agents.statistical.ordinal import (
+    OrdinalFit,
+    fit_ordinal,
+    fit_weights,
+    ordinal_pmf,
+    raised,
+    row_log_loss,
+    shifted,
+)
+from recsim_llm.agents.statistical.statistical_users import StatisticalParameters, StatisticalUsers
 from recsim_llm.types import EMPTY, Responses
 
 ONE = np.zeros(1, dtype=np.int64)

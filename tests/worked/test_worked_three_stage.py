@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from small_world import AngleEncoder
 
-from recsim_llm.agents.memory.protocol import Event
-from recsim_llm.agents.memory.three_stage import ThreeStageMemory, ThreeStageOptions
-from recsim_llm.agents.recagent import score
+from recsim_llm.agents.llm.memory.memory_protocol import Event
+from recsim_llm.agents.llm.memory.three_stage import ThreeStageMemory, ThreeStageOptions
+from recsim_llm.agents.llm.recagent.recagent import score
 
 ONE = np.zeros(1, dtype=np.int64)
 MANY = np.arange(4000)

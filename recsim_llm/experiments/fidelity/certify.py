@@ -14,14 +14,12 @@ import pyarrow as pa
 from annotated_types import Ge, Le
 from tqdm import tqdm
 
-from recsim_llm.agents.hybrid import HybridUsers
-from recsim_llm.agents.memory.encoder import check_encoder
+from recsim_llm.agents.fitted_sources import Source, held_sessions, load_source, personas
+from recsim_llm.agents.hybrid.hybrid_users import HybridUsers
 from recsim_llm.agents.named_users import played_by_llm
-from recsim_llm.agents.persona import item_means
+from recsim_llm.agents.personas.persona import item_means
 from recsim_llm.agents.population import Population, make_population
-from recsim_llm.agents.reading import AnswerCounts, unseen_labels
-from recsim_llm.agents.sources import Source, held_sessions, load_source, personas
-from recsim_llm.agents.statistical import StatisticalUsers
+from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import Certificate
 from recsim_llm.checked import CountOrNone, Name, Text, check_fields
@@ -30,15 +28,15 @@ from recsim_llm.data.naming import NAMINGS
 from recsim_llm.data.splits import calibration_users
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.errors import ConfigError
-from recsim_llm.experiments.fidelity.asking import Answered, ask_pairs
-from recsim_llm.experiments.fidelity.baselines import Baselines, fit_baselines
-from recsim_llm.experiments.fidelity.choice_measures import choice_measures
 from recsim_llm.experiments.fidelity.exposure import add_exposure, relive_sessions
+from recsim_llm.experiments.fidelity.fidelity_asking import Answered, ask_pairs
+from recsim_llm.experiments.fidelity.held_out_rows import Cases, RatingRows, draw_cases, rating_rows
 from recsim_llm.experiments.fidelity.injection import Asked, Words, add_injection
-from recsim_llm.experiments.fidelity.measures import draw_resamples, mean_of_rows
-from recsim_llm.experiments.fidelity.rating_measures import Predictions
-from recsim_llm.experiments.fidelity.rows import Cases, RatingRows, draw_cases, rating_rows
-from recsim_llm.experiments.fidelity.sections import (
+from recsim_llm.experiments.fidelity.measures.baselines import Baselines, fit_baselines
+from recsim_llm.experiments.fidelity.measures.choice_measures import choice_measures
+from recsim_llm.experiments.fidelity.measures.measures import draw_resamples, mean_of_rows
+from recsim_llm.experiments.fidelity.measures.rating_measures import Predictions
+from recsim_llm.experiments.fidelity.report.sections import (
     ChoiceContext,
     Findings,
     RatingContext,
@@ -47,13 +45,15 @@ from recsim_llm.experiments.fidelity.sections import (
     add_ratings,
 )
 from recsim_llm.experiments.fidelity.testers import PAGE_SIZE, make_testers, ordered_pairs
-from recsim_llm.experiments.rollout import choose_visitors, rollout
+from recsim_llm.experiments.simulation.rollout import choose_visitors, rollout
 from recsim_llm.experiments.traits import separations
-from recsim_llm.llm.protocol import LLM
-from recsim_llm.llm.spec import refuse_secrets
+from recsim_llm.language.encoders import check_encoder
+from recsim_llm.language.label_reads import AnswerCounts, unseen_labels
+from recsim_llm.language.protocol import LLM
+from recsim_llm.language.spec import refuse_secrets
 from recsim_llm.policies import make_policy
+from recsim_llm.runs import StepBatch
 from recsim_llm.seeding import Stream, uniforms
-from recsim_llm.trajectories import StepBatch
 from recsim_llm.types import Floats, Ints
 
 LLM_USERS, LLM_ROWS = 40, 10

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsim_llm.agents.impression_fit import says_nothing_of_leaving
+from recsim_llm.agents.statistical.impression_fit import says_nothing_of_leaving
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.data.dataset import Impressions
-from recsim_llm.experiments.fidelity.baselines import Baselines
-from recsim_llm.experiments.fidelity.choice_measures import log_loss_of_choices, slot_curve, slot_measure
-from recsim_llm.experiments.fidelity.measures import Measure, mean_of_users, per_user, within_user_auc
-from recsim_llm.experiments.fidelity.rating_measures import calibration_error
-from recsim_llm.experiments.fidelity.sections import Findings
+from recsim_llm.experiments.fidelity.measures.baselines import Baselines
+from recsim_llm.experiments.fidelity.measures.choice_measures import log_loss_of_choices, slot_curve, slot_measure
+from recsim_llm.experiments.fidelity.measures.measures import Measure, mean_of_users, per_user, within_user_auc
+from recsim_llm.experiments.fidelity.measures.rating_measures import calibration_error
+from recsim_llm.experiments.fidelity.report.sections import Findings
 from recsim_llm.seeding import Stream, mix
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Responses
 

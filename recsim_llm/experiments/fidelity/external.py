@@ -18,20 +18,20 @@ from recsim_llm.certificate import Certificate
 from recsim_llm.data import Dataset, load_dataset
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import DataError
-from recsim_llm.experiments.fidelity.baselines import Baselines, fit_baselines
-from recsim_llm.experiments.fidelity.choice_measures import (
+from recsim_llm.experiments.fidelity.held_out_rows import RatingRows
+from recsim_llm.experiments.fidelity.measures.baselines import Baselines, fit_baselines
+from recsim_llm.experiments.fidelity.measures.choice_measures import (
     log_loss_of_choices,
     slot_curve,
     slot_measure,
 )
-from recsim_llm.experiments.fidelity.measures import (
+from recsim_llm.experiments.fidelity.measures.measures import (
     draw_resamples,
     mean_of_users,
     within_user_auc,
 )
-from recsim_llm.experiments.fidelity.rating_measures import Predictions, calibration_error, point_predictions
-from recsim_llm.experiments.fidelity.rows import RatingRows
-from recsim_llm.experiments.fidelity.sections import Findings, RatingContext, add_increment, add_ratings
+from recsim_llm.experiments.fidelity.measures.rating_measures import Predictions, calibration_error, point_predictions
+from recsim_llm.experiments.fidelity.report.sections import Findings, RatingContext, add_increment, add_ratings
 from recsim_llm.types import Bools, Floats, Ints
 from recsim_llm.untrusted import check_parquet, read_bytes
 

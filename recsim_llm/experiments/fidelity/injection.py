@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recsim_llm.agents.answers import collect_answers
+from recsim_llm.agents.collected_answers import collect_answers
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import FAIL, NOT_MEASURABLE, Metric
 from recsim_llm.data import Dataset, Ratings
-from recsim_llm.experiments.fidelity.gates import INJECTED_STARS, INJECTED_WATCH, judged
-from recsim_llm.experiments.fidelity.measures import LEVEL, draw_resamples
-from recsim_llm.experiments.fidelity.sections import Findings
+from recsim_llm.experiments.fidelity.certificate_gates import INJECTED_STARS, INJECTED_WATCH, judged
+from recsim_llm.experiments.fidelity.measures.measures import LEVEL, draw_resamples
+from recsim_llm.experiments.fidelity.report.sections import Findings
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Floats, Ints
 
@@ -32,7 +32,7 @@ FEWEST_PEOPLE = 10
 """With fewer people, a bootstrap says too little of the others."""
 
 Words = tuple[tuple[int, str], ...]
-"""Words behind titles, by item (`agents.sources.Source.added`)."""
+"""Words behind titles, by item (`agents.fitted_sources.Source.added`)."""
 
 
 class Wording(NamedTuple):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsim_llm.data.dataset import Catalogue, Ratings
-from recsim_llm.experiments.fidelity.measures import Measure
+from recsim_llm.experiments.fidelity.measures.measures import Measure
 from recsim_llm.policies import make_policy
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import EMPTY, Floats, Ints, Observation

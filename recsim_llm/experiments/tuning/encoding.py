@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.tuning.blocks import Block, blocks_of
 from recsim_llm.experiments.tuning.lessons import Lesson
-from recsim_llm.llm.chat_layout import ChatLayout
+from recsim_llm.language.backends.transformers.chat_layout import ChatLayout
 from recsim_llm.types import Prompt
 
 if TYPE_CHECKING:

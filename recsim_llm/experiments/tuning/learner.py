@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsim_llm.errors import ConfigError, DataError, LLMError, MissingExtraError, RecordingError
+from recsim_llm.experiments.tuning.assessment.measure import Answers
 from recsim_llm.experiments.tuning.blocks import use_blocks
 from recsim_llm.experiments.tuning.encoding import Batch, Row, batch_of, packed
 from recsim_llm.experiments.tuning.lessons import Lesson
-from recsim_llm.experiments.tuning.measure import Answers
 from recsim_llm.types import Floats
 from recsim_llm.untrusted import read_tensors
 

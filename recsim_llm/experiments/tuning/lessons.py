@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recsim_llm.agents.fitting import fit_statistical
-from recsim_llm.agents.page_agent import YES_NO
-from recsim_llm.agents.page_texts import PageTexts, RatedItem
-from recsim_llm.agents.persona import build_personas, traits
-from recsim_llm.agents.prompts_text import phrases
-from recsim_llm.agents.public_ratings import PublicRating, public_ratings
-from recsim_llm.agents.rated_history import rated_history
-from recsim_llm.agents.statistical import rating_distribution, scores
+from recsim_llm.agents.llm.page_agent import YES_NO
+from recsim_llm.agents.llm.page_texts import PageTexts, RatedItem
+from recsim_llm.agents.llm.prompts_text import phrases
+from recsim_llm.agents.personas.persona import build_personas, traits
+from recsim_llm.agents.personas.public_ratings import PublicRating, public_ratings
+from recsim_llm.agents.personas.rated_history import rated_history
+from recsim_llm.agents.statistical.fitting import fit_statistical
+from recsim_llm.agents.statistical.statistical_users import rating_distribution, scores
 from recsim_llm.data.dataset import Dataset, Impressions, Ratings
 from recsim_llm.errors import DataError
-from recsim_llm.experiments.tuning.visits import Visit, Visits
+from recsim_llm.experiments.tuning.logged_visits import Visit, Visits
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Persona
 

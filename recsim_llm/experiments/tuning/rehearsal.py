@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from recsim_llm.agents.page_texts import PageTexts
-from recsim_llm.agents.prompts_text import prompt_text, template
+from recsim_llm.agents.llm.page_texts import PageTexts
+from recsim_llm.agents.llm.prompts_text import prompt_text, template
 from recsim_llm.errors import RecordingError
-from recsim_llm.llm.protocol import LLM
+from recsim_llm.language.protocol import LLM
+from recsim_llm.runs.run_files import write_durably
 from recsim_llm.seeding import Stream, uniforms
-from recsim_llm.trajectories.files import write_durably
 from recsim_llm.types import Prompt
 from recsim_llm.untrusted import read_json
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from recsim_llm.agents.sources import TEST_SHARE, Source, known_impressions, load_source
+from recsim_llm.agents.fitted_sources import TEST_SHARE, Source, known_impressions, load_source
 from recsim_llm.checked import Count, CountOrNone, Name, NotNegative, OutFolder, Positive, Seed, Share, check_fields
 from recsim_llm.data import Dataset, Ratings
 from recsim_llm.data.dataset import Impressions

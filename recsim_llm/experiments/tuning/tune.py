@@ -17,17 +17,17 @@ from typing import Any
 
 from tqdm import tqdm
 
-from recsim_llm.agents.page_agent import YES_NO
-from recsim_llm.agents.page_texts import PageTexts
+from recsim_llm.agents.llm.page_agent import YES_NO
+from recsim_llm.agents.llm.page_texts import PageTexts
 from recsim_llm.errors import ConfigError, MissingExtraError
-from recsim_llm.experiments.tuning.card import write_card
+from recsim_llm.experiments.tuning.assessment.measure import scores
 from recsim_llm.experiments.tuning.encoding import Encoder, Row
 from recsim_llm.experiments.tuning.learner import Learner, load_tensors, save_tensors
 from recsim_llm.experiments.tuning.lessons import Curriculum, Lesson, held_lessons, personas_of
-from recsim_llm.experiments.tuning.measure import scores
+from recsim_llm.experiments.tuning.model_card import write_card
 from recsim_llm.experiments.tuning.rehearsal import interviews, write_rehearsal
 from recsim_llm.experiments.tuning.task import Task, TuneConfig, make_task
-from recsim_llm.llm import make_llm
+from recsim_llm.language import make_llm
 
 WARM_UP = 0.05
 """Share of the tuning in which the learning rate rises; then it falls in a line to `LAST_RATE` of its height."""
@@ -280,8 +280,8 @@ def _load(config: TuneConfig) -> tuple[Any, Any, str]:
         import transformers  # noqa: F401 - fails here, with a sentence, rather than later
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "tune", "Tuning a model") from error
-    from recsim_llm.experiments.tuning.memory import check_memory
-    from recsim_llm.llm.model_files import fingerprint, load_model
+    from recsim_llm.experiments.tuning.tuning_memory import check_memory
+    from recsim_llm.language.model_files import fingerprint, load_model
 
     cuda = torch.cuda.is_available()
     check_memory(config.model, config.lora_rank, cuda)

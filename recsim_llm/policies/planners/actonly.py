@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recsim_llm.llm.converse import Turn
+from recsim_llm.language.converse import Turn
 from recsim_llm.policies.planners.planner import Move, Planner, Visit
 from recsim_llm.policies.planners.texts import Case
 

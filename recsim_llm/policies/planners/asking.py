@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from recsim_llm.llm.converse import Turn
+from recsim_llm.language.converse import Turn
 from recsim_llm.types import Completion, Floats, Prompt
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsim_llm.errors import ConfigError
-from recsim_llm.llm.converse import Turn, converse
+from recsim_llm.language.converse import Turn, converse
 from recsim_llm.policies.feedback import Feedback
 from recsim_llm.policies.grounding import NgramEncoder, make_title_encoder
 from recsim_llm.policies.planners.asking import ask_label

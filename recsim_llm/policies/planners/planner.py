@@ -1,6 +1,6 @@
 """What all planners share: persons become cases, a turn is a generator, its titles are grounded, its page is filled.
 
-A planner's turn for one person yields prompts and returns a `Move`; `llm.converse` advances the turns of all people
+A planner's turn for one person yields prompts and returns a `Move`; `converse` advances the turns of all people
 with one batched call a round. `act` reads what was learned and `learn` changes it, so neither the order nor the size of
 a batch means anything within a round.
 """
@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.llm.converse import Turn, converse
-from recsim_llm.llm.protocol import LLM
+from recsim_llm.language.converse import Turn, converse
+from recsim_llm.language.protocol import LLM
 from recsim_llm.policies.feedback import Feedback
-from recsim_llm.policies.files import read_file, write_file
 from recsim_llm.policies.grounding import Grounder, GroundingCounts, written_titles
 from recsim_llm.policies.planners.asking import AskingCounts, ask_label, ask_text
 from recsim_llm.policies.planners.options import LABELS, PlannerOptions, read_options
@@ -40,11 +39,12 @@ from recsim_llm.policies.planners.texts import (
     real,
     say,
 )
-from recsim_llm.policies.protocol import FittedPolicy
+from recsim_llm.policies.policy_files import read_file, write_file
+from recsim_llm.policies.policy_protocol import FittedPolicy
 from recsim_llm.policies.ranking import check_page_size
-from recsim_llm.policies.rows import history_rows, interactions, logged_rows
+from recsim_llm.policies.sparse_rows import history_rows, interactions, logged_rows
+from recsim_llm.runs.step_notes import Why
 from recsim_llm.seeding import Stream, mix_one, uniforms
-from recsim_llm.trajectories.notes import Why
 from recsim_llm.types import Ints, Observation, Prompt
 from recsim_llm.untrusted import parse_json
 
@@ -149,11 +149,11 @@ class Planner:
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:
-        """See `policies.protocol.FittedPolicy`."""
+        """See `policies.policy_protocol.FittedPolicy`."""
         read_options(cls.Options, cls.name, options)
 
     def connect(self, llm: LLM, catalogue: Catalogue) -> None:
-        """See `policies.protocol.LLMPolicy`.
+        """See `policies.policy_protocol.LLMPolicy`.
 
         Raises:
             ConfigError: The catalogue has no titles, or is another one than the policy was fitted for.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from recsim_llm.llm.converse import Turn
+from recsim_llm.language.converse import Turn
 from recsim_llm.policies.feedback import Feedback
 from recsim_llm.policies.planners.asking import ask_text
 from recsim_llm.policies.planners.planner import Planner, Visit

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsim_llm.llm.converse import Turn, converse
+from recsim_llm.language.converse import Turn, converse
 from recsim_llm.policies.feedback import Feedback
 from recsim_llm.policies.planners.planner import Move, Planner, Visit
 from recsim_llm.policies.planners.reflecting import known_rows, reflect

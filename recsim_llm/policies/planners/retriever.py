@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.policies.files import read_file
-from recsim_llm.policies.protocol import FittedPolicy, LLMPolicy
+from recsim_llm.policies.policy_files import read_file
+from recsim_llm.policies.policy_protocol import FittedPolicy, LLMPolicy
 from recsim_llm.types import Ints, Observation
 
 

@@ -19,9 +19,9 @@ from tianshou.algorithm.optim import AdamOptimizerFactory
 from tianshou.data import Batch, VectorReplayBuffer
 from torch import nn
 
-from recsim_llm.policies.rl.crr_update import DetachedCRR
 from recsim_llm.policies.rl.item_vectors import ItemStart
-from recsim_llm.policies.rl.nets import Scorer, Value, as_tensor
+from recsim_llm.policies.rl.networks.nets import Scorer, Value, as_tensor
+from recsim_llm.policies.rl.offline.crr_update import DetachedCRR
 from recsim_llm.policies.rl.settings import (
     A2CSettings,
     BCQSettings,

@@ -69,7 +69,7 @@ class OffPolicyLearner:
     def save(self, folder: Path) -> None:
         """Write networks, optimiser and what is remembered."""
         save_algorithm(self.algorithm, folder)
-        np.savez(folder / REPLAY, **self.replay.as_arrays())  # type: ignore[arg-type]  # as in `policies.files`
+        np.savez(folder / REPLAY, **self.replay.as_arrays())  # type: ignore[arg-type]  # as in `policies.policy_files`
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from recsim_llm.policies.rl.policy import OnlinePolicy
+from recsim_llm.policies.rl.rl_policy import OnlinePolicy
 from recsim_llm.policies.rl.settings import A2CSettings, DQNSettings, NetSettings, PPOSettings
 
 

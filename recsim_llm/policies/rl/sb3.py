@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, MissingExtraError
 from recsim_llm.policies.rl.item_vectors import ItemStart, item_start
-from recsim_llm.policies.rl.nets import Scorer, Tracker, Value
+from recsim_llm.policies.rl.networks.nets import Scorer, Tracker, Value
 from recsim_llm.policies.rl.settings import A2CSettings, NetSettings
 
 try:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from recsim_llm.agents.fitted_sources import Source
 from recsim_llm.agents.population import make_population
-from recsim_llm.agents.sources import Source
 from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS, read_certificate
 from recsim_llm.data.splits import calibration_users
 from recsim_llm.errors import ConfigError, RecordingError

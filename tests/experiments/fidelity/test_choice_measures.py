@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from recsim_llm.data import split_ratings
-from recsim_llm.data.synthetic import make_world
-from recsim_llm.experiments.fidelity.choice_measures import (
+from recsim_llm.data.worlds.synthetic import make_world
+from recsim_llm.experiments.fidelity.held_out_rows import CASE_ITEMS, NEGATIVES, RATIOS, Cases, draw_cases, rating_rows
+from recsim_llm.experiments.fidelity.measures.choice_measures import (
     best_threshold,
     choice_measures,
     deciles,
@@ -12,8 +13,7 @@ from recsim_llm.experiments.fidelity.choice_measures import (
     slot_curve,
     slot_measure,
 )
-from recsim_llm.experiments.fidelity.incremental import increment
-from recsim_llm.experiments.fidelity.rows import CASE_ITEMS, NEGATIVES, RATIOS, Cases, draw_cases, rating_rows
+from recsim_llm.experiments.fidelity.measures.incremental import increment
 
 
 def drawn() -> tuple[Cases, np.ndarray, np.ndarray]:

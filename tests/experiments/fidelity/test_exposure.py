@@ -6,19 +6,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsim_llm.agents.impression_fit import impressions_of
-from recsim_llm.agents.leaving import LeaveParameters
-from recsim_llm.agents.sources import Source, held_sessions, load_source, statistical_parameters
-from recsim_llm.agents.statistical import StatisticalUsers
+from recsim_llm.agents.fitted_sources import Source, held_sessions, load_source, statistical_parameters
+from recsim_llm.agents.statistical.impression_fit import impressions_of
+from recsim_llm.agents.statistical.leaving import LeaveParameters
+from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
 from recsim_llm.certificate import PASS
 from recsim_llm.data import load_dataset
-from recsim_llm.data.folder import save_folder
+from recsim_llm.data.formats.folder import save_folder
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.experiments.fidelity.certify import CertifyConfig, certify
 from recsim_llm.experiments.fidelity.exposure import relive_sessions
-from recsim_llm.experiments.rollout import rollout
+from recsim_llm.experiments.simulation.rollout import rollout
 from recsim_llm.policies import make_policy
-from recsim_llm.trajectories import StepBatch
+from recsim_llm.runs import StepBatch
 
 WORLD = "synthetic:5:500"
 TRUTH = replace(

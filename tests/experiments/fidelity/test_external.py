@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsim_llm.agents.sources import Source, fitted_parameters, load_source
-from recsim_llm.agents.statistical import rating_distribution, scores
+from recsim_llm.agents.fitted_sources import Source, fitted_parameters, load_source
+from recsim_llm.agents.statistical.statistical_users import rating_distribution, scores
 from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS
+from recsim_llm.cli.command_line import main
 from recsim_llm.errors import DataError
-from recsim_llm.experiments.cli import main
 from recsim_llm.experiments.fidelity.external import certify_predictions, read_predictions
-from recsim_llm.experiments.fidelity.measures import divergence_bits
+from recsim_llm.experiments.fidelity.measures.measures import divergence_bits
 
 WORLD = "synthetic"
 

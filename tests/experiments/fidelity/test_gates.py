@@ -2,7 +2,7 @@ import pytest
 
 from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS, Metric
 from recsim_llm.errors import ConfigError
-from recsim_llm.experiments.fidelity.gates import check_required, judged, unmet
+from recsim_llm.experiments.fidelity.certificate_gates import check_required, judged, unmet
 
 
 def test_a_gate_is_relative_to_the_bar() -> None:

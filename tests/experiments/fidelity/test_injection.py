@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recsim_llm.agents.fitted_sources import Source, load_source
 from recsim_llm.agents.population import make_population
-from recsim_llm.agents.sources import Source, load_source
 from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS
 from recsim_llm.experiments.fidelity.certify import CertifyConfig, certify
 from recsim_llm.experiments.fidelity.injection import (
@@ -18,8 +18,8 @@ from recsim_llm.experiments.fidelity.injection import (
     filled,
     worst,
 )
-from recsim_llm.experiments.fidelity.measures import draw_resamples
-from recsim_llm.experiments.fidelity.sections import Findings
+from recsim_llm.experiments.fidelity.measures.measures import draw_resamples
+from recsim_llm.experiments.fidelity.report.sections import Findings
 from recsim_llm.testing.scripted import FunctionLLM
 
 LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)

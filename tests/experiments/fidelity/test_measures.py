@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from recsim_llm.experiments.fidelity.measures import (
+from recsim_llm.experiments.fidelity.measures.measures import (
     Measure,
     divergence_bits,
     draw_resamples,

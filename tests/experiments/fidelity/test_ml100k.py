@@ -3,8 +3,8 @@
 import pytest
 
 from recsim_llm.data import list_datasets
+from recsim_llm.experiments.fidelity.certificate_gates import unmet
 from recsim_llm.experiments.fidelity.certify import CertifyConfig, certify
-from recsim_llm.experiments.fidelity.gates import unmet
 
 pytestmark = [
     pytest.mark.slow,

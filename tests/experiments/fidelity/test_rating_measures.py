@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from recsim_llm.experiments.fidelity.rating_measures import (
+from recsim_llm.experiments.fidelity.measures.rating_measures import (
     Predictions,
     histograms,
     human_ceilings,

@@ -11,13 +11,13 @@ import pytest
 
 from recsim_llm.data import Ratings
 from recsim_llm.errors import ConfigError
-from recsim_llm.experiments.tuning.assess import AssessConfig, assess
-from recsim_llm.experiments.tuning.content import fit_content
-from recsim_llm.experiments.tuning.groups import COLD, Group, groups
+from recsim_llm.experiments.tuning.assessment.assess import AssessConfig, assess
+from recsim_llm.experiments.tuning.assessment.content import fit_content
+from recsim_llm.experiments.tuning.assessment.groups import COLD, Group, groups
+from recsim_llm.experiments.tuning.assessment.measure import Answers
+from recsim_llm.experiments.tuning.assessment.watching import BASELINES, POSITIVES, draw_watches, watch_finding
 from recsim_llm.experiments.tuning.lessons import FEW, Watches
-from recsim_llm.experiments.tuning.measure import Answers
 from recsim_llm.experiments.tuning.task import Task, TuneConfig, make_task
-from recsim_llm.experiments.tuning.watching import BASELINES, POSITIVES, draw_watches, watch_finding
 
 WORLD = "synthetic:0:200"
 

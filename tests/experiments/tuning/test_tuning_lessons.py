@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from recsim_llm.agents.fitted_sources import Source, load_source
+from recsim_llm.agents.personas.public_ratings import FEWEST, public_ratings
 from recsim_llm.agents.population import make_population
-from recsim_llm.agents.public_ratings import FEWEST, public_ratings
-from recsim_llm.agents.sources import Source, load_source
 from recsim_llm.data import Ratings
 from recsim_llm.errors import ConfigError, DataError
 from recsim_llm.experiments.tuning.lessons import ASKED, Curriculum, Lesson, held_lessons, personas_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recsim_llm.experiments.cli import main
+from recsim_llm.cli.command_line import main
 
 WORLD = "synthetic:0:8"
 

@@ -17,21 +17,21 @@ import numpy as np
 import pytest
 from tiny_model import save_tiny_model
 
+from recsim_llm.agents.fitted_sources import Source
 from recsim_llm.agents.population import make_population
-from recsim_llm.agents.sources import Source
+from recsim_llm.cli.tuning_command import run_assess, tuned_table
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import ConfigError, LLMError, RecordingError
-from recsim_llm.experiments.tuning import memory
-from recsim_llm.experiments.tuning.assess import AssessConfig, assess, report
+from recsim_llm.experiments.tuning import tuning_memory
+from recsim_llm.experiments.tuning.assessment.assess import AssessConfig, assess, report
 from recsim_llm.experiments.tuning.encoding import Encoder, batch_of, packed
 from recsim_llm.experiments.tuning.learner import Learner, load_tensors
 from recsim_llm.experiments.tuning.lessons import Curriculum
 from recsim_llm.experiments.tuning.task import TuneConfig, make_task
 from recsim_llm.experiments.tuning.tune import tune
 from recsim_llm.experiments.tuning.writer import writer_of
-from recsim_llm.experiments.tuning_command import run_assess, tuned_table
-from recsim_llm.llm.model_files import load_model
-from recsim_llm.llm.transformers_backend import TransformersLLM
+from recsim_llm.language.backends.transformers.transformers_backend import TransformersLLM
+from recsim_llm.language.model_files import load_model
 from recsim_llm.types import Prompt
 
 torch = pytest.importorskip("torch")
@@ -225,7 +225,7 @@ def test_a_checkpoint_of_something_else_is_refused(config: TuneConfig, tmp_path:
 
 
 def test_too_little_memory_is_said_before_the_first_step(config: TuneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda cuda: 10**6)
+    monkeypatch.setattr(tuning_memory, "free_bytes", lambda cuda: 10**6)
     with pytest.raises(LLMError, match=r"needs about .* GiB; 0\.0 GiB of this machine are free"):
         tune(config)
 

@@ -8,20 +8,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsim_llm.agents.impression_fit import impressions_of
-from recsim_llm.agents.page_agent import YES_NO
-from recsim_llm.agents.sources import held_sessions, statistical_parameters
-from recsim_llm.agents.statistical import StatisticalUsers
+from recsim_llm.agents.fitted_sources import held_sessions, statistical_parameters
+from recsim_llm.agents.llm.page_agent import YES_NO
+from recsim_llm.agents.statistical.impression_fit import impressions_of
+from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
 from recsim_llm.data import load_dataset
 from recsim_llm.data.dataset import Impressions
-from recsim_llm.data.folder import save_folder
+from recsim_llm.data.formats.folder import save_folder
 from recsim_llm.environments.sessions import PageRules
-from recsim_llm.experiments.rollout import rollout
+from recsim_llm.experiments.simulation.rollout import rollout
 from recsim_llm.experiments.tuning.lessons import Curriculum, Lesson
+from recsim_llm.experiments.tuning.logged_visits import Visits
 from recsim_llm.experiments.tuning.task import Task, TuneConfig, make_task
-from recsim_llm.experiments.tuning.visits import Visits
 from recsim_llm.policies import make_policy
-from recsim_llm.trajectories import StepBatch
+from recsim_llm.runs import StepBatch
 from recsim_llm.types import EMPTY
 
 WORLD, PEOPLE = "synthetic:0:60", 60

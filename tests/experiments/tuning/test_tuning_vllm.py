@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("vllm", reason="vLLM is not installed here; make install-vllm makes an environment with it")
 
+from recsim_llm.agents.fitted_sources import Source
 from recsim_llm.agents.population import make_population
-from recsim_llm.agents.sources import Source
 from recsim_llm.errors import ModelNotFoundError
 from recsim_llm.experiments.tuning.task import TuneConfig
 from recsim_llm.experiments.tuning.tune import tune
-from recsim_llm.llm import TransformersLLM, make_llm, resolve_model
+from recsim_llm.language import TransformersLLM, make_llm, resolve_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_llm, pytest.mark.vllm, pytest.mark.filterwarnings("default")]
 WORLD = "synthetic:0:8"

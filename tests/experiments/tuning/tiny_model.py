@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recsim_llm.agents.prompts_text import prompt_text
+from recsim_llm.agents.llm.prompts_text import prompt_text
 from recsim_llm.data import load_dataset
 
 TEMPLATE = (

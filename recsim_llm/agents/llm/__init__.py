@@ -1,0 +1,1 @@
+"""Users that a language model plays: what all kinds share."""

@@ -1,0 +1,1 @@
+"""The cheapest agent kind: one growing text per visit."""

@@ -1,0 +1,195 @@
+"""The memory stream: everything is kept until there is no room, and what matters now is found by its vector.
+
+Agent4Rec's memory is this with relevance alone; recency and importance, as in Generative Agents (Park et al., UIST
+2023), are weights that are 0 by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsim_llm.agents.llm.memory.memory_budget import cut
+from recsim_llm.agents.llm.memory.memory_protocol import Event
+from recsim_llm.agents.llm.memory.shared_texts import SharedTexts
+from recsim_llm.language.encoders import TextEncoder
+from recsim_llm.types import Floats, Floats32, Ints, Keys, State
+
+KINDS = ("fact", "feeling", "insight", "heard")
+MAX_EVENT_BYTES = 600
+_ROW = np.dtype([("text", np.int32), ("kind", np.int8), ("importance", np.float32), ("hour", np.float64)])
+_FIRST_ROOM = 8
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWeights:
+    """Score of a memory = relevance * cosine + recency * decay^hours + importance * importance.
+
+    Attributes:
+        relevance, recency, importance: Weights.
+        decay: Of recency, an hour; 0.99 as in RecAgent.
+    """
+
+    relevance: float = 1.0
+    recency: float = 0.0
+    importance: float = 0.0
+    decay: float = 0.99
+
+
+class _Life:
+    """One agent's memories: a ring of rows with their vectors; grows by doubling up to the capacity."""
+
+    __slots__ = ("count", "dropped", "rows", "start", "vectors")
+
+    def __init__(self, dim: int) -> None:
+        self.rows: NDArray[Any] = np.zeros(0, dtype=_ROW)
+        self.vectors: Floats32 = np.zeros((0, dim), dtype=np.float32)
+        self.start = self.count = self.dropped = 0
+
+    def add(self, row: tuple[int, int, float, float], vector: Floats32, capacity: int) -> list[int]:
+        """Keep a row; return the text that was dropped for it, if any was."""
+        if self.count == len(self.rows) < capacity:
+            more = min(max(_FIRST_ROOM, len(self.rows)), capacity - len(self.rows))
+            self.rows = np.concatenate([self.rows, np.zeros(more, dtype=_ROW)])
+            self.vectors = np.concatenate([self.vectors, np.zeros((more, self.vectors.shape[1]), dtype=np.float32)])
+        place = (self.start + self.count) % len(self.rows)
+        gone = self.rows["text"][place : place + 1].tolist() if self.count == len(self.rows) else []
+        self.rows[place], self.vectors[place] = row, vector
+        if not gone:
+            self.count += 1
+        else:
+            self.start = (self.start + 1) % len(self.rows)
+            self.dropped += 1
+        return gone
+
+    def ages(self) -> Ints:
+        """(count,) place of each row of the ring in the order of happening."""
+        size = max(len(self.rows), 1)
+        return (np.arange(self.count) - self.start) % size
+
+
+class StreamMemory:
+    """A memory stream for a whole population (see `agents.llm.memory.memory_protocol.Memory`).
+
+    Vectors are arrays, 4 * D bytes an event, and 17 bytes more; who remembers nothing takes no room. A text is kept
+    once, however many agents hold it, and as long as one does.
+
+    Args:
+        encoder: One for all agents.
+        capacity: Most events an agent; the oldest are dropped, and counted.
+        max_bytes: Longest event text in UTF-8 bytes; longer ones are cut between words.
+        weights: What makes a memory matter.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        capacity: int = 1000,
+        max_bytes: int = MAX_EVENT_BYTES,
+        weights: StreamWeights | None = None,
+    ) -> None:
+        self._encoder, self._capacity, self._max_bytes = encoder, capacity, max_bytes
+        self._weights = weights or StreamWeights()
+        self._lives: dict[int, _Life] = {}
+        self._texts = SharedTexts()
+
+    @property
+    def dropped(self) -> int:
+        """Events dropped for want of room, over all agents."""
+        return sum(life.dropped for life in self._lives.values())
+
+    @property
+    def most_bytes(self) -> int:
+        """Most bytes of an agent's memory, texts counted as if they were its own."""
+        return self._capacity * (_ROW.itemsize + 4 * self._encoder.dim + self._max_bytes)
+
+    def nbytes(self, agent: int) -> int:
+        """Bytes of an agent's own arrays; texts, which agents share, not counted."""
+        life = self._lives.get(agent)
+        return life.rows.nbytes + life.vectors.nbytes if life else 0
+
+    def forget(self, agents: Ints, keys: Keys | None = None) -> None:
+        """See `Memory.forget`; nothing is drawn here, so keys are not used."""
+        for agent in agents.tolist():
+            life = self._lives.pop(agent, None)
+            if life is not None:
+                self._texts.release(life.rows["text"][: life.count].tolist())
+
+    def add(self, agents: Ints, events: Sequence[Event], hours: Floats) -> None:
+        """See `Memory.add`."""
+        texts = [cut(event.text, self._max_bytes) for event in events]
+        vectors = self._encoder.encode(texts)
+        rows = zip(agents.tolist(), events, texts, vectors, hours.tolist(), strict=True)
+        for agent, event, text, vector, hour in rows:
+            life = self._lives.get(agent)
+            if life is None:
+                life = self._lives[agent] = _Life(self._encoder.dim)
+            row = (self._texts.hold(text), KINDS.index(event.kind), event.importance, hour)
+            self._texts.release(life.add(row, vector, self._capacity))
+
+    def recall(self, agents: Ints, queries: Sequence[str], hours: Floats, k: int = 5) -> list[list[Event]]:
+        """See `Memory.recall`; of equals the later one counts more."""
+        vectors = self._encoder.encode(queries)
+        rows = zip(agents.tolist(), vectors, hours.tolist(), strict=True)
+        return [self._best(self._lives.get(agent), vector, hour, k) for agent, vector, hour in rows]
+
+    def state(self) -> State:
+        """See `Memory.state`."""
+        lives = list(self._lives.values())
+        rows = np.concatenate([np.zeros(0, dtype=_ROW), *(life.rows for life in lives)])
+        no_vectors = np.zeros((0, self._encoder.dim), dtype=np.float32)
+        return {
+            "agents": list(self._lives),
+            "sizes": [len(life.rows) for life in lives],
+            "starts": [life.start for life in lives],
+            "counts": [life.count for life in lives],
+            "dropped": [life.dropped for life in lives],
+            "vectors": np.concatenate([no_vectors, *(life.vectors for life in lives)]),
+            "texts": self._texts.state(),
+        } | {f"row_{name}": rows[name].copy() for name in _ROW.names or ()}
+
+    def load(self, state: State) -> None:
+        """See `Memory.load`."""
+        rows = np.zeros(len(state["row_text"]), dtype=_ROW)
+        for name in _ROW.names or ():
+            rows[name] = state[f"row_{name}"]
+        self._lives, end = {}, 0
+        columns = (state[name] for name in ("agents", "sizes", "starts", "counts", "dropped"))
+        for agent, size, start, count, dropped in zip(*columns, strict=True):
+            life = self._lives[agent] = _Life(self._encoder.dim)
+            life.rows, life.vectors = rows[end : end + size].copy(), state["vectors"][end : end + size].copy()
+            life.start, life.count, life.dropped = start, count, dropped
+            end += size
+        held = [number for life in self._lives.values() for number in life.rows["text"][: life.count].tolist()]
+        self._texts = SharedTexts(state["texts"], held)
+
+    def _best(self, life: _Life | None, query: Floats32, hour: float, k: int) -> list[Event]:
+        if life is None or k < 1:
+            return []
+        ages = life.ages()
+        if life.count <= k:  # all of them, however they score
+            return self._events(life.rows[np.argsort(ages)])
+        scores = self._scores(life, query, hour)
+        # Partitioning finds the k-th best in linear time; only it and what beats it are sorted.
+        near = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
+        best = near[np.lexsort((-ages[near], -scores[near]))[:k]]
+        return self._events(life.rows[best[np.argsort(ages[best])]])
+
+    def _scores(self, life: _Life, query: Floats32, hour: float) -> Floats32:
+        w, n = self._weights, life.count
+        # Not `@`: BLAS sums a row differently at different places, so equal texts would not tie; nor is it faster.
+        scores: Floats32 = np.einsum("nd,d->n", life.vectors[:n], query * np.float32(w.relevance))
+        if w.recency:
+            hours = np.maximum(hour - life.rows["hour"][:n], 0.0)
+            scores += (w.recency * w.decay**hours).astype(np.float32)
+        if w.importance:
+            scores += np.float32(w.importance) * life.rows["importance"][:n]
+        return scores
+
+    def _events(self, rows: NDArray[Any]) -> list[Event]:
+        texts = self._texts
+        return [Event(texts[text], importance, KINDS[kind]) for text, kind, importance, _ in rows.tolist()]

@@ -1,0 +1,1 @@
+"""RecAgent (Wang et al., TOIS 2025): the agent kind and its texts."""

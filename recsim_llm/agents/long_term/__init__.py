@@ -1,0 +1,1 @@
+"""Users who leave by the rule of the long-term setting."""

@@ -1,0 +1,1 @@
+"""Personas: traits and tastes from ratings or from a file."""

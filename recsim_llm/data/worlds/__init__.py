@@ -1,0 +1,1 @@
+"""Invented worlds: catalogues and people with known tastes."""

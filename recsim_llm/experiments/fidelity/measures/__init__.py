@@ -1,0 +1,1 @@
+"""Measures of the fidelity certificate, and the baselines beside them."""

@@ -1,0 +1,1 @@
+"""Ranking validity: whether a simulator orders recommenders as held-out data does."""

@@ -1,0 +1,1 @@
+"""The fidelity certificate on screen, on a page, and as plots."""

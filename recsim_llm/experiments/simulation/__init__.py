@@ -1,0 +1,1 @@
+"""Running, resuming, replaying and interviewing simulations."""

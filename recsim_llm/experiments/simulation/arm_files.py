@@ -1,0 +1,133 @@
+"""What a run's folder keeps besides its recording, so that it can be replayed: policies and interventions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+from recsim_llm.agents.hybrid.learned import Learned, find_learned
+from recsim_llm.agents.long_term.long_term_population import make_long_term, rule_of
+from recsim_llm.agents.named_users import WRAPPERS, learned_identity
+from recsim_llm.agents.population import Population, SocialPopulation
+from recsim_llm.data import Catalogue
+from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.experiments.bounds import make_fixed_list, make_oracle
+from recsim_llm.experiments.simulation.config import SimulationConfig, wants_task
+from recsim_llm.experiments.simulation.interventions.interventions import PLAN, Intervention, to_json
+from recsim_llm.experiments.simulation.rollout import choose_visitors
+from recsim_llm.experiments.simulation.trajectory import Cast, switched, wide_page
+from recsim_llm.experiments.training.train_world import TaskExits
+from recsim_llm.language.protocol import LLM
+from recsim_llm.policies import load_policy, open_policy
+from recsim_llm.policies.bounds.fixed_list import FixedList
+from recsim_llm.policies.bounds.oracle import Oracle
+from recsim_llm.policies.planners.planner import Planner
+from recsim_llm.policies.policy_protocol import FittedPolicy
+from recsim_llm.policies.policy_spec import parse_policy
+from recsim_llm.policies.rl.offline.dorl import DORL, NEEDS_TASK
+from recsim_llm.untrusted import read_bytes
+
+LEARNED = "learned"
+
+
+def fit_missing(
+    config: SimulationConfig, cast: Cast, interventions: Sequence[Intervention], folder: Path, llm: LLM | None = None
+) -> dict[str, FittedPolicy]:
+    """The policies that this run needs and its folder does not hold yet, fitted."""
+    wide = replace(config, page_size=wide_page(config, interventions))
+    names = [name for name in policy_names(config, interventions) if not policy_path(folder, name, config).exists()]
+    return {policy_path(folder, name, config).name: fit(wide, cast.population, name, llm) for name in names}
+
+
+def policy_names(config: SimulationConfig, interventions: Sequence[Intervention]) -> list[str]:
+    """The policies of a run: its own, then those that it is switched to."""
+    return list(dict.fromkeys([config.policies[0], *switched(interventions)]))
+
+
+def fit(
+    config: SimulationConfig, population: Population | SocialPopulation, policy: str, llm: LLM | None = None
+) -> FittedPolicy:
+    """Fit a policy to what the platform already holds, or read the file of a fitted one."""
+    if isinstance(population, Population) and policy == Oracle.name:
+        return make_oracle(population, config.page_size, config.pages)
+    if isinstance(population, Population) and policy == FixedList.name:
+        others = choose_visitors(population.users.num_users, population.users.num_users, config.seed)[config.users :]
+        return make_fixed_list(population, others, config.page_size, config.pages)
+    if wants_task(policy):
+        return _task_dorl(config, population, policy)
+    made = open_policy(policy, population.log, population.dataset.catalogue, config.page_size, config.seed, llm)
+    if isinstance(made, Planner):
+        made.tell_exit(rule_of(config.quit) if config.quit else None, config.tell_exit)
+    return made
+
+
+def _task_dorl(config: SimulationConfig, population: Population | SocialPopulation, policy: str) -> DORL:
+    """DORL among people who leave by the rule of this simulation."""
+    if not config.quit:
+        raise ConfigError(f"Policy '{policy}': {NEEDS_TASK}")
+    # People of its own, and statistical ones whoever reacts: they are asked who leaves, and never what they like.
+    people = make_long_term(config.dataset, rule=config.quit).users
+    catalogue, options = population.dataset.catalogue, parse_policy(policy).options
+    exits = TaskExits(people, config.seed)
+    return DORL.for_task(exits, population.log, catalogue, config.page_size, config.seed, **options)
+
+
+def policy_path(folder: Path, name: str, config: SimulationConfig) -> Path:
+    """Where a run keeps a policy: its own in `policy.npz`, one that it is switched to under its name."""
+    if name == config.policies[0]:
+        return folder / "policy.npz"
+    plain = re.sub(r"[^\w.-]+", "_", name)
+    # Two lines with options may differ in what is no character of a file name.
+    return folder / f"policy-{plain if plain == name else f'{plain[:80]}-{sha256(name.encode()).hexdigest()[:8]}'}.npz"
+
+
+def save_policies(folder: Path, fitted: Mapping[str, FittedPolicy]) -> None:
+    """Write fitted policies, by file name."""
+    for name, policy in fitted.items():
+        partial = (folder / name).with_suffix(".tmp.npz")
+        policy.save(partial)
+        partial.replace(folder / name)
+
+
+def load_policies(
+    folder: Path,
+    config: SimulationConfig,
+    interventions: Sequence[Intervention],
+    catalogue: Catalogue,
+    llm: LLM | None = None,
+) -> dict[str, FittedPolicy]:
+    """A run's policies, always read from their files, so that a resumed run has the very same ones."""
+    names = policy_names(config, interventions)
+    return {name: load_policy(policy_path(folder, name, config), catalogue, llm) for name in names}
+
+
+def learned_of(config: SimulationConfig, llm_name: str, folder: Path) -> Learned | None:
+    """How far the language model is believed in a run: what its folder holds, else what this machine knows.
+
+    Raises:
+        ConfigError: Nobody has calibrated the model yet.
+    """
+    if config.user_model.partition(":")[0] not in WRAPPERS:
+        return None
+    kept = folder / LEARNED
+    if kept.exists():
+        return Learned.load(kept)
+    return find_learned(learned_identity(config.dataset, config.user_model, llm_name), config.dataset)
+
+
+def keep_plan(folder: Path, interventions: Sequence[Intervention]) -> None:
+    """Write the interventions of a run's arm.
+
+    Raises:
+        RecordingError: The run was begun with others.
+    """
+    text = json.dumps(to_json(interventions), indent=1, ensure_ascii=False)
+    path = folder / PLAN
+    if path.exists() and read_bytes(path) != text.encode():
+        raise RecordingError(f"{folder} was begun with other interventions. Choose another --out folder.")
+    if interventions:
+        path.write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Interventions by date: their file, carrying them out, and what they did."""

@@ -1,0 +1,75 @@
+"""The language models of a simulation, that of the people and that of the policies, and what records their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+
+from recsim_llm.experiments.backend import Engines, open_backend
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.language.protocol import LLM
+from recsim_llm.language.wrappers.budget import Budget
+from recsim_llm.runs import CallBatch, RecordingLLM
+from recsim_llm.types import Completion
+
+
+@dataclass(frozen=True)
+class Recorders:
+    """The recorders of one run: of the people's answers, and of the policy's."""
+
+    users: RecordingLLM | None
+    policies: RecordingLLM | None
+
+    def drain(self) -> CallBatch | None:
+        """Calls since the last time, the people's first."""
+        batches = [recorder.drain() for recorder in (self.users, self.policies) if recorder]
+        if not batches:
+            return None
+        keys, prompts, completions = (
+            tuple(value for batch in batches for value in getattr(batch, name))
+            for name in ("keys", "prompts", "completions")
+        )
+        return CallBatch(keys, prompts, completions)
+
+    def asked(self) -> list[tuple[int, bytes]]:
+        """For whom which prompts were asked since the last time (`RecordingLLM.asked`)."""
+        return [pair for recorder in (self.users, self.policies) if recorder for pair in recorder.asked()]
+
+    def usage(self) -> dict[str, dict[str, float]]:
+        """Counters so far; where one model serves both, they are counted together, as "llm"."""
+        used = {}
+        if self.users:
+            used["llm"] = asdict(self.users.usage)
+        if self.policies and not (self.users and self.users.usage is self.policies.usage):
+            used["policy_llm"] = asdict(self.policies.usage)
+        return used
+
+
+@dataclass(frozen=True)
+class Models:
+    """The language models of a simulation.
+
+    Attributes:
+        users: That of the people; None where they need none.
+        policies: That of the policies; the same one where both have the same name.
+    """
+
+    users: LLM | None
+    policies: LLM | None
+
+    def recorders(self, config: SimulationConfig, recorded: Mapping[bytes, Completion]) -> Recorders:
+        """What stands between these models and one run."""
+        users = RecordingLLM(self.users, recorded) if self.users else None
+        policies = RecordingLLM(self.policies, recorded) if self.policies and config.policies_ask_llm else None
+        return Recorders(users, policies)
+
+
+def open_models(config: SimulationConfig, engines: Engines | None, budget: Budget | None, stack: ExitStack) -> Models:
+    """Start what a config needs; it ends with the stack (`backend.open_backend` says what can go wrong)."""
+    users = stack.enter_context(open_backend(config.llm, engines, budget)) if config.asks_llm else None
+    if not config.policies_ask_llm:
+        return Models(users, None)
+    if users is not None and config.policy_llm == config.llm:
+        return Models(users, users)
+    return Models(users, stack.enter_context(open_backend(config.policy_llm, engines, budget)))

@@ -1,0 +1,94 @@
+"""Replays a run from its recorded calls, with no model present, and compares every step bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from recsim_llm.agents.named_users import keep_thoughts
+from recsim_llm.errors import RecordingError
+from recsim_llm.experiments.simulation.arm_files import learned_of, load_policies
+from recsim_llm.experiments.simulation.config import config_of
+from recsim_llm.experiments.simulation.interventions.interventions import kept_plan
+from recsim_llm.experiments.simulation.society_loop import Diary
+from recsim_llm.experiments.simulation.trajectory import Cast, assemble, stream
+from recsim_llm.runs import ReplayLLM, Run, StepBatch, first_difference
+from recsim_llm.runs.events import events_table, first_different_event
+from recsim_llm.runs.run import THOUGHTS, part_numbers
+from recsim_llm.runs.side_files import check_side_files
+from recsim_llm.runs.step_notes import first_different_thought, thought_table
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay found.
+
+    Attributes:
+        steps: Session-steps that were compared, all identical.
+        calls: Recorded LLM answers that were used.
+        trajectory_hash: sha256 of the trajectory.
+    """
+
+    steps: int
+    calls: int
+    trajectory_hash: str
+
+
+def replay(run: Run) -> Replayed:
+    """Run the recorded simulation again from its recorded calls; thoughts must be equal too, which no hash holds.
+
+    Raises:
+        RecordingError: The data set is another one than then, an answer was not recorded, or a step differs.
+    """
+    cast = recast(run)
+    again = happenings(run, cast)
+    steps, diaries = run.iter_parts(), run.iter_events()
+    thoughts, part, compared = keep_thoughts(cast.population.users), 0, 0
+    # Runs of older versions have not kept the texts that agents wrote.
+    kept = bool(part_numbers(run.folder, THOUGHTS)) or config_of(run).thoughts == "page"
+    # An interrupted run is replayed as far as its recording goes.
+    for happening in _as_far_as_recorded(run, again):
+        if isinstance(happening, Diary):
+            difference = first_different_event(next(diaries), events_table(happening.events))
+        else:
+            difference = first_difference(next(steps), happening)
+            if difference is None and kept:
+                difference = first_different_thought(run.thoughts(part), thought_table(thoughts, happening))
+            thoughts.clear()
+            part, compared = part + 1, compared + len(happening)
+        if difference is not None:
+            raise RecordingError(f"{run.folder}: the replay differs from the recording: {difference}.")
+    return Replayed(compared, len(run.recorded_completions()), run.trajectory_hash())
+
+
+def recast(run: Run) -> Cast:
+    """The people of a recorded run, played by its recorded answers.
+
+    Raises:
+        RecordingError: The data set is another one than then, or a file of the run was changed.
+    """
+    check_side_files(run.folder)
+    config = config_of(run)
+    llm = ReplayLLM(run.manifest.llm, run.recorded_completions()) if config.asks_llm else None
+    cast = assemble(config, llm, learned_of(config, run.manifest.llm, run.folder))
+    if cast.population.dataset.checksum != run.manifest.dataset_checksum:
+        raise RecordingError(f"{run.folder}: the data set {config.dataset} has changed since the run was recorded.")
+    return cast
+
+
+def happenings(run: Run, cast: Cast) -> Iterator[StepBatch | Diary]:
+    """What happened in a recorded run, computed again."""
+    config, plan = config_of(run), kept_plan(run.folder)
+    llm = ReplayLLM(run.manifest.policy_llm, run.recorded_completions()) if run.manifest.policy_llm else None
+    policies = load_policies(run.folder, config, plan, cast.population.dataset.catalogue, llm)
+    return stream(config, cast, policies, plan)
+
+
+def _as_far_as_recorded(run: Run, again: Iterator[StepBatch | Diary]) -> Iterator[StepBatch | Diary]:
+    steps, rounds = run.num_parts, sum(1 for _ in run.iter_events())
+    while steps or rounds:
+        happening = next(again, None)
+        if happening is None:
+            return
+        steps, rounds = (steps, rounds - 1) if isinstance(happening, Diary) else (steps - 1, rounds)
+        yield happening

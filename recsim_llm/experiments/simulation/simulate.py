@@ -1,0 +1,361 @@
+"""The main job: policies meet a population, page by page, and every step is recorded. One run folder a policy."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from recsim_llm.agents.fitted_sources import personas
+from recsim_llm.agents.llm.agent_users import AgentUsers
+from recsim_llm.agents.llm.llm_users import LLMUsers
+from recsim_llm.agents.llm.memory.three_stage import ThreeStageMemory
+from recsim_llm.agents.long_term.long_term_population import RULE_NOTES
+from recsim_llm.agents.named_users import keep_thoughts, played_by_llm, thought_counts
+from recsim_llm.agents.population import Population, SocialPopulation
+from recsim_llm.agents.user_model import UserModel
+from recsim_llm.certificate import FILE as CERTIFICATE
+from recsim_llm.data import load_dataset
+from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.experiments.backend import Engines
+from recsim_llm.experiments.simulation.arm_files import (
+    LEARNED,
+    fit_missing,
+    keep_plan,
+    learned_of,
+    load_policies,
+    save_policies,
+)
+from recsim_llm.experiments.simulation.config import SimulationConfig, config_json
+from recsim_llm.experiments.simulation.cost.gpu_use import GpuUse
+from recsim_llm.experiments.simulation.interventions.interventions import (
+    CONTROL,
+    Intervention,
+    NewItem,
+    load_interventions,
+)
+from recsim_llm.experiments.simulation.people import save_people
+from recsim_llm.experiments.simulation.recorders import Models, Recorders, open_models
+from recsim_llm.experiments.simulation.society_loop import Diary
+from recsim_llm.experiments.simulation.trajectory import Cast, assemble, stream, switched
+from recsim_llm.language.wrappers.budget import Budget
+from recsim_llm.policies import POLICIES, check_policy
+from recsim_llm.policies.policy_protocol import ExplainedPolicy, Policy
+from recsim_llm.policies.policy_spec import parse_policy
+from recsim_llm.runs import (
+    Manifest,
+    Run,
+    RunWriter,
+    StepBatch,
+    repair,
+    write_catalogue,
+)
+from recsim_llm.runs.events import events_table
+from recsim_llm.runs.manifest import FILE
+from recsim_llm.runs.recorded_context import write_history, write_links
+from recsim_llm.runs.run import ASKED, MEMORIES, THOUGHTS, WHY, recorded_completions
+from recsim_llm.runs.step_notes import Remembered, asked_table, memory_table, thought_table, why_table
+from recsim_llm.runs.store import is_begun
+from recsim_llm.types import EMPTY
+
+
+def simulate(
+    config: SimulationConfig,
+    out: Path,
+    resume: bool = False,
+    progress: bool = True,
+    engines: Engines | None = None,
+    budget: Budget | None = None,
+) -> list[Run]:
+    """Run every policy of the config; finished runs are kept when resuming.
+
+    Args:
+        config: What to simulate.
+        out: Folder; policy P is recorded in `out/P`, and with interventions its control arm in `out/P-control`.
+        resume: Go on with what is already there instead of refusing it.
+        progress: Show a progress bar.
+        engines: Where the language model runs; default: in this process.
+        budget: What this call may cost; default: without limit.
+
+    Raises:
+        ConfigError: The config cannot work.
+        RecordingError: A run is already there and `resume` is False, or was made by another config.
+        LLMError: The model cannot answer. What is recorded stays; the run can be resumed.
+        BudgetError: The budget is used up. What is recorded stays; the run can be resumed.
+    """
+    config.check()
+    config = config.chosen
+    if resume:
+        _check_begun(config, out)
+    plans = arms(config)
+    runs = []
+    with ExitStack() as stack:
+        models = open_models(config, engines, budget, stack)
+        for policy in config.policies:
+            for suffix, interventions in plans.items():
+                one = replace(config, policies=(policy,))
+                folder = out / f"{parse_policy(policy).label}{suffix}"
+                runs.append(_one_run(one, folder, interventions, models, resume, progress))
+    return runs
+
+
+def _check_begun(config: SimulationConfig, out: Path) -> None:
+    """Refuse to resume what was never begun: with a mistyped folder everything would be asked and paid for again.
+
+    Raises:
+        RecordingError: No run of these policies is in the folder; the message names folders beside it that hold some.
+    """
+    if any((out / parse_policy(policy).label).is_dir() for policy in config.policies):
+        return
+    here = [folder.name for folder in out.parent.glob("*") if any(folder.glob(f"*/{FILE}"))]
+    close = get_close_matches(out.name, here, n=3, cutoff=0.5) or sorted(here)[:3]
+    hint = f" Did you mean {' or '.join(str(out.parent / name) for name in close)}?" if close else ""
+    policies = ", ".join(config.policies)
+    raise RecordingError(
+        f"--resume: there is no run of {policies} in {out}.{hint} Without --resume a new one is begun."
+    )
+
+
+def arms(config: SimulationConfig) -> dict[str, tuple[Intervention, ...]]:
+    """The arms of a simulation: suffix of the run's name to its interventions.
+
+    In the control arm nothing is changed, and new items stay away for ever.
+    """
+    if not config.interventions:
+        return {"": ()}
+    plan = load_interventions(Path(config.interventions), load_dataset(config.dataset), tuple(POLICIES))
+    if not plan:
+        raise ConfigError(f"{config.interventions} holds no intervention: both arms would be the same. Leave it out.")
+    for policy in switched(plan):
+        try:
+            check_policy(policy)
+        except ConfigError as error:
+            raise ConfigError(f"{config.interventions}, policy '{policy}': {error}") from error
+    never = tuple(replace(i, round=config.rounds + 1) for i in plan if isinstance(i, NewItem))
+    return {"": plan, CONTROL: never}
+
+
+def _one_run(
+    config: SimulationConfig,
+    folder: Path,
+    interventions: tuple[Intervention, ...],
+    models: Models,
+    resume: bool,
+    progress: bool,
+) -> Run:
+    there = resume and is_begun(folder)
+    damage = repair(folder) if there else ()
+    for sentence in damage:
+        print(sentence, file=sys.stderr)
+    if there and not damage and Run(folder).finished:
+        _check_same(Run(folder), config)
+        return Run(folder)
+    return _record(config, folder, interventions, models, there, progress)
+
+
+def _record(
+    config: SimulationConfig,
+    folder: Path,
+    interventions: tuple[Intervention, ...],
+    models: Models,
+    resume: bool,
+    progress: bool,
+) -> Run:
+    recorders = models.recorders(config, recorded_completions(folder) if resume else {})
+    llm_name = models.users.name if models.users else ""
+    learned = learned_of(config, llm_name, folder)
+    cast = assemble(config, recorders.users, learned)
+    fitted = fit_missing(config, cast, interventions, folder, recorders.policies)
+    manifest = make_manifest(config, cast.population, llm_name, folder.name)
+    manifest = replace(manifest, policy_llm=recorders.policies.name if recorders.policies else "")
+    writer = RunWriter.resume(folder, manifest, repaired=True) if resume else RunWriter.create(folder, manifest)
+    started = time.monotonic()
+    before = recorders.usage()  # the backends count on from run to run
+    scribe, gpu = _Scribe(writer, recorders, cast.population.users), GpuUse()
+    try:
+        save_policies(folder, fitted)
+        if learned:
+            learned.save(folder / LEARNED)
+        keep_plan(folder, interventions)
+        _describe(cast, config, folder)
+        writer.record_side_files()
+        catalogue = cast.population.dataset.catalogue
+        policies = load_policies(folder, config, interventions, catalogue, recorders.policies)
+        scribe.policy = policies[config.policies[0]]
+        happenings = stream(config, cast, policies, interventions)
+        # In a log file, a line every ten seconds is enough.
+        interval = 0.1 if sys.stderr.isatty() else 10.0
+        total, unit = (config.rounds, "round") if config.rounds else (config.users, "user")
+        bar = tqdm(total=total, unit=unit, desc=folder.name, disable=not progress, mininterval=interval)
+        with bar, gpu:
+            for happening in happenings:
+                bar.update(scribe.write(happening))
+        scribe.close()
+    except BaseException as stopped:
+        scribe.flush()  # answers of the unfinished round are paid for: the resumed run finds them
+        writer.interrupt(type(stopped).__name__)
+        raise
+    spent = {name: {k: v - before[name][k] for k, v in used.items()} for name, used in recorders.usage().items()}
+    done = summary(cast.population.users, spent, time.monotonic() - started)
+    counts = getattr(policies[config.policies[0]], "counts", None)
+    if counts is not None:
+        done["policy"] = counts()
+    if config.quit and isinstance(cast.population, Population):
+        done["leaving"] = {name: note for name, note in cast.population.notes.items() if name in RULE_NOTES}
+    writer.finish({**done, "decisions": scribe.decisions, "gpu_busy": gpu.mean, "certified": cast.population.certified})
+    return Run(folder)
+
+
+class _Scribe:
+    """Writes down what happens, with the model's answers before the steps they led to.
+
+    Attributes:
+        policy: Shows the pages.
+        decisions: Items on pages that were not on record before: what this command has worked for.
+    """
+
+    def __init__(self, writer: RunWriter, recorders: Recorders, users: UserModel) -> None:
+        self._writer, self._recorders, self._index = writer, recorders, 0
+        self.policy: Policy | None = None
+        agents = played_by_llm(users)
+        self._notebook: list[Remembered] = []
+        if isinstance(agents, AgentUsers):
+            agents.notebook = self._notebook
+        self._thoughts = keep_thoughts(users)
+        self._recorded = writer.num_parts
+        self.decisions = 0
+        self._society = False
+
+    def write(self, happening: StepBatch | Diary) -> int:
+        """Record; return by how much the run has come forward (rounds of a society, else sessions that ended)."""
+        if isinstance(happening, Diary):
+            self.flush()
+            self._writer.write_events(happening.round, events_table(happening.events))
+            self._society = True
+            return 1
+        calls = self._recorders.drain()
+        self._writer.write_round(self._index, happening, calls, self._notes(happening))
+        if self._index >= self._recorded:
+            self.decisions += int((happening.items != EMPTY).sum())
+        self._index += 1
+        return 0 if self._society else int((happening.left | happening.truncated).sum())
+
+    def _notes(self, steps: StepBatch | None) -> dict[str, pa.Table]:
+        notes = {
+            ASKED: asked_table(self._recorders.asked(), steps),
+            MEMORIES: memory_table(self._notebook, steps),
+            THOUGHTS: thought_table(self._thoughts, steps),
+        }
+        self._notebook.clear()
+        self._thoughts.clear()
+        if steps is None or not isinstance(self.policy, ExplainedPolicy) or self.policy.why is None:
+            return notes
+        why, self.policy.why = self.policy.why, None  # once: it must not stand for pages of another policy
+        return {**notes, WHY: why_table(why, steps)}
+
+    def close(self) -> None:
+        """Keep what came after the last page too."""
+        self.flush()
+        self._writer.write_notes(self._index, self._notes(None))
+
+    def flush(self) -> None:
+        """Keep answers that no step has followed yet."""
+        calls = self._recorders.drain()
+        if calls is not None:
+            self._writer.write_calls(self._index, calls)
+
+
+def make_manifest(
+    config: SimulationConfig, population: Population | SocialPopulation, llm_name: str, name: str = ""
+) -> Manifest:
+    """What `run.json` says of a run."""
+    return Manifest(
+        name=name or config.policies[0],
+        config=config_json(config),
+        seed=config.seed,
+        versions=versions(),
+        dataset=population.dataset.name,
+        dataset_checksum=population.dataset.checksum,
+        policy=config.policies[0],
+        user_model=config.user_model,
+        llm=llm_name,
+        num_users=config.users,
+        page_size=config.page_size,
+        rating_levels=population.dataset.rating_levels,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions that can change a trajectory."""
+    import pyarrow
+
+    from recsim_llm import __version__
+
+    return {
+        "recsim_llm": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "pyarrow": pyarrow.__version__,
+    }
+
+
+def summary(users: UserModel, spent: Mapping[str, Mapping[str, float]], seconds: float) -> dict[str, Any]:
+    """What a run cost and counted.
+
+    Returns:
+        Seconds; calls and tokens of each model ("llm", "policy_llm"); how answers came out ("answers"); what became of
+        memories that move in stages ("memory").
+    """
+    out: dict[str, Any] = {"seconds": round(seconds, 3), **{name: dict(used) for name, used in spent.items()}}
+    played = played_by_llm(users)
+    if isinstance(played, (LLMUsers, AgentUsers)):
+        out["answers"] = asdict(played.counts)
+    if isinstance(played, AgentUsers) and isinstance(played.kind.memory, ThreeStageMemory):
+        memory = played.kind.memory
+        out["memory"] = {"enhancement": memory.options.enhancement, **asdict(memory.counts)}
+    if isinstance(played, AgentUsers) and played.texts.asked:
+        out["texts"] = asdict(played.texts)
+    thought = thought_counts(users)
+    if thought is not None:
+        out |= {f"thoughts_{name}": value for name, value in asdict(thought).items()}
+    return out
+
+
+def _describe(cast: Cast, config: SimulationConfig, folder: Path) -> None:
+    """What readers of the run need besides steps: titles, people, how faithful they are. Readers load no data set."""
+    dataset = cast.population.dataset
+    write_catalogue(folder, dataset.catalogue.items, dataset.catalogue.raw_ids)
+    if cast.population.certificate:
+        cast.population.certificate.write(folder / CERTIFICATE)
+    _background(cast, folder)
+    save_people(folder, [personas(config.dataset, config.personas)[u] for u in cast.visitors], dataset.people)
+
+
+def _background(cast: Cast, folder: Path) -> None:
+    population = cast.population
+    mine = population.log.take(np.isin(population.log.users, cast.visitors))
+    write_history(folder, mine.users, mine.items, mine.values.astype(np.float64), mine.times)
+    if isinstance(population, SocialPopulation):
+        graph, here = population.graph, cast.visitors.tolist()
+        members = set(here)
+        pairs = [(user, other) for user in here for other in graph.neighbours(user).tolist() if other in members]
+        write_links(folder, np.array(pairs, dtype=np.int64).reshape(-1, 2))
+
+
+def _check_same(run: Run, config: SimulationConfig) -> None:
+    if run.manifest.config != config_json(config):
+        ours, theirs = config_json(config), run.manifest.config
+        differing = [f"{k} ({theirs.get(k)} there, {ours[k]} now)" for k in ours if theirs.get(k) != ours[k]]
+        raise RecordingError(
+            f"{run.folder} holds a finished run with another {', '.join(differing)}. Choose another --out folder."
+        )

@@ -1,0 +1,136 @@
+"""From a config to the stream of what happens: the one place that a simulation, its resumption and its replay share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from recsim_llm.agents.hybrid.learned import Learned
+from recsim_llm.agents.long_term.long_term_population import make_long_term
+from recsim_llm.agents.named_users import think_aloud
+from recsim_llm.agents.population import Population, SocialPopulation, make_population, make_society
+from recsim_llm.environments.page import draw_base_key
+from recsim_llm.environments.society import SocietyRules
+from recsim_llm.environments.society_env import new_society
+from recsim_llm.errors import ConfigError
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.interventions.intervene import Interventions
+from recsim_llm.experiments.simulation.interventions.interventions import Advert, Intervention, NewItem, PolicySwitch
+from recsim_llm.experiments.simulation.interventions.shelf import Shelf
+from recsim_llm.experiments.simulation.rollout import choose_visitors, rollout
+from recsim_llm.experiments.simulation.society_loop import Diary, live
+from recsim_llm.language.protocol import LLM
+from recsim_llm.policies.policy_protocol import FittedPolicy
+from recsim_llm.runs import StepBatch
+from recsim_llm.types import Ints
+
+Stream: TypeAlias = Iterator[StepBatch | Diary]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who takes part in a run.
+
+    Attributes:
+        population: People, and what is known of them.
+        visitors: (S,) user ids: who visits, session after session; in a society, who lives there.
+    """
+
+    population: Population | SocialPopulation
+    visitors: Ints
+
+
+def assemble(config: SimulationConfig, llm: LLM | None, learned: Learned | None = None) -> Cast:
+    """The population of a config, and those of it who take part.
+
+    Args:
+        config: The config.
+        llm: The language model of LLM users.
+        learned: For hybrid and calibrated ones: how far it is believed.
+
+    Raises:
+        ConfigError: The config cannot work with this data set.
+    """
+    cast = _assemble(config, llm, learned)
+    if config.thoughts == "page":
+        think_aloud(cast.population.users, cast.population.dataset.catalogue)
+    return cast
+
+
+def _assemble(config: SimulationConfig, llm: LLM | None, learned: Learned | None) -> Cast:
+    if not config.rounds:
+        pages = _visitors_population(config, llm, learned)
+        return Cast(pages, choose_visitors(pages.users.num_users, config.users, config.seed))
+    society = make_society(
+        config.dataset,
+        config.user_model,
+        llm,
+        config.graph,
+        config.encoder,
+        config.seed,
+        config.personas,
+        learned,
+        config.users,
+        config.habits,
+    )
+    return Cast(society, society.members)
+
+
+def _visitors_population(config: SimulationConfig, llm: LLM | None, learned: Learned | None) -> Population:
+    one = (config.encoder, config.personas, learned)
+    if config.quit:
+        return make_long_term(config.dataset, config.user_model, llm, config.quit, *one)
+    return make_population(config.dataset, config.user_model, llm, *one)
+
+
+def wide_page(config: SimulationConfig, interventions: Sequence[Intervention]) -> int:
+    """Items that a policy must rank so that a page is full whatever interventions take off the shelf."""
+    return config.page_size + sum(isinstance(i, (Advert, NewItem)) for i in interventions)
+
+
+def stream(
+    config: SimulationConfig,
+    cast: Cast,
+    policies: Mapping[str, FittedPolicy],
+    interventions: Sequence[Intervention] = (),
+) -> Stream:
+    """What happens, step by step: the same for the same arguments.
+
+    Args:
+        config: The config, with one policy.
+        cast: From `assemble`; used up by this.
+        policies: By name: the config's own, and those that interventions switch to.
+        interventions: By date, in a society.
+
+    Raises:
+        ConfigError: Interventions without rounds.
+    """
+    policy = policies[config.policies[0]]
+    if isinstance(cast.population, Population):
+        if interventions:
+            raise ConfigError("Interventions have dates: they need a society (--rounds N).")
+        users = cast.population.users
+        return rollout(config.dataset, users, policy, cast.visitors, config.rules, config.seed, config.batch_size)
+    return _society(config, cast.population, cast.visitors, policies, interventions)
+
+
+def _society(
+    config: SimulationConfig,
+    population: SocialPopulation,
+    members: Ints,
+    policies: Mapping[str, FittedPolicy],
+    interventions: Sequence[Intervention],
+) -> Stream:
+    society = new_society(population, members, SocietyRules(rounds=config.rounds, page=config.rules))
+    shelf = Shelf(policies[config.policies[0]], config.page_size)
+    plan = Interventions(interventions, society, shelf, policies, population)
+    base = np.uint64(draw_base_key(np.random.Generator(np.random.PCG64(config.seed))))
+    yield from live(society, np.asarray(base), shelf, plan.apply)
+
+
+def switched(interventions: Sequence[Intervention]) -> list[str]:
+    """Names of the policies that interventions switch to."""
+    return sorted({i.policy for i in interventions if isinstance(i, PolicySwitch)})

@@ -1,0 +1,1 @@
+"""Training policies in an environment, and logging sessions for offline learning."""

@@ -1,0 +1,1 @@
+"""What a tuned model knows beyond collaborative filtering and content."""

@@ -1,0 +1,109 @@
+"""Language models: the seam (`protocol`), backends, a cache, and the loop that lets agents talk to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+
+from recsim_llm.checked import Text, check_options, check_value, shown
+from recsim_llm.errors import ConfigError
+from recsim_llm.language.backends.openai.openai_backend import OpenAILLM
+from recsim_llm.language.backends.ray.ray_backend import RayLLM
+from recsim_llm.language.backends.transformers.transformers_backend import TransformersLLM
+from recsim_llm.language.backends.vllm.vllm_backend import VllmLLM
+from recsim_llm.language.converse import Turn, converse
+from recsim_llm.language.models import MODELS, ModelRow, get_model, list_models, resolve_model
+from recsim_llm.language.protocol import LLM, Usage
+from recsim_llm.language.spec import parse_spec
+from recsim_llm.language.uniform import UniformLLM
+from recsim_llm.language.wrappers.cache import CachedLLM
+
+__all__ = [
+    "LLM",
+    "MODELS",
+    "CachedLLM",
+    "ModelRow",
+    "OpenAILLM",
+    "RayLLM",
+    "TransformersLLM",
+    "Turn",
+    "UniformLLM",
+    "Usage",
+    "VllmLLM",
+    "converse",
+    "get_model",
+    "list_models",
+    "make_llm",
+    "resolve_model",
+]
+
+
+def make_llm(spec: str, cache: Path | None = None) -> LLM:
+    """Make a language model from one line of text.
+
+    Args:
+        spec: "transformers:MODEL" or "vllm:MODEL" (in this process; a name of `MODELS`, a folder, or a hub id),
+            "openai:MODEL" (server and key from OPENAI_BASE_URL and OPENAI_API_KEY; ?api_key_env=NAME names another
+            variable, and a key in the line is refused), "ray:NAME" (engines that another process has started under
+            this name), "python:MODULE:FUNCTION" (your own: a function that returns an `LLM`), or "uniform". Options of
+            the backend's constructor may follow: "vllm:MODEL?max_model_len=2048".
+        cache: File for a `CachedLLM` around it; None for no cache.
+
+    Raises:
+        ConfigError: The line is none of these, or names an option that the backend does not have.
+        ModelNotFoundError: The model is not on this machine.
+        MissingExtraError: The backend's packages are not installed.
+
+    >>> make_llm("uniform").name
+    'uniform'
+    """
+    check_value("--llm", spec, Text)
+    kind, model, options = parse_spec(spec)
+    if kind not in _BACKENDS or bool(model) == (kind == "uniform"):
+        raise ConfigError(
+            f"'{spec.partition('?')[0]}' is no language model. Use transformers:NAME_OR_FOLDER (for example "
+            "transformers:smollm2-135m), vllm:NAME_OR_FOLDER, openai:MODEL, ray:NAME, python:MODULE:FUNCTION, or "
+            "uniform."
+        )
+    make = _BACKENDS[kind]
+    # Not the whole line: what somebody wrote behind a misspelt option may be a key.
+    check_options(options, make, f"'{spec.partition('?')[0]}': {kind}", besides=("self", "model", "api_key"))
+    llm = make(model, **options) if model else make(**options)
+    return llm if cache is None else CachedLLM(llm, cache)
+
+
+def _own(model: str) -> LLM:
+    module, _, function = model.partition(":")
+    try:
+        make = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"'python:{model}' names no function that can be imported ({error}). Write python:MODULE:FUNCTION."
+        ) from error
+    llm: LLM | None = make() if _takes_nothing(make) else None
+    if not all(hasattr(llm, member) for member in ("name", "usage", "generate")):
+        raise ConfigError(
+            f"'python:{model}' names no function that takes no arguments and returns a language model: an object with "
+            f"name, usage and generate (llm.protocol.LLM). What it names is {shown(make if llm is None else llm)}."
+        )
+    assert llm is not None
+    return llm
+
+
+def _takes_nothing(make: object) -> bool:
+    try:
+        return callable(make) and signature(make).bind() is not None
+    except (TypeError, ValueError):  # arguments are needed, or it is built in and does not say which
+        return False
+
+
+_BACKENDS: dict[str, Callable[..., LLM]] = {
+    "transformers": TransformersLLM,
+    "vllm": VllmLLM,
+    "openai": OpenAILLM,
+    "ray": lambda model: RayLLM.join(model),
+    "python": _own,
+    "uniform": UniformLLM,
+}

@@ -1,0 +1,1 @@
+"""Copies of a backend on a Ray cluster."""

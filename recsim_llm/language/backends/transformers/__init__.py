@@ -1,0 +1,1 @@
+"""A local model with Hugging Face transformers."""

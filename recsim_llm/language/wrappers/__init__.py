@@ -1,0 +1,1 @@
+"""Wrappers of a language model: cache, budget, prefix statistics."""

@@ -1,0 +1,1 @@
+"""Policies that bound a table: the oracle above, one list for everybody beside."""

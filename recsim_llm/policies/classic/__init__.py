@@ -1,0 +1,1 @@
+"""Recommenders fitted to a log: one file per policy."""

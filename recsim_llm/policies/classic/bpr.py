@@ -1,0 +1,107 @@
+"""BPR: item vectors learned by telling what people rated from what they did not (Rendle et al. 2009), by `implicit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recsim_llm.checked import NotNegative
+from recsim_llm.errors import MissingExtraError
+from recsim_llm.policies.ranking import Epochs, RankingPolicy, Rate, Size
+from recsim_llm.policies.sparse_rows import Scores, or_popular, sparse_times
+from recsim_llm.seeding import Stream, mix
+from recsim_llm.types import Floats32, Observation
+
+
+class BPR(RankingPolicy):
+    """Scores are x y_i + b_i, where x is the mean of the vectors of the items that the user liked so far.
+
+    Training ascends sum log sigmoid(x_u (y_i - y_j) + b_i - b_j) - reg |.|^2 over pairs of an item i that user u rated
+    and one j that they did not. Deviation from the paper: the trained users' vectors are not kept; the same mean serves
+    the people of the log, growing histories and strangers (docs/policies/bpr.md has what that costs). Users
+    without any taste are shown popular items.
+    """
+
+    name = "bpr"
+
+    @classmethod
+    def learn_from(
+        cls,
+        known: sp.csr_array,
+        seed: int,
+        embedding_size: Size = 64,
+        reg: NotNegative = 0.01,
+        learning_rate: Rate = 0.01,
+        epochs: Epochs = 100,
+        start: Mapping[str, NDArray[Any]] | None = None,
+    ) -> Mapping[str, NDArray[Any]]:
+        """(N, D) item vectors and (N,) biases.
+
+        Args:
+            known: (U, N) interactions.
+            seed: Seed of the starting vectors and of the pairs.
+            embedding_size: D, at least 1.
+            reg: Penalty on squares, at least 0.
+            learning_rate: Of stochastic gradient ascent, above 0.
+            epochs: Passes, each of as many pairs as there are interactions; at least 1.
+            start: What an earlier fit returned, to go on from; None: afresh.
+
+        Raises:
+            ConfigError: A value outside these ranges.
+            MissingExtraError: `implicit` is not installed.
+        """
+        model = _model_class()(
+            factors=embedding_size,
+            regularization=reg,
+            learning_rate=learning_rate,
+            iterations=epochs,
+            # Hashed: any integer is a seed here, but NumPy's generators refuse negative ones.
+            random_state=int(mix(seed, Stream.POLICY)),
+            # Threads would race each other to the same vectors.
+            num_threads=1,
+        )
+        if not known.nnz:  # no pairs to draw
+            size = (known.shape[1], embedding_size)
+            return {"item_factors": np.zeros(size, dtype=np.float32), "bias": np.zeros(size[0], dtype=np.float32)}
+        if start is not None:
+            items = start["item_factors"]
+            # Columns after the D of the vectors: an item's bias, and the 1 of users that multiplies it.
+            model.item_factors = np.column_stack([items, start["bias"]]).astype(np.float32)
+            model.user_factors = np.column_stack([_means(known, items), np.ones(known.shape[0], dtype=np.float32)])
+        model.fit(_for_implicit(known), show_progress=False)
+        factors = np.asarray(model.item_factors)  # its last column is the bias: those of users end in a 1
+        return {"item_factors": factors[:, :-1].copy(), "bias": factors[:, -1].copy()}
+
+    def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
+        """(B, N) products with the mean vector of what each user liked, plus the items' biases."""
+        items = self.fitted["item_factors"]
+        users = _means(taste, items)
+        return or_popular(
+            sparse_times(sp.csr_array(users), items.T.copy()) + self.fitted["bias"], taste, self.popularity
+        )
+
+
+def _means(taste: sp.csr_array, items: Floats32) -> Floats32:
+    """(B, D) means of the vectors of what each user liked; zeros for users without any taste."""
+    counts = np.maximum(np.diff(taste.indptr), 1).astype(np.float32)
+    means: Floats32 = sparse_times(taste, items) / counts[:, None]
+    return means
+
+
+def _for_implicit(rows: sp.csr_array) -> sp.csr_matrix:
+    # 32-bit indices: the compiled sampler takes no others.
+    matrix = sp.csr_matrix(rows)
+    matrix.indices, matrix.indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
+    return matrix
+
+
+def _model_class() -> Any:
+    try:
+        from implicit.cpu.bpr import BayesianPersonalizedRanking
+    except ImportError as error:
+        raise MissingExtraError("implicit", "cf", "The policy 'bpr'") from error
+    return BayesianPersonalizedRanking

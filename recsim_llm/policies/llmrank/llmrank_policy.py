@@ -1,0 +1,190 @@
+"""The policy LLMRank: options, prompt forms, cost, and the meter of position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+from annotated_types import Ge, Le
+
+from recsim_llm.data.dataset import Catalogue
+from recsim_llm.errors import ConfigError
+from recsim_llm.language.converse import Turn
+from recsim_llm.language.protocol import LLM
+from recsim_llm.policies.llmrank.llmrank_ways import KIND, Question, WayName, make_way
+from recsim_llm.policies.planners.asking import ask_all
+from recsim_llm.policies.planners.options import LABELS, PlannerOptions
+from recsim_llm.policies.planners.planner import Move, Planner, Visit
+from recsim_llm.policies.planners.texts import Case, phrase, say
+from recsim_llm.seeding import Stream, uniforms
+from recsim_llm.types import Floats, Observation, Prompt
+
+Form: TypeAlias = Literal["sequential", "recency", "in-context"]
+FORMS: tuple[str, ...] = get_args(Form)
+
+
+@dataclass(frozen=True, slots=True)
+class LLMRankOptions(PlannerOptions):
+    """Options of LLMRank; `window` of the planners means nothing here, and is not accepted.
+
+    Attributes:
+        form: How the history is told: "sequential", "recency" or "in-context".
+        way: How candidates are judged: "pointwise", "pairwise" or "listwise".
+        bootstrap: Rounds with candidates in another order, whose scores are added up (3 in the paper's bootstrapping);
+            1 for "pointwise", which shows no order.
+        candidates: m, 2..26 (20 in the paper).
+        history: Latest titles that the model reads (the paper reads at most 50, and 5 with real retrievers).
+        temperature: 0.2, as in the paper.
+
+    Raises:
+        ConfigError: A value outside its range.
+    """
+
+    candidates: Annotated[int, Ge(2), Le(len(LABELS))] = 20
+    history: Annotated[int, Ge(0), Le(1_000)] = 20
+    temperature: Annotated[float, Ge(0.0), Le(2.0)] = 0.2
+    form: Form = "sequential"
+    way: WayName = "listwise"
+    bootstrap: Annotated[int, Ge(1), Le(1_000)] = 1
+
+    def __post_init__(self) -> None:
+        PlannerOptions.__post_init__(self)
+        if self.bootstrap > 1 and self.way == "pointwise":
+            raise ConfigError("bootstrap shuffles candidates; way=pointwise shows one at a time: leave bootstrap at 1.")
+        if self.window != _field_default("window"):
+            raise ConfigError("Policy 'llmrank' has no option window; `history` says how many titles it reads.")
+
+
+class Cost(NamedTuple):
+    """What pages would cost, without questions asked again.
+
+    Attributes:
+        calls: Questions.
+        prompt_tokens: Characters / 4.
+        output_tokens: At most so many.
+    """
+
+    calls: int
+    prompt_tokens: int
+    output_tokens: int
+
+
+class LLMRank(Planner):
+    """Re-ranks the best of a retriever. Nothing is learned, and no thought is kept.
+
+    An item's score is the sum over all questions about it; ties, and what the model does not name, follow the
+    retriever. A question without a usable answer counts as the retriever's order.
+    """
+
+    name: ClassVar[str] = "llmrank"
+    Options = LLMRankOptions
+    options: LLMRankOptions
+
+    def connect(self, llm: LLM, catalogue: Catalogue) -> None:
+        """See `Planner.connect`."""
+        Planner.connect(self, llm, catalogue)
+        self._way = make_way(self.options.way, self.texts.label, self.grounder, len(catalogue))
+        self._sensitivity: list[float] = [0.0, 0.0]
+
+    def turn(self, case: Case, visit: Visit) -> Turn[Move]:
+        """See `Planner.turn`."""
+        supply, questions = self._supply(case), self.questions(case)
+        if not questions:
+            return Move(tuple(supply[: self.page_size]))
+        prompts = self._prompts(case, questions)
+        reads = [partial(self._way.scores, *pair) for pair in zip(questions, prompts, strict=True)]
+        choices = ", ".join(questions[0].choices)
+        remind = say(KIND, "remind_label", choices=choices) if choices else say(KIND, "remind")
+        answers = yield from ask_all(prompts, reads, remind, self.asking)
+        self._measure(answers)
+        totals = self._totals(supply, questions, answers)
+        best = np.argsort(-totals, kind="stable")[: self.page_size]
+        return Move(tuple(supply[place] for place in best.tolist()))
+
+    def questions(self, case: Case) -> list[Question]:
+        """All questions about a case; none where there is nothing to choose between."""
+        supply = self._supply(case)
+        if len(supply) < 2:
+            return []
+
+        def order(number: int, items: Sequence[int]) -> list[int]:
+            draws = uniforms(self.seed, Stream.LISTING, case.user, case.page, number, np.array(items))
+            return [items[place] for place in np.argsort(draws, kind="stable").tolist()]
+
+        return self._way.questions(supply, order, self.options.bootstrap)
+
+    def cost(self, observation: Observation) -> Cost:
+        """What the pages of an observation would cost; nothing is asked.
+
+        Raises:
+            ConfigError: No model is connected: there is no catalogue to write prompts about.
+        """
+        assert self.llm is not None
+        prompts = [prompt for case in self.cases(observation) for prompt in self._prompts(case, self.questions(case))]
+        read = sum(len(prompt.system) + len(prompt.context) + len(prompt.question) for prompt in prompts)
+        return Cost(len(prompts), read // 4, sum(1 if prompt.choices else prompt.max_tokens for prompt in prompts))
+
+    def counts(self) -> dict[str, float]:
+        """Counters, and `position_sensitivity`: how far the order shown decided the answers, -1..1 (0: not at all).
+
+        Listwise: mean Spearman correlation of places shown with ranks given; pairwise: by how much the first is
+        preferred; pointwise: 0, as nothing is shown beside a candidate.
+        """
+        total, number = self._sensitivity
+        return {**Planner.counts(self), "position_sensitivity": total / number if number else 0.0}
+
+    def context(self, case: Case, visit: Visit | None = None) -> str:
+        """The history, in the chosen form."""
+        taken = [item for item, stars in case.latest if stars > 0]
+        titles = [self.texts.label(item) for item in taken[max(0, len(taken) - self.options.history) :]]
+        if not titles or (self.options.form == "in-context" and len(titles) < 2):
+            return say(KIND, "sequential", history=_numbered(titles)) if titles else say(KIND, "unknown")
+        words = {"history": _numbered(titles), "earlier": _numbered(titles[:-1]), "latest": titles[-1]}
+        return say(KIND, self.options.form, **words)
+
+    def _supply(self, case: Case) -> list[int]:
+        """The retriever's best allowed items, best first."""
+        ranked = case.ranked[case.allowed[case.ranked]]
+        return [int(item) for item in ranked[: self.options.candidates]]
+
+    def _prompts(self, case: Case, questions: Sequence[Question]) -> list[Prompt]:
+        context, system = self.context(case), self.texts.told(say(KIND, "system"))
+        prompts = []
+        for number, question in enumerate(questions):
+            prompt = self.prompt(case, context, question.text, f"rank {number}", question.max_tokens)
+            warmth = 0.0 if question.choices else prompt.temperature
+            prompts.append(prompt._replace(system=system, choices=question.choices, temperature=warmth))
+        return prompts
+
+    def _measure(self, answers: Sequence[Floats | None]) -> None:
+        for scores in answers:
+            found = None if scores is None else self._way.sensitivity(scores)
+            if found is not None:
+                self._sensitivity[0] += found
+                self._sensitivity[1] += 1
+
+    def _totals(self, supply: Sequence[int], questions: Sequence[Question], answers: Sequence[Floats | None]) -> Floats:
+        place, totals = {item: i for i, item in enumerate(supply)}, np.zeros(len(supply))
+        for question, scores in zip(questions, answers, strict=True):
+            places = [place[item] for item in question.items]
+            totals[places] += _retrieved(places) if scores is None else scores
+        return totals
+
+
+def _retrieved(places: Sequence[int]) -> Floats:
+    """Scores that follow the retriever: m - rank in a list, 0.5 for one item or a pair, which takes no side."""
+    if len(places) <= 2:
+        return np.full(len(places), 0.5)
+    return len(places) - np.argsort(np.argsort(places)).astype(np.float64)
+
+
+def _numbered(titles: Sequence[str]) -> str:
+    lines = (phrase(KIND, "entry", number=number + 1, title=title) for number, title in enumerate(titles))
+    return "".join(lines).rstrip("\n")
+
+
+def _field_default(name: str) -> object:
+    return next(field.default for field in fields(PlannerOptions) if field.name == name)

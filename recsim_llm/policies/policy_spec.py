@@ -1,0 +1,56 @@
+"""A policy in one line of text: a name, a name with options, or the file of a fitted policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recsim_llm.errors import ConfigError
+from recsim_llm.language.spec import parse_spec
+
+SUFFIX = ".npz"
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a line says.
+
+    Attributes:
+        name: Registered name; "" for a file.
+        options: Options of the policy's fit.
+        file: The file of a policy; None for one that is fitted anew.
+    """
+
+    name: str
+    options: dict[str, Any]
+    file: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """A name for tables and folders: letters, digits, and `-=,.` only.
+
+        >>> parse_policy("ease?reg=100").label, parse_policy("trained/dqn-seed0.npz").label
+        ('ease,reg=100', 'dqn-seed0')
+        """
+        if self.file is not None:
+            return self.file.stem
+        options = "".join(f",{key}={value}" for key, value in self.options.items())
+        return "".join(c if c.isalnum() or c in "-=,._" else "-" for c in self.name + options)
+
+
+def parse_policy(text: str) -> PolicySpec:
+    """Read `NAME`, `NAME?option=value&option=value`, or the path of an `.npz` file.
+
+    Raises:
+        ConfigError: It is none of these.
+
+    >>> parse_policy("ease?reg=100")
+    PolicySpec(name='ease', options={'reg': 100}, file=None)
+    """
+    if text.endswith(SUFFIX) and "?" not in text:
+        return PolicySpec("", {}, Path(text))
+    name, rest, options = parse_spec(text)
+    if rest or not name:
+        raise ConfigError(f"'{text}': write a policy as NAME, NAME?option=value&option=value, or FILE{SUFFIX}.")
+    return PolicySpec(name, options)

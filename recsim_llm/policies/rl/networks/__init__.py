@@ -1,0 +1,1 @@
+"""State trackers and networks of the RL policies."""

@@ -1,0 +1,1 @@
+"""RL policies trained from logged sessions or imagined users."""

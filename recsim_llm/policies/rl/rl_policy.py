@@ -1,0 +1,169 @@
+"""What all learning policies share: options, a file, and pages of the best-scored items. torch is imported to act."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recsim_llm.checked import check_known, check_value
+from recsim_llm.data.dataset import Catalogue, Ratings
+from recsim_llm.errors import ConfigError, MissingExtraError
+from recsim_llm.policies.ranking import MinRating, RankingPolicy, check_page_size
+from recsim_llm.policies.rl.item_vectors import ItemStart, item_start
+from recsim_llm.policies.rl.networks.states import pack
+from recsim_llm.policies.rl.settings import NetSettings
+from recsim_llm.policies.sparse_rows import Scores, interactions
+from recsim_llm.types import Floats32, Observation
+from recsim_llm.untrusted import parse_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_ROWS = 32  # people at a time, always so many: a product's bits may depend on how many rows it has
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class RLPolicy(RankingPolicy):
+    """A policy whose scores are those of a trained network.
+
+    Attributes:
+        settings_class: Its options.
+    """
+
+    reads_log: ClassVar[bool] = True
+    settings_class: ClassVar[type[NetSettings]]
+
+    def __init__(self, page_size: int, seed: int, known: sp.csr_array, fitted: Arrays) -> None:
+        super().__init__(page_size, seed, known, fitted)
+        self._nets: dict[str, nn.Module] | None = None
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Names and defaults of its options."""
+        return cls.settings_class().as_options()
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """See `policies.policy_protocol.FittedPolicy`."""
+        # Stars are what these policies read: `fit` alone knows `min_rating`, which leaves ratings out before.
+        check_value(f"Policy '{cls.name}': min_rating", options.get("min_rating", 0.0), MinRating)
+        cls.settings({name: value for name, value in options.items() if name != "min_rating"})
+
+    @classmethod
+    def settings(cls, options: dict[str, Any]) -> NetSettings:
+        """Checked settings.
+
+        Raises:
+            ConfigError: An unknown option, or a value that cannot work.
+        """
+        check_known(options, [*cls.options(), "min_rating"], f"Policy '{cls.name}'")
+        return cls.settings_class.of(options)
+
+    @classmethod
+    def around(
+        cls, weights: Arrays, settings: NetSettings, log: Ratings, page_size: int, seed: int, min_rating: float = 0.0
+    ) -> Self:
+        """A policy that acts by trained weights.
+
+        Args:
+            weights: What `packed_weights` made.
+            settings: Of the network.
+            log: Ratings whose items are not shown to their users again.
+            page_size: K.
+            seed: Kept in the file.
+            min_rating: Must be 0: stars are what these policies read.
+        """
+        check_page_size(page_size, log.num_items)
+        return cls(page_size, seed, interactions(log), fitted_arrays(weights, settings))
+
+    @property
+    def trained(self) -> NetSettings:
+        """The settings that its network was trained with."""
+        return self.settings_class.of(parse_json(str(self.fitted["config"]), "What the policy was trained with"))
+
+    def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
+        """(B, N) scores of the network.
+
+        Raises:
+            MissingExtraError: `torch` is not installed.
+        """
+        rows = pack(observation, self.page_size)
+        return np.concatenate([self._scores(rows[i : i + _ROWS]) for i in range(0, len(rows), _ROWS)])
+
+    def _scores(self, rows: Floats32) -> Scores:
+        torch = import_torch(f"The policy '{self.name}'")
+        full = np.zeros((_ROWS, rows.shape[1]), dtype=np.float32)
+        full[: len(rows)] = rows
+        with torch.no_grad():
+            scores = self.network_scores(self._networks(), torch.from_numpy(full))
+        return np.asarray(scores.numpy()[: len(rows)])
+
+    def network_scores(self, nets: Mapping[str, Any], rows: Any) -> Any:
+        """(B, N) what to rank by."""
+        return nets["main"].scores(rows)
+
+    def _networks(self) -> dict[str, nn.Module]:
+        if self._nets is None:
+            from recsim_llm.policies.rl.networks.weights import load_networks
+
+            self._nets = load_networks(self.fitted, self.trained, self.known.shape[1])
+        return self._nets
+
+
+class OnlinePolicy(RLPolicy):
+    """A policy that learns in an environment, not from the log."""
+
+    refits: ClassVar[bool] = False
+
+    @classmethod
+    def learn_from_log(cls, log: Ratings, catalogue: Catalogue, seed: int, **options: Any) -> Arrays:
+        """Not from a log.
+
+        Raises:
+            ConfigError: Always; it says how to train.
+        """
+        raise ConfigError(
+            f"The policy '{cls.name}' learns by acting: recsim-llm train --policy {cls.name} --out FILE.npz, and then "
+            f"--policy FILE.npz."
+        )
+
+
+def start_of(log: Ratings, catalogue: Catalogue, settings: NetSettings, seed: int) -> ItemStart:
+    """Where a network's knowledge of items begins."""
+    return item_start(log, catalogue, settings.embedding_size, seed, settings.pretrained)
+
+
+def fitted_arrays(weights: Arrays, settings: NetSettings) -> dict[str, NDArray[Any]]:
+    """What the file of a policy holds: weights, and the settings as JSON."""
+    return {**weights, "config": np.array(json.dumps(settings.as_options()))}
+
+
+def import_torch(feature: str) -> Any:
+    """The module.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError("torch", "rl", feature) from error
+    return torch
+
+
+def need_tianshou(feature: str) -> None:
+    """Check that it can be imported.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        import tianshou  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("tianshou", "rl", feature) from error

@@ -1,0 +1,1 @@
+"""Sequential recommenders and their networks."""

@@ -1,0 +1,284 @@
+"""Reading run folders: finished ones, interrupted ones, and those that are being written right now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from recsim_llm.errors import RecordingError
+from recsim_llm.runs.calls import ANSWER_COLUMNS, SCHEMA, completions
+from recsim_llm.runs.events import SCHEMA as EVENT_SCHEMA
+from recsim_llm.runs.events import check_events
+from recsim_llm.runs.manifest import FILE, read_manifest
+from recsim_llm.runs.run_files import read_parquet
+from recsim_llm.runs.step_notes import THOUGHT_SCHEMA
+from recsim_llm.runs.steps import StepBatch, content_hash, to_numpy
+from recsim_llm.types import Completion
+
+STEPS, CALLS, EVENTS = "steps", "calls", "events"
+ASKED, WHY, MEMORIES, THOUGHTS = "asked", "why", "memories", "thoughts"
+KINDS = (STEPS, CALLS, EVENTS, ASKED, WHY, MEMORIES, THOUGHTS)
+
+
+def part_path(folder: Path, kind: str, index: int) -> Path:
+    """Where part `index` of `kind` (STEPS, CALLS, ...) is, or would be."""
+    return folder / kind / f"part-{index:06d}.parquet"
+
+
+def part_numbers(folder: Path, kind: str) -> list[int]:
+    """Numbers of the parts that are there, ascending."""
+    names = (path.stem.removeprefix("part-") for path in (folder / kind).glob("part-*.parquet"))
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def read_steps(path: Path) -> StepBatch:
+    """Read a part of steps.
+
+    Raises:
+        RecordingError: It is missing, damaged, or no part of steps.
+    """
+    table = read_parquet(path)
+    try:
+        return StepBatch.from_table(table)
+    except RecordingError as error:
+        raise RecordingError(f"{path}: {error}") from error
+
+
+def read_calls(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a part of calls; one from before there was a column `bounds` holds none of them.
+
+    Raises:
+        RecordingError: It is missing, damaged, or no part of calls.
+    """
+    table = read_parquet(path, columns)
+    wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+    if set(wanted.names) - set(table.column_names) == {"bounds"}:
+        none: list[list[int]] = [[]] * table.num_rows
+        table = table.append_column(SCHEMA.field("bounds"), pa.array(none, SCHEMA.field("bounds").type))
+        table = table.select([name for name in wanted.names if name in table.column_names])
+    if not table.schema.equals(wanted):
+        raise RecordingError(f"{path} is no table of calls; it has the columns {', '.join(table.schema.names)}.")
+    return table
+
+
+def read_events(path: Path) -> pa.Table:
+    """Read a part of a society's diary.
+
+    Raises:
+        RecordingError: It is missing, damaged, or no such part.
+    """
+    return check_events(read_parquet(path), str(path))
+
+
+def recorded_completions(folder: Path) -> dict[bytes, Completion]:
+    """Every answer that a run folder holds, by the key of its prompt; `run.json` is not needed.
+
+    Raises:
+        RecordingError: A part is damaged.
+    """
+    answers: dict[bytes, Completion] = {}
+    for path in _call_paths(folder):
+        answers |= completions(read_calls(path, ANSWER_COLUMNS))
+    return answers
+
+
+def _call_paths(folder: Path) -> list[Path]:
+    return [part_path(folder, CALLS, index) for index in part_numbers(folder, CALLS)]
+
+
+class Run:
+    """A recorded simulation. What is read is what was there when it was asked for; nothing is ever changed.
+
+    Args:
+        folder: A run folder.
+
+    Attributes:
+        folder: As given.
+        manifest: What `run.json` said when this object was made.
+
+    Raises:
+        RecordingError: The folder is no run, or is of another version.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+
+    @property
+    def num_parts(self) -> int:
+        """How many parts of steps there are.
+
+        Raises:
+            RecordingError: One in the middle is missing, or a finished run has lost some of its last.
+        """
+        numbers = part_numbers(self.folder, STEPS)
+        count = max(numbers[-1] + 1 if numbers else 0, self.manifest.parts)
+        missing = sorted(set(range(count)) - set(numbers))
+        # Listing a folder while it grows may show a file but not the one before it: look again by name.
+        lost = [path for i in missing if not (path := part_path(self.folder, STEPS, i)).exists()]
+        if lost:
+            raise RecordingError(
+                f"{lost[0]} is missing. Go on with the command that made the run and --resume: it is computed again."
+            )
+        return count
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end and every part is still there."""
+        there = part_numbers(self.folder, STEPS)
+        return self.manifest.status == "finished" and there == list(range(self.manifest.parts))
+
+    def iter_parts(self) -> Iterator[StepBatch]:
+        """The parts in the order they were recorded: one page of one batch of sessions each.
+
+        Raises:
+            RecordingError: A part is missing or damaged.
+        """
+        for index in range(self.num_parts):
+            yield read_steps(part_path(self.folder, STEPS, index))
+
+    def steps(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All steps as one Arrow table (columns in docs/runs.md).
+
+        Args:
+            columns: Only these; None for all.
+
+        Raises:
+            RecordingError: Nothing is recorded yet, a part is damaged, or there is no such column.
+        """
+        paths = [part_path(self.folder, STEPS, index) for index in range(self._some_parts())]
+        tables = [read_parquet(path, columns) for path in paths]
+        lacking = set(columns or ()) - set(tables[0].column_names)
+        if lacking:
+            raise RecordingError(f"Steps have no column {', '.join(sorted(lacking))}.")
+        return pa.concat_tables(tables)
+
+    def step_batch(self) -> StepBatch:
+        """All steps as arrays.
+
+        Raises:
+            RecordingError: Nothing is recorded yet, or a part is damaged.
+        """
+        return StepBatch.from_table(self.steps())
+
+    def session(self, session: int) -> StepBatch:
+        """The steps of one session, first page first.
+
+        Raises:
+            RecordingError: The run has no such session.
+        """
+        return self._matching("session", session)
+
+    def user_steps(self, user: int) -> StepBatch:
+        """The steps of all sessions of one user, by session and page.
+
+        Raises:
+            RecordingError: The user is not in the run.
+        """
+        return self._matching("user", user)
+
+    def calls(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All LLM calls as one Arrow table (columns in docs/runs.md); no rows where there was no model.
+
+        Raises:
+            RecordingError: A part is damaged.
+        """
+        empty = SCHEMA.empty_table()
+        tables = [read_calls(path, columns) for path in _call_paths(self.folder)]
+        return pa.concat_tables([empty if columns is None else empty.select(list(columns)), *tables])
+
+    def iter_events(self) -> Iterator[pa.Table]:
+        """The diary of a society, a part a round; none for runs of sessions (columns in docs/runs.md).
+
+        Raises:
+            RecordingError: A part is damaged.
+        """
+        for index in part_numbers(self.folder, EVENTS):
+            yield read_events(part_path(self.folder, EVENTS, index))
+
+    def events(self) -> pa.Table:
+        """The whole diary as one table.
+
+        Raises:
+            RecordingError: A part is damaged.
+        """
+        return pa.concat_tables([EVENT_SCHEMA.empty_table(), *self.iter_events()])
+
+    def thoughts(self, index: int) -> pa.Table:
+        """What people thought of the pages of a part of steps; no rows where nothing was written down.
+
+        Raises:
+            RecordingError: The part is damaged.
+        """
+        path = part_path(self.folder, THOUGHTS, index)
+        if not path.exists():
+            return THOUGHT_SCHEMA.empty_table()
+        table = read_parquet(path)
+        if not table.schema.equals(THOUGHT_SCHEMA):
+            raise RecordingError(f"{path} is no table of thoughts; its columns: {', '.join(table.schema.names)}.")
+        return table
+
+    def recorded_completions(self) -> dict[bytes, Completion]:
+        """Every recorded answer by the key of its prompt, those of a round that was never finished included.
+
+        Raises:
+            RecordingError: A part is damaged.
+        """
+        return recorded_completions(self.folder)
+
+    def trajectory_hash(self) -> str:
+        """sha256 over all steps, by session and page (see `steps.content_hash`).
+
+        Raises:
+            RecordingError: Nothing is recorded yet, or a part is damaged.
+        """
+        self._some_parts()
+        return content_hash(self.iter_parts())
+
+    def _some_parts(self) -> int:
+        count = self.num_parts
+        if count == 0 and self.manifest.status == "finished":
+            raise RecordingError(
+                f"{self.folder} holds no page: nobody visited in its rounds. Record a society of more people or rounds."
+            )
+        if count == 0:
+            raise RecordingError(
+                f"{self.folder} holds no page yet: the run is {self.manifest.status}. Wait for its first page, or go "
+                "on with the command that made it and --resume."
+            )
+        return count
+
+    def _matching(self, column: str, value: int) -> StepBatch:
+        found = []
+        for index in range(self._some_parts()):
+            path = part_path(self.folder, STEPS, index)
+            # One narrow column decides whether the wide ones are read at all.
+            if (to_numpy(read_parquet(path, [column])[column]) == value).any():
+                steps = read_steps(path)
+                found.append(steps.take(getattr(steps, column) == value).to_table())
+        if not found:
+            raise RecordingError(f"{self.folder} holds no {column} {value}.")
+        return StepBatch.from_table(pa.concat_tables(found)).in_order()
+
+
+def find_runs(path: str | Path) -> list[Run]:
+    """The runs of a folder: itself, or those up to two levels below it, oldest first (as they were asked for).
+
+    Raises:
+        RecordingError: There are none, or one of them is damaged or of another version.
+    """
+    top = Path(path)
+    if (top / FILE).exists():
+        return [Run(top)]
+    if not top.is_dir():
+        raise RecordingError(
+            f"{top} is not a folder of runs. Record some with: recsim-llm simulate --out {top}"
+            if not top.exists()
+            else f"{top} is a file. Name a run folder, or a folder that holds runs."
+        )
+    found = [Run(file.parent) for pattern in (f"*/{FILE}", f"*/*/{FILE}") for file in top.glob(pattern)]
+    if not found:
+        raise RecordingError(f"{top} holds no run, nor do the folders in it. Record one with: recsim-llm simulate")
+    return sorted(found, key=lambda run: (run.manifest.created, run.folder))
