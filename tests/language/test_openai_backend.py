@@ -76,7 +76,7 @@ def test_request_is_what_the_protocol_says(server):
 
 
 def test_many_requests_are_in_flight_but_no_more_than_allowed():
-    with MockServer(latency_s=0.2) as server:
+    with MockServer(latency_s=0.6) as server:
         llm = client(server, concurrency=500)
         started = time.perf_counter()
         completions = llm.generate([ask(f"q{i}") for i in range(1500)])
@@ -84,7 +84,7 @@ def test_many_requests_are_in_flight_but_no_more_than_allowed():
         llm.close()
     assert len(completions) == 1500
     assert 300 < server.most_in_flight <= 500
-    assert seconds < 1500 * 0.2 / 20  # far from one after the other, even on a slow machine
+    assert seconds < 1500 * 0.6 / 20  # far from one after the other, even on a slow machine
 
 
 def test_the_key_is_never_shown():
