@@ -13,9 +13,17 @@ import pytest
 from recsim_llm.agents.llm.pages.page_labels import listing_order, read_page
 from recsim_llm.data.dataset import Ratings
 from recsim_llm.environments.rewards import OwnReward, rating_reward, reward_function, watch_reward
-from recsim_llm.environments.sessions import LoggedHistories, _repeated, long_history, page_rows, whole_items
+from recsim_llm.environments.sessions import (
+    LoggedHistories,
+    _repeated,
+    long_history,
+    page_rows,
+    session_keys,
+    whole_items,
+)
 from recsim_llm.errors import ConfigError, InvalidActionError
 from recsim_llm.language.label_reads import AnswerCounts
+from recsim_llm.seeding import Stream, mix
 from recsim_llm.types import EMPTY, Completion, Prompt, Responses
 
 PAGE = Responses(np.array([[True, False, True], [False, False, False]]), np.array([[5.0, 0.0, 3.0], [0.0, 0.0, 0.0]]))
@@ -277,3 +285,32 @@ def test_a_page_that_was_not_answered_is_asked_again_with_the_reminder():
     assert len(prompts) > 1
     assert all("Only labels." in p.question for p in prompts[1:])
     assert found.watch == pytest.approx([2 / 3, 0.0, 2 / 3]), "the declared fallback: all labels alike"
+
+
+def test_a_key_is_of_the_seed_the_person_and_the_visit():
+    bases, users, visits = (a.ravel() for a in np.meshgrid([1, 2], [0, 1], [0, 1]))
+    keys = session_keys(bases.astype(np.uint64), users, visits)
+    assert len(set(keys.tolist())) == 8
+    assert keys.tolist() == mix(bases.astype(np.uint64), Stream.SESSION, users, visits).tolist()
+
+
+def test_an_observation_of_a_new_session_is_empty_and_what_was_watched_is_masked():
+    env = gym.make("recsim_llm/Page-v0", dataset="synthetic", page_size=3, max_pages=4, history_length=6).unwrapped
+    observation, _ = env.reset(seed=3)
+    assert {"user", "history_items", "history_ratings", "history_mask"} <= set(observation)
+    sessions = env.sessions
+    before = sessions.action_mask()[0]
+    watched = set()
+    for page in ([10, 11, 12], [20, 21, 22], [30, 31, 32]):
+        outcome = sessions.step(np.array([0]), np.array([page]))
+        watched |= {item for item, took in zip(page, outcome.responses.watched_BK[0].tolist(), strict=True) if took}
+        assert outcome.page_numbers.tolist() == [page[0] // 10 - 1]
+        if sessions.ended[0]:
+            break
+    assert watched, "this person watches something"
+    after = sessions.action_mask()[0]
+    assert set(np.flatnonzero(before != after)) == watched
+    assert not after[sorted(watched)].any()
+    sessions.begin(np.array([0]), np.array([5]), np.array([9], dtype=np.uint64))
+    assert not sessions.ended[0]
+    assert sessions.action_mask()[0].sum() == before.sum()
