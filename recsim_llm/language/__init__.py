@@ -86,7 +86,7 @@ def _own(model: str) -> LLM:
     if not all(hasattr(llm, member) for member in ("name", "usage", "generate")):
         raise ConfigError(
             f"'python:{model}' names no function that takes no arguments and returns a language model: an object with "
-            f"name, usage and generate (llm.protocol.LLM). What it names is {shown(make if llm is None else llm)}."
+            f"name, usage and generate (language.protocol.LLM). What it names is {shown(make if llm is None else llm)}."
         )
     assert llm is not None
     return llm

@@ -44,7 +44,7 @@ ANSWER_COLUMNS = ("key", *Completion._fields)
 
 
 class _LLM(Protocol):
-    # The members of llm.protocol.LLM, which stands beside this package: neither may import the other.
+    # The members of language.protocol.LLM, which stands beside this package: neither may import the other.
     @property
     def name(self) -> str: ...
     @property
