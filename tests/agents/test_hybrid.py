@@ -126,7 +126,7 @@ def test_popularity_is_exposure_and_not_taste():
         assert (slope, mean) == (pytest.approx(0, abs=1e-9), pytest.approx(0, abs=1e-9))
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("make", [useless, overconfident, opposite, popular])
 def test_no_opinion_does_harm(make, seed):
     place = cold_world(seed)

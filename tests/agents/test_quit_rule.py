@@ -71,7 +71,7 @@ def slow_quits(rule: QuitRule, threshold: float, turns: list[list[int]], stars: 
     return out
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_the_window_is_that_of_a_slow_reference(data):
     K = data.draw(st.integers(1, 3))

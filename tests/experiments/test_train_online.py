@@ -61,6 +61,7 @@ def test_the_result_is_the_best_policy_and_curves_are_kept(tmp_path: Path) -> No
     assert list((tmp_path / "a2c" / "tensorboard").glob("events*"))
 
 
+@pytest.mark.slow
 def test_training_changes_the_network(tmp_path: Path) -> None:
     train(replace(SMALL, policy=DQN_SMALL, out=tmp_path / "dqn.npz"))
     train(replace(SMALL, policy=DQN_SMALL, out=tmp_path / "short.npz", steps=10))
