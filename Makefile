@@ -57,7 +57,7 @@ test-slow: fetch ## Run the slow checks: real model, real data, kill -9, trainin
 	$(PYTEST) -m slow -n 2 --dist loadfile --timeout 900 --durations 15
 
 test-vllm: install-vllm fetch ## Run the checks that need vLLM: the real engine and the real server, on CPU
-	PYTHONDONTWRITEBYTECODE= $(VLLM)/bin/pytest -q -m vllm -W default tests --ignore tests/dashboard --ignore tests/worked  # their packages are not there, nor those that policies need
+	PYTHONDONTWRITEBYTECODE= $(VLLM)/bin/pytest -q -m vllm -W default --timeout 900 tests --ignore tests/dashboard --ignore tests/worked  # their packages are not there, nor those that policies need
 
 check: install ## Lint, format check, types, import contracts
 	$(BIN)/ruff check .
