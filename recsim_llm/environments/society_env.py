@@ -29,7 +29,7 @@ from recsim_llm.errors import ConfigError, SessionEndedError
 from recsim_llm.language.protocol import LLM
 from recsim_llm.types import Bools, Ints
 
-_LIVES = 100  # begun by one reset at most
+_LIVES = 10  # begun by one reset at most: plans of agents whom a model plays cost calls
 
 
 def new_society(population: SocialPopulation, members: Ints, rules: SocietyRules, history: bool = True) -> Society:
@@ -150,7 +150,7 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
             options: None are known.
 
         Raises:
-            ConfigError: In none of 100 lives anybody comes in any round: more rounds or more agents are needed.
+            ConfigError: In none of 10 lives anybody comes in any round: more rounds or more agents are needed.
         """
         check_value("seed", seed, Seed | None)
         check_reset(options, known=())
@@ -242,7 +242,7 @@ class SocietyVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         """Begin a new life; one seed is meant, since a society is one world.
 
         Raises:
-            ConfigError: A list of seeds, or nobody comes in any round of 100 lives.
+            ConfigError: A list of seeds, or nobody comes in any round of 10 lives.
         """
         if isinstance(seed, list):
             raise ConfigError("A society is one world and takes one seed, not a list.")

@@ -16,7 +16,7 @@ from recsim_llm.agents.society.inhabitants import Action, Message
 from recsim_llm.environments.page import draw_base_key
 from recsim_llm.environments.sessions import PageRules
 from recsim_llm.environments.society import Society, SocietyRules
-from recsim_llm.environments.society_env import new_society
+from recsim_llm.environments.society_env import SocietyEnv, new_society
 from recsim_llm.errors import ConfigError, SessionEndedError
 from recsim_llm.experiments.simulation.interventions.shelf import Shelf
 from recsim_llm.experiments.simulation.society_loop import Diary, live
@@ -54,8 +54,8 @@ def rows(steps):
 
 
 def test_a_life_in_which_nobody_visits_is_passed_over():
-    """One person and one round: half of the lives are empty, and every reset finds one that is not."""
-    env = gym.make("recsim_llm/Society-v0", agents=1, rounds=1, page_size=2).unwrapped
+    """Four people and one round: some lives are empty, and every reset finds one that is not."""
+    env = gym.make("recsim_llm/Society-v0", agents=4, rounds=1, page_size=2).unwrapped
     fates = []
     for seed in range(20):
         observation, info = env.reset(seed=seed)
@@ -64,7 +64,19 @@ def test_a_life_in_which_nobody_visits_is_passed_over():
         env._rounds.begin(np.array(draw_base_key(first), dtype=np.uint64))
         fates.append(len(env.society.waiting()))
     assert 0 in fates
-    assert 1 in fates
+    assert max(fates) > 0
+
+
+def test_people_who_never_visit_are_asked_for_ten_lives_and_no_more(monkeypatch):
+    """The constant model "nothing": each life costs calls, and the error says what to change."""
+    env = SocietyEnv(agents=5, rounds=3)
+    lives, begin = [], env._rounds.begin
+    never = np.eye(len(Action))[[Action.NOTHING]]
+    monkeypatch.setattr(env.population.users, "intend", lambda agents, hours: np.repeat(never, len(agents), axis=0))
+    monkeypatch.setattr(env._rounds, "begin", lambda key: lives.append(int(key)) or begin(key))
+    with pytest.raises(ConfigError, match=r"Nobody visits in any of 10 lives\. Take more rounds or more agents\."):
+        env.reset(seed=0)
+    assert len(lives) == len(set(lives)) == 10
 
 
 def test_the_environment_passes_gymnasiums_checks():

@@ -18,7 +18,7 @@ from recsim_llm.experiments.simulation.rollout import choose_visitors
 from recsim_llm.experiments.studies import run_study as module
 from recsim_llm.experiments.studies.run_study import run_study
 from recsim_llm.experiments.studies.study import Entry, Study, read_study, studies
-from recsim_llm.experiments.studies.study_report import write_report
+from recsim_llm.experiments.studies.study_report import facts, write_report
 from recsim_llm.experiments.studies.study_table import text_table
 from recsim_llm.policies import load_policy
 from recsim_llm.policies.rl.offline.offline_data import OfflineLog
@@ -50,6 +50,16 @@ def test_a_study_is_run_replayed_and_reported(tmp_path):
     assert not re.search(r"(src|href)=.http", page), "one file, nothing fetched"
     table = json.loads((tmp_path / "table.json").read_text())
     assert [row["policy"] for row in table] == [row.policy for row in rows]
+
+
+def test_a_report_names_no_model_that_nobody_asked_and_no_folder_of_this_machine(tmp_path):
+    """Reports are published: a row's model stands there only where a row asks it, a data set by its folder's name."""
+    asking = replace(SMALL, entries=(Entry("random"), Entry("react")), policy_llm="vllm:some-model", pages=3)
+    nobody = replace(asking, entries=(Entry("random"),), dataset="/home/ann/shops/steam:25:3")
+    assert facts(asking, [])["planners' model"] == "vllm:some-model"
+    assert facts(asking, [])["data set"] == "synthetic"
+    assert facts(nobody, [])["planners' model"] == "none"
+    assert facts(nobody, [])["data set"] == "steam:25:3"
 
 
 def test_a_study_goes_on_where_it_was_stopped(tmp_path, monkeypatch):

@@ -182,11 +182,11 @@ def fit_hybrid(
 
 def fit_rating(
     backbone: StatisticalParameters, answers: Answers, item_counts: Ints, user_counts: Ints, options: GateOptions
-) -> tuple[Residual, list[CellGain]]:
+) -> Residual:
     """Ratings alone, from answers about rated pairs: as `fit_hybrid`, but only their four cells are tried."""
     residual, rows = _rating_cells(backbone, answers, item_counts, user_counts, options)
     gains = learn_cells([("rating", *each) for each in zip(CELLS, rows, strict=True)], options)
-    return _weighted(residual, gains), gains
+    return _weighted(residual, gains)
 
 
 def _weighted(residual: Residual, gains: Sequence[CellGain]) -> Residual:

@@ -12,6 +12,7 @@ from recsim_llm.experiments.simulation.simulate import versions
 from recsim_llm.experiments.studies.study import Study
 from recsim_llm.experiments.studies.study_plots import figures, learning_curves
 from recsim_llm.experiments.studies.study_table import BOUNDS, COSTS, TOLD, Row, tables, text_table, told_apart
+from recsim_llm.policies import asks_llm
 
 FIGURES = {
     "reward": "Reward a session",
@@ -55,16 +56,21 @@ def facts(study: Study, rows: Sequence[Row]) -> dict[str, str]:
     """What was run, in words."""
     rule = ", ".join(f"{name} {value}" for name, value in asdict(rule_of(study.quit)).items())
     return {
-        "data set": study.dataset,
+        "data set": Path(study.dataset).name,  # of a folder its name: where it lies is nobody else's business
         "people": f"{study.user_model} {study.llm}".strip() + f"; {study.users} a seed, {study.seeds} seeds",
         "turns": f"at most {study.pages}, {study.page_size} item(s) each",
         "quit rule": rule,
-        "planners' model": study.policy_llm or "none",
+        "planners' model": _planners_model(study) or "none",
         "planners are told the quit rule": _told(rows),
         "training": "; ".join(_trained(study)) or "none but fitting to the log",
         "evaluation": f"{sum(row.costs['seconds'] for row in rows):,.0f} s, training apart",
         "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
+
+
+def _planners_model(study: Study) -> str:
+    """The language model of the rows that ask one; "" where no row does."""
+    return study.policy_llm if any(asks_llm(entry.policy) for entry in study.entries) else ""
 
 
 def _told(rows: Sequence[Row]) -> str:
@@ -97,8 +103,8 @@ def caveats(study: Study, rows: Sequence[Row] = ()) -> list[str]:
         out.append("Policies were trained with one item a turn, and evaluated with more.")
     if told_apart(rows):
         out.append("Some planners were told the rule by which people leave and others were not: they are no equals.")
-    if study.policy_llm:
-        out.append(f"Planners are as good as their model: {study.policy_llm}.")
+    if model := _planners_model(study):
+        out.append(f"Planners are as good as their model: {model}.")
     return out
 
 

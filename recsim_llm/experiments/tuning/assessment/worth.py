@@ -120,7 +120,7 @@ def _hybrid(fitted: StatisticalParameters, told: Ratings, answers: Answers, back
     found = backbone.copy()
     for fold in np.unique(folds):
         out = folds == fold
-        residual, _ = fit_rating(fitted, asked.take(~out), items, people, options)
+        residual = fit_rating(fitted, asked.take(~out), items, people, options)
         added = residual(features[out], cells[out], items[answers.items[out]])
         found[out] = shifted(backbone[out], added)
     return found
