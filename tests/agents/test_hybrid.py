@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -28,6 +29,7 @@ from recsim_llm.agents.fitted_sources import personas
 from recsim_llm.agents.hybrid.calibration import answer_features
 from recsim_llm.agents.hybrid.cell_gates import CELLS, GateOptions, believed_gains, cells_of, grouped_mean
 from recsim_llm.agents.hybrid.hybrid_users import HybridInhabitants, HybridUsers, HybridWeights, fit_hybrid
+from recsim_llm.agents.hybrid.learned import Identity
 from recsim_llm.agents.population import make_population
 from recsim_llm.agents.society.statistical_inhabitants import StatisticalInhabitants
 from recsim_llm.agents.statistical.ordinal import row_log_loss
@@ -300,14 +302,21 @@ def test_eight_cells_are_judged_together():
     assert believed_gains(np.array([1.68, *[3.0] * 7]), errors, options).all()
 
 
-def test_a_file_of_cells_that_were_judged_alone_is_refused(tmp_path):
+def test_a_run_keeps_the_weights_of_the_rule_it_was_made_with(tmp_path):
+    """Cells were once judged alone: such a file of a run is read as it is, and not looked for by new runs."""
     place, path = known(0), tmp_path / "hybrid.json"
-    learned(place, useless(place)).save(path)
+    weights = learned(place, helpful(place))
+    weights.save(path)
     values = json.loads(path.read_text())
     del values["options"]["false_discoveries"]
     path.write_text(json.dumps(values | {"options": {**values["options"], "z": 1.645}}))
-    with pytest.raises(RecordingError, match=r"as if it were the only one. Learn it again: recsim-llm calibrate"):
-        HybridWeights.load(path)
+    again = HybridWeights.load(path)
+    assert again.gains == weights.gains
+    assert again.rating.weights.tolist() == weights.rating.weights.tolist()
+    assert again.watch.level.tolist() == weights.watch.level.tolist()
+    identity = Identity("model", "llm", "data", "prompts")
+    alone = hashlib.sha256(b"model\nllm\ndata\nprompts").hexdigest()[:32]
+    assert identity.key != alone, "what was learned by the older rule lies under another name"
 
 
 def test_the_order_of_pairs_does_not_matter():

@@ -26,7 +26,6 @@ from recsim_llm.agents.society.social_life import SocialLife
 from recsim_llm.agents.statistical.ordinal import raised, shifted
 from recsim_llm.agents.statistical.statistical_users import StatisticalParameters, scores, watch_probability
 from recsim_llm.agents.user_model import UserModel
-from recsim_llm.errors import RecordingError
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Persona, Reaction, Responses, State
 
 _KIND = "hybrid"
@@ -121,12 +120,8 @@ class HybridWeights:
             RecordingError: The file is missing, damaged, of another version or something else.
         """
         values = read_learned(path, _KIND)
-        if "z" in values.get("options", ()):
-            raise RecordingError(
-                f"{path} was learned by an earlier version, which judged each of eight cells as if it were the only "
-                "one. Learn it again: recsim-llm calibrate."
-            )
         try:
+            values["options"].pop("z", None)  # of an older rule: the weights that a run was made with stay as they are
             rows = [{k: v for k, v in row.items() if k != "used"} for row in values["gains"]]
             gains = tuple(CellGain(**{**row, "weights": tuple(row["weights"])}) for row in rows)
             residuals = _residual(values["rating"]), _residual(values["watch"])

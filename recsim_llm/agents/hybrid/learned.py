@@ -16,6 +16,9 @@ from recsim_llm.agents.hybrid.hybrid_users import HybridWeights
 from recsim_llm.errors import ConfigError
 from recsim_llm.fetch import cache_dir
 
+RULE = "cells judged together"
+"""By what a model is believed (`agents.hybrid.cell_gates`); another rule makes other weights of the same answers."""
+
 _LINK, _WEIGHTS, _ABOUT = "calibration.json", "hybrid.json", "about.json"
 
 
@@ -37,8 +40,8 @@ class Identity:
 
     @property
     def key(self) -> str:
-        """Name of the folder: 32 hex digits."""
-        parts = (self.llm, self.inner, self.dataset_checksum, self.fingerprint)
+        """Name of the folder: 32 hex digits. What was learned by another rule of belief is not found under it."""
+        parts = (self.llm, self.inner, self.dataset_checksum, self.fingerprint, RULE)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
