@@ -187,16 +187,16 @@ def test_kill_9_at_random_moments_then_resume_is_byte_identical(tmp_path):
     config = replace(AGENTS, batch_size=2)
     whole = simulate(config, tmp_path / "whole", progress=False)[0]
     rng = random.Random(0)
-    kills = 0
-    for round_ in range(4):
-        folder = tmp_path / f"killed{round_}"
+    kills = rounds = 0
+    while rounds < 4 or kills < 5:  # a quick machine ends whole runs between two kills
+        folder = tmp_path / f"killed{rounds}"
+        rounds += 1
         while not is_over(folder, rng.uniform(0.05, 1.2)):
             kills += 1
         run = Run(folder / "popularity")
         assert run.manifest.status == "finished"
         assert step_files(run.folder) == step_files(whole.folder)
         assert replay(run).trajectory_hash == whole.trajectory_hash()
-    assert kills >= 5
 
 
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path):
