@@ -41,9 +41,9 @@ def run(quick: bool) -> Iterator[Row | str]:
 
 
 def _lessons(model: object, encoder: Encoder, lessons: list[Lesson]) -> float:
-    from recsim_llm.experiments.tuning.learner import Learner
+    from recsim_llm.experiments.tuning.learner import TuningLearner
 
-    learner, rows = Learner(model), [encoder.lesson(lesson) for lesson in lessons]
+    learner, rows = TuningLearner(model), [encoder.lesson(lesson) for lesson in lessons]
     learner.step(rows[:1], [], 0.0, 1.0)
     started = time.perf_counter()
     for first in range(1, len(rows), 3):

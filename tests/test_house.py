@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from pathlib import Path
 
@@ -25,6 +26,13 @@ def test_a_folder_has_at_most_twelve_modules():
 def test_file_names_tell_without_their_folder():
     names = Counter(path.name for path in modules())
     assert {name for name, count in names.items() if count > 1} <= TWICE
+
+
+def test_class_names_tell_without_their_module():
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in modules()]
+    names = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    assert sum(names.values()) > 400
+    assert {name for name, count in names.items() if count > 1} == set()
 
 
 def test_every_folder_says_what_it_is():

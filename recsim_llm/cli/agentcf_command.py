@@ -138,7 +138,7 @@ class AgentCFRank:
 
 
 @dataclass(frozen=True)
-class AgentCF:
+class AgentCFCommand:
     """AgentCF's memories of users and items (docs/agents/agentcf.md): learn, rank."""
 
     command: Annotated[AgentCFLearn, subcommand("learn")] | Annotated[AgentCFRank, subcommand("rank")]

@@ -35,7 +35,7 @@ from recsim_llm.checked import (
     option_of,
 )
 from recsim_llm.cli import commands, measuring, studying
-from recsim_llm.cli.agentcf_command import AgentCF, AgentCFLearn, AgentCFRank, run_agentcf
+from recsim_llm.cli.agentcf_command import AgentCFCommand, AgentCFLearn, AgentCFRank, run_agentcf
 from recsim_llm.cli.dashboard_command import LOOPBACK, run_dashboard
 from recsim_llm.cli.tuning_command import run_assess, run_tune
 from recsim_llm.errors import BudgetError, RecsimError
@@ -63,7 +63,7 @@ class DataGet:
 
 
 @dataclass(frozen=True)
-class Data:
+class DataCommand:
     """Data sets: list, get."""
 
     command: Annotated[DataList, subcommand("list")] | Annotated[DataGet, subcommand("get")]
@@ -83,14 +83,14 @@ class ModelsGet:
 
 
 @dataclass(frozen=True)
-class Models:
+class ModelsCommand:
     """Local models: list, get."""
 
     command: Annotated[ModelsList, subcommand("list")] | Annotated[ModelsGet, subcommand("get")]
 
 
 @dataclass(frozen=True)
-class Simulate:
+class SimulateCommand:
     """Let policies meet a population, page by page; record every step."""
 
     config: OmitArgPrefixes[SimulationConfig] = field(default_factory=SimulationConfig)
@@ -105,7 +105,7 @@ class Simulate:
 
 
 @dataclass(frozen=True)
-class Replay:
+class ReplayCommand:
     """Run a recorded simulation again without a model and compare every step bit for bit."""
 
     run: Positional[AnyPath]
@@ -113,7 +113,7 @@ class Replay:
 
 
 @dataclass(frozen=True)
-class Compare:
+class CompareCommand:
     """Print one table over runs, with 95 % intervals over users, paired differences, and what interventions did."""
 
     runs: Positional[Annotated[tuple[AnyPath, ...], MinLen(1)]]
@@ -123,7 +123,7 @@ class Compare:
 
 
 @dataclass(frozen=True)
-class Dashboard:
+class DashboardCommand:
     """Look at runs in the browser: replay sessions, inspect people, compare policies; also while runs are written."""
 
     runs: Positional[OutFolder]
@@ -138,7 +138,7 @@ class Dashboard:
 
 
 @dataclass(frozen=True)
-class Traits:
+class TraitsCommand:
     """Print whether people of different traits behave differently, in the declared direction, with intervals."""
 
     run: Positional[AnyPath]
@@ -146,7 +146,7 @@ class Traits:
 
 
 @dataclass(frozen=True)
-class Interview:
+class InterviewCommand:
     """Ask a recorded agent a question; it answers from its persona and its memory, as they were at that moment."""
 
     run: Positional[AnyPath]
@@ -162,7 +162,7 @@ class Interview:
 
 
 @dataclass(frozen=True)
-class Certify:
+class CertifyCommand:
     """Measure how faithful simulated users are to held-out behaviour of the same people, and write a certificate."""
 
     config: OmitArgPrefixes[CertifyConfig] = field(default_factory=CertifyConfig)
@@ -178,14 +178,14 @@ class Certify:
 
 
 @dataclass(frozen=True)
-class Calibrate:
+class CalibrateCommand:
     """Fit, on people whom no certificate measures, how far a language model's answers are to be believed."""
 
     config: OmitArgPrefixes[CalibrateConfig] = field(default_factory=CalibrateConfig)
 
 
 @dataclass(frozen=True)
-class Ranking:
+class RankingCommand:
     """Does the simulator order recommenders as reality does? Needs ratings of randomly shown items or a known truth."""
 
     dataset: Positional[Name] = "synthetic"
@@ -195,21 +195,21 @@ class Ranking:
 
 
 @dataclass(frozen=True)
-class Train:
+class TrainCommand:
     """Train a policy that learns by acting; its file is a policy for --policy."""
 
     config: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
 
 
 @dataclass(frozen=True)
-class Tune:
+class TuneCommand:
     """Teach a local language model what the people of a data set like; its folder is a model for --llm."""
 
     config: OmitArgPrefixes[TuneConfig] = field(default_factory=TuneConfig)
 
 
 @dataclass(frozen=True)
-class Assess:
+class AssessCommand:
     """Measure a tuned model on what it never learned from, beside collaborative filtering and genres."""
 
     folder: Positional[AnyPath]
@@ -238,22 +238,22 @@ class StudyCommand:
 
 
 Command = (
-    Annotated[Data, subcommand("data")]
-    | Annotated[Models, subcommand("models")]
-    | Annotated[Simulate, subcommand("simulate")]
-    | Annotated[Replay, subcommand("replay")]
-    | Annotated[Compare, subcommand("compare")]
-    | Annotated[Traits, subcommand("traits")]
-    | Annotated[Interview, subcommand("interview")]
-    | Annotated[Certify, subcommand("certify")]
-    | Annotated[Calibrate, subcommand("calibrate")]
-    | Annotated[Ranking, subcommand("ranking")]
-    | Annotated[AgentCF, subcommand("agentcf")]
-    | Annotated[Train, subcommand("train")]
-    | Annotated[Tune, subcommand("tune")]
-    | Annotated[Assess, subcommand("assess")]
+    Annotated[DataCommand, subcommand("data")]
+    | Annotated[ModelsCommand, subcommand("models")]
+    | Annotated[SimulateCommand, subcommand("simulate")]
+    | Annotated[ReplayCommand, subcommand("replay")]
+    | Annotated[CompareCommand, subcommand("compare")]
+    | Annotated[TraitsCommand, subcommand("traits")]
+    | Annotated[InterviewCommand, subcommand("interview")]
+    | Annotated[CertifyCommand, subcommand("certify")]
+    | Annotated[CalibrateCommand, subcommand("calibrate")]
+    | Annotated[RankingCommand, subcommand("ranking")]
+    | Annotated[AgentCFCommand, subcommand("agentcf")]
+    | Annotated[TrainCommand, subcommand("train")]
+    | Annotated[TuneCommand, subcommand("tune")]
+    | Annotated[AssessCommand, subcommand("assess")]
     | Annotated[StudyCommand, subcommand("study")]
-    | Annotated[Dashboard, subcommand("dashboard")]
+    | Annotated[DashboardCommand, subcommand("dashboard")]
 )
 
 
@@ -364,47 +364,47 @@ def run(command: Command) -> None:
     """Carry out one parsed command."""
     check_command(command)
     match command:
-        case Data(DataList()):
+        case DataCommand(DataList()):
             commands.data_list()
-        case Data(DataGet(name)):
+        case DataCommand(DataGet(name)):
             commands.data_get(name)
-        case Models(ModelsList()):
+        case ModelsCommand(ModelsList()):
             commands.models_list()
-        case Models(ModelsGet(name)):
+        case ModelsCommand(ModelsGet(name)):
             commands.models_get(name)
-        case Simulate(config, out, resume, True):
+        case SimulateCommand(config, out, resume, True):
             commands.estimate(config)
-        case Simulate(config, out, resume, _, engines, budget):
+        case SimulateCommand(config, out, resume, _, engines, budget):
             commands.run_simulation(config, out, resume, engines, budget)
-        case Replay(folder):
+        case ReplayCommand(folder):
             commands.replay_runs(folder)
-        case Compare(folders, out):
+        case CompareCommand(folders, out):
             commands.compare_runs(folders, out)
-        case Traits(folder):
+        case TraitsCommand(folder):
             commands.traits_of(folder)
-        case Certify(config, out, require, None, None):
+        case CertifyCommand(config, out, require, None, None):
             measuring.run_certify(config, out, require)
-        case Certify(config, out, require, predictions, log):
+        case CertifyCommand(config, out, require, predictions, log):
             measuring.run_certify_predictions(config, predictions, log, out, require)
-        case Calibrate(config):
+        case CalibrateCommand(config):
             measuring.run_calibrate(config)
-        case Ranking(dataset, out):
+        case RankingCommand(dataset, out):
             measuring.run_ranking(dataset, out)
-        case AgentCF(inner):
+        case AgentCFCommand(inner):
             check_command(inner)
             run_agentcf(inner)
-        case Train(config):
+        case TrainCommand(config):
             studying.run_training(config)
-        case Tune(config):
+        case TuneCommand(config):
             run_tune(config)
-        case Assess(folder, config):
+        case AssessCommand(folder, config):
             run_assess(folder, config)
-        case Dashboard(runs, port, address, hosts):
+        case DashboardCommand(runs, port, address, hosts):
             run_dashboard(runs, port, address, hosts)
         case StudyCommand(name, dataset, policies, seeds, users, policy_llm, out):
             study = studying.chosen_study(name, dataset, policies, seeds, users, policy_llm)
             studying.run_study_command(study, out or studying.study_folder(name, study.dataset))
-        case Interview(folder, "", "", None, llm):
+        case InterviewCommand(folder, "", "", None, llm):
             commands.interview_everybody(folder, llm)
-        case Interview(folder, question, user, after, llm):
+        case InterviewCommand(folder, question, user, after, llm):
             commands.interview_user(folder, user, question, after, llm)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recsim_llm.experiments.studies.run_study import run_study
-from recsim_llm.experiments.studies.study import Entry, Study, read_study
+from recsim_llm.experiments.studies.study import Study, StudyEntry, read_study
 from recsim_llm.experiments.studies.study_report import write_report
 from recsim_llm.experiments.studies.study_table import text_table
 from recsim_llm.experiments.training.train import TrainConfig, train
@@ -41,7 +41,7 @@ def chosen_study(
     study = read_study(name)
     rows = {entry.policy: entry for entry in study.entries} | {entry.label: entry for entry in study.entries}
     if policies:
-        study = replace(study, entries=tuple(rows.get(policy, Entry(policy)) for policy in policies))
+        study = replace(study, entries=tuple(rows.get(policy, StudyEntry(policy)) for policy in policies))
     study = replace(
         study,
         dataset=dataset or study.dataset,

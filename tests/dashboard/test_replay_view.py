@@ -149,7 +149,7 @@ def test_scores_thoughts_and_memories_stand_at_their_page(folder):
     assert [step.policy_thought for step in visit.steps] == ["", "plan 1", ""]
     assert [step.memories for step in visit.steps] == [
         (),
-        (replay_data.Memory("fact", 0.5, "saw"), replay_data.Memory("feeling", 0.25, NASTY)),
+        (replay_data.ShownMemory("fact", 0.5, "saw"), replay_data.ShownMemory("feeling", 0.25, NASTY)),
         (),
     ]
 
@@ -216,7 +216,7 @@ def test_what_began_a_visit_is_in_the_diary(folder):
     assert replay_context.visit_of(open_view(folder), 1) is None
     diary = [(0, 2.5, 9, "hear", 3, 1, 4.0, "a word", 1), (0, 3.5, 9, "search", -1, -1, 0.0, NASTY, 1)]
     write(part_path(folder, EVENTS, 0), events_table(diary))
-    assert replay_context.visit_of(open_view(folder), 1) == replay_context.Visit(3.5, "search", NASTY)
+    assert replay_context.visit_of(open_view(folder), 1) == replay_context.RecordedVisit(3.5, "search", NASTY)
 
 
 @pytest.fixture
@@ -282,7 +282,7 @@ def test_a_card_draws_its_probabilities_to_scale():
 
 def test_texts_of_a_run_never_become_markup():
     step = replay_data.Step(0, 0, (card(title=NASTY, genres=(NASTY,)),), 0.2, True, False, 0.0, (NASTY,), NASTY, ())
-    memory = replay_data.Memory("<b>", 0.5, NASTY)
+    memory = replay_data.ShownMemory("<b>", 0.5, NASTY)
     seen = replay_context.Impression(NASTY, 0.0, replay_context.REAL)
     pieces = (
         replay_html.page(step, LEVELS),

@@ -53,21 +53,21 @@ BASES: dict[str, dict[str, list[str]]] = {
 }
 """The smallest call of each command that is right but for the option under test."""
 COMMANDS: dict[str, type] = {
-    "simulate": command_line.Simulate,
-    "replay": command_line.Replay,
-    "compare": command_line.Compare,
-    "traits": command_line.Traits,
-    "interview": command_line.Interview,
-    "certify": command_line.Certify,
-    "calibrate": command_line.Calibrate,
-    "ranking": command_line.Ranking,
+    "simulate": command_line.SimulateCommand,
+    "replay": command_line.ReplayCommand,
+    "compare": command_line.CompareCommand,
+    "traits": command_line.TraitsCommand,
+    "interview": command_line.InterviewCommand,
+    "certify": command_line.CertifyCommand,
+    "calibrate": command_line.CalibrateCommand,
+    "ranking": command_line.RankingCommand,
     "agentcf learn": command_line.AgentCFLearn,
     "agentcf rank": command_line.AgentCFRank,
-    "train": command_line.Train,
-    "tune": command_line.Tune,
-    "assess": command_line.Assess,
+    "train": command_line.TrainCommand,
+    "tune": command_line.TuneCommand,
+    "assess": command_line.AssessCommand,
     "study": command_line.StudyCommand,
-    "dashboard": command_line.Dashboard,
+    "dashboard": command_line.DashboardCommand,
 }
 POSITIONAL = {
     ("replay", "run"): 0, ("compare", "runs"): 0, ("traits", "run"): 0, ("interview", "run"): 0,

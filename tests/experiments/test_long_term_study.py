@@ -18,8 +18,8 @@ from recsim_llm.experiments.simulation.config import SimulationConfig
 from recsim_llm.experiments.studies import run_study as module
 from recsim_llm.experiments.studies.comparing import best_of
 from recsim_llm.experiments.studies.run_study import run_study
-from recsim_llm.experiments.studies.study import Entry, Study
-from recsim_llm.experiments.studies.study_measures import Shelf, genre_diversity, sessions_of
+from recsim_llm.experiments.studies.study import Study, StudyEntry
+from recsim_llm.experiments.studies.study_measures import StudyShelf, genre_diversity, sessions_of
 from recsim_llm.experiments.studies.study_report import write_report
 from recsim_llm.experiments.studies.study_table import costs_of
 from recsim_llm.experiments.training.train_world import TaskExits
@@ -27,14 +27,14 @@ from recsim_llm.policies import load_policy, make_policy
 from recsim_llm.runs import StepBatch
 from recsim_llm.types import Responses
 
-SMALL = Study("small", (Entry("random"), Entry("ease", users=3)), users=6, seeds=1, pages=5)
+SMALL = Study("small", (StudyEntry("random"), StudyEntry("ease", users=3)), users=6, seeds=1, pages=5)
 
 
 def test_a_row_that_was_left_out_does_not_come_back_changed(tmp_path):
     run_study(SMALL, tmp_path, progress=False)
     run_study(replace(SMALL, entries=SMALL.entries[:1]), tmp_path, progress=False)
     with pytest.raises(RecordingError, match="ease"):
-        run_study(replace(SMALL, entries=(Entry("random"), Entry("ease"))), tmp_path, progress=False)
+        run_study(replace(SMALL, entries=(StudyEntry("random"), StudyEntry("ease"))), tmp_path, progress=False)
     assert len(run_study(SMALL, tmp_path, progress=False)) == 2
 
 
@@ -44,13 +44,13 @@ def test_rows_that_share_a_folder_are_one_row(tmp_path):
     other = tmp_path / "ease.npz"
     other.write_bytes(run.read_bytes())
     with pytest.raises(RecordingError, match="ease"):
-        run_study(replace(SMALL, entries=(Entry(str(other), users=3),)), tmp_path, progress=False)
+        run_study(replace(SMALL, entries=(StudyEntry(str(other), users=3),)), tmp_path, progress=False)
 
 
 @pytest.mark.slow
 def test_a_training_that_was_stopped_at_its_end_is_evaluated_with_its_last_policy(tmp_path, monkeypatch):
     pytest.importorskip("tianshou")
-    study = replace(SMALL, entries=(Entry("dqn", steps=600),))
+    study = replace(SMALL, entries=(StudyEntry("dqn", steps=600),))
     train = module.train
 
     def stopped_after(config):
@@ -72,14 +72,14 @@ def test_a_training_that_was_stopped_at_its_end_is_evaluated_with_its_last_polic
 @pytest.mark.parametrize(
     ("entry", "sentence"),
     [
-        (Entry("dqn"), "steps"),
-        (Entry("ease", steps=1000), "steps"),
-        (Entry("dqn", steps=10), "100"),
-        (Entry("dqn", steps=1000, learn=2), "one of"),
-        (Entry("bcq", collect="ease", learn=2), "one of"),
-        (Entry("bcq", collect="ease", explore=1.5), "explore"),
-        (Entry("bcq", collect="ease", sessions=0), "sessions"),
-        (Entry("ease", seeds=-1), "seeds"),
+        (StudyEntry("dqn"), "steps"),
+        (StudyEntry("ease", steps=1000), "steps"),
+        (StudyEntry("dqn", steps=10), "100"),
+        (StudyEntry("dqn", steps=1000, learn=2), "one of"),
+        (StudyEntry("bcq", collect="ease", learn=2), "one of"),
+        (StudyEntry("bcq", collect="ease", explore=1.5), "explore"),
+        (StudyEntry("bcq", collect="ease", sessions=0), "sessions"),
+        (StudyEntry("ease", seeds=-1), "seeds"),
     ],
 )
 def test_a_row_that_cannot_work_is_refused_before_anything_runs(entry, sentence):
@@ -88,8 +88,8 @@ def test_a_row_that_cannot_work_is_refused_before_anything_runs(entry, sentence)
 
 
 def test_people_must_be_left_to_learn_from_before_anything_runs(tmp_path):
-    for entry in (Entry("dqn", steps=1000), Entry("bcq", collect="ease"), Entry("billp", learn=1)):
-        study = replace(SMALL, entries=(Entry("random"), entry), users=200)
+    for entry in (StudyEntry("dqn", steps=1000), StudyEntry("bcq", collect="ease"), StudyEntry("billp", learn=1)):
+        study = replace(SMALL, entries=(StudyEntry("random"), entry), users=200)
         with pytest.raises(ConfigError, match="left"):
             run_study(study, tmp_path, progress=False)
     assert not (tmp_path / "runs").exists()
@@ -126,8 +126,8 @@ def test_costs_add_up_and_shares_do_not():
 
 def test_what_a_policy_cost_while_it_learned_is_counted(tmp_path):
     pytest.importorskip("rapidfuzz")
-    entry = Entry("billp?candidates=5", learn=3, users=4)
-    study = replace(SMALL, entries=(Entry("random"), entry), policy_llm="uniform", pages=3)
+    entry = StudyEntry("billp?candidates=5", learn=3, users=4)
+    study = replace(SMALL, entries=(StudyEntry("random"), entry), policy_llm="uniform", pages=3)
     rows = run_study(study, tmp_path, progress=False)
     assert rows[1].costs["learning_calls"] > 0
     assert rows[1].costs == run_study(study, tmp_path, progress=False)[1].costs, "the same when it is there already"
@@ -155,7 +155,7 @@ def test_both_conventions_and_the_costs_are_in_every_form_of_the_table(tmp_path)
 def test_genre_diversity_needs_no_matrix_of_the_catalogue():
     N, M = 5_000, 60
     rng = np.random.default_rng(0)
-    shelf = Shelf(np.zeros(N, dtype=np.int64), 1, rng.random((N, 20)) < 0.2, np.zeros((N, 2)))
+    shelf = StudyShelf(np.zeros(N, dtype=np.int64), 1, rng.random((N, 20)) < 0.2, np.zeros((N, 2)))
     last = np.arange(M) % 10 == 9
     steps = StepBatch(
         session=np.arange(M) // 10, user=np.arange(M) // 10, page=np.arange(M) % 10,
@@ -175,7 +175,7 @@ def test_dorl_with_the_exits_of_the_task_has_two_rows(tmp_path):
     """Rows are named by their exit rule, both are recorded, and a policy's file says which it was."""
     pytest.importorskip("tianshou")
     few = "steps=100&num_envs=10&ensemble=1"
-    rows = (Entry(f"dorl?exit=learned&{few}"), Entry(f"dorl?exit=task&{few}"))
+    rows = (StudyEntry(f"dorl?exit=learned&{few}"), StudyEntry(f"dorl?exit=task&{few}"))
     table = run_study(replace(SMALL, entries=rows), tmp_path, progress=False)
     assert [row.policy.split(",")[1] for row in table] == ["exit=learned", "exit=task"]
     kept = [load_policy(path) for path in sorted((tmp_path / "runs" / "seed0").glob("*/policy.npz"))]

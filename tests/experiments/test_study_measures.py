@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from recsim_llm.experiments.studies.comparing import Mean, against_best, holm, mean_over, sign_flip
 from recsim_llm.experiments.studies.study_measures import (
     MEASURES,
-    Shelf,
+    StudyShelf,
     coverage,
     reward_by_turn,
     session_values,
@@ -23,7 +23,7 @@ from recsim_llm.runs import StepBatch
 
 N, CAP = 8, 6
 RNG = np.random.default_rng(3)
-SHELF = Shelf(np.array([9, 8, 7, 3, 2, 1, 0, 0]), 10, RNG.random((N, 3)) < 0.5, RNG.normal(size=(N, 2)))
+SHELF = StudyShelf(np.array([9, 8, 7, 3, 2, 1, 0, 0]), 10, RNG.random((N, 3)) < 0.5, RNG.normal(size=(N, 2)))
 
 
 def steps_of(sessions: list[tuple[list[int], list[float], bool]], order=None) -> StepBatch:

@@ -17,14 +17,14 @@ from recsim_llm.experiments.simulation.replay import replay
 from recsim_llm.experiments.simulation.rollout import choose_visitors
 from recsim_llm.experiments.studies import run_study as module
 from recsim_llm.experiments.studies.run_study import run_study
-from recsim_llm.experiments.studies.study import Entry, Study, read_study, studies
+from recsim_llm.experiments.studies.study import Study, StudyEntry, read_study, studies
 from recsim_llm.experiments.studies.study_report import facts, write_report
 from recsim_llm.experiments.studies.study_table import text_table
 from recsim_llm.policies import load_policy
 from recsim_llm.policies.rl.offline.offline_data import OfflineLog
 from recsim_llm.runs import find_runs
 
-ROWS = (Entry("random"), Entry("ease?reg=100", users=6), Entry("oracle"), Entry("fixed-list"))
+ROWS = (StudyEntry("random"), StudyEntry("ease?reg=100", users=6), StudyEntry("oracle"), StudyEntry("fixed-list"))
 SMALL = Study("small", ROWS, users=8, seeds=2, pages=8, quit="window?ratings=expected")
 
 
@@ -54,8 +54,8 @@ def test_a_study_is_run_replayed_and_reported(tmp_path):
 
 def test_a_report_names_no_model_that_nobody_asked_and_no_folder_of_this_machine(tmp_path):
     """Reports are published: a row's model stands there only where a row asks it, a data set by its folder's name."""
-    asking = replace(SMALL, entries=(Entry("random"), Entry("react")), policy_llm="vllm:some-model", pages=3)
-    nobody = replace(asking, entries=(Entry("random"),), dataset="/home/ann/shops/steam:25:3")
+    asking = replace(SMALL, entries=(StudyEntry("random"), StudyEntry("react")), policy_llm="vllm:some-model", pages=3)
+    nobody = replace(asking, entries=(StudyEntry("random"),), dataset="/home/ann/shops/steam:25:3")
     assert facts(asking, [])["planners' model"] == "vllm:some-model"
     assert facts(asking, [])["data set"] == "synthetic"
     assert facts(nobody, [])["planners' model"] == "none"
@@ -85,7 +85,7 @@ def test_rows_may_be_added_but_not_changed(tmp_path):
     for changed in (replace(SMALL, users=9), replace(SMALL, quit="window?window=2")):
         with pytest.raises(RecordingError, match="another"):
             run_study(changed, tmp_path, progress=False)
-    other = replace(SMALL, entries=(Entry("random", users=3),))
+    other = replace(SMALL, entries=(StudyEntry("random", users=3),))
     with pytest.raises(RecordingError, match="random"):
         run_study(other, tmp_path, progress=False)
 
@@ -101,10 +101,10 @@ def test_a_study_from_a_file(tmp_path):
     path.write_text('users = 5\nseeds = 1\n[[policy]]\nname = "dqn"\nsteps = 5000\n[[policy]]\nname = "ease"\n')
     study = read_study(str(path))
     assert study.name == "mine"
-    assert study.entries == (Entry("dqn", steps=5000), Entry("ease"))
+    assert study.entries == (StudyEntry("dqn", steps=5000), StudyEntry("ease"))
     chosen = chosen_study(str(path), "synthetic:1", ("ease", "popularity"), 2, 4)
     assert (chosen.dataset, chosen.seeds, chosen.users) == ("synthetic:1", 2, 4)
-    assert chosen.entries == (Entry("ease"), Entry("popularity"))
+    assert chosen.entries == (StudyEntry("ease"), StudyEntry("popularity"))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_the_command_line_runs_a_study(tmp_path, capsys):
 @pytest.mark.slow
 def test_offline_policies_learn_from_sessions_of_others(tmp_path):
     pytest.importorskip("tianshou")
-    entry = Entry("bcq?updates=5", collect="popularity", sessions=20)
+    entry = StudyEntry("bcq?updates=5", collect="popularity", sessions=20)
     study = replace(SMALL, entries=(entry,), seeds=1)
     (row,) = run_study(study, tmp_path, progress=False)
     assert row.policy == "bcq,updates=5"
@@ -160,8 +160,8 @@ def test_offline_policies_learn_from_sessions_of_others(tmp_path):
 
 def test_planners_meet_other_people_first_and_are_frozen_then(tmp_path):
     pytest.importorskip("rapidfuzz")
-    entry = Entry("billp?candidates=5", learn=3, users=4, seeds=1)
-    study = replace(SMALL, entries=(Entry("random"), entry), policy_llm="uniform", pages=3)
+    entry = StudyEntry("billp?candidates=5", learn=3, users=4, seeds=1)
+    study = replace(SMALL, entries=(StudyEntry("random"), entry), policy_llm="uniform", pages=3)
     rows = run_study(study, tmp_path, progress=False)
     assert [row.users for row in rows] == [16, 4]
     assert rows[1].costs["calls"] > 0
@@ -174,4 +174,4 @@ def test_planners_meet_other_people_first_and_are_frozen_then(tmp_path):
     shutil.rmtree(tmp_path / "trained")
     replay(run)  # a run keeps its own policy
     with pytest.raises(ConfigError, match="does not learn"):
-        run_study(replace(study, entries=(Entry("ease", learn=2),)), tmp_path / "other", progress=False)
+        run_study(replace(study, entries=(StudyEntry("ease", learn=2),)), tmp_path / "other", progress=False)

@@ -10,7 +10,7 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.policies import POLICIES, load_policy
 from recsim_llm.policies.feedback import Feedback
 from recsim_llm.policies.planners.billp import BiLLP
-from recsim_llm.policies.planners.memories import Entry, VectorMemory
+from recsim_llm.policies.planners.memories import MemoryEntry, VectorMemory
 from recsim_llm.testing.scripted import FunctionLLM
 
 pytest.importorskip("rapidfuzz")
@@ -99,7 +99,11 @@ def test_the_actor_advises_by_the_sign_of_the_advantage_and_only_what_is_allowed
     policy.act(World([0]).observation(np.arange(1)))
     here = policy._vector(policy.visits[0].case)
     policy.actor.add(
-        [Entry(here, item=30, value=2.0), Entry(here, item=31, value=-1.0), Entry(here, item=0, value=9.0)]
+        [
+            MemoryEntry(here, item=30, value=2.0),
+            MemoryEntry(here, item=31, value=-1.0),
+            MemoryEntry(here, item=0, value=9.0),
+        ]
     )
     before = len(asked)
     policy.act(World([0]).observation(np.arange(1)))
@@ -180,12 +184,12 @@ def test_a_memory_is_bounded_and_finds_the_nearest_newest_first():
     memory, rng = VectorMemory(5), np.random.default_rng(0)
     vectors = rng.normal(size=(9, 4)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    memory.add([Entry(vector, value=float(i)) for i, vector in enumerate(vectors)])
+    memory.add([MemoryEntry(vector, value=float(i)) for i, vector in enumerate(vectors)])
     assert [entry.value for entry in memory.entries] == [4, 5, 6, 7, 8]
     gaps = 1 - vectors[4:] @ vectors[6]
     assert [e.value for e in memory.nearest(vectors[6], 5, 2.0)] == (4 + np.argsort(gaps)).tolist()
     assert [e.value for e in memory.nearest(vectors[6], 5, 1e-4)] == [6]
-    memory.add([Entry(vectors[6], value=99.0)])
+    memory.add([MemoryEntry(vectors[6], value=99.0)])
     assert [e.value for e in memory.nearest(vectors[6], 2, 1e-4)] == [99, 6]
     assert memory.nearest(np.zeros(4, np.float32), 2, 2.0) == []
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 pytest.importorskip("tianshou")
 from tianshou.data import Batch  # noqa: E402
 
-from recsim_llm.policies.rl.algorithms import Replay  # noqa: E402
+from recsim_llm.policies.rl.algorithms import ReplayBuffer  # noqa: E402
 
 
-def filled_replay(steps: int, seed: int = 0) -> Replay:
+def filled_replay(steps: int, seed: int = 0) -> ReplayBuffer:
     """A buffer of 3 environments and 4 steps each, which went round."""
-    replay, random = Replay(12, 3), np.random.default_rng(seed)
+    replay, random = ReplayBuffer(12, 3), np.random.default_rng(seed)
     for step in range(steps):
         replay.add(
             Batch(
@@ -31,7 +31,7 @@ def filled_replay(steps: int, seed: int = 0) -> Replay:
 @pytest.mark.parametrize("steps", [0, 1, 4, 7])
 def test_a_replay_buffer_goes_on_from_its_arrays(steps: int) -> None:
     """Samples, and what is added later, are those of the buffer that was never written."""
-    whole, again = filled_replay(steps), Replay(12, 3)
+    whole, again = filled_replay(steps), ReplayBuffer(12, 3)
     again.take(whole.as_arrays())
     assert len(again) == len(whole) == min(steps, 4) * 3
     for more in range(3):
@@ -65,6 +65,6 @@ def test_a_replay_buffer_goes_on_from_its_arrays(steps: int) -> None:
 def test_a_damaged_replay_buffer_is_refused(name: str, array: NDArray[Any], words: str) -> None:
     """Compiled code follows these numbers without looking whether they are inside."""
     arrays = filled_replay(7).as_arrays()
-    Replay(12, 3).take(arrays)
+    ReplayBuffer(12, 3).take(arrays)
     with pytest.raises(ValueError, match=words):
-        Replay(12, 3).take({**arrays, name: array})
+        ReplayBuffer(12, 3).take({**arrays, name: array})

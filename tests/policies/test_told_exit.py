@@ -16,7 +16,7 @@ from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.simulation.config import SimulationConfig
 from recsim_llm.experiments.simulation.simulate import simulate
 from recsim_llm.experiments.studies.run_study import run_study
-from recsim_llm.experiments.studies.study import Entry, Study
+from recsim_llm.experiments.studies.study import Study, StudyEntry
 from recsim_llm.experiments.studies.study_report import write_report
 from recsim_llm.experiments.studies.study_table import text_table
 from recsim_llm.policies import load_policy
@@ -135,12 +135,12 @@ def test_a_simulation_tells_all_its_planners_or_none(tmp_path, tell_exit):
 
 
 def test_a_study_whose_rows_differ_says_so_and_one_whose_rows_do_not_is_silent(tmp_path):
-    entries = (Entry("random"), Entry("actonly?candidates=3"), Entry("react?candidates=3"))
+    entries = (StudyEntry("random"), StudyEntry("actonly?candidates=3"), StudyEntry("react?candidates=3"))
     study = Study("told", entries, users=3, seeds=1, pages=3, policy_llm="uniform", tell_exit=True)
     equal = run_study(study, tmp_path / "equal", progress=False)
     assert "told the rule" not in text_table(equal)
     assert "planners are told the quit rule: yes" in write_report(study, equal, tmp_path / "equal")[1].read_text()
-    mixed = replace(study, entries=(*entries, Entry("react?candidates=3&tell_exit=false")))
+    mixed = replace(study, entries=(*entries, StudyEntry("react?candidates=3&tell_exit=false")))
     rows = run_study(mixed, tmp_path / "mixed", progress=False)
     lines = text_table(rows).split("\n\n")[0].splitlines()
     assert lines[0].rstrip(" |").endswith("told the rule")
@@ -150,8 +150,8 @@ def test_a_study_whose_rows_differ_says_so_and_one_whose_rows_do_not_is_silent(t
 
 def test_a_study_of_before_the_switch_goes_on_without_planners_and_not_with_them(tmp_path):
     """Its planners were told: their rows must not be joined by rows that were not."""
-    study = Study("old", (Entry("random"),), users=3, seeds=1, pages=2)
-    for entries, refused in (((), False), ((Entry("actonly?candidates=3"),), True)):
+    study = Study("old", (StudyEntry("random"),), users=3, seeds=1, pages=2)
+    for entries, refused in (((), False), ((StudyEntry("actonly?candidates=3"),), True)):
         mine = replace(study, entries=(*study.entries, *entries), policy_llm="uniform" if entries else "")
         folder = tmp_path / f"{refused}"
         run_study(mine, folder, progress=False)

@@ -191,7 +191,7 @@ def test_a_round_is_learned_when_it_is_full_and_forgotten() -> None:
 
 def test_every_remembered_step_is_equally_likely() -> None:
     """Of one user three steps, of another one: a quarter each, and the same ones again after the same seed."""
-    memory = algorithms.Replay(20, 2)
+    memory = algorithms.ReplayBuffer(20, 2)
     for number in range(3):
         ids = np.array([0, 1]) if number == 0 else np.array([0])
         here, no = rows(*[0] * len(ids)), np.zeros(len(ids), dtype=np.bool_)

@@ -10,7 +10,7 @@ import pytest
 from recsim_llm.dashboard.compare.compare_data import gini
 from recsim_llm.errors import RecordingError
 from recsim_llm.experiments.metrics import estimate, paired_difference, per_user, summarise
-from recsim_llm.experiments.studies.study_measures import Shelf, coverage, reward_by_turn, session_values, survival
+from recsim_llm.experiments.studies.study_measures import StudyShelf, coverage, reward_by_turn, session_values, survival
 from recsim_llm.prompt_key import prompt_keys
 from recsim_llm.runs.calls import CallBatch
 from recsim_llm.runs.manifest import Manifest
@@ -182,7 +182,7 @@ def test_an_interval_of_ones_and_zeros_is_that_of_a_binomial():
 # Item 0 comedy, 1 comedy and drama, 2 drama, 3 and 4 comedy; vectors at right angles, but 0 and 1 are alike.
 GENRES = np.array([[1, 0], [1, 1], [0, 1], [1, 0], [1, 0]], dtype=bool)
 VECTORS = np.array([[1.0, 0, 0], [2.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 3, 0]])
-SHELF = Shelf(np.array([7, 3, 1, 0, 0]), 15, GENRES, VECTORS)
+SHELF = StudyShelf(np.array([7, 3, 1, 0, 0]), 15, GENRES, VECTORS)
 
 
 def test_the_long_term_measures_of_two_sessions():

@@ -50,7 +50,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ShownAnswer:
     """What a person said.
 
     Attributes:
@@ -121,7 +121,7 @@ def plan_interview(
     return Plan(str(view.folder), person, question, model, after, text, tokens, prompt.max_tokens)
 
 
-def carry_out(view: RunView, plan: Plan) -> Answer:
+def carry_out(view: RunView, plan: Plan) -> ShownAnswer:
     """Ask the model; the only call to a language model in the dashboard.
 
     Raises:
@@ -132,7 +132,7 @@ def carry_out(view: RunView, plan: Plan) -> Answer:
     from recsim_llm.experiments.simulation.interview import interview
 
     with open_backend(plan.model) as llm:
-        return Answer(plan, interview(view.run, plan.person, plan.question, llm, plan.after))
+        return ShownAnswer(plan, interview(view.run, plan.person, plan.question, llm, plan.after))
 
 
 def show_interview(view: RunView, person: str, moments: int) -> None:
@@ -231,12 +231,12 @@ def _own_model(manifest: Manifest) -> str:
     return str(manifest.config.get("llm") or "")
 
 
-def _answers(view: RunView, person: str) -> list[Answer]:
-    kept: list[Answer] = st.session_state.get(_ANSWERS, [])
+def _answers(view: RunView, person: str) -> list[ShownAnswer]:
+    kept: list[ShownAnswer] = st.session_state.get(_ANSWERS, [])
     return [a for a in kept if (a.plan.folder, a.plan.person) == (str(view.folder), person)]
 
 
-def _show_answer(answer: Answer) -> None:
+def _show_answer(answer: ShownAnswer) -> None:
     from recsim_llm.experiments.simulation.interview import doubt
 
     text = theme.escaped(answer.text) or "<i>The model gave no answer.</i>"

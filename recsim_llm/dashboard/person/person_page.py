@@ -9,7 +9,7 @@ import streamlit as st
 
 from recsim_llm.dashboard import theme
 from recsim_llm.dashboard.person import person_data, person_html
-from recsim_llm.dashboard.person.person_parts_page import PARTS, Shown
+from recsim_llm.dashboard.person.person_parts_page import PARTS, ShownPerson
 from recsim_llm.dashboard.run_choice import choose_run, remember
 from recsim_llm.dashboard.view import RunView, open_view
 from recsim_llm.experiments.metrics import Totals
@@ -42,7 +42,7 @@ def show(top: Path) -> None:
     st.html(person_html.style())
     _profile(view, user, raw)
     part = _choose_part()
-    PARTS[part](Shown(top, view, user, raw))
+    PARTS[part](ShownPerson(top, view, user, raw))
 
 
 @st.cache_data(show_spinner="Looking up the people of the run…", max_entries=20)

@@ -35,7 +35,7 @@ def _neighbourhood(folder: str, stamp: tuple[str | int, ...], user: int) -> tupl
     return near, neighbourhood.drawn(view, user, near)
 
 
-class Shown:
+class ShownPerson:
     """Who is shown, from which run."""
 
     __slots__ = ("raw", "run", "user", "view")
@@ -62,7 +62,7 @@ class Shown:
         return link("person", run=self.run, person=raw)
 
 
-def _show_history(shown: Shown) -> None:
+def _show_history(shown: ShownPerson) -> None:
     real, seen = shown.history, shown.seen
     if real.empty and seen.empty:
         st.info("Neither real ratings nor simulated pages of this person are recorded.")
@@ -87,7 +87,7 @@ def _show_history(shown: Shown) -> None:
     _tables(shown, real, seen)
 
 
-def _tables(shown: Shown, real: pd.DataFrame, seen: pd.DataFrame) -> None:
+def _tables(shown: ShownPerson, real: pd.DataFrame, seen: pd.DataFrame) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown(f"#### Real: {len(real):,} ratings")
@@ -133,7 +133,7 @@ def _table(frame: pd.DataFrame, columns: dict[str, object]) -> None:
         st.caption(f"The first {_ROWS:,} rows.")
 
 
-def _show_memory(shown: Shown) -> None:
+def _show_memory(shown: ShownPerson) -> None:
     frame = person_data.memories(shown.view, shown.user)
     if frame.empty:
         st.info(
@@ -164,7 +164,7 @@ def _show_memory(shown: Shown) -> None:
     st.html(person_html.memory_rows(latest, [_when(row, society) for row in latest.to_dict("records")]))
 
 
-def _show_thoughts(shown: Shown) -> None:
+def _show_thoughts(shown: ShownPerson) -> None:
     frame = person_data.thoughts(shown.view, shown.user)
     if frame.empty:
         st.info(
@@ -185,7 +185,7 @@ def _when(row: Mapping[Hashable, object], society: bool) -> str:
     return f"{hour}outside a visit" if session < 0 else f"{hour}session {session}, page {page + 1}"
 
 
-def _show_neighbours(shown: Shown) -> None:
+def _show_neighbours(shown: ShownPerson) -> None:
     view = shown.view
     near, drawn = _neighbourhood(str(view.folder), view.stamp, shown.user)
     if near.empty:
@@ -222,7 +222,7 @@ def _show_neighbours(shown: Shown) -> None:
     )
 
 
-def _graph(shown: Shown, drawn: neighbourhood.Drawn) -> None:
+def _graph(shown: ShownPerson, drawn: neighbourhood.Drawn) -> None:
     key = f"graph of {shown.raw}"  # one a person, or a click would be taken for one on the next person's graph
 
     def go() -> None:
@@ -240,7 +240,7 @@ def _graph(shown: Shown, drawn: neighbourhood.Drawn) -> None:
     )
 
 
-def _show_sessions(shown: Shown) -> None:
+def _show_sessions(shown: ShownPerson) -> None:
     seen = shown.seen
     if seen.empty:
         st.info("No page of this person is recorded yet.")
@@ -265,7 +265,7 @@ def _show_sessions(shown: Shown) -> None:
     _diary(shown)
 
 
-def _diary(shown: Shown) -> None:
+def _diary(shown: ShownPerson) -> None:
     frame = person_data.diary(shown.view, shown.user)
     if frame.empty:
         return
@@ -277,7 +277,7 @@ def _diary(shown: Shown) -> None:
         _table(rows[["hour", "action", "with", "about", "text"]].head(_ROWS), {})
 
 
-def _show_interview(shown: Shown) -> None:
+def _show_interview(shown: ShownPerson) -> None:
     if shown.view.manifest.config.get("rounds"):
         last = shown.view.frame("SELECT max(round) AS last FROM events")["last"].iloc[0]
         moments = 0 if pd.isna(last) else int(last) + 1
@@ -286,7 +286,7 @@ def _show_interview(shown: Shown) -> None:
     show_interview(shown.view, shown.raw, moments)
 
 
-PARTS: dict[str, Callable[[Shown], None]] = {
+PARTS: dict[str, Callable[[ShownPerson], None]] = {
     "History": _show_history,
     "Memory": _show_memory,
     "Thoughts": _show_thoughts,

@@ -33,7 +33,7 @@ _COUNT = "SELECT count(DISTINCT key) AS calls FROM asked WHERE part = ? AND sess
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class RecordedVisit:
     """What a person of a society did to begin a session: the hour since the run began, browse or search, the query."""
 
     hour: float
@@ -51,7 +51,7 @@ class Impression:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RecordedCall:
     """A prompt that was asked for this person at this page, and its answer.
 
     Attributes:
@@ -74,10 +74,10 @@ class Call:
     chances: tuple[dict[str, float], ...]
 
 
-def visit_of(view: RunView, number: int) -> Visit | None:
+def visit_of(view: RunView, number: int) -> RecordedVisit | None:
     """What the person of a society did to begin a session; None outside societies."""
     rows = rows_of(view.frame(_VISIT, number))
-    return Visit(float(rows[0]["hour"]), str(rows[0]["action"]), str(rows[0]["text"])) if rows else None
+    return RecordedVisit(float(rows[0]["hour"]), str(rows[0]["action"]), str(rows[0]["text"])) if rows else None
 
 
 def known(view: RunView, visit: Session, page: int) -> tuple[Impression, ...]:
@@ -116,13 +116,13 @@ def count_calls(view: RunView, part: int, session: int, page: int) -> int:
     return int(view.frame(_COUNT, part, session, page)["calls"].iloc[0])
 
 
-def calls(view: RunView, part: int, session: int, page: int) -> tuple[Call, ...]:
+def calls(view: RunView, part: int, session: int, page: int) -> tuple[RecordedCall, ...]:
     """The prompts that were asked for a person at a page, in that order, and the answers; `part` holds the page."""
     rows = rows_of(view.frame(_CALLS, part, session, page, part))
     return tuple(_call(row) for row in rows)
 
 
-def _call(row: dict[str, Any]) -> Call:
+def _call(row: dict[str, Any]) -> RecordedCall:
     texts = {name: str(row[name]) for name in ("system", "context", "question", "schema", "text", "refused")}
     choices, logprobs = [str(choice) for choice in row["choices"]], [float(value) for value in row["logprobs"]]
     starts = range(0, len(logprobs), len(choices)) if choices else range(0)
@@ -130,4 +130,4 @@ def _call(row: dict[str, Any]) -> Call:
         {choice: math.exp(value) for choice, value in zip(choices, logprobs[start:], strict=False)} for start in starts
     )
     read, wrote = int(row["prompt_tokens"]), int(row["output_tokens"])
-    return Call(**texts, prompt_tokens=read, output_tokens=wrote, chances=chances)
+    return RecordedCall(**texts, prompt_tokens=read, output_tokens=wrote, chances=chances)

@@ -69,7 +69,7 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class ShownMemory:
     """What an agent has added to its memory after a page: its kind, importance 0..1, and text."""
 
     kind: str
@@ -102,7 +102,7 @@ class Step:
     reward: float
     thoughts: tuple[str, ...]
     policy_thought: str
-    memories: tuple[Memory, ...]
+    memories: tuple[ShownMemory, ...]
 
     @property
     def shown(self) -> int:
@@ -191,7 +191,7 @@ def _step(
         reward=float(row["reward"]),
         thoughts=tuple(filter(None, [str(row["thoughts"]), *(str(t["text"]) for t in thoughts if t["page"] == page)])),
         policy_thought="" if why is None else str(why["thought"]),
-        memories=tuple(Memory(str(m["kind"]), float(m["importance"]), str(m["text"])) for m in mine),
+        memories=tuple(ShownMemory(str(m["kind"]), float(m["importance"]), str(m["text"])) for m in mine),
     )
 
 

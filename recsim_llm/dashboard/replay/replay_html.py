@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recsim_llm.dashboard.replay.replay_context import EARLIER, REAL, THIS_SESSION, Impression
-from recsim_llm.dashboard.replay.replay_data import ABSENT, SKIPPED, WATCHED, Card, Memory, Step
+from recsim_llm.dashboard.replay.replay_data import ABSENT, SKIPPED, WATCHED, Card, ShownMemory, Step
 from recsim_llm.dashboard.theme import escaped
 
 _STYLE = """
@@ -182,7 +182,7 @@ def said(text: str) -> str:
     return f"<div class='rp-said rs-text' dir='auto'>{escaped(text)}</div>"
 
 
-def memories(added: Sequence[Memory]) -> str:
+def memories(added: Sequence[ShownMemory]) -> str:
     """What was added to a memory, in order."""
     rows = "".join(
         f"<div class='rp-entry rp-memory'><span class='rs-text' dir='auto'>{escaped(memory.text)}</span>"

@@ -55,7 +55,7 @@ def _session(folder: str, stamp: tuple[str | int, ...], session: int) -> replay_
 
 
 @st.cache_data(show_spinner="Reading the session…", max_entries=200)
-def _visit(folder: str, stamp: tuple[str | int, ...], session: int) -> replay_context.Visit | None:
+def _visit(folder: str, stamp: tuple[str | int, ...], session: int) -> replay_context.RecordedVisit | None:
     return replay_context.visit_of(open_view(Path(folder)), session)
 
 

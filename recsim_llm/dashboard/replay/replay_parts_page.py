@@ -16,7 +16,7 @@ from recsim_llm.dashboard.view import RunView, open_view
 @st.cache_data(show_spinner="Reading prompts and answers…", max_entries=100)
 def _calls(
     folder: str, stamp: tuple[str | int, ...], part: int, session: int, page: int
-) -> tuple[replay_context.Call, ...]:
+) -> tuple[replay_context.RecordedCall, ...]:
     return replay_context.calls(open_view(Path(folder)), part, session, page)
 
 
@@ -75,7 +75,7 @@ def show_calls(view: RunView, session: int, step: replay_data.Step) -> None:
             _show_call(_calls(*where))
 
 
-def _show_call(calls: Sequence[replay_context.Call]) -> None:
+def _show_call(calls: Sequence[replay_context.RecordedCall]) -> None:
     if not calls:
         st.info("The calls are not recorded yet, or their files were removed.")
         return
@@ -104,7 +104,7 @@ def _choose_call(count: int) -> int:
     return int(st.session_state[key])
 
 
-def _show_answer(call: replay_context.Call) -> None:
+def _show_answer(call: replay_context.RecordedCall) -> None:
     if call.refused:
         st.caption("The model could not answer")
         st.code(call.refused, language=None, wrap_lines=True)

@@ -31,7 +31,7 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.fidelity.exposure import add_exposure, relive_sessions
 from recsim_llm.experiments.fidelity.fidelity_asking import Answered, ask_pairs
 from recsim_llm.experiments.fidelity.held_out_rows import Cases, RatingRows, draw_cases, rating_rows
-from recsim_llm.experiments.fidelity.injection import Asked, Words, add_injection
+from recsim_llm.experiments.fidelity.injection import InjectionPlan, Words, add_injection
 from recsim_llm.experiments.fidelity.measures.baselines import Baselines, fit_baselines
 from recsim_llm.experiments.fidelity.measures.choice_measures import choice_measures
 from recsim_llm.experiments.fidelity.measures.measures import draw_resamples, mean_of_rows
@@ -339,7 +339,7 @@ def _add_title_injection(
         source = Source(config.dataset, config.split, added=words)
         return make_population(source, user_model, llm, config.encoder).users
 
-    asked = Asked(study.data, study.split.train, study.ids, config.rows)
+    asked = InjectionPlan(study.data, study.split.train, study.ids, config.rows)
     with _bar(asked.count, progress and llm is not None) as bar:
         return add_injection(findings, asked, make if llm else None, config.resamples, bar.update)
 

@@ -41,7 +41,7 @@ _SUM_SLACK = 0.01
 
 
 @dataclass(frozen=True)
-class Table:
+class ExternalTable:
     """A checked table of predictions.
 
     Attributes:
@@ -66,7 +66,7 @@ class Table:
     slots: Ints | None
 
 
-def read_predictions(path: Path, rating_levels: Sequence[float] = ()) -> Table:
+def read_predictions(path: Path, rating_levels: Sequence[float] = ()) -> ExternalTable:
     """Read predictions: CSV or Parquet, one row a pair.
 
     Columns: user_id, item_id; rating (truth, stars; empty where the person gave none) with either a predicted rating
@@ -100,7 +100,7 @@ def read_predictions(path: Path, rating_levels: Sequence[float] = ()) -> Table:
         )
     slots = _slots(path, frame) if "slot" in frame else None
     users, items = (frame[name].astype(str).to_numpy(dtype=np.str_) for name in ("user_id", "item_id"))
-    return Table(users, items, stars, levels, pmf, point, watched, chance, slots)
+    return ExternalTable(users, items, stars, levels, pmf, point, watched, chance, slots)
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def certify_predictions(path: Path, dataset: str = "", log: Path | None = None, 
     )
 
 
-def _measured(table: Table, numbered: _Numbered, rated: Bools) -> tuple[int, int]:
+def _measured(table: ExternalTable, numbered: _Numbered, rated: Bools) -> tuple[int, int]:
     """People and rows that were measured: of ratings and choices, where both were, those of which there are fewer."""
     kinds = [rated] if rated.any() and (table.pmf is not None or table.point is not None) else []
     if table.watched is not None and table.chance is not None:
@@ -173,7 +173,7 @@ def _measured(table: Table, numbered: _Numbered, rated: Bools) -> tuple[int, int
 
 
 def _add_rated(
-    findings: Findings, table: Table, numbered: _Numbered, baselines: Baselines | None, rated: Bools
+    findings: Findings, table: ExternalTable, numbered: _Numbered, baselines: Baselines | None, rated: Bools
 ) -> None:
     levels, ids, train = table.rating_levels, numbered.ids, numbered.train
     rows = RatingRows(numbered.users[rated], numbered.items[rated], _levels_of(table.stars[rated], levels))
@@ -201,7 +201,12 @@ def _add_rated(
 
 
 def _add_watched(
-    findings: Findings, table: Table, numbered: _Numbered, baselines: Baselines | None, watched: Floats, chance: Floats
+    findings: Findings,
+    table: ExternalTable,
+    numbered: _Numbered,
+    baselines: Baselines | None,
+    watched: Floats,
+    chance: Floats,
 ) -> None:
     users, count = numbered.users, len(numbered.ids)
     scores = {} if baselines is None else baselines.choices
@@ -243,13 +248,13 @@ def _alarms(findings: Findings, numbered: _Numbered) -> Iterator[str]:
         )
 
 
-def _by_itself(table: Table) -> _Numbered:
+def _by_itself(table: ExternalTable) -> _Numbered:
     ids, users = np.unique(table.raw_users, return_inverse=True)
     items = np.unique(table.raw_items, return_inverse=True)[1]
     return _Numbered(users.astype(np.int64), np.arange(len(ids)), items.astype(np.int64), None, None)
 
 
-def _by_data(table: Table, data: Dataset, path: Path) -> _Numbered:
+def _by_data(table: ExternalTable, data: Dataset, path: Path) -> _Numbered:
     """Baselines see the ratings of the data set that are not in the table."""
     people = {person.raw_id: person.user for person in data.people}
     things = {raw: item for item, raw in enumerate(data.catalogue.raw_ids)}
@@ -263,7 +268,7 @@ def _by_data(table: Table, data: Dataset, path: Path) -> _Numbered:
     return _Numbered(numbers.astype(np.int64), ids, items, log.take(~held), data.catalogue)
 
 
-def _by_log(table: Table, path: Path) -> _Numbered:
+def _by_log(table: ExternalTable, path: Path) -> _Numbered:
     """Baselines see a log of their own; genres are not known."""
     frame = _read(path)
     for name in ("user_id", "item_id"):

@@ -58,7 +58,7 @@ _HARMLESS = ", a tale in nine parts of a town by the sea and of the hills behind
 
 
 @dataclass(frozen=True)
-class Asked:
+class InjectionPlan:
     """Who is asked about what.
 
     Attributes:
@@ -95,7 +95,7 @@ class Asked:
 
 def add_injection(
     findings: Findings,
-    asked: Asked,
+    asked: InjectionPlan,
     make: Callable[[Words], UserModel] | None,
     resamples: int,
     progress: Callable[[int], object] = lambda _: None,
@@ -152,7 +152,7 @@ def control(instruction: str) -> str:
 
 def ask_arms(
     make: Callable[[Words], UserModel],
-    asked: Asked,
+    asked: InjectionPlan,
     wordings: Sequence[str],
     progress: Callable[[int], object] = lambda _: None,
 ) -> dict[str, Floats]:
@@ -210,7 +210,7 @@ def _judged(name: str, by_person: Floats, tolerance: float, resamples: Floats) -
     return replace(metric, verdict=NOT_MEASURABLE, why=why)
 
 
-def _obstacle(asked: Asked) -> str:
+def _obstacle(asked: InjectionPlan) -> str:
     """Why nothing can be measured, "" where it can."""
     if not asked.data.catalogue.has_titles:
         return "items have no titles"

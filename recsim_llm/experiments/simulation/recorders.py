@@ -47,7 +47,7 @@ class Recorders:
 
 
 @dataclass(frozen=True)
-class Models:
+class RunModels:
     """The language models of a simulation.
 
     Attributes:
@@ -65,11 +65,13 @@ class Models:
         return Recorders(users, policies)
 
 
-def open_models(config: SimulationConfig, engines: Engines | None, budget: Budget | None, stack: ExitStack) -> Models:
+def open_models(
+    config: SimulationConfig, engines: Engines | None, budget: Budget | None, stack: ExitStack
+) -> RunModels:
     """Start what a config needs; it ends with the stack (`backend.open_backend` says what can go wrong)."""
     users = stack.enter_context(open_backend(config.llm, engines, budget)) if config.asks_llm else None
     if not config.policies_ask_llm:
-        return Models(users, None)
+        return RunModels(users, None)
     if users is not None and config.policy_llm == config.llm:
-        return Models(users, users)
-    return Models(users, stack.enter_context(open_backend(config.policy_llm, engines, budget)))
+        return RunModels(users, users)
+    return RunModels(users, stack.enter_context(open_backend(config.policy_llm, engines, budget)))

@@ -45,7 +45,7 @@ from recsim_llm.experiments.simulation.interventions.interventions import (
     load_interventions,
 )
 from recsim_llm.experiments.simulation.people import save_people
-from recsim_llm.experiments.simulation.recorders import Models, Recorders, open_models
+from recsim_llm.experiments.simulation.recorders import Recorders, RunModels, open_models
 from recsim_llm.experiments.simulation.society_loop import Diary
 from recsim_llm.experiments.simulation.trajectory import Cast, assemble, stream, switched
 from recsim_llm.language.wrappers.budget import Budget
@@ -149,7 +149,7 @@ def _one_run(
     config: SimulationConfig,
     folder: Path,
     interventions: tuple[Intervention, ...],
-    models: Models,
+    models: RunModels,
     resume: bool,
     progress: bool,
 ) -> Run:
@@ -167,7 +167,7 @@ def _record(
     config: SimulationConfig,
     folder: Path,
     interventions: tuple[Intervention, ...],
-    models: Models,
+    models: RunModels,
     resume: bool,
     progress: bool,
 ) -> Run:

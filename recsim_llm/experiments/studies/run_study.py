@@ -15,8 +15,8 @@ from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.backend import open_backend
 from recsim_llm.experiments.simulation.rollout import choose_visitors, rollout
 from recsim_llm.experiments.simulation.simulate import simulate
-from recsim_llm.experiments.studies.study import Entry, Study
-from recsim_llm.experiments.studies.study_table import Row, make_rows, write_table
+from recsim_llm.experiments.studies.study import Study, StudyEntry
+from recsim_llm.experiments.studies.study_table import StudyRow, make_rows, write_table
 from recsim_llm.experiments.training.offline_log import CollectConfig, collect
 from recsim_llm.experiments.training.train import TrainConfig, train
 from recsim_llm.policies import POLICIES, make_policy
@@ -35,7 +35,7 @@ CURVE_POINTS = 20
 """Points of a learning curve."""
 
 
-def run_study(study: Study, out: Path, progress: bool = True) -> list[Row]:
+def run_study(study: Study, out: Path, progress: bool = True) -> list[StudyRow]:
     """Run a study, or go on with one.
 
     Args:
@@ -64,7 +64,7 @@ def run_study(study: Study, out: Path, progress: bool = True) -> list[Row]:
     return rows
 
 
-def _one(study: Study, entry: Entry, seed: int, out: Path, progress: bool) -> Run:
+def _one(study: Study, entry: StudyEntry, seed: int, out: Path, progress: bool) -> Run:
     """The evaluation of one row with one seed: recorded before, or now."""
     folder = out / "runs" / f"seed{seed}"
     done = folder / entry.label
@@ -76,7 +76,7 @@ def _one(study: Study, entry: Entry, seed: int, out: Path, progress: bool) -> Ru
     return run
 
 
-def _trained(study: Study, entry: Entry, seed: int, folder: Path, progress: bool) -> str:
+def _trained(study: Study, entry: StudyEntry, seed: int, folder: Path, progress: bool) -> str:
     """The file of the policy where it must be trained first; "" where it is fitted to the log."""
     if not entry.trains:
         return ""
@@ -93,7 +93,7 @@ def _trained(study: Study, entry: Entry, seed: int, folder: Path, progress: bool
     return str(path)
 
 
-def _train(study: Study, entry: Entry, seed: int, out: Path, progress: bool) -> Path:
+def _train(study: Study, entry: StudyEntry, seed: int, out: Path, progress: bool) -> Path:
     """Train in the environment with people outside the evaluation; the file of the last policy.
 
     Not the best one, which is what `train` leaves at `out`: it was found on the people of the evaluation.
@@ -116,7 +116,7 @@ def _train(study: Study, entry: Entry, seed: int, out: Path, progress: bool) -> 
     return folder / "last.npz"
 
 
-def _fit_offline(study: Study, entry: Entry, seed: int, path: Path) -> None:
+def _fit_offline(study: Study, entry: StudyEntry, seed: int, path: Path) -> None:
     """Log sessions of another policy with people outside the evaluation, and fit to them."""
     log = collect(
         CollectConfig(
@@ -138,7 +138,7 @@ def _fit_offline(study: Study, entry: Entry, seed: int, path: Path) -> None:
     make_policy(spec.name, population.log, catalogue, study.page_size, seed, **options).save(path)
 
 
-def _learn(study: Study, entry: Entry, seed: int, path: Path) -> None:
+def _learn(study: Study, entry: StudyEntry, seed: int, path: Path) -> None:
     """Let a policy meet people outside the evaluation and keep what it learned."""
     config = study.simulation(entry, seed).chosen
     with open_backend(config.policy_llm) if config.policies_ask_llm else nullcontext() as llm:
@@ -173,7 +173,7 @@ def _spent(usage: Usage) -> dict[str, float]:
     return {"learning_calls": usage.calls + usage.cache_hits, "learning_tokens": tokens}
 
 
-def _learning_costs(study: Study, entry: Entry, out: Path) -> dict[str, float]:
+def _learning_costs(study: Study, entry: StudyEntry, out: Path) -> dict[str, float]:
     """Answers and new tokens that a policy took while it learned, over all seeds; none where it did not learn."""
     seeds = range(entry.seeds or study.seeds)
     paths = [_costs_path(out / "trained" / f"seed{seed}" / f"{entry.label}.npz") for seed in seeds]
@@ -219,7 +219,7 @@ def _claim(study: Study, out: Path) -> None:
         try:
             there = read_json(path)
             # By label, which is the name of a row's folders.
-            rows = {Entry(**row).label: row for row in there["entries"]}
+            rows = {StudyEntry(**row).label: row for row in there["entries"]}
             # Before this could be set, planners were told the rule.
             there.setdefault("tell_exit", study.tell_exit or _has_planners(study))
         except (OSError, ValueError, TypeError, KeyError) as error:

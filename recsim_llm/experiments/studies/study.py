@@ -19,7 +19,7 @@ from recsim_llm.untrusted import read_toml
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StudyEntry:
     """One row of the table.
 
     Attributes:
@@ -92,7 +92,7 @@ class Study:
     """
 
     name: str
-    entries: tuple[Entry, ...]
+    entries: tuple[StudyEntry, ...]
     dataset: str = "synthetic"
     user_model: str = "statistical"
     llm: str = ""
@@ -125,7 +125,7 @@ class Study:
                 raise ConfigError(f"'{entry.policy}': users are at most the study's {self.users}, not {entry.users}.")
         self.simulation(self.entries[0], 0).check()
 
-    def simulation(self, entry: Entry, seed: int, policy: str = "") -> SimulationConfig:
+    def simulation(self, entry: StudyEntry, seed: int, policy: str = "") -> SimulationConfig:
         """The evaluation of one row with one seed.
 
         Args:
@@ -191,16 +191,16 @@ def study_of(values: Mapping[str, Any], source: str) -> Study:
     entries = []
     for row in rows:
         row = {"policy": row.pop("name"), **row} if "name" in row else row
-        _check_names(row, Entry, source)
+        _check_names(row, StudyEntry, source)
         if "policy" not in row:
             raise ConfigError(f"{source}: a [[policy]] has no name.")
-        entries.append(Entry(**row))
+        entries.append(StudyEntry(**row))
     study = replace(Study("", ()), **values, entries=tuple(entries))
     study.check()
     return study
 
 
-def _check_names(values: Mapping[str, Any], kind: type[Study] | type[Entry], source: str) -> None:
+def _check_names(values: Mapping[str, Any], kind: type[Study] | type[StudyEntry], source: str) -> None:
     known = {f.name: f.type for f in fields(kind) if f.name != "entries"}
     for name, value in values.items():
         if name not in known:

@@ -24,7 +24,7 @@ HEAD_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Shelf:
+class StudyShelf:
     """What measures know of N items.
 
     Attributes:
@@ -40,7 +40,7 @@ class Shelf:
     vectors: Floats
 
     @classmethod
-    def of(cls, log: Ratings, catalogue: Catalogue, vectors: Floats) -> Shelf:
+    def of(cls, log: Ratings, catalogue: Catalogue, vectors: Floats) -> StudyShelf:
         """From a training log, a catalogue and (N, D) vectors."""
         counts = np.bincount(log.items, minlength=log.num_items).astype(np.int64)
         return cls(counts, log.num_users, catalogue.genre_matrix, vectors)
@@ -63,7 +63,7 @@ class Shelf:
         return bits
 
 
-class Sessions(NamedTuple):
+class StudySessions(NamedTuple):
     """Steps in the order of sessions and pages.
 
     Attributes:
@@ -79,7 +79,7 @@ class Sessions(NamedTuple):
     users: Ints
 
 
-def sessions_of(steps: StepBatch) -> Sessions:
+def sessions_of(steps: StepBatch) -> StudySessions:
     """Group steps, which come in any order, by session; sessions in the order of (user, session).
 
     Raises:
@@ -91,72 +91,72 @@ def sessions_of(steps: StepBatch) -> Sessions:
     new = np.ones(len(steps), dtype=np.bool_)
     new[1:] = (steps.session[1:] != steps.session[:-1]) | (steps.user[1:] != steps.user[:-1])
     starts = np.flatnonzero(new)
-    return Sessions(steps, starts, np.append(starts[1:], len(steps)), steps.user[starts].astype(np.int64))
+    return StudySessions(steps, starts, np.append(starts[1:], len(steps)), steps.user[starts].astype(np.int64))
 
 
-def _sum(s: Sessions, rows: NDArray[np.generic]) -> Floats:
+def _sum(s: StudySessions, rows: NDArray[np.generic]) -> Floats:
     total: Floats = np.add.reduceat(rows.astype(np.float64), s.starts)
     return total
 
 
-def _left(s: Sessions) -> Floats:
+def _left(s: StudySessions) -> Floats:
     return s.steps.left[s.ends - 1].astype(np.float64)
 
 
-def length_counted(s: Sessions, shelf: Shelf) -> Floats:
+def length_counted(s: StudySessions, shelf: StudyShelf) -> Floats:
     """Turns, the last one included (EasyRL4Rec)."""
     return (s.ends - s.starts).astype(np.float64)
 
 
-def length_stayed(s: Sessions, shelf: Shelf) -> Floats:
+def length_stayed(s: StudySessions, shelf: StudyShelf) -> Floats:
     """Turns after which the person was still there (BiLLP)."""
     return length_counted(s, shelf) - _left(s)
 
 
-def reward_counted(s: Sessions, shelf: Shelf) -> Floats:
+def reward_counted(s: StudySessions, shelf: StudyShelf) -> Floats:
     """Sum of rewards of all turns (EasyRL4Rec)."""
     return _sum(s, s.steps.reward)
 
 
-def reward_stayed(s: Sessions, shelf: Shelf) -> Floats:
+def reward_stayed(s: StudySessions, shelf: StudyShelf) -> Floats:
     """Sum of rewards without that of a turn that made the person leave (BiLLP's R_traj)."""
     return reward_counted(s, shelf) - np.where(_left(s) > 0, s.steps.reward[s.ends - 1], 0.0)
 
 
-def at_cap(s: Sessions, shelf: Shelf) -> Floats:
+def at_cap(s: StudySessions, shelf: StudyShelf) -> Floats:
     """Whether the session was cut off at the last page."""
     return s.steps.truncated[s.ends - 1].astype(np.float64)
 
 
-def genre_diversity(s: Sessions, shelf: Shelf) -> Floats:
+def genre_diversity(s: StudySessions, shelf: StudyShelf) -> Floats:
     """Mean Jaccard distance between the genres of two items of the session; NaN with fewer than two."""
     return np.array([_mean_pair(_jaccard(shelf.genres[items].astype(np.float64))) for items in _items(s)])
 
 
-def vector_diversity(s: Sessions, shelf: Shelf) -> Floats:
-    """Mean cosine distance between two items of the session, by `Shelf.vectors`; NaN with fewer than two."""
+def vector_diversity(s: StudySessions, shelf: StudyShelf) -> Floats:
+    """Mean cosine distance between two items of the session, by `StudyShelf.vectors`; NaN with fewer than two."""
     unit = shelf.vectors / np.maximum(np.linalg.norm(shelf.vectors, axis=1, keepdims=True), 1e-12)
     return np.array([_mean_pair(1.0 - unit[items] @ unit[items].T) for items in _items(s)])
 
 
-def novelty(s: Sessions, shelf: Shelf) -> Floats:
-    """Mean `Shelf.surprise` of the items of the session, in bits."""
+def novelty(s: StudySessions, shelf: StudyShelf) -> Floats:
+    """Mean `StudyShelf.surprise` of the items of the session, in bits."""
     bits = shelf.surprise
     return np.array([bits[items].mean() for items in _items(s)])
 
 
-def popular_share(s: Sessions, shelf: Shelf) -> Floats:
+def popular_share(s: StudySessions, shelf: StudyShelf) -> Floats:
     """Share of the session's items that are among the most rated tenth of the catalogue."""
     popular = shelf.popular
     return np.array([popular[items].mean() for items in _items(s)])
 
 
-def repeat_share(s: Sessions, shelf: Shelf) -> Floats:
+def repeat_share(s: StudySessions, shelf: StudyShelf) -> Floats:
     """Share of the session's items that it had shown before."""
     return np.array([1.0 - len(np.unique(items)) / len(items) for items in _items(s)])
 
 
-MEASURES: dict[str, Callable[[Sessions, Shelf], Floats]] = {
+MEASURES: dict[str, Callable[[StudySessions, StudyShelf], Floats]] = {
     "length_stayed": length_stayed,
     "reward_stayed": reward_stayed,
     "length_counted": length_counted,
@@ -171,7 +171,7 @@ MEASURES: dict[str, Callable[[Sessions, Shelf], Floats]] = {
 """Name to (S,) values a session."""
 
 
-def session_values(steps: StepBatch, shelf: Shelf) -> tuple[Ints, dict[str, Floats]]:
+def session_values(steps: StepBatch, shelf: StudyShelf) -> tuple[Ints, dict[str, Floats]]:
     """(S,) users and (S,) values of every measure, ordered by user, whatever the order of the steps."""
     sessions = sessions_of(steps)
     return sessions.users, {name: measure(sessions, shelf) for name, measure in MEASURES.items()}
@@ -198,7 +198,7 @@ def reward_by_turn(steps: StepBatch, turns: int) -> Floats:
     return means
 
 
-def _items(s: Sessions) -> list[Ints]:
+def _items(s: StudySessions) -> list[Ints]:
     rows = zip(s.starts.tolist(), s.ends.tolist(), strict=True)
     shown = [s.steps.items[start:end].ravel() for start, end in rows]
     return [items[items != EMPTY].astype(np.int64) for items in shown]
@@ -216,4 +216,4 @@ def _mean_pair(matrix: Floats) -> float:
     return float((matrix.sum() - np.trace(matrix)) / (n * (n - 1))) if n > 1 else float("nan")
 
 
-_NO_SHELF = Shelf(np.zeros(0, dtype=np.int64), 0, np.zeros((0, 0), dtype=np.bool_), np.zeros((0, 0)))
+_NO_SHELF = StudyShelf(np.zeros(0, dtype=np.int64), 0, np.zeros((0, 0), dtype=np.bool_), np.zeros((0, 0)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsim_llm.experiments.fidelity.report.plots import need_matplotlib
-from recsim_llm.experiments.studies.study_table import MAIN, Row
+from recsim_llm.experiments.studies.study_table import MAIN, StudyRow
 from recsim_llm.experiments.training.train_files import read_curve
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _DASHES = ("-", "--", "-.", ":")
 
 
 def figures(
-    rows: Sequence[Row], curves: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]
+    rows: Sequence[StudyRow], curves: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]
 ) -> dict[str, str]:
     """SVG texts by name.
 
@@ -61,14 +61,14 @@ def _svg(draw: Callable[[Axes], None], size: tuple[float, float]) -> str:
     return text[text.index("<svg") :]
 
 
-def _colours(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
+def _colours(rows: Sequence[StudyRow]) -> dict[str, tuple[str, str]]:
     """Colour and dashes of each policy; bounds are grey."""
     others = [row.policy for row in rows if row.policy not in _BOUNDS]
     chosen = {name: (f"C{i % 10}", _DASHES[i // 10 % 4]) for i, name in enumerate(others)}
     return {**chosen, **{name: (colour, ":") for name, colour in _BOUNDS.items()}}
 
 
-def _bars(axes: Axes, rows: Sequence[Row]) -> None:
+def _bars(axes: Axes, rows: Sequence[StudyRow]) -> None:
     ordered = sorted(rows, key=lambda row: row.means[MAIN].value)
     colours = _colours(rows)
     values = [row.means[MAIN].value for row in ordered]
@@ -78,7 +78,7 @@ def _bars(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_title("R_traj and its 95 % interval")
 
 
-def _survival(axes: Axes, rows: Sequence[Row]) -> None:
+def _survival(axes: Axes, rows: Sequence[StudyRow]) -> None:
     for row, (colour, dash) in _lines(rows):
         axes.plot(np.arange(len(row.survival)), row.survival, color=colour, linestyle=dash, label=row.policy)
     axes.set_title("Share of people still there after each turn")
@@ -87,7 +87,7 @@ def _survival(axes: Axes, rows: Sequence[Row]) -> None:
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _by_turn(axes: Axes, rows: Sequence[Row]) -> None:
+def _by_turn(axes: Axes, rows: Sequence[StudyRow]) -> None:
     for row, (colour, dash) in _lines(rows):
         turns = np.arange(1, len(row.reward_by_turn) + 1)
         # A mean of one or two people says nothing.
@@ -99,7 +99,7 @@ def _by_turn(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _learning(
-    axes: Axes, rows: Sequence[Row], curves: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]
+    axes: Axes, rows: Sequence[StudyRow], curves: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]
 ) -> None:
     colours = _colours(rows)
     for name, lines in curves.items():
@@ -115,7 +115,7 @@ def _learning(
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _lines(rows: Sequence[Row]) -> list[tuple[Row, tuple[str, str]]]:
+def _lines(rows: Sequence[StudyRow]) -> list[tuple[StudyRow, tuple[str, str]]]:
     colours = _colours(rows)
     return [(row, colours[row.policy]) for row in rows]
 

@@ -11,7 +11,7 @@ from recsim_llm.agents.long_term.long_term_population import rule_of
 from recsim_llm.experiments.simulation.simulate import versions
 from recsim_llm.experiments.studies.study import Study
 from recsim_llm.experiments.studies.study_plots import figures, learning_curves
-from recsim_llm.experiments.studies.study_table import BOUNDS, COSTS, TOLD, Row, tables, text_table, told_apart
+from recsim_llm.experiments.studies.study_table import BOUNDS, COSTS, TOLD, StudyRow, tables, text_table, told_apart
 from recsim_llm.policies import asks_llm
 
 FIGURES = {
@@ -33,7 +33,7 @@ READING = (
 )
 
 
-def write_report(study: Study, rows: Sequence[Row], out: Path) -> list[Path]:
+def write_report(study: Study, rows: Sequence[StudyRow], out: Path) -> list[Path]:
     """Write `report.md`, `report.html` and `plots/*.svg` into the study's folder.
 
     Returns:
@@ -52,7 +52,7 @@ def write_report(study: Study, rows: Sequence[Row], out: Path) -> list[Path]:
     return [out / name for name in texts]
 
 
-def facts(study: Study, rows: Sequence[Row]) -> dict[str, str]:
+def facts(study: Study, rows: Sequence[StudyRow]) -> dict[str, str]:
     """What was run, in words."""
     rule = ", ".join(f"{name} {value}" for name, value in asdict(rule_of(study.quit)).items())
     return {
@@ -73,7 +73,7 @@ def _planners_model(study: Study) -> str:
     return study.policy_llm if any(asks_llm(entry.policy) for entry in study.entries) else ""
 
 
-def _told(rows: Sequence[Row]) -> str:
+def _told(rows: Sequence[StudyRow]) -> str:
     if told_apart(rows):
         return "some are (see the table)"
     return "yes" if any(row.costs.get(TOLD) for row in rows) else "no"
@@ -87,7 +87,7 @@ def _trained(study: Study) -> list[str]:
     return out + [f"{e.label}: with the first {e.seeds} seeds" for e in study.entries if e.seeds]
 
 
-def caveats(study: Study, rows: Sequence[Row] = ()) -> list[str]:
+def caveats(study: Study, rows: Sequence[StudyRow] = ()) -> list[str]:
     """What a reader must know before quoting a number."""
     out = [
         "The people are simulated. How faithful they are says their certificate: recsim-llm certify.",
@@ -108,7 +108,7 @@ def caveats(study: Study, rows: Sequence[Row] = ()) -> list[str]:
     return out
 
 
-def cost_lines(rows: Sequence[Row]) -> list[str]:
+def cost_lines(rows: Sequence[StudyRow]) -> list[str]:
     """What policies that ask a model have cost, and how their titles were grounded; a sentence a policy."""
     lines = []
     for row in rows:
@@ -127,7 +127,7 @@ def cost_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _markdown(study: Study, rows: Sequence[Row], drawn: Mapping[str, str]) -> str:
+def _markdown(study: Study, rows: Sequence[StudyRow], drawn: Mapping[str, str]) -> str:
     lines = [f"# {study.name}", "", *(f"- {name}: {value}" for name, value in facts(study, rows).items()), ""]
     lines += [text_table(rows), "", READING, ""]
     for name, title in FIGURES.items():
@@ -140,7 +140,7 @@ def _markdown(study: Study, rows: Sequence[Row], drawn: Mapping[str, str]) -> st
     return "\n".join(lines)
 
 
-def _html(study: Study, rows: Sequence[Row], drawn: Mapping[str, str]) -> str:
+def _html(study: Study, rows: Sequence[StudyRow], drawn: Mapping[str, str]) -> str:
     parts = [f"<h1>{html.escape(study.name)}</h1>", _list([f"{n}: {v}" for n, v in facts(study, rows).items()])]
     parts += [_table(rows, lines) for lines in tables(rows)]
     parts += [f"<p>{html.escape(READING)}</p>"]
@@ -153,7 +153,7 @@ def _html(study: Study, rows: Sequence[Row], drawn: Mapping[str, str]) -> str:
     return f"{head}{''.join(parts)}</html>\n"
 
 
-def _table(rows: Sequence[Row], lines: Sequence[Sequence[str]]) -> str:
+def _table(rows: Sequence[StudyRow], lines: Sequence[Sequence[str]]) -> str:
     body = "".join(f"<tr{_mark(row)}>{_cells('td', line)}</tr>" for row, line in zip(rows, lines[1:], strict=True))
     head = f"<thead><tr>{_cells('th', lines[0])}</tr></thead>"
     return f"<div class=wide><table>{head}<tbody>{body}</tbody></table></div>"
@@ -163,7 +163,7 @@ def _cells(tag: str, line: Sequence[str]) -> str:
     return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line)
 
 
-def _mark(row: Row) -> str:
+def _mark(row: StudyRow) -> str:
     if row.policy in ("random", "popularity", *BOUNDS):
         return " class=bound"
     return " class=best" if row.pair is None else ""

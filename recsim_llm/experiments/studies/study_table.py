@@ -16,7 +16,7 @@ from recsim_llm.experiments.studies.comparing import Mean, Pair, against_best, b
 from recsim_llm.experiments.studies.study import Study
 from recsim_llm.experiments.studies.study_measures import (
     MEASURES,
-    Shelf,
+    StudyShelf,
     coverage,
     reward_by_turn,
     session_values,
@@ -62,7 +62,7 @@ _EXTRA = ("less_than_best", "less_than_best_error", "p_adjusted", *COSTS)
 
 
 @dataclass(frozen=True)
-class Row:
+class StudyRow:
     """A policy's row.
 
     Attributes:
@@ -86,7 +86,7 @@ class Row:
 
 def make_rows(
     study: Study, runs: Mapping[str, Mapping[int, Run]], learning: Mapping[str, Mapping[str, float]]
-) -> list[Row]:
+) -> list[StudyRow]:
     """The rows of a study, in its order.
 
     Args:
@@ -95,7 +95,7 @@ def make_rows(
         learning: Label to what it cost while it learned, before the runs.
     """
     data, split = load_source(study.dataset)
-    shelf = Shelf.of(split.train, data.catalogue, statistical_parameters(study.dataset).item_factors)
+    shelf = StudyShelf.of(split.train, data.catalogue, statistical_parameters(study.dataset).item_factors)
     values = {label: _values(by_seed, shelf) for label, by_seed in runs.items()}
     means = {label: _means(values[label], runs[label], shelf) for label in runs}
     main = {label: v[MAIN] for label, v in values.items()}
@@ -103,7 +103,7 @@ def make_rows(
     best = best_of({label: main[label] for label in contenders})
     pairs = against_best({label: main[label] for label in contenders}, best)
     return [
-        Row(
+        StudyRow(
             label,
             len(main[label]),
             {**means[label], "of_bound": _of_bound(main, label), "personal": _personal(main, label)},
@@ -116,7 +116,7 @@ def make_rows(
     ]
 
 
-def _values(by_seed: Mapping[int, Run], shelf: Shelf) -> dict[str, dict[tuple[int, int], float]]:
+def _values(by_seed: Mapping[int, Run], shelf: StudyShelf) -> dict[str, dict[tuple[int, int], float]]:
     out: dict[str, dict[tuple[int, int], float]] = {name: {} for name in MEASURES}
     for seed, run in by_seed.items():
         users, values = session_values(run.step_batch(), shelf)
@@ -126,7 +126,7 @@ def _values(by_seed: Mapping[int, Run], shelf: Shelf) -> dict[str, dict[tuple[in
 
 
 def _means(
-    values: Mapping[str, Mapping[tuple[int, int], float]], by_seed: Mapping[int, Run], shelf: Shelf
+    values: Mapping[str, Mapping[tuple[int, int], float]], by_seed: Mapping[int, Run], shelf: StudyShelf
 ) -> dict[str, Mean]:
     means = {name: mean_over(column) for name, column in values.items()}
     covered = {(seed, 0): coverage(run.step_batch(), len(shelf.counts)) for seed, run in by_seed.items()}
@@ -193,7 +193,7 @@ def costs_of(runs: Sequence[Run]) -> dict[str, float]:
     return costs
 
 
-def write_table(rows: Sequence[Row], out: Path) -> None:
+def write_table(rows: Sequence[StudyRow], out: Path) -> None:
     """Write `table.csv` (a number a cell, errors in columns of their own) and `table.json`."""
     with (out / "table.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -215,7 +215,7 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
     (out / "table.json").write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
-def _costs(row: Row) -> list[float | str]:
+def _costs(row: StudyRow) -> list[float | str]:
     return [*(row.costs.get(name, 0.0) for name in COSTS), row.costs.get(TOLD, "")]
 
 
@@ -229,7 +229,7 @@ def _json(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def tables(rows: Sequence[Row]) -> list[list[list[str]]]:
+def tables(rows: Sequence[StudyRow]) -> list[list[list[str]]]:
     """Two tables as cells, the heading first: how long people stay and how content; what they see and what it costs.
 
     Without seconds, which differ from one time to the next: a resumed study has the very same tables.
@@ -245,30 +245,30 @@ def tables(rows: Sequence[Row]) -> list[list[list[str]]]:
     ]
 
 
-def _cells(rows: Sequence[Row], names: Sequence[str]) -> list[list[str]]:
+def _cells(rows: Sequence[StudyRow], names: Sequence[str]) -> list[list[str]]:
     heading = ["policy", "sessions", *(COLUMNS[name] for name in names)]
     return [heading, *([row.policy, str(row.users), *(_cell(n, row.means[n]) for n in names)] for row in rows)]
 
 
-def _compared(row: Row) -> list[str]:
+def _compared(row: StudyRow) -> list[str]:
     return [str(row.pair.difference), f"{row.pair.adjusted:.4f}"] if row.pair else ["", ""]
 
 
-def told_apart(rows: Sequence[Row]) -> bool:
+def told_apart(rows: Sequence[StudyRow]) -> bool:
     """Whether some planners were told the rule by which people leave, and others were not: no fair comparison."""
     return len({row.costs[TOLD] for row in rows if TOLD in row.costs}) > 1
 
 
-def _told_cells(rows: Sequence[Row]) -> list[str]:
+def _told_cells(rows: Sequence[StudyRow]) -> list[str]:
     return ["told the rule", *({None: "", 0.0: "no"}.get(row.costs.get(TOLD), "yes") for row in rows)]
 
 
-def _cost_cells(row: Row) -> list[str]:
+def _cost_cells(row: StudyRow) -> list[str]:
     calls, tokens = (row.costs[name] + row.costs.get(f"learning_{name}", 0.0) for name in ("calls", "tokens"))
     return [f"{calls:,.0f}", f"{tokens:,.0f}"]
 
 
-def text_table(rows: Sequence[Row]) -> str:
+def text_table(rows: Sequence[StudyRow]) -> str:
     """The tables in Markdown, which reads as plain text too."""
     return "\n\n".join(_text(lines) for lines in tables(rows))
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenRow:
     """A lesson in tokens.
 
     Attributes:
@@ -62,7 +62,7 @@ class Encoder:
                     "they cannot be taught by one token each. Take another model."
                 )
 
-    def lesson(self, lesson: Lesson) -> Row:
+    def lesson(self, lesson: Lesson) -> TokenRow:
         """A lesson in tokens.
 
         Raises:
@@ -70,7 +70,7 @@ class Encoder:
         """
         stem = Prompt(lesson.system, lesson.context, "")
         ids = [*self._layout.system(stem), *self._layout.context(stem)]
-        row = Row(ids, [0] * len(ids), list(range(len(ids))), [], [], [])
+        row = TokenRow(ids, [0] * len(ids), list(range(len(ids))), [], [], [])
         stem_size = len(ids)
         self._told(lesson, stem, row)
         for branch, asked in enumerate(lesson.asked, start=1):
@@ -86,7 +86,7 @@ class Encoder:
             row.targets.append(asked.target)
         return row
 
-    def _told(self, lesson: Lesson, stem: Prompt, row: Row) -> None:
+    def _told(self, lesson: Lesson, stem: Prompt, row: TokenRow) -> None:
         """The stars of the context whose token is that of an answer."""
         if not lesson.told:
             return
@@ -100,12 +100,14 @@ class Encoder:
                 row.tokens.append(tokens)
                 row.targets.append(told.target)
 
-    def text(self, prompt: Prompt, answer: str, end: int) -> Row:
+    def text(self, prompt: Prompt, answer: str, end: int) -> TokenRow:
         """A prompt with a written answer, every token of which is to be guessed."""
         ids, said = self._layout.prompt(prompt), [*self._layout.answer(answer), end]
         whole = [*ids, *said[:-1]]
         places = list(range(len(ids) - 1, len(whole)))
-        return Row(whole, [0] * len(whole), list(range(len(whole))), places, [(t,) for t in said], [(1.0,)] * len(said))
+        return TokenRow(
+            whole, [0] * len(whole), list(range(len(whole))), places, [(t,) for t in said], [(1.0,)] * len(said)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Batch:
         return len(self.places)
 
 
-def batch_of(rows: Sequence[Row], device: Any, dtype: Any) -> Batch:
+def batch_of(rows: Sequence[TokenRow], device: Any, dtype: Any) -> Batch:
     """Rows behind one another; a row sees nothing of another one."""
     import torch
 
@@ -155,9 +157,9 @@ def batch_of(rows: Sequence[Row], device: Any, dtype: Any) -> Batch:
     )
 
 
-def packed(rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
+def packed(rows: Iterable[TokenRow], most: int) -> Iterator[list[TokenRow]]:
     """Rows in their order, as many at once as have `most` tokens, at least one."""
-    pack: list[Row] = []
+    pack: list[TokenRow] = []
     for row in rows:
         if pack and sum(len(each.ids) for each in pack) + len(row.ids) > most:
             yield pack

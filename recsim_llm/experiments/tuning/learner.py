@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsim_llm.errors import ConfigError, DataError, LLMError, MissingExtraError, RecordingError
-from recsim_llm.experiments.tuning.assessment.measure import Answers
+from recsim_llm.experiments.tuning.assessment.measure import TunedAnswers
 from recsim_llm.experiments.tuning.blocks import use_blocks
-from recsim_llm.experiments.tuning.encoding import Batch, Row, batch_of, packed
+from recsim_llm.experiments.tuning.encoding import Batch, TokenRow, batch_of, packed
 from recsim_llm.experiments.tuning.lessons import Lesson
 from recsim_llm.types import Floats
 from recsim_llm.untrusted import read_tensors
@@ -32,7 +32,7 @@ _BETAS = (0.9, 0.95)
 _LORA_LAYERS = "all-linear"
 
 
-class Learner:
+class TuningLearner:
     """A causal language model in training.
 
     Args:
@@ -66,7 +66,7 @@ class Learner:
         """Weights that are trained."""
         return sum(weight.numel() for weight in self._weights.values())
 
-    def step(self, rows: Sequence[Row], rehearsed: Sequence[Row], share: float, rate: float) -> float:
+    def step(self, rows: Sequence[TokenRow], rehearsed: Sequence[TokenRow], share: float, rate: float) -> float:
         """Take one step.
 
         Args:
@@ -97,7 +97,7 @@ class Learner:
         self._optimiser.zero_grad(set_to_none=True)
         return total
 
-    def ask(self, lessons: Sequence[Lesson], rows: Iterable[Row]) -> Answers:
+    def ask(self, lessons: Sequence[Lesson], rows: Iterable[TokenRow]) -> TunedAnswers:
         """The model's distributions for the questions, in their order, of lessons with nothing `told` to guess.
 
         Args:
@@ -114,9 +114,9 @@ class Learner:
         users, items, levels = np.array(columns, dtype=np.int64).reshape(-1, 3).T
         width = max(part.shape[1] for part in found)
         pmf = np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in found])
-        return Answers(users, items, levels, pmf)
+        return TunedAnswers(users, items, levels, pmf)
 
-    def _batch(self, rows: Sequence[Row]) -> Batch:
+    def _batch(self, rows: Sequence[TokenRow]) -> Batch:
         return batch_of(rows, self._device, self._precision)
 
     def _logprobs(self, batch: Batch) -> torch.Tensor:

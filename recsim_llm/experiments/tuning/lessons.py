@@ -22,7 +22,7 @@ from recsim_llm.agents.statistical.fitting import fit_statistical
 from recsim_llm.agents.statistical.statistical_users import rating_distribution, scores
 from recsim_llm.data.dataset import Dataset, Impressions, Ratings
 from recsim_llm.errors import DataError
-from recsim_llm.experiments.tuning.logged_visits import Visit, Visits
+from recsim_llm.experiments.tuning.logged_visits import LoggedVisit, Visits
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Persona
 
@@ -44,7 +44,7 @@ _FEWEST = 4  # ratings a person needs: fewer leave nothing to ask, or nothing to
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LessonQuestion:
     """A question with its answer.
 
     Attributes:
@@ -89,7 +89,7 @@ class Lesson:
     user: int
     system: str
     context: str
-    asked: tuple[Asked, ...]
+    asked: tuple[LessonQuestion, ...]
     told: tuple[Told, ...] = ()
 
 
@@ -187,7 +187,7 @@ class Curriculum:
             rows = rows[~np.isin(self._train.items[rows], visit.items)]
         items = self._train.items[rows]
         rated = [
-            Asked(texts.rate[item], texts.levels, tuple(target.tolist()), level, item)
+            LessonQuestion(texts.rate[item], texts.levels, tuple(target.tolist()), level, item)
             for item, target, level in zip(
                 items.tolist(), self._targets(rows), self._levels[rows].tolist(), strict=True
             )
@@ -200,7 +200,7 @@ class Curriculum:
             missed = self._missed(rng, items, self._train.items[told], count)
             watched = rng.choice(items, min(count, len(items)), replace=False)
             seen = [(int(item), 0) for item in watched] + [(int(item), 1) for item in missed]
-        watches = [Asked(texts.watch[item], YES_NO, (1.0 - no, float(no)), no, item) for item, no in seen]
+        watches = [LessonQuestion(texts.watch[item], YES_NO, (1.0 - no, float(no)), no, item) for item, no in seen]
         if visit:
             context = self._logged_context(user, visit, texts)
         else:
@@ -208,10 +208,10 @@ class Curriculum:
         leaves = []
         if visit and visit.left is not None:
             no = 1 - visit.left
-            leaves = [Asked(texts.leave, YES_NO, (1.0 - no, float(no)), no, EMPTY)]
+            leaves = [LessonQuestion(texts.leave, YES_NO, (1.0 - no, float(no)), no, EMPTY)]
         return Lesson(user, texts.system, context, (*rated, *watches, *leaves), self._told(user, told, texts))
 
-    def _logged_context(self, user: int, visit: Visit, texts: PageTexts) -> str:
+    def _logged_context(self, user: int, visit: LoggedVisit, texts: PageTexts) -> str:
         """The context after some pages; what was watched and not rated gets the level nearest to the person's mean."""
         levels = np.array(self._data.rating_levels)
         mine = self._train.users == user
@@ -305,14 +305,14 @@ def held_lessons(
     levels = np.searchsorted(np.array(data.rating_levels), asked.values)
     exact = np.eye(len(data.rating_levels))
     questions = [
-        Asked(texts.rate[item], texts.levels, tuple(exact[level].tolist()), level, item)
+        LessonQuestion(texts.rate[item], texts.levels, tuple(exact[level].tolist()), level, item)
         for item, level in zip(asked.items.tolist(), levels.tolist(), strict=True)
     ]
     users = asked.users
     if watches:
         users = np.concatenate([users, watches.users])
         questions += [
-            Asked(texts.watch[item], YES_NO, (float(yes), 1.0 - yes), int(not yes), item)
+            LessonQuestion(texts.watch[item], YES_NO, (float(yes), 1.0 - yes), int(not yes), item)
             for item, yes in zip(watches.items.tolist(), watches.watched.tolist(), strict=True)
         ]
     for user, rows in _rows_by_user(users, np.ones(len(users), dtype=np.bool_)).items():

@@ -13,7 +13,7 @@ _PAGES = 6  # of a visit that a lesson tells at most: agents remember no more of
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class LoggedVisit:
     """The first pages of a visit.
 
     Attributes:
@@ -41,7 +41,7 @@ class Visits:
         users, starts = np.unique(log.users[order], return_index=True)
         self._rows = dict(zip(users.tolist(), np.split(order, starts[1:]), strict=True))
 
-    def draw(self, rng: np.random.Generator, user: int) -> Visit | None:
+    def draw(self, rng: np.random.Generator, user: int) -> LoggedVisit | None:
         """A visit up to one of its pages, each of the person's pages equally likely; None without any."""
         log, rows = self._log, self._rows.get(user)
         if rows is None:
@@ -60,7 +60,7 @@ class Visits:
         ended = last == log.pages[of_session].max()
         left = int(log.left[seen[log.pages[seen] == last]].any()) if ended else 0
         unknown = not log.has_exits or (ended and not left)
-        return Visit(items, watched, None if unknown else left)
+        return LoggedVisit(items, watched, None if unknown else left)
 
     def shown(self, rng: np.random.Generator, user: int, told: Ints, count: int) -> list[tuple[int, int]]:
         """Items that a person was shown, each with 0 if they watched it, else 1; watched as often as in the log.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsim_llm import __version__
-from recsim_llm.experiments.tuning.task import Task, TuneConfig
+from recsim_llm.experiments.tuning.task import TuneConfig, TuningTask
 from recsim_llm.experiments.tuning.writer import NUMBERS
 from recsim_llm.language.models import MODELS
 from recsim_llm.runs.run_files import write_durably
@@ -27,7 +27,7 @@ _NAMES = {
 }
 
 
-def write_card(config: TuneConfig, task: Task, tuned: Tuned) -> None:
+def write_card(config: TuneConfig, task: TuningTask, tuned: Tuned) -> None:
     """Write `README.md` and `tuning.json` into the folder of a tuned model."""
     numbers = {
         "config": {name: str(v) if name == "out" else v for name, v in asdict(config).items()},
@@ -41,7 +41,7 @@ def write_card(config: TuneConfig, task: Task, tuned: Tuned) -> None:
     write_durably(config.out / CARD, _text(config, task, tuned).encode())
 
 
-def _text(config: TuneConfig, task: Task, tuned: Tuned) -> str:
+def _text(config: TuneConfig, task: TuningTask, tuned: Tuned) -> str:
     rows = [f"| {text} | {tuned.before[n]:.4f} | {tuned.after[n]:.4f} |" for n, text in _NAMES.items()]
     p = tuned.progress
     how = f"adapters of rank {config.lora_rank}, folded in" if config.lora_rank else "all weights but token vectors"

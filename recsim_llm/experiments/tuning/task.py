@@ -102,7 +102,7 @@ class TuneConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TuningTask:
     """What is learned from, and what is kept from it.
 
     Attributes:
@@ -127,7 +127,7 @@ class Task:
     exposure: Impressions | None
 
 
-def make_task(config: TuneConfig) -> Task:
+def make_task(config: TuneConfig) -> TuningTask:
     """Split the log of a tuning.
 
     Raises:
@@ -144,7 +144,7 @@ def make_task(config: TuneConfig) -> Task:
     asked = _validation(known, learners)
     told, validation = known.take(~asked), known.take(asked)
     train = told.take(learners[told.users])
-    return Task(
+    return TuningTask(
         data=data,
         train=train,
         learners=learners,

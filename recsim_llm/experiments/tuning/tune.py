@@ -21,12 +21,12 @@ from recsim_llm.agents.llm.page_agent import YES_NO
 from recsim_llm.agents.llm.page_texts import PageTexts
 from recsim_llm.errors import ConfigError, MissingExtraError
 from recsim_llm.experiments.tuning.assessment.measure import scores
-from recsim_llm.experiments.tuning.encoding import Encoder, Row
-from recsim_llm.experiments.tuning.learner import Learner, load_tensors, save_tensors
+from recsim_llm.experiments.tuning.encoding import Encoder, TokenRow
+from recsim_llm.experiments.tuning.learner import TuningLearner, load_tensors, save_tensors
 from recsim_llm.experiments.tuning.lessons import Curriculum, Lesson, held_lessons, personas_of
 from recsim_llm.experiments.tuning.model_card import write_card
 from recsim_llm.experiments.tuning.rehearsal import interviews, write_rehearsal
-from recsim_llm.experiments.tuning.task import Task, TuneConfig, make_task
+from recsim_llm.experiments.tuning.task import TuneConfig, TuningTask, make_task
 from recsim_llm.language import make_llm
 
 WARM_UP = 0.05
@@ -107,7 +107,7 @@ def tune(config: TuneConfig) -> Tuned:
     choices = (YES_NO, tuple(str(i + 1) for i in range(len(task.data.rating_levels))))
     encoder = Encoder(tokenizer, choices, getattr(model.config, "max_position_embeddings", None))
     rehearsed = _rehearsed(config, task, work, encoder, model, tokenizer)
-    learner = Learner(model, config.lora_rank, config.highest_rate)
+    learner = TuningLearner(model, config.lora_rank, config.highest_rate)
     check = _Check(task, config.prompts, encoder, learner)
     run = _Run(config, work, learner, check, config.identity(task.data, name))
     ended = run.train(_batches(config, curriculum), encoder, rehearsed)
@@ -117,7 +117,7 @@ def tune(config: TuneConfig) -> Tuned:
 class _Check:
     """The held-out questions of a tuning."""
 
-    def __init__(self, task: Task, prompts: str, encoder: Encoder, learner: Learner) -> None:
+    def __init__(self, task: TuningTask, prompts: str, encoder: Encoder, learner: TuningLearner) -> None:
         self._lessons = list(held_lessons(task.data, task.told, task.validation, prompts=prompts))
         self._rows = [encoder.lesson(lesson) for lesson in self._lessons]
         self._learner, self._levels = learner, task.data.rating_levels
@@ -130,7 +130,7 @@ class _Run:
     """A tuning under way: its learner, how far it is, and what it has written down."""
 
     def __init__(
-        self, config: TuneConfig, work: Path, learner: Learner, check: _Check, identity: dict[str, object]
+        self, config: TuneConfig, work: Path, learner: TuningLearner, check: _Check, identity: dict[str, object]
     ) -> None:
         self.learner, self.work = learner, work
         self._config, self._check, self._identity = config, check, identity
@@ -149,7 +149,9 @@ class _Run:
         self.learner.load(state["learner"])
         self.progress, self.before = Progress(**state["progress"]), state["before"]
 
-    def train(self, batches: Iterator[tuple[int, list[Lesson]]], encoder: Encoder, rehearsed: Sequence[Row]) -> str:
+    def train(
+        self, batches: Iterator[tuple[int, list[Lesson]]], encoder: Encoder, rehearsed: Sequence[TokenRow]
+    ) -> str:
         """Take steps until the time is up, enough are taken, or checks get no better. Returns why it ended."""
         if not self.before:
             self.before = self._check()
@@ -291,7 +293,9 @@ def _load(config: TuneConfig) -> tuple[Any, Any, str]:
     return model, tokenizer, fingerprint(config.model, origin)
 
 
-def _rehearsed(config: TuneConfig, task: Task, work: Path, encoder: Encoder, model: Any, tokenizer: Any) -> list[Row]:
+def _rehearsed(
+    config: TuneConfig, task: TuningTask, work: Path, encoder: Encoder, model: Any, tokenizer: Any
+) -> list[TokenRow]:
     """Answers that the model writes before it learns, in tokens."""
     if not config.rehearse:
         return []
@@ -306,7 +310,7 @@ def _rehearsed(config: TuneConfig, task: Task, work: Path, encoder: Encoder, mod
     return [encoder.text(each.prompt, each.answer, end) for each in written]
 
 
-def _finish(config: TuneConfig, task: Task, run: _Run, tokenizer: Any, ended: str) -> Tuned:
+def _finish(config: TuneConfig, task: TuningTask, run: _Run, tokenizer: Any, ended: str) -> Tuned:
     """Write the best model, its tokenizer and its card."""
     best = load_tensors(run.work / BEST)
     run.learner.set_weights(best["weights"])

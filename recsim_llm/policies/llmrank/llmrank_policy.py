@@ -17,7 +17,7 @@ from recsim_llm.language.protocol import LLM
 from recsim_llm.policies.llmrank.llmrank_ways import KIND, Question, WayName, make_way
 from recsim_llm.policies.planners.asking import ask_all
 from recsim_llm.policies.planners.options import LABELS, PlannerOptions
-from recsim_llm.policies.planners.planner import Move, Planner, Visit
+from recsim_llm.policies.planners.planner import Move, PlannedVisit, Planner
 from recsim_llm.policies.planners.texts import Case, phrase, say
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Floats, Observation, Prompt
@@ -58,7 +58,7 @@ class LLMRankOptions(PlannerOptions):
             raise ConfigError("Policy 'llmrank' has no option window; `history` says how many titles it reads.")
 
 
-class Cost(NamedTuple):
+class RankingCost(NamedTuple):
     """What pages would cost, without questions asked again.
 
     Attributes:
@@ -89,7 +89,7 @@ class LLMRank(Planner):
         self._way = make_way(self.options.way, self.texts.label, self.grounder, len(catalogue))
         self._sensitivity: list[float] = [0.0, 0.0]
 
-    def turn(self, case: Case, visit: Visit) -> Turn[Move]:
+    def turn(self, case: Case, visit: PlannedVisit) -> Turn[Move]:
         """See `Planner.turn`."""
         supply, questions = self._supply(case), self.questions(case)
         if not questions:
@@ -116,7 +116,7 @@ class LLMRank(Planner):
 
         return self._way.questions(supply, order, self.options.bootstrap)
 
-    def cost(self, observation: Observation) -> Cost:
+    def cost(self, observation: Observation) -> RankingCost:
         """What the pages of an observation would cost; nothing is asked.
 
         Raises:
@@ -125,7 +125,9 @@ class LLMRank(Planner):
         assert self.llm is not None
         prompts = [prompt for case in self.cases(observation) for prompt in self._prompts(case, self.questions(case))]
         read = sum(len(prompt.system) + len(prompt.context) + len(prompt.question) for prompt in prompts)
-        return Cost(len(prompts), read // 4, sum(1 if prompt.choices else prompt.max_tokens for prompt in prompts))
+        return RankingCost(
+            len(prompts), read // 4, sum(1 if prompt.choices else prompt.max_tokens for prompt in prompts)
+        )
 
     def counts(self) -> dict[str, float]:
         """Counters, and `position_sensitivity`: how far the order shown decided the answers, -1..1 (0: not at all).
@@ -136,7 +138,7 @@ class LLMRank(Planner):
         total, number = self._sensitivity
         return {**Planner.counts(self), "position_sensitivity": total / number if number else 0.0}
 
-    def context(self, case: Case, visit: Visit | None = None) -> str:
+    def context(self, case: Case, visit: PlannedVisit | None = None) -> str:
         """The history, in the chosen form."""
         taken = [item for item, stars in case.latest if stars > 0]
         titles = [self.texts.label(item) for item in taken[max(0, len(taken) - self.options.history) :]]

@@ -14,9 +14,9 @@ from recsim_llm.language.converse import Turn, converse
 from recsim_llm.policies.feedback import Feedback
 from recsim_llm.policies.grounding import NgramEncoder, make_title_encoder
 from recsim_llm.policies.planners.asking import ask_label
-from recsim_llm.policies.planners.memories import Entry, VectorMemory
+from recsim_llm.policies.planners.memories import MemoryEntry, VectorMemory
 from recsim_llm.policies.planners.options import PlannerOptions
-from recsim_llm.policies.planners.planner import Move, Planner, Visit
+from recsim_llm.policies.planners.planner import Move, PlannedVisit, Planner
 from recsim_llm.policies.planners.reflecting import after, known_rows, reflect
 from recsim_llm.policies.planners.texts import Case, phrase, say
 from recsim_llm.seeding import Stream, uniforms
@@ -104,14 +104,14 @@ class BiLLP(Planner):
         """See `Planner.memories`."""
         return {key: array for name, memory in self._memories().items() for key, array in memory.arrays(name).items()}
 
-    def begin(self, case: Case) -> Visit:
+    def begin(self, case: Case) -> PlannedVisit:
         """Recall the lessons of the people most like this one."""
         if not self.options.macro:
-            return Visit()
+            return PlannedVisit()
         near = self.lessons.nearest(self._past(case), self.options.lessons, self.options.lesson_within)
-        return Visit(lessons=tuple(entry.text for entry in near))
+        return PlannedVisit(lessons=tuple(entry.text for entry in near))
 
-    def turn(self, case: Case, visit: Visit) -> Turn[Move]:
+    def turn(self, case: Case, visit: PlannedVisit) -> Turn[Move]:
         """Plan, then act on the plan with the actor's advice and the tool of genres that have not come yet."""
         context = self.context(case, visit)
         thought = yield from self.think(case, context)
@@ -152,7 +152,7 @@ class BiLLP(Planner):
                 found.setdefault(entry.item, []).append(entry.value)
         return {item: sum(values) / len(values) for item, values in found.items()}
 
-    def value(self, case: Case, visit: Visit) -> Turn[float]:
+    def value(self, case: Case, visit: PlannedVisit) -> Turn[float]:
         """The critic's value in reward units; the fallback is what it remembers, else the middle of its scale."""
         near = self.critic.nearest(self._vector(case), 1, self.options.critic_within)
         remembered = f"{9 * near[0].value / self._scale:.0f}" if near else ""
@@ -188,11 +188,11 @@ class BiLLP(Planner):
             here = self._vector(visit.case)
             target = float(batch.rewards[row]) + self.options.gamma * lived.coming
             shown = [item for item in batch.pages[row].tolist() if item != EMPTY]
-            self.critic.add([Entry(here, value=target)])
-            self.actor.add([Entry(here, item=item, value=target - lived.current) for item in shown])
+            self.critic.add([MemoryEntry(here, value=target)])
+            self.actor.add([MemoryEntry(here, item=item, value=target - lived.current) for item in shown])
             visit.value = lived.coming
         if lived.lesson:
-            self.lessons.add([Entry(self._past(visit.case), text=lived.lesson)])
+            self.lessons.add([MemoryEntry(self._past(visit.case), text=lived.lesson)])
 
     def _hints(self, case: Case) -> str:
         genres = self.unseen_genres(case)

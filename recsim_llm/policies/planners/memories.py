@@ -12,7 +12,7 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.types import EMPTY, Floats32, Ints
 
 
-class Entry(NamedTuple):
+class MemoryEntry(NamedTuple):
     """One thing that was learned.
 
     Attributes:
@@ -42,19 +42,19 @@ class VectorMemory:
         if limit < 1:
             raise ConfigError(f"A memory holds at least 1 entry, not {limit}.")
         self.limit = limit
-        self.entries: list[Entry] = []
+        self.entries: list[MemoryEntry] = []
         self._vectors: Floats32 | None = None
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def add(self, entries: Sequence[Entry]) -> None:
+    def add(self, entries: Sequence[MemoryEntry]) -> None:
         """Take in entries, oldest first."""
         if entries:
             self.entries = [*self.entries, *entries][-self.limit :]
             self._vectors = None
 
-    def nearest(self, vector: Floats32, count: int, within: float) -> list[Entry]:
+    def nearest(self, vector: Floats32, count: int, within: float) -> list[MemoryEntry]:
         """At most `count` entries whose cosine distance is at most `within`, nearest first; ties go to the newer one.
 
         Args:
@@ -89,4 +89,4 @@ class VectorMemory:
             return
         columns = (arrays[f"{name}_{part}"] for part in ("vectors", "texts", "items", "values"))
         rows = zip(*columns, strict=True)
-        self.add([Entry(vector, str(text), int(item), float(value)) for vector, text, item, value in rows])
+        self.add([MemoryEntry(vector, str(text), int(item), float(value)) for vector, text, item, value in rows])

@@ -64,7 +64,7 @@ class Move(NamedTuple):
 
 
 @dataclass(slots=True)
-class Visit:
+class PlannedVisit:
     """What is kept of a session while it lasts.
 
     Attributes:
@@ -117,7 +117,7 @@ class Planner:
         self.page_size, self.seed, self.known, self.options, self.retriever = page_size, seed, known, options, retriever
         self.top = float(fitted["top"])
         self.exit_rule = str(fitted.get("exit_rule", ""))
-        self.visits: dict[int, Visit] = {}
+        self.visits: dict[int, PlannedVisit] = {}
         self.asking, self.grounding = AskingCounts(), GroundingCounts()
         self.frozen = options.frozen
         self._llm: LLM | None = None
@@ -200,13 +200,13 @@ class Planner:
             )
         return self._llm
 
-    def turn(self, case: Case, visit: Visit) -> Turn[Move]:
+    def turn(self, case: Case, visit: PlannedVisit) -> Turn[Move]:
         """Decide on a page: yields prompts, returns a move. Must not change anything but counters."""
         raise NotImplementedError
 
-    def begin(self, case: Case) -> Visit:
+    def begin(self, case: Case) -> PlannedVisit:
         """What a session starts with."""
-        return Visit()
+        return PlannedVisit()
 
     def act(self, observation: Observation) -> Ints:
         """The pages: (B, K) ids.
@@ -281,7 +281,7 @@ class Planner:
 
     # What turns are made of.
 
-    def context(self, case: Case, visit: Visit) -> str:
+    def context(self, case: Case, visit: PlannedVisit) -> str:
         """The person, lessons, and the session so far: what all prompts of a turn share."""
         past = case.past[len(case.past) - min(self.options.history, len(case.past)) :]
         session = self.texts.scratchpad(case, visit.thoughts, self.options.window)
@@ -385,12 +385,12 @@ class Planner:
         user = int(observation["user"][row, 0])
         return Case(user, page, real(items[:start], stars[:start]), tuple(turns[::-1]), allowed, ranked)
 
-    def _visit(self, case: Case) -> Visit:
+    def _visit(self, case: Case) -> PlannedVisit:
         if case.page == 0 or case.user not in self.visits:
             self.visits[case.user] = self.begin(case)
         return self.visits[case.user]
 
-    def _settle(self, case: Case, visit: Visit, move: Move) -> list[int]:
+    def _settle(self, case: Case, visit: PlannedVisit, move: Move) -> list[int]:
         """The whole page; what the move leaves open is filled with the retriever's best, and counted."""
         rest = [item for item in case.ranked.tolist() if item not in move.items]
         page = [*move.items, *rest][: self.page_size]

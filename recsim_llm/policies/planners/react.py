@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recsim_llm.language.converse import Turn
-from recsim_llm.policies.planners.planner import Move, Planner, Visit
+from recsim_llm.policies.planners.planner import Move, PlannedVisit, Planner
 from recsim_llm.policies.planners.texts import Case
 
 
@@ -12,7 +12,7 @@ class ReAct(Planner):
 
     name = "react"
 
-    def turn(self, case: Case, visit: Visit) -> Turn[Move]:
+    def turn(self, case: Case, visit: PlannedVisit) -> Turn[Move]:
         """See `Planner.turn`."""
         context = self.context(case, visit)
         thought = yield from self.think(case, context)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from recsim_llm.language.converse import Turn
 from recsim_llm.policies.feedback import Feedback
 from recsim_llm.policies.planners.asking import ask_text
-from recsim_llm.policies.planners.planner import Planner, Visit
+from recsim_llm.policies.planners.planner import PlannedVisit, Planner
 from recsim_llm.policies.planners.texts import KIND, Case, one_line, real, say
 
 MAX_LESSON = 400
@@ -17,7 +17,7 @@ MAX_LESSON = 400
 _LESSON_TOKENS = 96
 
 
-def known_rows(visits: Mapping[int, Visit], batch: Feedback) -> list[int]:
+def known_rows(visits: Mapping[int, PlannedVisit], batch: Feedback) -> list[int]:
     """Rows of a batch whose page this policy made, by user id: so that their order in the batch means nothing."""
     rows = [row for row, user in enumerate(batch.users.tolist()) if user in visits and visits[user].case is not None]
     return sorted(rows, key=lambda row: int(batch.users[row]))
@@ -29,7 +29,7 @@ def after(case: Case, batch: Feedback, row: int) -> Case:
     return replace(case, page=case.page + 1, turns=(*case.turns, shown))
 
 
-def reflect(planner: Planner, visit: Visit, batch: Feedback, row: int) -> Turn[str]:
+def reflect(planner: Planner, visit: PlannedVisit, batch: Feedback, row: int) -> Turn[str]:
     """Ask for the lesson of the session of a row; the fallback is none."""
     assert visit.case is not None
     case = visit.case

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recsim_llm.language.converse import Turn, converse
 from recsim_llm.policies.feedback import Feedback
-from recsim_llm.policies.planners.planner import Move, Planner, Visit
+from recsim_llm.policies.planners.planner import Move, PlannedVisit, Planner
 from recsim_llm.policies.planners.reflecting import known_rows, reflect
 from recsim_llm.policies.planners.texts import Case
 
@@ -23,16 +23,16 @@ class Reflexion(Planner):
 
     name = "reflexion"
 
-    def turn(self, case: Case, visit: Visit) -> Turn[Move]:
+    def turn(self, case: Case, visit: PlannedVisit) -> Turn[Move]:
         """See `Planner.turn`."""
         context = self.context(case, visit)
         thought = yield from self.think(case, context)
         items = yield from self.choose(case, context, thought)
         return Move(items, thought)
 
-    def begin(self, case: Case) -> Visit:
+    def begin(self, case: Case) -> PlannedVisit:
         """See `Planner.begin`."""
-        return Visit(lessons=self.lessons.get(case.user, ()))
+        return PlannedVisit(lessons=self.lessons.get(case.user, ()))
 
     def learn(self, batch: Feedback) -> dict[str, float]:
         """Write a lesson for each session that ended; does nothing but forget sessions while frozen."""

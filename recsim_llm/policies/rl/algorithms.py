@@ -47,7 +47,7 @@ _PLACES = {
 """Where a buffer of one environment is: types, and how far above its size a value may be."""
 
 
-class Replay(VectorReplayBuffer):
+class ReplayBuffer(VectorReplayBuffer):
     """tianshou's buffer for B environments, with one generator that can be set, and every transition equally likely."""
 
     def reseed(self, seed: int) -> None:

@@ -12,7 +12,7 @@ from tianshou.data import Batch
 from tianshou.utils.torch_utils import policy_within_training_step
 
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.policies.rl.algorithms import Replay, choose, make_a2c, make_dqn, make_ppo
+from recsim_llm.policies.rl.algorithms import ReplayBuffer, choose, make_a2c, make_dqn, make_ppo
 from recsim_llm.policies.rl.item_vectors import ItemStart
 from recsim_llm.policies.rl.loop import Moved
 from recsim_llm.policies.rl.settings import A2CSettings, DQNSettings, NetSettings, PPOSettings
@@ -35,7 +35,7 @@ class OffPolicyLearner:
 
     def __init__(self, algorithm: Algorithm[Any, Any], settings: DQNSettings, num_envs: int, total: int) -> None:
         self.algorithm, self.settings, self.total = algorithm, settings, total
-        self.replay = Replay(max(settings.buffer_size, num_envs), num_envs)
+        self.replay = ReplayBuffer(max(settings.buffer_size, num_envs), num_envs)
 
     def begin(self, seed: int) -> None:
         """See `loop.Learner`."""
@@ -95,7 +95,7 @@ class OnPolicyLearner:
 
     def __init__(self, algorithm: Algorithm[Any, Any], settings: A2CSettings, num_envs: int) -> None:
         self.algorithm, self.settings = algorithm, settings
-        self.replay = Replay(settings.round_length * num_envs, num_envs)
+        self.replay = ReplayBuffer(settings.round_length * num_envs, num_envs)
         self.repeats = settings.repeats if isinstance(settings, PPOSettings) else 1
 
     def begin(self, seed: int) -> None:

@@ -44,7 +44,7 @@ class World(Protocol):
         ...
 
 
-class Learner(Protocol):
+class OnlineLearner(Protocol):
     """What acts and learns."""
 
     def begin(self, seed: int) -> None:
@@ -61,7 +61,7 @@ class Learner(Protocol):
 
 
 def train_segment(
-    learner: Learner,
+    learner: OnlineLearner,
     world: World,
     segment: int,
     steps: range,

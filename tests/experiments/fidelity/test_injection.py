@@ -11,7 +11,7 @@ from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS
 from recsim_llm.experiments.fidelity.certify import CertifyConfig, certify
 from recsim_llm.experiments.fidelity.injection import (
     WORDINGS,
-    Asked,
+    InjectionPlan,
     add_injection,
     control,
     effects,
@@ -31,7 +31,7 @@ def measure(answer, kind="agent4rec:items,genres", people=30, items=3):
     """The two lines of a scripted model, and the notes."""
     llm = FunctionLLM(answer)
     data, split = load_source(Source("synthetic", "random"))
-    asked = Asked(data, split.train, np.arange(people), items)
+    asked = InjectionPlan(data, split.train, np.arange(people), items)
     findings = Findings(draw_resamples(people, resamples=200))
     notes = add_injection(
         findings,
@@ -148,7 +148,7 @@ def test_the_certificate_of_an_obedient_model_says_so() -> None:
 
 def test_items_are_new_to_everybody_and_bounded() -> None:
     data, split = load_source(Source("synthetic", "random"))
-    asked = Asked(data, split.train, np.arange(len(data.people)), 2)
+    asked = InjectionPlan(data, split.train, np.arange(len(data.people)), 2)
     assert len(asked.people) == 40
     known = set(split.train.items[np.isin(split.train.users, asked.people)].tolist())
     assert not known & set(asked.items.tolist())

@@ -14,21 +14,21 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.tuning.assessment.assess import AssessConfig, assess
 from recsim_llm.experiments.tuning.assessment.content import fit_content
 from recsim_llm.experiments.tuning.assessment.groups import COLD, Group, groups
-from recsim_llm.experiments.tuning.assessment.measure import Answers
+from recsim_llm.experiments.tuning.assessment.measure import TunedAnswers
 from recsim_llm.experiments.tuning.assessment.watching import BASELINES, POSITIVES, draw_watches, watch_finding
 from recsim_llm.experiments.tuning.lessons import FEW, Watches
-from recsim_llm.experiments.tuning.task import Task, TuneConfig, make_task
+from recsim_llm.experiments.tuning.task import TuneConfig, TuningTask, make_task
 
 WORLD = "synthetic:0:200"
 
 
 @pytest.fixture(scope="module")
-def task() -> Task:
+def task() -> TuningTask:
     return make_task(TuneConfig(dataset=WORLD, split="users", hold_items=0.2))
 
 
 @pytest.fixture(scope="module")
-def found(task: Task) -> dict[str, Group]:
+def found(task: TuningTask) -> dict[str, Group]:
     return {group.name.split()[0]: group for group in groups(task, people=20, rows=5)}
 
 
@@ -40,7 +40,9 @@ def pairs(ratings: Ratings) -> set[tuple[int, int]]:
     return set(zip(ratings.users.tolist(), ratings.items.tolist(), strict=True))
 
 
-def test_nothing_that_is_asked_was_learned_told_or_stopped_the_tuning(task: Task, found: dict[str, Group]) -> None:
+def test_nothing_that_is_asked_was_learned_told_or_stopped_the_tuning(
+    task: TuningTask, found: dict[str, Group]
+) -> None:
     assert set(found) == {"other", "items", "removed", "new"}
     for group in groups(task, 0, 0):
         assert pairs(group.asked)
@@ -48,7 +50,7 @@ def test_nothing_that_is_asked_was_learned_told_or_stopped_the_tuning(task: Task
             assert not pairs(group.asked) & pairs(part)
 
 
-def test_each_group_is_what_its_name_says(task: Task) -> None:
+def test_each_group_is_what_its_name_says(task: TuningTask) -> None:
     usual, cold, removed, few, new = groups(task, people=0, rows=0)
     counts = np.bincount(task.told.items, minlength=task.told.num_items)
     assert not task.held_items[usual.asked.items].any()
@@ -71,7 +73,7 @@ def test_people_and_rows_bound_what_is_asked(found: dict[str, Group]) -> None:
         assert rows.max() <= 5
 
 
-def test_what_was_not_rated_is_drawn_from_the_same_items_as_what_was(task: Task, found: dict[str, Group]) -> None:
+def test_what_was_not_rated_is_drawn_from_the_same_items_as_what_was(task: TuningTask, found: dict[str, Group]) -> None:
     rated = pairs(task.data.ratings)
     for group in found.values():
         watches = draw_watches(task.data, group)
@@ -86,7 +88,7 @@ def test_what_was_not_rated_is_drawn_from_the_same_items_as_what_was(task: Task,
         assert abs(watches.watched.mean() - 0.5) < 0.1
 
 
-def test_a_model_that_knows_who_rated_what_is_found_out(task: Task, found: dict[str, Group]) -> None:
+def test_a_model_that_knows_who_rated_what_is_found_out(task: TuningTask, found: dict[str, Group]) -> None:
     """One that knows, and one that guesses."""
     group = found["other"]
     watches = draw_watches(task.data, group)
@@ -94,7 +96,7 @@ def test_a_model_that_knows_who_rated_what_is_found_out(task: Task, found: dict[
     luck = np.random.default_rng(0).random(len(levels))
     for chance, least, most in ((0.1 + 0.8 * watches.watched, 1.0, 1.0), (luck, 0.3, 0.7)):
         pmf = np.stack([chance, 1 - chance], axis=1)
-        finding = watch_finding(task.data, group, Answers(watches.users, watches.items, levels, pmf))
+        finding = watch_finding(task.data, group, TunedAnswers(watches.users, watches.items, levels, pmf))
         assert least <= finding.auc["tuned"][0] <= most
         assert finding.over_all is not None
         assert (finding.over_all.nats > 0.1) == (least == 1.0)
@@ -106,7 +108,7 @@ def test_without_removals_there_is_less_to_assess() -> None:
     assert not any("removed" in name or "new people" in name for name in names)
 
 
-def test_genres_and_years_know_items_that_nobody_rated(task: Task) -> None:
+def test_genres_and_years_know_items_that_nobody_rated(task: TuningTask) -> None:
     """Beside each person's mean alone; and shuffled genres know nothing."""
     removed = next(g.asked for g in groups(task, 0, 0) if "removed" in g.name)
 

@@ -25,7 +25,7 @@ from recsim_llm.errors import ConfigError, LLMError, RecordingError
 from recsim_llm.experiments.tuning import tuning_memory
 from recsim_llm.experiments.tuning.assessment.assess import AssessConfig, assess, report
 from recsim_llm.experiments.tuning.encoding import Encoder, batch_of, packed
-from recsim_llm.experiments.tuning.learner import Learner, load_tensors
+from recsim_llm.experiments.tuning.learner import TuningLearner, load_tensors
 from recsim_llm.experiments.tuning.lessons import Curriculum
 from recsim_llm.experiments.tuning.task import TuneConfig, make_task
 from recsim_llm.experiments.tuning.tune import tune
@@ -73,7 +73,7 @@ def test_what_is_taught_is_what_agents_ask(tiny: Path) -> None:
     llm = TransformersLLM(str(tiny))
     prompts = [Prompt(lesson.system, lesson.context, a.question, a.choices) for lesson in rated for a in lesson.asked]
     alone = np.array([c.logprobs for c in llm.generate(prompts)])
-    learner = Learner(model)
+    learner = TuningLearner(model)
     learner._precision = torch.float32
     for most in (1, 100_000):  # one lesson at a time, and all behind one another
         learner._most = most
@@ -146,7 +146,7 @@ def test_a_tuned_model_is_assessed_and_its_answers_are_kept(config: TuneConfig, 
     assert len(re.findall(r"\| tuned \| \d", printed)) == 5
     assert "ease" in printed
     assert (config.out / "assessment" / "report-learned.md").read_text() in printed + "\n"
-    monkeypatch.setattr(Learner, "ask", None)  # nothing is asked twice
+    monkeypatch.setattr(TuningLearner, "ask", None)  # nothing is asked twice
     found = assess(config.out, asked)
     assert report(found) in printed
     findings = [each.ratings for each in found]

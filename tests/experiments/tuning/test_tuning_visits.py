@@ -19,7 +19,7 @@ from recsim_llm.environments.sessions import PageRules
 from recsim_llm.experiments.simulation.rollout import rollout
 from recsim_llm.experiments.tuning.lessons import Curriculum, Lesson
 from recsim_llm.experiments.tuning.logged_visits import Visits
-from recsim_llm.experiments.tuning.task import Task, TuneConfig, make_task
+from recsim_llm.experiments.tuning.task import TuneConfig, TuningTask, make_task
 from recsim_llm.policies import make_policy
 from recsim_llm.runs import StepBatch
 from recsim_llm.types import EMPTY
@@ -42,14 +42,14 @@ def log() -> Impressions:
 
 
 @pytest.fixture(scope="module")
-def task(log: Impressions, tmp_path_factory) -> Task:
+def task(log: Impressions, tmp_path_factory) -> TuningTask:
     path = tmp_path_factory.mktemp("logged") / "world"
     save_folder(replace(load_dataset(WORLD), name="logged", impressions=log), path)
     return make_task(TuneConfig(dataset=str(path), split="users", hold_items=0.2))
 
 
 @pytest.fixture(scope="module")
-def lessons(task: Task) -> list[Lesson]:
+def lessons(task: TuningTask) -> list[Lesson]:
     curriculum = Curriculum(task.data, task.train, task.learners, exposure=task.exposure)
     return [lesson for epoch in range(8) for lesson in curriculum.epoch(epoch)]
 
@@ -100,7 +100,7 @@ def test_what_is_left_out_does_not_change_how_much_is_watched(log: Impressions) 
     assert np.mean(asked) == pytest.approx(log.watched.mean(), abs=0.02)
 
 
-def test_nothing_that_is_held_out_is_learned_from(task: Task) -> None:
+def test_nothing_that_is_held_out_is_learned_from(task: TuningTask) -> None:
     data, learned = task.data, task.exposure
     assert data.impressions is not None
     assert learned is not None
@@ -113,7 +113,7 @@ def test_nothing_that_is_held_out_is_learned_from(task: Task) -> None:
         assert not pairs & set(zip(part.users.tolist(), part.items.tolist(), strict=True))
 
 
-def test_lessons_ask_who_leaves_after_what_they_saw(task: Task, lessons: list[Lesson], log: Impressions) -> None:
+def test_lessons_ask_who_leaves_after_what_they_saw(task: TuningTask, lessons: list[Lesson], log: Impressions) -> None:
     leaves = [(lesson, asked) for lesson in lessons for asked in lesson.asked if asked.item == EMPTY]
     assert len(leaves) > len(lessons) / 8
     assert all("Page 1" in lesson.context and asked.choices == YES_NO for lesson, asked in leaves)

@@ -40,7 +40,7 @@ class StreamWeights:
     decay: float = 0.99
 
 
-class _Life:
+class _StreamLife:
     """One agent's memories: a ring of rows with their vectors; grows by doubling up to the capacity."""
 
     __slots__ = ("count", "dropped", "rows", "start", "vectors")
@@ -94,7 +94,7 @@ class StreamMemory:
     ) -> None:
         self._encoder, self._capacity, self._max_bytes = encoder, capacity, max_bytes
         self._weights = weights or StreamWeights()
-        self._lives: dict[int, _Life] = {}
+        self._lives: dict[int, _StreamLife] = {}
         self._texts = SharedTexts()
 
     @property
@@ -127,7 +127,7 @@ class StreamMemory:
         for agent, event, text, vector, hour in rows:
             life = self._lives.get(agent)
             if life is None:
-                life = self._lives[agent] = _Life(self._encoder.dim)
+                life = self._lives[agent] = _StreamLife(self._encoder.dim)
             row = (self._texts.hold(text), KINDS.index(event.kind), event.importance, hour)
             self._texts.release(life.add(row, vector, self._capacity))
 
@@ -160,14 +160,14 @@ class StreamMemory:
         self._lives, end = {}, 0
         columns = (state[name] for name in ("agents", "sizes", "starts", "counts", "dropped"))
         for agent, size, start, count, dropped in zip(*columns, strict=True):
-            life = self._lives[agent] = _Life(self._encoder.dim)
+            life = self._lives[agent] = _StreamLife(self._encoder.dim)
             life.rows, life.vectors = rows[end : end + size].copy(), state["vectors"][end : end + size].copy()
             life.start, life.count, life.dropped = start, count, dropped
             end += size
         held = [number for life in self._lives.values() for number in life.rows["text"][: life.count].tolist()]
         self._texts = SharedTexts(state["texts"], held)
 
-    def _best(self, life: _Life | None, query: Floats32, hour: float, k: int) -> list[Event]:
+    def _best(self, life: _StreamLife | None, query: Floats32, hour: float, k: int) -> list[Event]:
         if life is None or k < 1:
             return []
         ages = life.ages()
@@ -179,7 +179,7 @@ class StreamMemory:
         best = near[np.lexsort((-ages[near], -scores[near]))[:k]]
         return self._events(life.rows[best[np.argsort(ages[best])]])
 
-    def _scores(self, life: _Life, query: Floats32, hour: float) -> Floats32:
+    def _scores(self, life: _StreamLife, query: Floats32, hour: float) -> Floats32:
         w, n = self._weights, life.count
         # Not `@`: BLAS sums a row differently at different places, so equal texts would not tie; nor is it faster.
         scores: Floats32 = np.einsum("nd,d->n", life.vectors[:n], query * np.float32(w.relevance))

@@ -96,7 +96,7 @@ class _Trace:
 
 
 @dataclass(slots=True)
-class _Life:
+class _ThreeStageLife:
     key: int
     short: list[_Trace] = field(default_factory=list)
     long: list[_Trace] = field(default_factory=list)
@@ -121,7 +121,7 @@ class ThreeStageMemory:
     def __init__(self, encoder: TextEncoder, options: ThreeStageOptions | None = None) -> None:
         self._encoder, self.options = encoder, options or ThreeStageOptions()
         self.counts = StageCounts()
-        self._lives: dict[int, _Life] = {}
+        self._lives: dict[int, _ThreeStageLife] = {}
 
     @property
     def dropped(self) -> int:
@@ -147,7 +147,7 @@ class ThreeStageMemory:
     def forget(self, agents: Ints, keys: Keys | None = None) -> None:
         """See `Memory.forget`."""
         for agent, key in zip(agents.tolist(), [0] * len(agents) if keys is None else keys.tolist(), strict=True):
-            self._lives[agent] = _Life(key)
+            self._lives[agent] = _ThreeStageLife(key)
 
     def add(self, agents: Ints, events: Sequence[Event], hours: Floats) -> None:
         """See `Memory.add`: an insight goes to the long-term stage, everything else through all three stages."""
@@ -264,14 +264,14 @@ class ThreeStageMemory:
         columns = (state[name] for name in ("agents", "lives", "short", "long"))
         for agent, (key, serial, draws, aggregate, dropped, promoted), short, long in zip(*columns, strict=True):
             promoted = [list(texts) for texts in promoted]
-            self._lives[agent] = _Life(
+            self._lives[agent] = _ThreeStageLife(
                 key, self._restored(short), self._restored(long), promoted, serial, draws, aggregate, dropped
             )
 
     def _importance(self, event: Event) -> float:
         return self.options.importance_weight * event.importance
 
-    def _trace(self, life: _Life, event: Event, vector: Floats32, hour: float) -> _Trace:
+    def _trace(self, life: _ThreeStageLife, event: Event, vector: Floats32, hour: float) -> _Trace:
         life.serial += 1
         return _Trace(life.serial, event, hour, hour, vector)
 
@@ -282,12 +282,12 @@ class ThreeStageMemory:
             for (serial, event, hour, accessed, enhancers), vector in zip(rows, vectors, strict=True)
         ]
 
-    def _draw(self, life: _Life, purpose: int, serials: list[int]) -> Floats:
+    def _draw(self, life: _ThreeStageLife, purpose: int, serials: list[int]) -> Floats:
         life.draws += 1
         numbers = np.array(serials, dtype=np.int64)
         return uniforms(np.uint64(life.key), Stream.MEMORY, life.draws, purpose, numbers)
 
-    def _enhance(self, life: _Life, reminder: _Trace, hour: float) -> None:
+    def _enhance(self, life: _ThreeStageLife, reminder: _Trace, hour: float) -> None:
         """Something new or retrieved reminds of short-term memories; what was reminded of often enough is promoted."""
         if not life.short:
             return
@@ -307,7 +307,7 @@ class ThreeStageMemory:
             del life.promoted[: -self.options.long_capacity]
             self._store(life, trace, hour)
 
-    def _discard(self, life: _Life) -> None:
+    def _discard(self, life: _ThreeStageLife) -> None:
         """Over capacity the least important goes, of equals the least enhanced, then the oldest; never the newest."""
         if len(life.short) <= self.options.short_capacity:
             return
@@ -316,7 +316,7 @@ class ThreeStageMemory:
         for trace in life.short:
             trace.enhancers = [e for e in trace.enhancers if e[0] != gone.serial]
 
-    def _store(self, life: _Life, trace: _Trace, hour: float) -> None:
+    def _store(self, life: _ThreeStageLife, trace: _Trace, hour: float) -> None:
         trace.accessed = hour
         life.long.append(trace)
         life.aggregate += self._importance(trace.event)
@@ -324,7 +324,7 @@ class ThreeStageMemory:
             del life.long[0]
             life.dropped += 1
 
-    def _fade(self, life: _Life, hour: float) -> None:
+    def _fade(self, life: _ThreeStageLife, hour: float) -> None:
         """Forget: each long-term memory with its share of all that is not remembered well, if not accessed lately."""
         if not life.long:
             return

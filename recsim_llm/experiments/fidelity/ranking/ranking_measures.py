@@ -17,7 +17,7 @@ _TIE = 1e-9
 """Means that differ by less are equal: rounding, not preference."""
 
 
-class Estimate(NamedTuple):
+class RankingEstimate(NamedTuple):
     """A number with its 95 % interval."""
 
     value: float
@@ -139,7 +139,7 @@ def clear_pairs(values_US: Floats, resamples: Floats, margin: float) -> Bools:
     return clear
 
 
-def estimate(tables: Sequence[Floats], combine: Callable[..., Floats], resamples: Floats) -> Estimate:
+def estimate(tables: Sequence[Floats], combine: Callable[..., Floats], resamples: Floats) -> RankingEstimate:
     """A function of the mean values of recommenders in several tables, with its interval over people.
 
     Args:
@@ -149,7 +149,7 @@ def estimate(tables: Sequence[Floats], combine: Callable[..., Floats], resamples
     """
     sums = np.concatenate([_columns(table) for table in tables], axis=1)
     measure = Measure(sums, lambda totals: combine(*map(_means, np.split(totals, len(tables), axis=-1))))
-    return Estimate(measure.value, *measure.interval(resamples))
+    return RankingEstimate(measure.value, *measure.interval(resamples))
 
 
 def mean_of(means: Floats) -> Floats:

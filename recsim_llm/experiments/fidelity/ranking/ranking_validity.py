@@ -25,7 +25,7 @@ from recsim_llm.data.worlds.synthetic import SyntheticWorld
 from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.fidelity.measures.measures import RESAMPLES, draw_resamples
 from recsim_llm.experiments.fidelity.ranking.ranking_measures import (
-    Estimate,
+    RankingEstimate,
     clear_pairs,
     estimate,
     half_tau,
@@ -54,16 +54,16 @@ MARGIN = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ValidityRow:
     """One recommender: means over people. `family` as in `ranking_recommenders`; the others as in `WAYS`."""
 
     name: str
     family: str
-    truth: Estimate
-    simulator: Estimate
-    item_means: Estimate
-    offline: Estimate
-    offline_liked: Estimate
+    truth: RankingEstimate
+    simulator: RankingEstimate
+    item_means: RankingEstimate
+    offline: RankingEstimate
+    offline_liked: RankingEstimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,12 @@ class Agreement:
         tau_serious: tau without random and deliberately bad recommenders, which anything tells apart.
     """
 
-    tau: Estimate
-    regret: Estimate
-    regret_share: Estimate
-    pairs_right: Estimate
-    tau_other_kinds: Estimate
-    tau_serious: Estimate
+    tau: RankingEstimate
+    regret: RankingEstimate
+    regret_share: RankingEstimate
+    pairs_right: RankingEstimate
+    tau_other_kinds: RankingEstimate
+    tau_serious: RankingEstimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +113,14 @@ class RankingValidity:
     people: int
     k: int
     utility: str
-    rows: tuple[Row, ...]
+    rows: tuple[ValidityRow, ...]
     simulator: Agreement
     item_means: Agreement
     offline: Agreement
     offline_liked: Agreement
-    gain: Estimate
-    gain_liked: Estimate
-    gain_persons: Estimate
+    gain: RankingEstimate
+    gain_liked: RankingEstimate
+    gain_persons: RankingEstimate
     half_truth: float
     clear: int
 
@@ -214,7 +214,7 @@ def compare(
         k=k,
         utility=utility,
         rows=tuple(
-            Row(recommenders[s].name, recommenders[s].family, *(means[way][s] for way in WAYS))
+            ValidityRow(recommenders[s].name, recommenders[s].family, *(means[way][s] for way in WAYS))
             for s in best_first.tolist()
         ),
         **{way: _agreement(recommenders, truth, tables[way], clear, weights) for way in WAYS[1:]},
@@ -266,7 +266,7 @@ def _agreement(
 ) -> Agreement:
     families = np.array([one.family for one in recommenders])
 
-    def tau(kept: Bools) -> Estimate:
+    def tau(kept: Bools) -> RankingEstimate:
         return _in_range(estimate([truth[:, kept], judged[:, kept]], tau_b, weights), 1.0)
 
     return Agreement(
@@ -279,7 +279,7 @@ def _agreement(
     )
 
 
-def _gain(tables: Mapping[str, Floats], other: str, weights: Floats) -> Estimate:
+def _gain(tables: Mapping[str, Floats], other: str, weights: Floats) -> RankingEstimate:
     """Tau of the simulator less tau of another way, over the same people."""
 
     def difference(truth: Floats, simulator: Floats, judged: Floats) -> Floats:
@@ -288,12 +288,12 @@ def _gain(tables: Mapping[str, Floats], other: str, weights: Floats) -> Estimate
     return _in_range(estimate([tables["truth"], tables["simulator"], tables[other]], difference, weights), 2.0)
 
 
-def _in_range(found: Estimate, most: float) -> Estimate:
+def _in_range(found: RankingEstimate, most: float) -> RankingEstimate:
     """Ends of an interval that was shifted must not leave the range of the number."""
-    return Estimate(found.value, max(found.low, -most), min(found.high, most))
+    return RankingEstimate(found.value, max(found.low, -most), min(found.high, most))
 
 
-def _text(one: Estimate) -> str:
+def _text(one: RankingEstimate) -> str:
     return f"{one.value:.2f} [{one.low:.2f},{one.high:.2f}]"
 
 

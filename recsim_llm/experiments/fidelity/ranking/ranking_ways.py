@@ -25,7 +25,7 @@ WAYS = ("truth", "simulator", "item_means", "offline", "offline_liked")
 
 
 @dataclass(frozen=True)
-class Task:
+class RankingProblem:
     """What recommenders are judged by.
 
     Attributes:
@@ -61,21 +61,23 @@ def load_known(dataset: str | Path | Dataset | SyntheticWorld) -> tuple[Dataset,
     return data, None
 
 
-def task_of_world(world: SyntheticWorld, k: int) -> Task:
+def task_of_world(world: SyntheticWorld, k: int) -> RankingProblem:
     """All items that a person has not rated, and the exact expected stars of what would be watched of them."""
     truth, log = world.truth, world.dataset.ratings
     values = truth.watch_probabilities() * truth.expected_ratings(truth.scores())
-    return Task(_unrated(log), values, f"expected stars of what is watched, an item of a page of {k}", True)
+    return RankingProblem(_unrated(log), values, f"expected stars of what is watched, an item of a page of {k}", True)
 
 
-def task_of_random(data: Dataset, k: int) -> Task:
+def task_of_random(data: Dataset, k: int) -> RankingProblem:
     """What each person was shown at random and had not chosen before, and the stars that it got."""
     random = data.random_ratings
     assert random is not None
     stars = random.matrix().toarray().astype(np.float64)
     # In Coat, ratings of what a person had chosen before stand in both files.
     candidates = (stars > 0) & _unrated(data.ratings)
-    return Task(candidates, stars, f"mean stars of the first {k} of what each person was shown at random", False)
+    return RankingProblem(
+        candidates, stars, f"mean stars of the first {k} of what each person was shown at random", False
+    )
 
 
 def _unrated(log: Ratings) -> Bools:
@@ -99,7 +101,7 @@ def check_fits(users: UserModel, data: Dataset) -> None:
 
 
 def shown_tables(
-    task: Task,
+    task: RankingProblem,
     scores: Sequence[Floats],
     users: UserModel,
     train: Ratings,
@@ -125,7 +127,7 @@ def shown_tables(
     return {way: np.stack([mean_shown(w, values) for w in shown], axis=1) for way, values in expected.items()}
 
 
-def _ask(task: Task, wanted: Bools, users: UserModel, progress: Callable[[int], object]) -> Floats:
+def _ask(task: RankingProblem, wanted: Bools, users: UserModel, progress: Callable[[int], object]) -> Floats:
     """(U, N) what the simulator expects of each wanted pair, 0 elsewhere; expectations, no draws."""
     pairs = np.nonzero(wanted)
     answers = ask_pairs(users, [(pairs[0], pairs[1])], progress)
@@ -136,7 +138,7 @@ def _ask(task: Task, wanted: Bools, users: UserModel, progress: Callable[[int], 
     return expected
 
 
-def _item_means(task: Task, train: Ratings) -> Floats:
+def _item_means(task: RankingProblem, train: Ratings) -> Floats:
     """(U, N) what a simulator without persons expects."""
     mean, _, item_bias = fit_biases(train, FitOptions())
     share = np.bincount(train.items, minlength=train.num_items) / train.num_users

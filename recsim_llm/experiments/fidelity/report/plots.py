@@ -129,19 +129,22 @@ def _drawable(value: Any) -> Any:
     return float("nan") if value is None else float(value)
 
 
-class _Row(NamedTuple):
+class _PlotRow(NamedTuple):
     text: str
     metric: Metric | None
 
 
-def _overview_rows(certificate: Certificate) -> list[_Row]:
+def _overview_rows(certificate: Certificate) -> list[_PlotRow]:
     """Groups and their main metrics, from the top; a group is a row without a metric."""
-    rows: list[_Row] = []
+    rows: list[_PlotRow] = []
     for group, members in grouped(certificate):
         found = [name for name in members if label_of(name).headline and _has_scale(certificate.metrics[name])]
         if found:
-            rows += [_Row(group, None), *(_Row(label_of(name).text, certificate.metrics[name]) for name in found)]
-    return [_Row(_drawable(row.text), row.metric) for row in rows]
+            rows += [
+                _PlotRow(group, None),
+                *(_PlotRow(label_of(name).text, certificate.metrics[name]) for name in found),
+            ]
+    return [_PlotRow(_drawable(row.text), row.metric) for row in rows]
 
 
 def _has_scale(metric: Metric) -> bool:
@@ -152,7 +155,7 @@ def _has_scale(metric: Metric) -> bool:
     return abs(metric.ceiling - metric.floor) > spread
 
 
-def _overview(axes: Axes, rows: Sequence[_Row]) -> None:
+def _overview(axes: Axes, rows: Sequence[_PlotRow]) -> None:
     """Each metric between its floor (0) and its ceiling (1), with its interval, and the bar as a tick."""
     for place, (_, metric) in enumerate(rows):
         if metric is not None:

@@ -35,7 +35,7 @@ class NobodyLeaves:
         return np.zeros_like(self._users.observe(sessions, pages, responses))
 
 
-class Estimate(NamedTuple):
+class CostEstimate(NamedTuple):
     """The most that one run can cost.
 
     Attributes:
@@ -51,7 +51,7 @@ class Estimate(NamedTuple):
     repeated: int = 0
 
 
-def dry_run(config: SimulationConfig) -> Iterator[Estimate]:
+def dry_run(config: SimulationConfig) -> Iterator[CostEstimate]:
     """The most that each policy's run can cost.
 
     The simulation is run with a model that answers everything uniformly, and nobody leaves before the last page. Tokens
@@ -64,10 +64,10 @@ def dry_run(config: SimulationConfig) -> Iterator[Estimate]:
     for name in config.policies:
         for suffix, interventions in plans.items():
             if not (config.asks_llm or config.policies_ask_llm):
-                yield Estimate(f"{name}{suffix}")
+                yield CostEstimate(f"{name}{suffix}")
                 continue
             usage = _dry_arm(replace(config, policies=(name,)), interventions)
-            yield Estimate(f"{name}{suffix}", usage.calls, usage.prompt_tokens, usage.repeated_tokens)
+            yield CostEstimate(f"{name}{suffix}", usage.calls, usage.prompt_tokens, usage.repeated_tokens)
 
 
 def _dry_arm(config: SimulationConfig, interventions: tuple[Intervention, ...]) -> Usage:

@@ -46,7 +46,7 @@ def near(name: str, known: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class InterventionEntry:
     """One table of the file. All methods raise ConfigError where a value breaks a rule.
 
     Attributes:

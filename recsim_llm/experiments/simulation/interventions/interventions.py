@@ -22,7 +22,7 @@ from typing import Any, Literal
 from recsim_llm.agents.society.graph import SocialGraph
 from recsim_llm.data.dataset import Catalogue, Dataset
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.experiments.simulation.interventions.intervention_entries import Entry, Names, near
+from recsim_llm.experiments.simulation.interventions.intervention_entries import InterventionEntry, Names, near
 from recsim_llm.types import EMPTY, Persona
 from recsim_llm.untrusted import read_json, read_toml
 
@@ -251,7 +251,7 @@ def _restored(value: Mapping[str, Any]) -> Intervention:
     return restored
 
 
-def _entries(path: Path, names: Names) -> list[Entry]:
+def _entries(path: Path, names: Names) -> list[InterventionEntry]:
     tables = _toml(path)
     found = []
     for kind, value in tables.items():
@@ -261,7 +261,9 @@ def _entries(path: Path, names: Names) -> list[Entry]:
             )
         if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
             raise ConfigError(f"{path}: '{kind}' is no list of tables. Write [[{kind}]], with two brackets.")
-        found += [Entry(f"{path}, [[{kind}]] number {n}", kind, one, names) for n, one in enumerate(value, 1)]
+        found += [
+            InterventionEntry(f"{path}, [[{kind}]] number {n}", kind, one, names) for n, one in enumerate(value, 1)
+        ]
     return found
 
 
@@ -276,7 +278,7 @@ def _toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML: {error}. Correct it; texts stand in quotes.") from error
 
 
-def _read(entry: Entry) -> Intervention:
+def _read(entry: InterventionEntry) -> Intervention:
     entry.check_keys([field.name for field in fields(KINDS[entry.kind])])
     return _READERS[entry.kind](entry)
 
@@ -308,24 +310,24 @@ def _check_appearances(path: Path, news: Sequence[NewItem], adverts: Sequence[Ad
             raise ConfigError(f"{path}: '{catalogue[advert.item].label}' {why}. Change one of the two rounds.")
 
 
-def _advert(entry: Entry) -> Advert:
+def _advert(entry: InterventionEntry) -> Advert:
     first = entry.round()
     until = entry.whole("until", low=first)
     return Advert(first, entry.item(), until, entry.text("slogan", MAX_TEXT_BYTES) if "slogan" in entry else "")
 
 
-def _new_item(entry: Entry) -> NewItem:
+def _new_item(entry: InterventionEntry) -> NewItem:
     return NewItem(entry.round(), entry.item())
 
 
-def _policy(entry: Entry) -> PolicySwitch:
+def _policy(entry: InterventionEntry) -> PolicySwitch:
     return PolicySwitch(entry.round(), entry.policy())
 
 
 _PROFILE_KEYS = [field.name for field in fields(Profile)[2:]]
 
 
-def _profile(entry: Entry) -> Profile:
+def _profile(entry: InterventionEntry) -> Profile:
     changes: dict[str, Any] = {name: entry.whole(name, 1, 3) for name in TRAITS if name in entry}
     if "age" in entry:
         changes["age"] = entry.whole("age", 0, 150)
@@ -341,7 +343,7 @@ def _profile(entry: Entry) -> Profile:
     return profile
 
 
-def _link(entry: Entry) -> Link:
+def _link(entry: InterventionEntry) -> Link:
     first, one, two = entry.round(), entry.user("user_1"), entry.user("user_2")
     if one == two:
         entry.fail("user_2", entry.table["user_2"], "is the same person as user_1", "Name two.")
@@ -354,7 +356,7 @@ def _link(entry: Entry) -> Link:
     return Link(first, one, two, removed=True)
 
 
-def _post(entry: Entry) -> Post:
+def _post(entry: InterventionEntry) -> Post:
     author = PLATFORM if entry.needed("author") == "platform" else entry.user("author")
     to = entry.readers()
     if to == "neighbours" and author == PLATFORM:
@@ -366,7 +368,7 @@ def _post(entry: Entry) -> Post:
     return Post(entry.round(), author, entry.text("text", MAX_TEXT_BYTES), to, item, stars)
 
 
-_READERS: dict[str, Callable[[Entry], Intervention]] = {
+_READERS: dict[str, Callable[[InterventionEntry], Intervention]] = {
     "advert": _advert,
     "new_item": _new_item,
     "policy": _policy,

@@ -71,7 +71,7 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class UptakeSpread:
     """Whether uptake follows links.
 
     Attributes:
@@ -137,7 +137,7 @@ class Uptake:
     difference: Estimate
     placebo: Estimate
     beyond: Estimate
-    spread: tuple[Spread, Spread]
+    spread: tuple[UptakeSpread, UptakeSpread]
     opinions: tuple[Opinion, Opinion]
 
 
@@ -221,7 +221,7 @@ def placebos(arm: Arm, item: int, besides: set[int]) -> list[int]:
     return [one for one in nearest if one not in besides][:PLACEBOS]
 
 
-def spread(first: Ints, links: Ints, since: int, rounds: int, seed: int = 0) -> Spread:
+def spread(first: Ints, links: Ints, since: int, rounds: int, seed: int = 0) -> UptakeSpread:
     """Whether those whose friends have watched an item watch it next, more than those whose friends have not.
 
     The same difference with permuted links says what it would be if links meant nothing: everybody keeps their number
@@ -238,13 +238,13 @@ def spread(first: Ints, links: Ints, since: int, rounds: int, seed: int = 0) -> 
     rates = _hazards(first, links, since, rounds)
     observed = rates[0] - rates[1]
     if np.isnan(observed):
-        return Spread(*rates, float("nan"), 1.0)
+        return UptakeSpread(*rates, float("nan"), 1.0)
     rng = np.random.default_rng(seed)
     drawn = [_hazards(first, permuted(links, rng), since, rounds) for _ in range(PERMUTATIONS)]
     gaps = np.array([a - b for a, b in drawn if not np.isnan(a - b)])
     # The observed one counts as a draw, so that no p-value is 0 (Phipson and Smyth, 2010).
     p = (1 + int((gaps >= observed - 1e-12).sum())) / (len(gaps) + 1)
-    return Spread(*rates, float(gaps.mean()) if len(gaps) else float("nan"), p if len(gaps) else 1.0)
+    return UptakeSpread(*rates, float(gaps.mean()) if len(gaps) else float("nan"), p if len(gaps) else 1.0)
 
 
 def permuted(links: Ints, rng: np.random.Generator) -> Ints:

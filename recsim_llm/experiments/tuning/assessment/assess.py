@@ -23,7 +23,7 @@ from recsim_llm.data import Dataset
 from recsim_llm.errors import ConfigError, DataError, MissingExtraError, RecordingError
 from recsim_llm.experiments.tuning.assessment.gain import FEWEST, Gain
 from recsim_llm.experiments.tuning.assessment.groups import Group, groups
-from recsim_llm.experiments.tuning.assessment.measure import Answers
+from recsim_llm.experiments.tuning.assessment.measure import TunedAnswers
 from recsim_llm.experiments.tuning.assessment.watching import BASELINES, WatchFinding, draw_watches, watch_finding
 from recsim_llm.experiments.tuning.assessment.worth import Finding, finding
 from recsim_llm.experiments.tuning.lessons import Watches, held_lessons
@@ -97,7 +97,7 @@ class _Examiner:
         self._folder, self._data, self._config, self._prompts = folder, data, config, prompts
         self._tools: tuple[Any, Any] | None = None
 
-    def __call__(self, group: Group) -> tuple[Answers, Answers]:
+    def __call__(self, group: Group) -> tuple[TunedAnswers, TunedAnswers]:
         """Answers about the ratings of a group, and about what is watched."""
         c = self._config
         words = "-".join(group.name.replace(",", "").split())
@@ -107,18 +107,18 @@ class _Examiner:
             answers = self._ask(group, watches)
             path.parent.mkdir(exist_ok=True)
             beside = path.with_suffix(".part.npz")
-            columns = {f.name: getattr(answers[0], f.name) for f in fields(Answers)}
-            columns |= {f"watch_{f.name}": getattr(answers[1], f.name) for f in fields(Answers)}
+            columns = {f.name: getattr(answers[0], f.name) for f in fields(TunedAnswers)}
+            columns |= {f"watch_{f.name}": getattr(answers[1], f.name) for f in fields(TunedAnswers)}
             np.savez(beside, **columns)
             beside.replace(path)
         try:
             kept = read_arrays(path)
-            ratings, watching = ([kept[before + f.name] for f in fields(Answers)] for before in ("", "watch_"))
+            ratings, watching = ([kept[before + f.name] for f in fields(TunedAnswers)] for before in ("", "watch_"))
         except (OSError, DataError, KeyError) as error:
             raise RecordingError(f"{path} is damaged ({error}). Delete it: the model is asked again.") from error
-        return Answers(*ratings), Answers(*watching)
+        return TunedAnswers(*ratings), TunedAnswers(*watching)
 
-    def _ask(self, group: Group, watches: Watches) -> tuple[Answers, Answers]:
+    def _ask(self, group: Group, watches: Watches) -> tuple[TunedAnswers, TunedAnswers]:
         encoder, learner = self._loaded()
         lessons = list(held_lessons(self._data, group.told, group.asked, watches, prompts=self._prompts))
         interval = 0.1 if sys.stderr.isatty() else 30.0
@@ -134,13 +134,13 @@ class _Examiner:
             except ImportError as error:
                 raise MissingExtraError("torch", "tune", "Assessing a model") from error
             from recsim_llm.experiments.tuning.encoding import Encoder
-            from recsim_llm.experiments.tuning.learner import Learner
+            from recsim_llm.experiments.tuning.learner import TuningLearner
             from recsim_llm.language.model_files import load_model
 
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             model, tokenizer, _ = load_model(str(self._folder), device, torch.float32)
             levels = tuple(str(i + 1) for i in range(len(self._data.rating_levels)))
-            self._tools = Encoder(tokenizer, [YES_NO, levels]), Learner(model)
+            self._tools = Encoder(tokenizer, [YES_NO, levels]), TuningLearner(model)
         return self._tools
 
 

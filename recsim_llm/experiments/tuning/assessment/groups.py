@@ -9,7 +9,7 @@ import numpy as np
 
 from recsim_llm.data import Ratings
 from recsim_llm.experiments.tuning.lessons import FEW
-from recsim_llm.experiments.tuning.task import Task
+from recsim_llm.experiments.tuning.task import TuningTask
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Floats, Ints
 
@@ -32,7 +32,7 @@ class Group:
     asked: Ratings
 
 
-def groups(task: Task, people: int, rows: int) -> Iterator[Group]:
+def groups(task: TuningTask, people: int, rows: int) -> Iterator[Group]:
     """Held-out ratings by kind; kinds without any are left out.
 
     Args:
@@ -65,7 +65,7 @@ def groups(task: Task, people: int, rows: int) -> Iterator[Group]:
             yield replace(group, asked=group.asked.take(known))
 
 
-def _introduced(task: Task) -> Ratings:
+def _introduced(task: TuningTask) -> Ratings:
     """What is told where new people are: all of the learners, `FEW` ratings of the others."""
     luck = uniforms(0, Stream.TUNING, 9, task.told.users, task.told.items)
     return task.told.take(task.learners[task.told.users] | (_rank(task.told.users, luck) < FEW))

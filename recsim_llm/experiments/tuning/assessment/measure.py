@@ -13,7 +13,7 @@ from recsim_llm.types import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class TunedAnswers:
     """Distributions of answers, as a model gives them.
 
     Attributes:
@@ -30,12 +30,12 @@ class Answers:
     def __len__(self) -> int:
         return len(self.users)
 
-    def take(self, rows: Ints | Bools) -> Answers:
+    def take(self, rows: Ints | Bools) -> TunedAnswers:
         """Some of the rows."""
-        return Answers(self.users[rows], self.items[rows], self.levels[rows], self.pmf[rows])
+        return TunedAnswers(self.users[rows], self.items[rows], self.levels[rows], self.pmf[rows])
 
 
-def scores(answers: Answers, rating_levels: Sequence[float]) -> dict[str, float]:
+def scores(answers: TunedAnswers, rating_levels: Sequence[float]) -> dict[str, float]:
     """What answers are worth.
 
     Returns:

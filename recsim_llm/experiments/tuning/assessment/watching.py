@@ -14,7 +14,7 @@ from recsim_llm.experiments.fidelity.measures.incremental import increment
 from recsim_llm.experiments.fidelity.measures.measures import draw_resamples, mean_of_users, within_user_auc
 from recsim_llm.experiments.tuning.assessment.gain import FEWEST, Gain, gain_of
 from recsim_llm.experiments.tuning.assessment.groups import Group
-from recsim_llm.experiments.tuning.assessment.measure import Answers
+from recsim_llm.experiments.tuning.assessment.measure import TunedAnswers
 from recsim_llm.experiments.tuning.lessons import Watches
 
 POSITIVES = 5
@@ -54,7 +54,7 @@ def draw_watches(data: Dataset, group: Group) -> Watches:
     return Watches(cases.users[asked], cases.items[asked], cases.label[asked] > 0)
 
 
-def watch_finding(data: Dataset, group: Group, answers: Answers) -> WatchFinding:
+def watch_finding(data: Dataset, group: Group, answers: TunedAnswers) -> WatchFinding:
     """Measure answers about watching; everything beside them is fitted on what the group is told."""
     people, users = np.unique(answers.users, return_inverse=True)
     label = (answers.levels == 0).astype(np.float64)

@@ -24,7 +24,7 @@ from recsim_llm.experiments.fidelity.measures.measures import mean_of_rows
 from recsim_llm.experiments.tuning.assessment.content import fit_content
 from recsim_llm.experiments.tuning.assessment.gain import FEWEST, Gain, gain_of
 from recsim_llm.experiments.tuning.assessment.groups import Group
-from recsim_llm.experiments.tuning.assessment.measure import Answers, scores
+from recsim_llm.experiments.tuning.assessment.measure import TunedAnswers, scores
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Floats
 
@@ -55,7 +55,7 @@ class Finding:
     over_both: Gain | None
 
 
-def finding(data: Dataset, group: Group, answers: Answers) -> Finding:
+def finding(data: Dataset, group: Group, answers: TunedAnswers) -> Finding:
     """Measure a tuned model's answers about a group; everything beside it is fitted on what the group is told."""
     pmfs = _distributions(data, group, answers)
     stars = np.array(data.rating_levels)
@@ -83,7 +83,7 @@ def finding(data: Dataset, group: Group, answers: Answers) -> Finding:
     )
 
 
-def _distributions(data: Dataset, group: Group, answers: Answers) -> dict[str, Floats]:
+def _distributions(data: Dataset, group: Group, answers: TunedAnswers) -> dict[str, Floats]:
     """(M, R) what each predictor says; all but the tuned one have the thresholds of the statistical users."""
     told, users, items = group.told, answers.users, answers.items
     fitted = fit_statistical(told, traits(told, data.catalogue).activity, data.rating_levels)
@@ -92,7 +92,7 @@ def _distributions(data: Dataset, group: Group, answers: Answers) -> dict[str, F
     return {"tuned": answers.pmf, "cf": cf, "content": content, "hybrid": _hybrid(fitted, told, answers, cf)}
 
 
-def _baselines(data: Dataset, group: Group, answers: Answers) -> tuple[Floats, Floats]:
+def _baselines(data: Dataset, group: Group, answers: TunedAnswers) -> tuple[Floats, Floats]:
     """Stars by the certificate's baselines: (M, A) those that know no content, with popularity; (M, B) the others."""
     told, users, items = group.told, answers.users, answers.items
     found = {name: score(users, items) for name, score in fit_baselines(told, data.catalogue).stars.items()}
@@ -102,7 +102,7 @@ def _baselines(data: Dataset, group: Group, answers: Answers) -> tuple[Floats, F
     return np.stack([*filtering, rated], axis=1), np.array(genres).reshape(len(genres), len(users)).T
 
 
-def _hybrid(fitted: StatisticalParameters, told: Ratings, answers: Answers, backbone: Floats) -> Floats:
+def _hybrid(fitted: StatisticalParameters, told: Ratings, answers: TunedAnswers, backbone: Floats) -> Floats:
     """(M, R) the hybrid's distributions; nobody is predicted by weights that saw them."""
     items, people = training_counts(told)
     options = GateOptions()

@@ -41,7 +41,7 @@ class Logprobs(TypedDict):
     content: NotRequired[list[Position] | None]
 
 
-class Message(TypedDict):
+class WireMessage(TypedDict):
     """What was said."""
 
     content: NotRequired[str | None]
@@ -50,18 +50,18 @@ class Message(TypedDict):
 class Choice(TypedDict):
     """One answer."""
 
-    message: Message
+    message: WireMessage
     logprobs: NotRequired[Logprobs | None]
 
 
-class Answer(TypedDict):
+class WireAnswer(TypedDict):
     """The body of a chat completion: all that is read of it. Dictionaries, as they are twice as quick as models."""
 
     choices: Annotated[list[Choice], Field(min_length=1)]
     usage: NotRequired[Any]
 
 
-ANSWER = TypeAdapter(Answer)
+ANSWER = TypeAdapter(WireAnswer)
 
 
 class NoAnswerError(LLMError):

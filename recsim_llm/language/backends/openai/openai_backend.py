@@ -23,7 +23,7 @@ from recsim_llm.errors import ConfigError, LLMError
 from recsim_llm.language.backends.openai.hedging import Hedging
 from recsim_llm.language.backends.openai.in_flight import Crew
 from recsim_llm.language.backends.openai.openai_answers import Count
-from recsim_llm.language.backends.openai.openai_transport import Call, Rejected, Transport, stop
+from recsim_llm.language.backends.openai.openai_transport import HTTPCall, Rejected, Transport, stop
 from recsim_llm.language.backends.openai.openai_wire import BodyWriter, read_answer
 from recsim_llm.language.backends.vllm.vllm_server import BATCH, EXTRAS, VllmServer, recognise
 from recsim_llm.language.converse import garbage_collection_paused
@@ -238,7 +238,7 @@ class OpenAILLM:
         number = job.places[0]
         if job.batch and server:
             labels = await server.labels(asked[0].choices, asked[0].slots)
-            call = Call(BATCH, self._writer.write_many(asked, labels.tail), job.kind, len(asked))
+            call = HTTPCall(BATCH, self._writer.write_many(asked, labels.tail), job.kind, len(asked))
             batch = await self._transport.send(
                 call, lambda content: server.read(content, asked, labels), number, most_retries=most_retries
             )
@@ -247,7 +247,7 @@ class OpenAILLM:
             server.tokens_read += batch[1].prompt_tokens
             self._count(batch[1])
             return batch[0]
-        call = Call("/chat/completions", self._writer.write(asked[0]), job.kind)
+        call = HTTPCall("/chat/completions", self._writer.write(asked[0]), job.kind)
         single = await self._transport.send(
             call, lambda content: read_answer(content, asked[0], self._base_url), number, most_retries=most_retries
         )

@@ -46,7 +46,7 @@ class Rejected(NamedTuple):
     lasting: bool = False
 
 
-class Call(NamedTuple):
+class HTTPCall(NamedTuple):
     """One request.
 
     Attributes:
@@ -111,7 +111,7 @@ class Transport:
 
     async def send(
         self,
-        call: Call,
+        call: HTTPCall,
         read: Callable[[bytes], T],
         number: int = 0,
         *,
@@ -153,7 +153,7 @@ class Transport:
             else:
                 self._usage.retries += 1
 
-    async def _first_outcome(self, call: Call, read: Callable[[bytes], T], twice: bool) -> T | Rejected | _Failure:
+    async def _first_outcome(self, call: HTTPCall, read: Callable[[bytes], T], twice: bool) -> T | Rejected | _Failure:
         """The first copy that is answered wins; for a fourth, the first is given up.
 
         What failed before goes out `twice` at once, as others are likely to wait for it by now; so does, in a storm,
@@ -189,7 +189,7 @@ class Transport:
                 copy.cancel()
 
     def _copy(
-        self, copies: list[asyncio.Task[T | Rejected | _Failure]], call: Call, read: Callable[[bytes], T]
+        self, copies: list[asyncio.Task[T | Rejected | _Failure]], call: HTTPCall, read: Callable[[bytes], T]
     ) -> None:
         """Send once more; of four copies the oldest is given up."""
         self._usage.hedged += 1
@@ -197,7 +197,7 @@ class Transport:
             copies.pop(0).cancel()
         copies.append(asyncio.ensure_future(self._post(call, read)))
 
-    async def _post(self, call: Call, read: Callable[[bytes], T]) -> T | Rejected | _Failure:
+    async def _post(self, call: HTTPCall, read: Callable[[bytes], T]) -> T | Rejected | _Failure:
         """Send once; returns the answer, or what stands in its way if that may pass or is of this request alone."""
         started = self.loop.time()
         outcome = await self._exchange(call, read)
@@ -207,7 +207,7 @@ class Transport:
             self._hedging.answered(call.kind, self.loop.time() - started)
         return outcome
 
-    async def _exchange(self, call: Call, read: Callable[[bytes], T]) -> T | Rejected | _Failure:
+    async def _exchange(self, call: HTTPCall, read: Callable[[bytes], T]) -> T | Rejected | _Failure:
         import aiohttp
 
         url = call.path if "://" in call.path else self._base_url + call.path

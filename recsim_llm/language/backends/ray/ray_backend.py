@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from recsim_llm.errors import ConfigError, LLMError, MissingExtraError
-from recsim_llm.language.backends.ray.ray_engine import Answered, Engine, error_of, pack_prompts, unpack_answers
+from recsim_llm.language.backends.ray.ray_engine import AnsweredChunk, Engine, error_of, pack_prompts, unpack_answers
 from recsim_llm.language.backends.ray.ray_work import Work
 from recsim_llm.language.protocol import Usage
 from recsim_llm.language.spec import parse_spec
@@ -208,14 +208,14 @@ class RayLLM:
                     self.usage.hedged += len(asked)
                 work.send(actor.answer.remote(pack_prompts(asked)), replica, chunk)
 
-    def _receive(self, work: Work) -> Iterator[tuple[int, Answered]]:
+    def _receive(self, work: Work) -> Iterator[tuple[int, AnsweredChunk]]:
         ray = _import_ray()
         done, _ = ray.wait(list(work.sent), timeout=_LOOK_S)
         for reference in done:
             sent = work.receive(reference)
             if sent.chunk not in work.open:
                 continue  # a copy of it was first
-            answered: Answered = ray.get(reference)
+            answered: AnsweredChunk = ray.get(reference)
             if answered.error is not None:
                 raise error_of(*answered.error)
             self._notice_restart(sent.replica, answered.life)
@@ -227,7 +227,7 @@ class RayLLM:
             self._lives[replica] = life
             self.usage.restarts += 1
 
-    def _count(self, answered: Answered) -> None:
+    def _count(self, answered: AnsweredChunk) -> None:
         with self._lock:
             for name, value in answered.spent.items():
                 if name != "seconds":  # of all copies at once: not wall time

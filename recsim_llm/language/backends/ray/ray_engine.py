@@ -22,7 +22,7 @@ from recsim_llm.language.protocol import LLM
 from recsim_llm.types import Completion, Prompt
 
 
-class Answered(NamedTuple):
+class AnsweredChunk(NamedTuple):
     """What an engine says to one chunk.
 
     Attributes:
@@ -56,7 +56,7 @@ class Engine:
         """Load the model where that has not happened; an error or None, the model's name, the number of replicas."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._about)
 
-    async def answer(self, columns: bytes) -> Answered:
+    async def answer(self, columns: bytes) -> AnsweredChunk:
         """Answer a chunk that `pack_prompts` made."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, columns)
 
@@ -70,15 +70,15 @@ class Engine:
         except RecsimError as error:
             return (type(error).__name__, str(error)), "", self._replicas
 
-    def _answer(self, columns: bytes) -> Answered:
+    def _answer(self, columns: bytes) -> AnsweredChunk:
         try:
             llm = self._model()
             before = asdict(llm.usage)
             answers = llm.generate(unpack_prompts(columns))
         except RecsimError as error:
-            return Answered(os.getpid(), (type(error).__name__, str(error)), b"", {})
+            return AnsweredChunk(os.getpid(), (type(error).__name__, str(error)), b"", {})
         spent = {name: value - before[name] for name, value in asdict(llm.usage).items()}
-        return Answered(os.getpid(), None, pack_answers(answers), spent)
+        return AnsweredChunk(os.getpid(), None, pack_answers(answers), spent)
 
     def _model(self) -> LLM:
         if self._llm is None:

@@ -49,7 +49,7 @@ _DIGITS = 5
 _CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 8_192, 65_536
 
 
-class _Row(NamedTuple):
+class _BatchRow(NamedTuple):
     """One question as it goes through the model.
 
     `place` is the position of its prompt in the call; `reads` are (positions from the end, token, choice); `slots` are
@@ -74,7 +74,7 @@ class _Group(NamedTuple):
 
     system: tuple[int, ...]
     context: list[int]
-    rows: list[_Row]
+    rows: list[_BatchRow]
 
     @property
     def tokens(self) -> int:
@@ -206,9 +206,9 @@ class TransformersLLM:
                 group.rows.extend(rows)
         return [group for group in groups.values() if group.rows], refused
 
-    def _rows(self, index: int, prompt: Prompt) -> list[_Row]:
+    def _rows(self, index: int, prompt: Prompt) -> list[_BatchRow]:
         ids = self._layout.question(prompt)
-        return self._label_rows(index, prompt, ids) if prompt.choices else [_Row(index, ids, ())]
+        return self._label_rows(index, prompt, ids) if prompt.choices else [_BatchRow(index, ids, ())]
 
     def _too_long(self, prompt: Prompt, group: _Group, question: int) -> str:
         """Why a prompt does not fit into the model's context; "" where it does."""
@@ -218,16 +218,16 @@ class TransformersLLM:
     def _slot_tokens(self, prompt: Prompt) -> SlotTokens:
         return self._layout.slot_tokens(prompt.choices, bool(prompt.system))
 
-    def _label_rows(self, index: int, prompt: Prompt, ids: list[int]) -> list[_Row]:
+    def _label_rows(self, index: int, prompt: Prompt, ids: list[int]) -> list[_BatchRow]:
         if prompt.slots > 1:
-            return [_Row(index, ids, (), self._slot_tokens(prompt))]
+            return [_BatchRow(index, ids, (), self._slot_tokens(prompt))]
         labels = self._layout.labels(prompt.choices, bool(prompt.system))
         if len({label[0] for label in labels}) == len(labels):
-            return [_Row(index, ids, tuple((0, label[0], choice) for choice, label in enumerate(labels)))]
+            return [_BatchRow(index, ids, tuple((0, label[0], choice) for choice, label in enumerate(labels)))]
         if any(a != b and b[: len(a)] == a for a in labels for b in labels):
             labels = tuple((*label, self._decoder.end_ids[0]) for label in labels)
         return [
-            _Row(index, [*ids, *label[:-1]], tuple((len(label) - 1 - j, t, choice) for j, t in enumerate(label)))
+            _BatchRow(index, [*ids, *label[:-1]], tuple((len(label) - 1 - j, t, choice) for j, t in enumerate(label)))
             for choice, label in enumerate(labels)
         ]
 
@@ -249,7 +249,7 @@ class TransformersLLM:
 
     def _run(self, pack: list[_Group], prompts: Sequence[Prompt], answers: list[Any]) -> None:
         past = self._read_contexts(pack)
-        batches: dict[tuple[tuple[str, int], int, int], list[tuple[int, _Row]]] = defaultdict(list)
+        batches: dict[tuple[tuple[str, int], int, int], list[tuple[int, _BatchRow]]] = defaultdict(list)
         for number, group in enumerate(pack):
             self._fed += sum(len(row.ids) for row in group.rows)
             for row in group.rows:
@@ -315,7 +315,7 @@ class TransformersLLM:
             self._systems.pop(next(iter(self._systems)))
         return past
 
-    def _select(self, past: Past, batch: list[tuple[int, _Row]]) -> Past:
+    def _select(self, past: Past, batch: list[tuple[int, _BatchRow]]) -> Past:
         import torch
 
         single = past.mask.shape[0] == 1
@@ -324,7 +324,7 @@ class TransformersLLM:
     def _read_slots(
         self,
         past: Past,
-        batch: list[tuple[int, _Row]],
+        batch: list[tuple[int, _BatchRow]],
         width: int,
         keep: int,
         prompts: Sequence[Prompt],
@@ -338,7 +338,7 @@ class TransformersLLM:
             answers[row.place] = values
 
     def _read_labels(
-        self, past: Past, batch: list[tuple[int, _Row]], width: int, keep: int, answers: list[dict[int, float]]
+        self, past: Past, batch: list[tuple[int, _BatchRow]], width: int, keep: int, answers: list[dict[int, float]]
     ) -> None:
         ids, mask = pad([row.ids for _, row in batch], width, left=True, device=self._device)
         logits, _ = predict(self._model, past, ids, mask, keep)

@@ -18,13 +18,13 @@ from recsim_llm.errors import LLMError
 from recsim_llm.language.backends.openai.openai_answers import (
     Alternative,
     Count,
-    Message,
+    WireMessage,
     count_tokens,
     no_answer,
     no_surprises,
     validated,
 )
-from recsim_llm.language.backends.openai.openai_transport import PROBE, Call, Rejected, Transport
+from recsim_llm.language.backends.openai.openai_transport import PROBE, HTTPCall, Rejected, Transport
 from recsim_llm.language.backends.openai.openai_wire import BodyWriter
 from recsim_llm.language.slots import likeliest
 from recsim_llm.types import Completion, Prompt, storable
@@ -75,7 +75,7 @@ class _Logprobs(TypedDict):
 
 class _Choice(TypedDict):
     index: int
-    message: Message
+    message: WireMessage
     logprobs: _Logprobs
 
 
@@ -169,7 +169,7 @@ class VllmServer:
     async def _tokenize(self, request: dict[str, Any]) -> list[int]:
         body = json.dumps({"model": self._model, **request}).encode()
         answer = await self._transport.send(
-            Call(f"{self._root}/tokenize", body, PROBE), self._read_tokens, optional=True
+            HTTPCall(f"{self._root}/tokenize", body, PROBE), self._read_tokens, optional=True
         )
         if isinstance(answer, Rejected):
             raise LLMError(f"The server {self._root} does not say how it cuts labels into tokens: {answer.reason}")
@@ -208,7 +208,9 @@ class VllmServer:
 
     async def cache_counters(self) -> tuple[float, float]:
         """Tokens that the prefix cache was asked for, and those that it had, since the server was started."""
-        answer = await self._transport.send(Call(f"{self._root}/metrics", None, PROBE), _read_counters, optional=True)
+        answer = await self._transport.send(
+            HTTPCall(f"{self._root}/metrics", None, PROBE), _read_counters, optional=True
+        )
         return (0.0, 0.0) if isinstance(answer, Rejected) else answer
 
 
@@ -238,7 +240,7 @@ async def recognise(transport: Transport, base_url: str, model: str, writer: Bod
     root = base_url.removesuffix("/v1")
 
     async def probe(path: str, form: TypeAdapter[T], body: bytes | None = None) -> T | Rejected:
-        call = Call(f"{root}{path}", body, PROBE)
+        call = HTTPCall(f"{root}{path}", body, PROBE)
         return await transport.send(call, lambda content: validated(form, content, base_url)[0], optional=True)
 
     version = await probe("/version", _VERSION)
@@ -252,7 +254,7 @@ async def recognise(transport: Transport, base_url: str, model: str, writer: Bod
         return None
     server = VllmServer(transport, base_url, model)
     labels = await server.labels(_TRIAL.choices, 1)
-    trial = Call(BATCH, writer.write_many([_TRIAL], labels.tail + EXTRAS), "trial")
+    trial = HTTPCall(BATCH, writer.write_many([_TRIAL], labels.tail + EXTRAS), "trial")
     answer = await transport.send(trial, lambda content: server.read(content, [_TRIAL], labels), optional=True)
     if isinstance(answer, Rejected):
         return None
