@@ -7,10 +7,11 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q
 STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
 AUDIT := .venv-audit
+RELEASE := .venv-release
 VLLM_STAMP := $(VLLM)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-vllm install-browser fetch demo screenshots test test-slow test-vllm check audit format mutants bench bench-vllm clean
+.PHONY: help install install-vllm install-browser fetch demo screenshots test test-slow test-vllm check audit format mutants bench bench-vllm release clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-13s %s\n", $$1, $$2}'
@@ -59,11 +60,12 @@ test-slow: fetch ## Run the slow checks: real model, real data, kill -9, trainin
 test-vllm: install-vllm fetch ## Run the checks that need vLLM: the real engine and the real server, on CPU
 	PYTHONDONTWRITEBYTECODE= $(VLLM)/bin/pytest -q -m vllm -W default --timeout 900 tests --ignore tests/dashboard --ignore tests/worked  # their packages are not there, nor those that policies need
 
-check: install ## Lint, format check, types, import contracts
+check: install ## Lint, format check, types, import contracts, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 audit: ## Look the pinned packages up among known vulnerabilities; fails where one is found, says so where it could not look
 	$(PYTHON) -m venv $(AUDIT)
@@ -88,5 +90,15 @@ bench: install ## Run the benchmarks; each prints a table
 bench-vllm: install-vllm fetch ## Run the benchmarks of the real vLLM engine on CPU
 	$(VLLM)/bin/python -m benchmarks vllm
 
+release: ## Build the files of a release into dist/ and check them; the commit must have the tag vVERSION (CONTRIBUTING.md)
+	@version=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' recsim_llm/__init__.py); tag=$$(git describe --exact-match --tags 2>/dev/null || true); \
+		test "$$tag" = "v$$version" || { echo "recsim_llm/__init__.py says $$version, and this commit has the tag '$$tag': git tag v$$version first."; exit 1; }
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt build twine
+	rm -rf dist
+	$(RELEASE)/bin/python -m build --outdir dist .
+	$(RELEASE)/bin/twine check --strict dist/*
+	@echo "The files of the release are in dist/. Publish them with: $(RELEASE)/bin/twine upload dist/*"
+
 clean: ## Remove the environment and caches (not your runs, not the download cache)
-	rm -rf $(VENV) $(VLLM) $(AUDIT) mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VLLM) $(AUDIT) $(RELEASE) mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
