@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 from benchmarks.table import Row
 from recsim_llm.agents.llm.agent_users import AgentUsers
@@ -20,6 +21,8 @@ from recsim_llm.types import Completion, Prompt
 PAGE, PAGES = 4, 3
 KINDS = ("agent4rec", "agent4rec:text", "recagent", "agentcf")
 _CHARS_A_TOKEN = 4.0
+LONG = ("recagent", "recagent:threshold=published", "recagent:text")
+"""Kinds whose memory moves in stages, so that later pages cost more than the first three."""
 CALLS = {"agent4rec": (2.7, "Agent4Rec's run"), "recagent": (12.0, "RecAgent's code")}
 TOKENS = {"agent4rec": (2_135.0, "Agent4Rec's run")}
 
@@ -38,6 +41,10 @@ def run(quick: bool) -> Iterator[Row]:
         yield Row(f"{kind}: prompt and answer (characters / 4)", tokens, "tokens/page", aim, peer, peer_is)
         if once:
             yield Row(f"{kind}: to describe tastes, once a person and cached", once, "tokens/agent")
+    for kind in LONG:
+        calls, tokens = spent_long(kind, agents // 5, pages=10 if quick else 30)
+        yield Row(f"{kind}: LLM calls, 30 pages of 5, all important", calls, "calls/page")
+        yield Row(f"{kind}: prompt and answer, the same", tokens, "tokens/page")
 
 
 def spent(kind: str, agents: int, dataset: str = "synthetic") -> tuple[float, float, float]:
@@ -63,6 +70,45 @@ def spent(kind: str, agents: int, dataset: str = "synthetic") -> tuple[float, fl
         env.step(policy.act(env.sessions.observation()))
     pages = asked[begun:]
     return len(pages) / shown, _tokens(pages) / shown, _tokens(asked[:begun]) / agents
+
+
+def spent_long(kind: str, agents: int, pages: int) -> tuple[float, float]:
+    """Calls and tokens a page where nobody leaves, one item of five is watched, and every page is found important.
+
+    That is the dearest case: only what is important enters the stages. With "text" the scripted sentences are all
+    alike, so each enhances the others: dearer than any real model.
+    """
+    asked: list[tuple[Prompt, Completion]] = []
+
+    def answer(prompt: Prompt) -> Completion:
+        asked.append((prompt, _watching(prompt)))
+        return asked[-1][1]
+
+    users = make_population("synthetic", kind, FunctionLLM(answer)).users
+    assert isinstance(users, AgentUsers)
+    users.kind.leaving = replace(users.kind.leaving, base=-50.0)
+    env = PageVectorEnv(agents, "synthetic", users, page_size=5, max_pages=pages, autoreset_mode="disabled")
+    policy = make_policy("popularity", env.population.log, env.population.dataset.catalogue, 5)
+    env.reset(seed=0)
+    begun = len(asked)
+    for _ in range(pages):
+        env.step(policy.act(env.sessions.observation()))
+    assert env.sessions.ended.all()
+    return (len(asked) - begun) / (agents * pages), _tokens(asked[begun:]) / (agents * pages)
+
+
+def _watching(prompt: Prompt) -> Completion:
+    if prompt.slots == 1 or not prompt.choices:
+        return Completion(prompt.choices[-1], _sure(prompt, [-1])) if prompt.choices else obedient(prompt)
+    rating = 1 + sum(prompt.question.encode()) % (len(prompt.choices) - 1)
+    picks = [rating] + [0] * (prompt.slots - 1)
+    return Completion(" ".join(prompt.choices[pick] for pick in picks), _sure(prompt, picks))
+
+
+def _sure(prompt: Prompt, picks: list[int]) -> tuple[float, ...]:
+    """(slots * choices,) log-probabilities with nearly all of them on the picks."""
+    size = len(prompt.choices)
+    return tuple(-0.001 if place == pick % size else -9.0 for pick in picks for place in range(size))
 
 
 def _tokens(asked: list[tuple[Prompt, Completion]]) -> float:
