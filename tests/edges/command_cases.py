@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recsim_llm.cli import command_line
+from recsim_llm.cli.verb_files import find_verbs
+from recsim_llm.cli.verbs.learning.agentcf_command import AgentCFLearn, AgentCFRank
 from tests.edges.judging import Case
 
 _FRESH = itertools.count()
@@ -53,21 +54,9 @@ BASES: dict[str, dict[str, list[str]]] = {
 }
 """The smallest call of each command that is right but for the option under test."""
 COMMANDS: dict[str, type] = {
-    "simulate": command_line.SimulateCommand,
-    "replay": command_line.ReplayCommand,
-    "compare": command_line.CompareCommand,
-    "traits": command_line.TraitsCommand,
-    "interview": command_line.InterviewCommand,
-    "certify": command_line.CertifyCommand,
-    "calibrate": command_line.CalibrateCommand,
-    "ranking": command_line.RankingCommand,
-    "agentcf learn": command_line.AgentCFLearn,
-    "agentcf rank": command_line.AgentCFRank,
-    "train": command_line.TrainCommand,
-    "tune": command_line.TuneCommand,
-    "assess": command_line.AssessCommand,
-    "study": command_line.StudyCommand,
-    "dashboard": command_line.DashboardCommand,
+    "agentcf learn": AgentCFLearn,
+    "agentcf rank": AgentCFRank,
+    **{name: find_verbs()[name].options() for name in BASES if " " not in name},
 }
 POSITIONAL = {
     ("replay", "run"): 0, ("compare", "runs"): 0, ("traits", "run"): 0, ("interview", "run"): 0,
