@@ -62,13 +62,14 @@ def run(command: Any) -> None:
 
 
 def _parse(words: Sequence[str]) -> Any:
-    asked = [word for word in words if word in find_verbs()][:1]
-    try:
-        return _read(words, asked, console_outputs=False)
-    except SystemExit as stop:
-        # Help, or wrong usage. An unknown option may be one of another command: suggestions look at all of them.
-        wrong_option = stop.code == 2 and any(word.startswith("--") for word in words)
-        return _read(words, find_verbs() if wrong_option else asked)
+    imported: Collection[str] = [word for word in words if word in find_verbs()][:1]
+    if any(word.startswith("--") for word in words) and not {"-h", "--help"} & set(words):
+        try:
+            return _read(words, imported, console_outputs=False)
+        except SystemExit:
+            # A misspelt option may be one of another command: suggestions look at the options of all of them.
+            imported = find_verbs()
+    return _read(words, imported)
 
 
 def _read(words: Sequence[str], imported: Collection[str], console_outputs: bool = True) -> Any:

@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from recsim_llm.checked import Text
 from recsim_llm.cli.named_list import NamedThing, example_line, option_line, print_things
-from recsim_llm.option_list import first_line
+from recsim_llm.option_list import ListedOption, first_line
 from recsim_llm.policies import POLICIES
 from recsim_llm.policies.policy_protocol import ListedPolicy
 
@@ -35,7 +35,7 @@ def listed_policies() -> list[NamedThing]:
     """Every registered policy, with what its own class says of its options."""
     things = []
     for name, kind in POLICIES.items():
-        options = kind.listed_options() if isinstance(kind, ListedPolicy) else []
+        options: list[ListedOption] = kind.listed_options() if isinstance(kind, ListedPolicy) else []
         example = f"--policy '{example_line(name, options)}'"
         things.append(NamedThing(name, first_line(kind), tuple(map(option_line, options)), example))
     return things
