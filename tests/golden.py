@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import recsim_llm.experiments.simulation.recorders as recorders
-from recsim_llm.cli.studying import chosen_study
+from recsim_llm.cli.verbs.learning.study_command import chosen_study
 from recsim_llm.experiments.fidelity.certify import CertifyConfig, certify
 from recsim_llm.experiments.simulation.config import SimulationConfig
 from recsim_llm.experiments.simulation.simulate import simulate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 
@@ -41,8 +41,12 @@ from recsim_llm.language.encoders import TextEncoder, make_encoder
 from recsim_llm.language.protocol import LLM
 from recsim_llm.runs.step_notes import Thought
 
-WRAPPERS = ("hybrid", "calibrated")
-"""User models made of another one, which stands behind a colon ("hybrid:agent4rec:items"); default: "llm"."""
+WRAPPERS = {
+    "hybrid": "Formulas, corrected by what a language model says where held-out people show that it helps.",
+    "calibrated": "A language model's people, their answers calibrated to held-out people.",
+}
+"""User models made of another one, which stands behind a colon ("hybrid:agent4rec:items"; default: "llm"), and what
+each is. 'recsim-llm calibrate' learns the numbers first."""
 
 
 def uses_llm(user_model: str) -> bool:
@@ -216,10 +220,12 @@ def _fingerprint(user_model: str, as_they_are: bool) -> str:
 
 
 def _statistical(dataset: str | Source, llm: LLM | None, personas_file: str) -> UserModel:
+    """Formulas, fitted to the log in seconds; no language model is asked."""
     return StatisticalUsers(with_activity(statistical_parameters(dataset), dataset, personas_file))
 
 
 def _llm(dataset: str | Source, llm: LLM | None, personas_file: str, prompts: str = "page") -> UserModel:
+    """A language model reads persona and page, and answers by the probabilities of labels; no memory."""
     if llm is None:
         raise ConfigError("LLM users need a model: --llm transformers:smollm2-135m, for example (llm=... in Python).")
     data, split = load_source(dataset)
@@ -231,11 +237,21 @@ def _llm(dataset: str | Source, llm: LLM | None, personas_file: str, prompts: st
     return LLMUsers(llm, data.catalogue, people, data.rating_levels, texts)
 
 
+def _tuned(dataset: str | Source, llm: LLM | None, personas_file: str) -> UserModel:
+    """As llm, with the prompts that 'recsim-llm tune' teaches a model to answer."""
+    return _llm(dataset, llm, personas_file, "tuned")
+
+
+def _tuned_public(dataset: str | Source, llm: LLM | None, personas_file: str) -> UserModel:
+    """As llm:tuned; prompts also tell how others rated an item ('recsim-llm tune --prompts tuned-public')."""
+    return _llm(dataset, llm, personas_file, "tuned-public")
+
+
 USER_MODELS: dict[str, Callable[[str | Source, LLM | None, str], UserModel]] = {
     "statistical": _statistical,
     "llm": _llm,
-    "llm:tuned": partial(_llm, prompts="tuned"),
-    "llm:tuned-public": partial(_llm, prompts="tuned-public"),
+    "llm:tuned": _tuned,
+    "llm:tuned-public": _tuned_public,
 }
 
 

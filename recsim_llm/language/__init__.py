@@ -23,6 +23,7 @@ from recsim_llm.language.wrappers.cache import CachedLLM
 __all__ = [
     "LLM",
     "MODELS",
+    "NO_OPTIONS",
     "CachedLLM",
     "ModelRow",
     "OpenAILLM",
@@ -34,10 +35,15 @@ __all__ = [
     "VllmLLM",
     "converse",
     "get_model",
+    "known_backends",
     "list_models",
     "make_llm",
     "resolve_model",
 ]
+
+
+NO_OPTIONS = ("self", "model", "api_key")
+"""Parameters of a backend's constructor that a line of text cannot set behind a question mark."""
 
 
 def make_llm(spec: str, cache: Path | None = None) -> LLM:
@@ -69,12 +75,29 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
         )
     make = _BACKENDS[kind]
     # Not the whole line: what somebody wrote behind a misspelt option may be a key.
-    check_options(options, make, f"'{spec.partition('?')[0]}': {kind}", besides=("self", "model", "api_key"))
+    check_options(options, make, f"'{spec.partition('?')[0]}': {kind}", besides=NO_OPTIONS)
     llm = make(model, **options) if model else make(**options)
     return llm if cache is None else CachedLLM(llm, cache)
 
 
+def known_backends() -> dict[str, Callable[..., LLM]]:
+    """What makes the language model of each backend that `make_llm` knows.
+
+    Its first parameter is the model, if there is one; the others, but for `NO_OPTIONS`, are options.
+
+    >>> list(known_backends())
+    ['transformers', 'vllm', 'openai', 'ray', 'python', 'uniform']
+    """
+    return dict(_BACKENDS)
+
+
+def _joined(model: str) -> LLM:
+    """Copies on a Ray cluster that another process has started under the name MODEL."""
+    return RayLLM.join(model)
+
+
 def _own(model: str) -> LLM:
+    """Your own: MODEL is MODULE:FUNCTION, a function without arguments that returns a language model."""
     module, _, function = model.partition(":")
     try:
         make = getattr(import_module(module), function)
@@ -103,7 +126,7 @@ _BACKENDS: dict[str, Callable[..., LLM]] = {
     "transformers": TransformersLLM,
     "vllm": VllmLLM,
     "openai": OpenAILLM,
-    "ray": lambda model: RayLLM.join(model),
+    "ray": _joined,
     "python": _own,
     "uniform": UniformLLM,
 }

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.language.protocol import LLM
+from recsim_llm.option_list import ListedOption
 from recsim_llm.runs.step_notes import Why
 from recsim_llm.types import Ints, Observation
 
@@ -63,6 +64,16 @@ class ExplainedPolicy(Protocol):
     """
 
     why: Why | None
+
+
+@runtime_checkable
+class ListedPolicy(Protocol):
+    """A policy that says which options its fit takes: `recsim-llm policies` lists them."""
+
+    @classmethod
+    def listed_options(cls) -> list[ListedOption]:
+        """Every option that `check_options` knows, with type, range and default."""
+        ...
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from recsim_llm.checked import check_known, check_options, check_value
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.option_list import ListedOption, listed_options
 from recsim_llm.policies.policy_files import read_file, write_file
 from recsim_llm.policies.sparse_rows import Scores, history_rows, interactions, logged_rows, ones, some_users
 from recsim_llm.runs.step_notes import Why
@@ -31,6 +33,17 @@ Dropout: TypeAlias = Annotated[float, Ge(0.0), Lt(1.0)]
 Rate: TypeAlias = Annotated[float, Gt(0.0), Le(100.0)]
 _NO_OPTIONS = ("known", "log", "catalogue", "seed", "start")
 _BLOCK_CELLS = 4_000_000  # scores in memory at once: 16 MB of float32
+
+
+@dataclass(frozen=True)
+class TasteOptions:
+    """What all rankers take.
+
+    Attributes:
+        min_rating: Stars from which a rating, logged or in a history, counts as taste; 0: every rating does.
+    """
+
+    min_rating: MinRating = 0.0
 
 
 class RankingPolicy:
@@ -151,6 +164,11 @@ class RankingPolicy:
         """Names and defaults of what `fit` takes besides `min_rating`."""
         learn = inspect.signature(cls._learn())
         return {n: p.default for n, p in learn.parameters.items() if n not in _NO_OPTIONS}
+
+    @classmethod
+    def listed_options(cls) -> list[ListedOption]:
+        """See `policies.policy_protocol.ListedPolicy`."""
+        return [*listed_options(cls._learn(), _NO_OPTIONS), *listed_options(TasteOptions)]
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
         """(B, N) finite scores, higher is better. A row must not depend on the other rows.

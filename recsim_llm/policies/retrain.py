@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from recsim_llm.checked import CountOrNone, Name, check_fields, near
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.option_list import ListedOption, listed_options
 from recsim_llm.policies.feedback import Feedback
 from recsim_llm.policies.policy_spec import parse_policy
 from recsim_llm.policies.ranking import RankingPolicy
@@ -121,6 +122,11 @@ class Retrain(RankingPolicy):
             raise ConfigError(
                 f"Policy 'retrain': '{kind.name}' cannot go on from a fit; leave warm at 0, or take {able}."
             )
+
+    @classmethod
+    def listed_options(cls) -> list[ListedOption]:
+        """Its own options; those of the policy inside may stand beside them."""
+        return listed_options(RetrainOptions)
 
     @classmethod
     def options(cls) -> dict[str, Any]:

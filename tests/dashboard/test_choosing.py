@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from recsim_llm.cli.command_line import main
-from recsim_llm.cli.dashboard_command import dashboard_command
+from recsim_llm.cli.verbs.runs.dashboard_command import dashboard_command
 from recsim_llm.dashboard import app, theme
 from recsim_llm.dashboard.run_choice import all_runs, broken_runs, link, name_of, run_folders
 from recsim_llm.errors import ConfigError, MissingExtraError

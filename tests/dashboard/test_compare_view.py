@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsim_llm.cli.commands import run_table
+from recsim_llm.cli.run_table import run_table
 from recsim_llm.dashboard.compare import compare_charts, compare_data, compare_table
 from recsim_llm.dashboard.replay import learning
 from recsim_llm.dashboard.view import RunView, open_view

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recsim_llm.cli import command_line
+from recsim_llm.cli.verb_files import find_verbs
+from recsim_llm.cli.verbs.learning.agentcf_command import AgentCFLearn, AgentCFRank
 from tests.edges.judging import Case
 
 _FRESH = itertools.count()
@@ -50,33 +51,24 @@ BASES: dict[str, dict[str, list[str]]] = {
     "assess": {"": ["{missing}"]},
     "study": {"": ["quick"], "--out": ["{new}"]},
     "dashboard": {"": ["{run}"]},
+    "policies": {"": ["ease"]},
+    "agents": {"": ["agent4rec"]},
+    "backends": {"": ["vllm"]},
 }
 """The smallest call of each command that is right but for the option under test."""
 COMMANDS: dict[str, type] = {
-    "simulate": command_line.SimulateCommand,
-    "replay": command_line.ReplayCommand,
-    "compare": command_line.CompareCommand,
-    "traits": command_line.TraitsCommand,
-    "interview": command_line.InterviewCommand,
-    "certify": command_line.CertifyCommand,
-    "calibrate": command_line.CalibrateCommand,
-    "ranking": command_line.RankingCommand,
-    "agentcf learn": command_line.AgentCFLearn,
-    "agentcf rank": command_line.AgentCFRank,
-    "train": command_line.TrainCommand,
-    "tune": command_line.TuneCommand,
-    "assess": command_line.AssessCommand,
-    "study": command_line.StudyCommand,
-    "dashboard": command_line.DashboardCommand,
+    "agentcf learn": AgentCFLearn,
+    "agentcf rank": AgentCFRank,
+    **{name: find_verbs()[name].options() for name in BASES if " " not in name},
 }
 POSITIONAL = {
     ("replay", "run"): 0, ("compare", "runs"): 0, ("traits", "run"): 0, ("interview", "run"): 0,
     ("interview", "question"): 1, ("ranking", "dataset"): 0, ("assess", "folder"): 0, ("study", "study"): 0,
-    ("dashboard", "runs"): 0,
+    ("dashboard", "runs"): 0, ("policies", "name"): 0, ("agents", "name"): 0, ("backends", "name"): 0,
 }  # fmt: skip
 EMPTY_IS_DEFAULT = {
     "user_model", "llm", "policy_llm", "quit", "interventions", "personas", "ray", "naming", "user", "question",
-    "study_dataset",
+    "study_dataset", "name",
 }  # fmt: skip
 FREE_TEXT = {"question"}
 WRITES = {"out"}
@@ -298,6 +290,12 @@ def by_hand(places: dict[str, str]) -> Iterator[Case]:
     add("interview", "--user", ["nobody"], ("nobody", "--user"), "nobody")
     add("interview", "--after", ["99"], ("--after",), "99")
     add("study", "--policies", ["eas"], ("eas",), "eas")
+    for command, value, near in (
+        ("policies", "eas", "ease"),
+        ("agents", "agent4", "agent4rec"),
+        ("backends", "v", "vllm"),
+    ):
+        add(command, "", [value], (near,), value)
     add("study", "--policies", ["random", "random"], ("--policies", "policies", "policy"), "random")
     for place in ("missing", "junk", "empty", "binary", "latin"):
         path = f"{p[place]}.toml"

@@ -113,7 +113,7 @@ def _carry_out(case: Case) -> None:
     from recsim_llm.cli.command_line import main
 
     # The dashboard would serve for ever; and a case may record a run, which must not stand in the way of the next.
-    with mock.patch("recsim_llm.cli.dashboard_command.subprocess.run", side_effect=TooLong):
+    with mock.patch("recsim_llm.cli.verbs.runs.dashboard_command.subprocess.run", side_effect=TooLong):
         main(list(case.action))
 
 

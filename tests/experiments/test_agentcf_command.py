@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from recsim_llm.agents.llm.agentcf.agentcf_memories import AgentCFMemories
-from recsim_llm.cli import agentcf_command
 from recsim_llm.cli.command_line import main
+from recsim_llm.cli.verbs.learning import agentcf_command
 from recsim_llm.data import load_dataset
 from recsim_llm.data.formats.agentcf_release import load_agentcf
 from recsim_llm.data.formats.ranking_task import draw_task

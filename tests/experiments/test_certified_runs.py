@@ -9,13 +9,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import recsim_llm.cli.measuring as measuring
 import recsim_llm.experiments.simulation.recorders as module
 from recsim_llm.agents.certified import certificates_folder
 from recsim_llm.agents.named_users import inner_name, learned_identity, model_fingerprint
 from recsim_llm.agents.population import make_population
 from recsim_llm.certificate import read_certificate
 from recsim_llm.cli.command_line import main
+from recsim_llm.cli.verbs.fidelity import certify_command
 from recsim_llm.errors import ConfigError, UncertifiedWarning
 from recsim_llm.experiments.fidelity.calibrate import CalibrateConfig, calibrate
 from recsim_llm.experiments.simulation.config import SimulationConfig, chosen_model
@@ -33,7 +33,7 @@ HYBRID = SimulationConfig(
 @pytest.fixture(autouse=True)
 def _at_home(monkeypatch, tmp_path):
     monkeypatch.setenv("RECSIM_LLM_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(measuring, "cached_backend", lambda spec: hash_choice_llm(0))
+    monkeypatch.setattr(certify_command, "cached_backend", lambda spec: hash_choice_llm(0))
     monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(hash_choice_llm(0)))
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from recsim_llm.cli.command_line import main
-from recsim_llm.cli.studying import chosen_study
+from recsim_llm.cli.verbs.learning import study_command
+from recsim_llm.cli.verbs.learning.study_command import chosen_study
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.simulation.replay import replay
 from recsim_llm.experiments.simulation.rollout import choose_visitors
@@ -105,6 +106,19 @@ def test_a_study_from_a_file(tmp_path):
     chosen = chosen_study(str(path), "synthetic:1", ("ease", "popularity"), 2, 4)
     assert (chosen.dataset, chosen.seeds, chosen.users) == ("synthetic:1", 2, 4)
     assert chosen.entries == (StudyEntry("ease"), StudyEntry("popularity"))
+    assert not chosen.tell_exit
+    assert chosen_study(str(path), tell_exit=True) == replace(study, tell_exit=True)
+    path.write_text(f"tell_exit = true\n{path.read_text()}")
+    assert chosen_study(str(path)).tell_exit, "the flag switches it on; what the file says stays"
+
+
+def test_the_flag_tells_planners_the_rule(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(study_command, "run_study_command", lambda study, out: seen.append(study))
+    main(["study", "quick"])
+    main(["study", "quick", "--tell-exit"])
+    assert [study.tell_exit for study in seen] == [False, True]
+    assert seen[1].simulation(seen[1].entries[0], 0).tell_exit
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recsim_llm.cli.commands import compare_runs
+from recsim_llm.cli.verbs.runs.compare_command import compare_runs
 from recsim_llm.data import load_dataset
 from recsim_llm.experiments.metrics import Estimate
 from recsim_llm.experiments.simulation.config import SimulationConfig

@@ -14,8 +14,8 @@ pytest.importorskip("aiohttp")
 
 from mock_server import MockServer, problem
 
-from recsim_llm.cli import commands
 from recsim_llm.cli.command_line import main
+from recsim_llm.cli.verbs.runs import simulate_command
 from recsim_llm.experiments.simulation.people import load_people
 from recsim_llm.runs import Run
 
@@ -70,7 +70,7 @@ def test_a_simulation_its_interviews_and_its_hints(llm, home, capsys, monkeypatc
     main(["interview", "runs/popularity", "--llm", llm])
     main(["replay", "runs"])
     with monkeypatch.context() as patch:
-        patch.setattr(commands, "simulate", _interrupt)
+        patch.setattr(simulate_command, "simulate", _interrupt)
         with pytest.raises(SystemExit):
             main(["simulate", *USERS, "--llm", llm])
     said = capsys.readouterr()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from recsim_llm.agents.llm.agent4rec.agent4rec import Agent4Rec, Agent4RecOptions
 from recsim_llm.agents.llm.agent_kind import AgentKind
@@ -40,26 +40,68 @@ class Material(NamedTuple):
     options: frozenset[str]
 
 
+class KindWord(NamedTuple):
+    """A word that may stand behind the colon of a kind's name.
+
+    Attributes:
+        word: The word; what is in capitals stands for a value.
+        field: The field of the kind's options that it sets, whose docstring and default say what it does; "" where it
+            has a value of its own.
+        value: What the field is set to.
+        help: Where there is no such field.
+    """
+
+    word: str
+    field: str = ""
+    value: Any = None
+    help: str = ""
+
+
+class KindWords(NamedTuple):
+    """What may stand behind the colon of a kind's name.
+
+    Attributes:
+        options: The kind's options.
+        words: The words, any number of them with commas between.
+    """
+
+    options: type
+    words: tuple[KindWord, ...]
+
+
+_ITEMS, _TEXT = KindWord("items", "one_by_one", True), KindWord("text", "answers", "text")
+_GENRES = KindWord("genres", "tastes", "genres")
+_ENHANCEMENT = KindWord(
+    f"{_THRESHOLD}VALUE",
+    help="calibrated (to the encoder, the default), published, or a number between 0 and 1: how alike a new "
+    "observation and a memory must be for the memory to be enhanced.",
+)
+_FOLDER = KindWord(
+    "FOLDER", help="Memories of 'recsim-llm agentcf learn'; default: everybody begins with the same sentence."
+)
+KIND_WORDS: dict[str, KindWords] = {
+    "agent4rec": KindWords(Agent4RecOptions, (_TEXT, _ITEMS, _GENRES)),
+    "recagent": KindWords(RecAgentOptions, (_TEXT, _ITEMS, _ENHANCEMENT)),
+    "agentcf": KindWords(AgentCFOptions, (_ITEMS, _FOLDER)),
+    "dialogue": KindWords(DialogueOptions, (_ITEMS,)),
+}
+"""What each kind of `AGENT_KINDS` takes; 'recsim-llm agents' lists it."""
+
+
 def _agent4rec(m: Material) -> AgentKind:
-    _check("agent4rec", m.options, {"text", "items", "genres"})
-    options = Agent4RecOptions(
-        answers="text" if "text" in m.options else "labels",
-        tastes="genres" if "genres" in m.options else "llm",
-        one_by_one="items" in m.options,
-    )
+    """Agent4Rec (Zhang et al., SIGIR 2024): traits and tastes, emotional and factual memories, feelings about pages."""
+    options = Agent4RecOptions(**_fields("agent4rec", m.options))
     return Agent4Rec(m.dataset.catalogue, m.personas, m.dataset.rating_levels, m.log, m.encoder, options)
 
 
 def _recagent(m: Material) -> AgentKind:
+    """RecAgent (Wang et al., TOIS): sensory, short-term and long-term memory; insights and forgetting."""
     thresholds = sorted(option for option in m.options if option.startswith(_THRESHOLD))
-    _check("recagent", m.options - set(thresholds), {"text", "items", f"{_THRESHOLD}VALUE"})
+    fields = _fields("recagent", m.options - set(thresholds))
     if len(thresholds) > 1:
         raise ConfigError(f"The user model 'recagent' takes one threshold, not {', '.join(thresholds)}.")
-    options = RecAgentOptions(
-        answers="text" if "text" in m.options else "labels",
-        memory=_stages(thresholds[0].removeprefix(_THRESHOLD)) if thresholds else None,
-        one_by_one="items" in m.options,
-    )
+    memory = _stages(thresholds[0].removeprefix(_THRESHOLD)) if thresholds else None
+    options = RecAgentOptions(memory=memory, **fields)
     return RecAgent(m.dataset.catalogue, m.personas, m.dataset.rating_levels, m.encoder, options)
 
 
@@ -78,17 +120,18 @@ def _stages(threshold: str) -> ThreeStageOptions | None:
 
 
 def _agentcf(m: Material) -> AgentKind:
-    folders = sorted(m.options - {"items"})
+    """AgentCF (Zhang et al., WWW 2024): people and items describe themselves in words, and learn from each other."""
+    folders = sorted(m.options - {_ITEMS.word})
     if len(folders) > 1:
         raise ConfigError(f"The user model 'agentcf' takes one folder of memories, not {', '.join(folders)}.")
     memories = AgentCFMemories.load(Path(folders[0]), m.dataset.catalogue) if folders else None
-    options = AgentCFOptions(one_by_one="items" in m.options)
+    options = AgentCFOptions(**_fields("agentcf", m.options - set(folders)))
     return AgentCF(m.dataset.catalogue, m.personas, m.dataset.rating_levels, memories, m.log, m.encoder, options)
 
 
 def _dialogue(m: Material) -> AgentKind:
-    _check("dialogue", m.options, {"items"})
-    options = DialogueOptions(one_by_one="items" in m.options)
+    """A conversation that only grows: each page is the next turn, so a prefix cache spares the earlier ones."""
+    options = DialogueOptions(**_fields("dialogue", m.options))
     return Dialogue(m.dataset.catalogue, m.personas, m.dataset.rating_levels, options)
 
 
@@ -100,7 +143,16 @@ AGENT_KINDS: dict[str, Callable[[Material], AgentKind]] = {
 }
 
 
-def _check(kind: str, options: frozenset[str], known: set[str]) -> None:
-    if options - known:
-        wrong = ", ".join(sorted(options - known))
-        raise ConfigError(f"The user model '{kind}' has no option '{wrong}'; it has {', '.join(sorted(known))}.")
+def _fields(kind: str, given: frozenset[str]) -> dict[str, Any]:
+    """What the words set of the kind's options.
+
+    Raises:
+        ConfigError: One is unknown.
+    """
+    known = {word.word: word for word in KIND_WORDS[kind].words}
+    wrong = [word for word in sorted(given) if word not in known or not known[word].field]
+    if wrong:
+        raise ConfigError(
+            f"The user model '{kind}' has no option '{', '.join(wrong)}'; it has {', '.join(sorted(known))}."
+        )
+    return {known[word].field: known[word].value for word in given}

@@ -21,6 +21,7 @@ from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.language.converse import Turn, converse
 from recsim_llm.language.protocol import LLM
+from recsim_llm.option_list import ListedOption, listed_options
 from recsim_llm.policies.feedback import Feedback
 from recsim_llm.policies.grounding import Grounder, GroundingCounts, written_titles
 from recsim_llm.policies.planners.asking import AskingCounts, ask_label, ask_text
@@ -146,6 +147,11 @@ class Planner:
         retriever = fit_retriever(chosen.retriever, log, catalogue, seed)
         top = np.array(log.values.max() if len(log) else 5.0)
         return cls(page_size, seed, interactions(log), chosen, retriever, {"top": top})
+
+    @classmethod
+    def listed_options(cls) -> list[ListedOption]:
+        """See `policies.policy_protocol.ListedPolicy`."""
+        return listed_options(cls.Options)
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:

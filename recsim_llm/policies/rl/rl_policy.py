@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from recsim_llm.checked import check_known, check_value
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, MissingExtraError
-from recsim_llm.policies.ranking import MinRating, RankingPolicy, check_page_size
+from recsim_llm.option_list import ListedOption, listed_options
+from recsim_llm.policies.ranking import MinRating, RankingPolicy, TasteOptions, check_page_size
 from recsim_llm.policies.rl.item_vectors import ItemStart, item_start
 from recsim_llm.policies.rl.networks.states import pack
 from recsim_llm.policies.rl.settings import NetSettings
@@ -47,6 +48,11 @@ class RLPolicy(RankingPolicy):
     def options(cls) -> dict[str, Any]:
         """Names and defaults of its options."""
         return cls.settings_class().as_options()
+
+    @classmethod
+    def listed_options(cls) -> list[ListedOption]:
+        """See `policies.policy_protocol.ListedPolicy`."""
+        return [*listed_options(cls.settings_class), *listed_options(TasteOptions)]
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:

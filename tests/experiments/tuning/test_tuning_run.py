@@ -19,7 +19,8 @@ from tiny_model import save_tiny_model
 
 from recsim_llm.agents.fitted_sources import Source
 from recsim_llm.agents.population import make_population
-from recsim_llm.cli.tuning_command import run_assess, tuned_table
+from recsim_llm.cli.verbs.learning.assess_command import run_assess
+from recsim_llm.cli.verbs.learning.tune_command import tuned_table
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import ConfigError, LLMError, RecordingError
 from recsim_llm.experiments.tuning import tuning_memory

@@ -1,29 +1,53 @@
-"""What the commands that measure fidelity print: certify, calibrate, ranking."""
+"""Measure how faithful simulated users are to held-out behaviour of the same people, and write a certificate."""
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from tyro.conf import OmitArgPrefixes
 
 from recsim_llm.agents.certified import certificate_path
 from recsim_llm.agents.fitted_sources import Source, load_source
-from recsim_llm.agents.named_users import check_user_model, inner_name, model_fingerprint, uses_llm
+from recsim_llm.agents.named_users import check_user_model, model_fingerprint, uses_llm
 from recsim_llm.certificate import FILE, Certificate
+from recsim_llm.checked import InFile, Name, OutFolder
 from recsim_llm.errors import ConfigError, RequirementError
 from recsim_llm.experiments.backend import cached_backend
-from recsim_llm.experiments.fidelity.calibrate import CalibrateConfig, calibrate
 from recsim_llm.experiments.fidelity.certificate_gates import check_required, unmet
 from recsim_llm.experiments.fidelity.certify import CertifyConfig, certificate_folder, certify
 from recsim_llm.experiments.fidelity.external import certify_predictions
-from recsim_llm.experiments.fidelity.ranking.ranking_validity import measure_ranking, ranking_table
 from recsim_llm.experiments.fidelity.report.plots import need_matplotlib
 from recsim_llm.experiments.fidelity.report.report import write_report
 from recsim_llm.experiments.fidelity.report.screen import baseline_table, certificate_table
-from recsim_llm.experiments.simulation.config import DEFAULT_LLM, chosen_model
-from recsim_llm.runs.run_files import make_folder, write_durably
+from recsim_llm.experiments.simulation.config import chosen_model
+
+
+@dataclass(frozen=True)
+class CertifyCommand:
+    """Options of `recsim-llm certify`."""
+
+    config: OmitArgPrefixes[CertifyConfig] = field(default_factory=CertifyConfig)
+    out: OutFolder | None = None
+    """Folder of the certificate; default certificates/DATASET-USERMODEL-SPLIT."""
+    require: tuple[Name, ...] = ()
+    """Exit with 1 unless these hold: a metric's name (its gate must pass), or a rule such as 'rps_skill>=0.215'."""
+    predictions: InFile | None = None
+    """Certify another simulator from a CSV or Parquet file of its predictions (docs/certificate.md); --dataset names
+    the data set whose ids it uses, 'none' for none."""
+    log: InFile | None = None
+    """With --predictions: what that simulator was fitted on (user_id, item_id, optional rating), for the baselines."""
+
+
+def run(command: CertifyCommand) -> None:
+    """Certify a user model, or another simulator from its predictions."""
+    match command:
+        case CertifyCommand(config, out, require, None, None):
+            run_certify(config, out, require)
+        case CertifyCommand(config, out, require, predictions, log):
+            run_certify_predictions(config, predictions, log, out, require)
 
 
 def run_certify(config: CertifyConfig, out: Path | None, require: Sequence[str]) -> None:
@@ -86,32 +110,6 @@ def certify_command(config: CertifyConfig, user_model: str, llm_name: str) -> st
         if getattr(config, name) != getattr(usual, name):
             words += [f"--{name}", str(getattr(config, name))]
     return shlex.join([*words, *(["--naming"] if config.naming else [])])
-
-
-def run_calibrate(config: CalibrateConfig) -> None:
-    """Calibrate a language model for a data set, print what was learned and where it is kept."""
-    check_user_model(inner_name(config.user_model))
-    try:
-        done = calibrate(config, cached_backend(config.llm or DEFAULT_LLM))
-    except KeyboardInterrupt:
-        print("\nInterrupted. What the language model has answered is kept: the same command goes on from there.")
-        raise
-    llm = config.llm or DEFAULT_LLM
-    print(done.learned.weights.table())
-    print(f"\nLearned from {done.pairs:,} pairs; kept in {done.folder}. Next:")
-    print(f"  recsim-llm simulate --dataset {config.dataset} --user-model hybrid:{done.inner} --llm {llm}")
-    print(f"  recsim-llm certify --dataset {config.dataset} --user-model hybrid:{done.inner} --llm {llm}")
-
-
-def run_ranking(dataset: str, out: Path | None) -> None:
-    """Measure ranking validity and print the table."""
-    if out:
-        make_folder(out.parent)  # before an hour of measuring, not after
-    found = measure_ranking(dataset)
-    print(ranking_table(found))
-    if out:
-        write_durably(out, f"{json.dumps(found.as_json(), indent=1)}\n".encode(), "Name another --out.")
-        print(f"\nNumbers are in {out}.")
 
 
 def _publish(certificate: Certificate, folder: Path, require: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Starts the dashboard: Streamlit, on this machine only unless told otherwise."""
+"""Look at runs in the browser: replay sessions, inspect people, compare policies; also while runs are written."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
+from annotated_types import Ge, Le
+from tyro.conf import Positional, UseAppendAction
+
+from recsim_llm.checked import OutFolder
 from recsim_llm.errors import ConfigError, MissingExtraError
 
 LOOPBACK = "127.0.0.1"
@@ -29,6 +35,26 @@ _LOOKS = {
     "server.headless": "true",
     "server.fileWatcherType": "none",
 }
+
+
+@dataclass(frozen=True)
+class DashboardCommand:
+    """Options of `recsim-llm dashboard`."""
+
+    runs: Positional[OutFolder]
+    """A run folder, or a folder that holds runs."""
+    port: Annotated[int, Ge(1), Le(65_535)] = 8501
+    """Where to listen."""
+    address: str = LOOPBACK
+    """Who can reach it: 127.0.0.1 is this machine only. There is no login (docs/dashboard.md)."""
+    interview_host: UseAppendAction[tuple[str, ...]] = ()
+    """A server (HOST or HOST:PORT) that interviews may send your key to where a run names it; once for each. That of
+    OPENAI_BASE_URL always may."""
+
+
+def run(command: DashboardCommand) -> None:
+    """Serve until interrupted."""
+    run_dashboard(command.runs, command.port, command.address, command.interview_host)
 
 
 def dashboard_command(runs: Path, port: int, address: str, interview_hosts: Sequence[str] = ()) -> list[str]:

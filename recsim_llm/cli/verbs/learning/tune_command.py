@@ -1,13 +1,13 @@
-"""The commands that tune a language model and say what it is worth, and what they print."""
+"""Teach a local language model what the people of a data set like; its folder is a model for --llm."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from recsim_llm.experiments.tuning.assessment.assess import AssessConfig, as_json, assess, report
+from tyro.conf import OmitArgPrefixes
+
 from recsim_llm.experiments.tuning.task import TuneConfig
 from recsim_llm.experiments.tuning.tune import Tuned, tune
-from recsim_llm.runs.run_files import write_durably
 
 _ROWS = (
     ("log_loss", "log-loss"),
@@ -15,6 +15,18 @@ _ROWS = (
     ("auc_like", "AUC of liking"),
     ("auc_within", "the same within people"),
 )
+
+
+@dataclass(frozen=True)
+class TuneCommand:
+    """Options of `recsim-llm tune`."""
+
+    config: OmitArgPrefixes[TuneConfig] = field(default_factory=TuneConfig)
+
+
+def run(command: TuneCommand) -> None:
+    """Tune, and say what came of it."""
+    run_tune(command.config)
 
 
 def run_tune(config: TuneConfig) -> None:
@@ -32,21 +44,6 @@ def run_tune(config: TuneConfig) -> None:
     print(f"  recsim-llm calibrate --split {config.measured_by} --dataset {config.dataset} {users}")
     print(f"  recsim-llm certify --split {config.measured_by} --dataset {config.dataset} {users}")
     print(f"  recsim-llm simulate --dataset {config.dataset} {users}")
-
-
-def run_assess(folder: Path, config: AssessConfig) -> None:
-    """Assess a tuned model; print the tables and where they are."""
-    try:
-        findings = assess(folder, config)
-    except KeyboardInterrupt:
-        print("\nInterrupted. Finished groups are kept; go on with the same command.")
-        raise
-    text = report(findings)
-    path = folder / "assessment" / f"report-{config.naming or 'learned'}.md"
-    write_durably(path, (text + "\n").encode())
-    write_durably(path.with_suffix(".json"), as_json(findings).encode())
-    print(text)
-    print(f"\nWritten to {path}, all numbers beside it. docs/tuning.md says what they mean.")
 
 
 def tuned_table(done: Tuned) -> str:

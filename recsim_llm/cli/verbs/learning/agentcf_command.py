@@ -1,4 +1,4 @@
-"""The commands that let AgentCF learn memories and rank with them, and what they print."""
+"""AgentCF's memories of users and items (docs/agents/agentcf.md): learn, rank."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from recsim_llm.agents.llm.agentcf.agentcf_learning import LearnCounts, Learning
 from recsim_llm.agents.llm.agentcf.agentcf_memories import ITEM_WORDS, STATE_FILE, USER_WORDS, AgentCFMemories
 from recsim_llm.agents.llm.agentcf.agentcf_ranking import RankRequest, rank_agentcf, shuffled
 from recsim_llm.checked import CountOrNone, Name, OutFile, OutFolder, Seed, Text, check_fields
+from recsim_llm.cli.command_check import check_command
 from recsim_llm.data import load_dataset
 from recsim_llm.data.formats.agentcf_release import AgentCFRelease, is_agentcf_folder, load_agentcf
 from recsim_llm.data.formats.ranking_task import draw_task
@@ -139,14 +140,15 @@ class AgentCFRank:
 
 @dataclass(frozen=True)
 class AgentCFCommand:
-    """AgentCF's memories of users and items (docs/agents/agentcf.md): learn, rank."""
+    """Options of `recsim-llm agentcf`."""
 
     command: Annotated[AgentCFLearn, subcommand("learn")] | Annotated[AgentCFRank, subcommand("rank")]
 
 
-def run_agentcf(command: AgentCFLearn | AgentCFRank) -> None:
-    """Carry out one of the two."""
-    match command:
+def run(command: AgentCFCommand) -> None:
+    """Learn, or rank."""
+    check_command(command.command)
+    match command.command:
         case AgentCFLearn(config, out):
             run_learn(config, out or Path("agentcf") / Path(config.dataset).name.replace(":", "-"))
         case AgentCFRank(config, out):

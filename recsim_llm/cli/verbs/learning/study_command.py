@@ -1,28 +1,53 @@
-"""Commands that train policies and run studies."""
+"""Run a study: many policies, several seeds, the same people; one table, one report. Finished parts are kept."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tyro.conf import Positional
+
+from recsim_llm.checked import CountOrNone, Name, OutFolder, Text
 from recsim_llm.experiments.studies.run_study import run_study
 from recsim_llm.experiments.studies.study import Study, StudyEntry, read_study
 from recsim_llm.experiments.studies.study_report import write_report
 from recsim_llm.experiments.studies.study_table import text_table
-from recsim_llm.experiments.training.train import TrainConfig, train
 
 
-def run_training(config: TrainConfig) -> None:
-    """Train; print where the policy is and what to do next."""
-    try:
-        path = train(config)
-    except KeyboardInterrupt:
-        print("\nInterrupted. Go on with the same command and --resume.")
-        raise
-    folder = path.with_suffix("")
-    print(f"The policy is {path}; curves and checkpoints are in {folder}. Next:")
-    print(f"  recsim-llm simulate --quit window --page-size 1 --pages {config.max_pages} --policy random oracle {path}")
-    print(f"  tensorboard --logdir {folder}")
+@dataclass(frozen=True)
+class StudyCommand:
+    """Options of `recsim-llm study`."""
+
+    study: Positional[Name] = "long-term"
+    """A study that comes with the package (long-term, quick), or a TOML file (docs/long_term_study.md)."""
+    dataset: Text = ""
+    """Another data set than the study's."""
+    policies: tuple[Name, ...] = ()
+    """Only these rows of the study, or further policies that are fitted to the log."""
+    seeds: CountOrNone = 0
+    """Another number of seeds."""
+    users: CountOrNone = 0
+    """Another number of people a seed."""
+    policy_llm: Text = ""
+    """Another language model of planners."""
+    tell_exit: bool = False
+    """Tell all LLM planners the rule by which people leave; a row's own 'react?tell_exit=false' goes before it."""
+    out: OutFolder | None = None
+    """Folder; default studies/STUDY-DATASET."""
+
+
+def run(command: StudyCommand) -> None:
+    """Run the study with what the options change of it."""
+    study = chosen_study(
+        command.study,
+        command.dataset,
+        command.policies,
+        command.seeds,
+        command.users,
+        command.policy_llm,
+        command.tell_exit,
+    )
+    run_study_command(study, command.out or study_folder(command.study, study.dataset))
 
 
 def chosen_study(
@@ -32,8 +57,9 @@ def chosen_study(
     seeds: int = 0,
     users: int = 0,
     policy_llm: str = "",
+    tell_exit: bool = False,
 ) -> Study:
-    """A study with some of its options changed; those left empty or 0 stay.
+    """A study with some of its options changed; those left empty, 0 or False stay.
 
     Raises:
         ConfigError: There is no such study, or the result cannot work.
@@ -48,6 +74,7 @@ def chosen_study(
         seeds=seeds or study.seeds,
         users=users or study.users,
         policy_llm=policy_llm or study.policy_llm,
+        tell_exit=tell_exit or study.tell_exit,
     )
     if users:
         study = replace(study, entries=tuple(replace(e, users=min(e.users, users)) for e in study.entries))

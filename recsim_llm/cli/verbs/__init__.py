@@ -1,0 +1,1 @@
+"""The commands of `recsim-llm`, one module a command (docs/architecture.md, "Where do I put ...?")."""

@@ -1,0 +1,1 @@
+"""Commands that measure how faithful simulated users are."""

@@ -1,0 +1,1 @@
+"""Commands that train policies and models, and studies that compare them."""

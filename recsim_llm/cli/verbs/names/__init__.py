@@ -1,0 +1,1 @@
+"""Commands that list what can be named in an option: data sets, models, policies, agents, backends."""
