@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recsim_llm.agents.fitted_sources import TEST_SHARE
 from recsim_llm.agents.hybrid.learned import Learned
-from recsim_llm.agents.named_users import WRAPPERS
+from recsim_llm.agents.named_users import WRAPPERS, brought_name
 from recsim_llm.agents.personas.persona import item_means
 from recsim_llm.checked import option_of
 from recsim_llm.data import get_dataset_files, list_datasets, load_dataset, split_ratings
@@ -65,7 +65,8 @@ def run_simulation(config: SimulationConfig, out: Path | None, resume: bool, eng
     budget.check()
     config = config.chosen
     _check_in_use(config, engines, budget)
-    kind = config.user_model.partition(":")[0]
+    own = brought_name(config.user_model).replace(":", "-")
+    kind = own or config.user_model.partition(":")[0]
     folder = out or Path("runs") / f"{Path(config.dataset).name}-{kind}-seed{config.seed}"
     try:
         runs = simulate(config, folder, resume, engines=engines, budget=budget)
