@@ -19,6 +19,7 @@ from recsim_llm.policies.classic.bpr import BPR
 from recsim_llm.policies.classic.cornac_adapter import CornacPolicy
 from recsim_llm.policies.classic.ease import EASE
 from recsim_llm.policies.classic.embeddings import EmbeddingPolicy
+from recsim_llm.policies.classic.given_scores import GivenLists, GivenScores
 from recsim_llm.policies.classic.item_knn import ItemKNN
 from recsim_llm.policies.classic.lightgcn import LightGCN
 from recsim_llm.policies.classic.popularity import LivePopularity, Popularity
@@ -40,7 +41,7 @@ from recsim_llm.policies.sequential.gru4rec import GRU4Rec
 from recsim_llm.policies.sequential.sasrec import SASRec
 
 _CLASSIC = (RandomPolicy, Popularity, LivePopularity, BM25, ItemKNN, EASE, ALS, BPR, LightGCN, GRU4Rec, SASRec)
-_ADAPTERS_AND_BOUNDS = (EmbeddingPolicy, CornacPolicy, Retrain, FixedList, Oracle)
+_ADAPTERS_AND_BOUNDS = (EmbeddingPolicy, GivenScores, GivenLists, CornacPolicy, Retrain, FixedList, Oracle)
 _LEARNING = (SQN, BCQ, CQL, CRR, DORL, DQN, A2C, PPO)
 _PLANNING = (LLMRank, ActOnly, ReAct, Reflexion, BiLLP)
 
