@@ -153,21 +153,28 @@ def _package(point: EntryPoint) -> str:
     return point.dist.name if point.dist else point.value
 
 
-def _imported(module: str, name: str) -> Any:
+def look_here_too(module: str) -> None:
+    """Let a module that is found nowhere else be imported from the working directory, as with `python -m`.
+
+    The directory goes behind everything installed, so that no file in it can stand in for a package, and stays on the
+    path: modules import others when they are used.
+    """
     here, top = os.getcwd(), module.partition(".")[0]
     if top not in sys.modules and here not in sys.path and find_spec(top) is None:
-        # Like `python -m`, but behind everything installed, so that no file here can stand in for a package. It stays:
-        # modules import others when they are used.
         sys.path.append(here)
         importlib.invalidate_caches()
+
+
+def _imported(module: str, name: str) -> Any:
     try:
+        look_here_too(module)
         return importlib.import_module(module)
     except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{module}.".startswith(f"{missing}."):
             raise ConfigError(
                 f"{name} needs the module '{missing}', and there is none among the installed packages, on PYTHONPATH "
-                f"or in {here}. Install it, or run in the folder that holds it."
+                f"or in {os.getcwd()}. Install it, or run in the folder that holds it."
             ) from error
         raise ConfigError(f"{name} cannot be imported: {_told(error)}. Mend it, then run again.") from error
 

@@ -332,6 +332,15 @@ def test_the_example_package_runs_from_a_shell(installed, home):
     assert "Traceback" not in done.stderr
 
 
+def test_a_language_model_of_the_working_directory(home):
+    module(
+        home, "here_llm", "from recsim_llm.language.uniform import UniformLLM\n\ndef make():\n    return UniformLLM()\n"
+    )
+    assert make_llm("python:here_llm:make").name == "uniform"
+    with pytest.raises(ConfigError, match="names no function that can be imported"):
+        make_llm("python:.here_llm:make")
+
+
 def test_names_of_packages_are_in_what_was_meant(example):
     with pytest.raises(ConfigError, match="Did you mean 'co-watched'"):
         check_policy("co-wached")

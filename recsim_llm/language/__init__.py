@@ -103,8 +103,9 @@ def _is_llm(made: object) -> bool:
 def _own(model: str) -> LLM:
     module, _, function = model.partition(":")
     try:
+        plugins.look_here_too(module)
         make = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(
             f"'python:{model}' names no function that can be imported ({error}). Write python:MODULE:FUNCTION."
         ) from error
