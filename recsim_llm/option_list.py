@@ -38,7 +38,11 @@ def listed_options(takes: Callable[..., Any], besides: Iterable[str] = ()) -> li
     ('besides', 'Parameters that are no options.')
     """
     function = takes.__init__ if inspect.isclass(takes) and not is_dataclass(takes) else takes
-    hints, said = get_type_hints(function, include_extras=True), _documented(takes)
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError:  # somebody's class, whose annotations are imported for type checkers only
+        hints = {}
+    said = _documented(takes)
     parameters = inspect.signature(takes).parameters.values()
     return [
         ListedOption(p.name, hints.get(p.name, Any), p.default, said.get(p.name, ""))

@@ -54,6 +54,10 @@ ALLOWED = {
         "language/__init__.py",
         "importlib.import_module",
     ): "python:MODULE:FUNCTION, which a user typed",
+    (
+        "plugins.py",
+        "importlib.import_module",
+    ): "module:Class, which a user typed or asked to replay, and installed entry points (tests/test_plugins.py)",
     ("untrusted.py", "numpy.lib.format.read_array"): "allow_pickle=False, and capped before",
     ("untrusted.py", "torch.load"): "weights_only=True, and capped before",
     ("untrusted.py", "json.loads"): "here is the cap",

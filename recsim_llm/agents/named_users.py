@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import lru_cache
 
 import numpy as np
@@ -27,6 +28,7 @@ from recsim_llm.agents.llm.page_texts import PageTexts
 from recsim_llm.agents.llm.prompts_text import phrases
 from recsim_llm.agents.llm.thoughts import Thinker, ThoughtCounts
 from recsim_llm.agents.long_term.long_term_users import LongTermUsers
+from recsim_llm.agents.own_users import OBJECT, OwnUsers, find_own, make_own, own_names
 from recsim_llm.agents.personas.public_ratings import public_ratings
 from recsim_llm.agents.personas.rated_history import rated_history
 from recsim_llm.agents.society.inhabitants import Inhabitants
@@ -39,6 +41,7 @@ from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.encoders import TextEncoder, make_encoder
 from recsim_llm.language.protocol import LLM
+from recsim_llm.plugins import running_plugin
 from recsim_llm.runs.step_notes import Thought
 
 WRAPPERS = {
@@ -49,9 +52,47 @@ WRAPPERS = {
 each is. 'recsim-llm calibrate' learns the numbers first."""
 
 
+def is_built_in(user_model: str) -> bool:
+    """Whether the first word of a name is one of ours; says nothing about what is behind a colon.
+
+    >>> is_built_in("agent4rec:items"), is_built_in("my_module:MyUsers")
+    (True, False)
+    """
+    name = user_model.partition(":")[0]
+    return name in WRAPPERS or name in AGENT_KINDS or name in {known.partition(":")[0] for known in USER_MODELS}
+
+
 def uses_llm(user_model: str) -> bool:
-    """Whether a user model of this name asks a language model."""
-    return user_model != "statistical"
+    """Whether a user model of this name asks a language model; one that others bring says so itself (`asks_llm`).
+
+    Raises:
+        ConfigError: It is not built in, and cannot be imported.
+    """
+    if is_built_in(user_model) or user_model.startswith(OBJECT):
+        return is_built_in(user_model) and user_model != "statistical"
+    return _own(user_model).asks_llm
+
+
+def has_memories(user_model: str) -> bool:
+    """Whether agents with memories play these people, so that one can be brought back and interviewed."""
+    played = inner_name(user_model) if user_model.partition(":")[0] in WRAPPERS else user_model
+    if is_built_in(played) or played.startswith(OBJECT):
+        return played.partition(":")[0] in AGENT_KINDS
+    return _own(played).is_kind
+
+
+def brought_name(user_model: str) -> str:
+    """The name of the user model or kind that others bring, alone or inside a wrapper; "" for built-in ones.
+
+    Nothing is looked up or imported.
+
+    >>> brought_name("hybrid:my_module:MyKind?k=5"), brought_name("hybrid:agent4rec:items")
+    ('my_module:MyKind', '')
+    """
+    name, _, inner = user_model.partition(":")
+    while name in WRAPPERS:
+        name, _, inner = (user_model := inner).partition(":")
+    return "" if not user_model or is_built_in(user_model) else user_model.partition("?")[0]
 
 
 def inner_name(user_model: str) -> str:
@@ -86,11 +127,25 @@ def check_user_model(user_model: str) -> None:
         )
     if name in WRAPPERS:
         check_user_model(inner_name(user_model))
-    elif name not in AGENT_KINDS and user_model not in USER_MODELS:
-        known = ", ".join([*USER_MODELS, *AGENT_KINDS, *WRAPPERS])
+        if not uses_llm(inner_name(user_model)):
+            raise ConfigError(f"{shown(user_model)}: these people ask no language model. Leave out '{name}:'.")
+    elif user_model.startswith(OBJECT):
         raise ConfigError(
-            f"There is no user model {shown(user_model)}.{near(user_model, known.split(', '))} User models: {known}."
+            f"These people were a Python object of {user_model.removeprefix(OBJECT)}, which only Python can hand over "
+            "again: replay(run, users=...), simulate(config, out, users=...)."
         )
+    elif name not in AGENT_KINDS and user_model not in USER_MODELS:
+        _own(user_model)
+
+
+def _own(user_model: str) -> OwnUsers:
+    found = None if is_built_in(user_model) else find_own(user_model)
+    if found is None:
+        known = [*USER_MODELS, *AGENT_KINDS, *WRAPPERS, *own_names()]
+        raise ConfigError(
+            f"There is no user model {shown(user_model)}.{near(user_model, known)} User models: {', '.join(known)}."
+        )
+    return found
 
 
 def make_users(
@@ -113,6 +168,11 @@ def make_users(
         return _wrapped(source, name, user_model, llm, encoder, personas_file, learned)
     if name in AGENT_KINDS:
         return _agents(source, name, option, llm, encoder, personas_file)
+    if user_model not in USER_MODELS:
+        data, split = load_source(source)
+        encoder = make_encoder(encoder) if isinstance(encoder, str) else encoder
+        material = Material(data, split.train, personas(source, personas_file), encoder, llm=llm)
+        return make_own(_own(user_model), material)
     return USER_MODELS[user_model](source, llm, personas_file)
 
 
@@ -141,12 +201,6 @@ def _wrapped(
         lives = StatisticalInhabitants(parameters, data.catalogue, people)
         return HybridInhabitants(lives, inner, learned.weights, *counts)
     return HybridUsers(StatisticalUsers(parameters), inner, learned.weights, *counts)
-
-
-def played_kind(user_model: str) -> str:
-    """The kind of agent that the language model plays, without options: "agent4rec" for "hybrid:agent4rec:items"."""
-    name = user_model.partition(":")[0]
-    return (inner_name(user_model) if name in WRAPPERS else user_model).partition(":")[0]
 
 
 def played_by_llm(users: UserModel) -> UserModel:
@@ -216,7 +270,8 @@ def _fingerprint(user_model: str, as_they_are: bool) -> str:
             return StatisticalUsers(fitted_parameters(world))
         return make_users(world, user_model, llm, "hash", "")
 
-    return fingerprint(make)
+    with nullcontext() if is_built_in(user_model) else running_plugin(user_model):
+        return fingerprint(make)
 
 
 def _statistical(dataset: str | Source, llm: LLM | None, personas_file: str) -> UserModel:

@@ -14,7 +14,8 @@ from recsim_llm.agents.fitted_sources import Source, load_source, personas, stat
 from recsim_llm.agents.hybrid.hybrid_users import HybridInhabitants, HybridUsers
 from recsim_llm.agents.hybrid.learned import Learned
 from recsim_llm.agents.llm.kind_registry import AGENT_KINDS
-from recsim_llm.agents.named_users import check_user_model, make_users, model_fingerprint
+from recsim_llm.agents.named_users import brought_name, check_user_model, make_users, model_fingerprint
+from recsim_llm.agents.own_users import check_users
 from recsim_llm.agents.society.graph import SocialGraph, make_graph
 from recsim_llm.agents.society.inhabitants import Inhabitants
 from recsim_llm.agents.society.search import CatalogueSearch
@@ -108,7 +109,8 @@ def make_population(
     Args:
         dataset: A name or folder for `data.load_dataset`, or a `Source`.
         user_model: A name in `USER_MODELS` or `AGENT_KINDS`, with options behind a colon ("agent4rec:text,genres",
-            "recagent:items", "agentcf:FOLDER"; docs/agents), or a user model of your own for the same catalogue.
+            "recagent:items", "agentcf:FOLDER"; docs/agents); your own, as "module:Class?option=value" or the name of an
+            entry point (docs/plugins.md); or an object, a user model of your own for the same catalogue.
         llm: For LLM users: a backend, or its name for `language.make_llm` ("transformers:smollm2-135m").
         encoder: For agents with memories: what makes vectors of texts (`language.encoders.make_encoder`).
         personas_file: People as you describe them (`persona_file.read_personas`); "" takes them from ratings.
@@ -122,7 +124,7 @@ def make_population(
     if not hasattr(user_model, "num_users"):
         check_user_model(user_model)
     if not isinstance(user_model, str):
-        _check_fits(user_model, data)
+        check_users(user_model, f"The user model {type(user_model).__name__}", (len(data.people), len(data.catalogue)))
         return Population(data, split.train, user_model)
     source = dataset if isinstance(dataset, Source) else Source(dataset)
     backend = make_llm(llm) if isinstance(llm, str) else llm
@@ -133,7 +135,7 @@ def make_population(
 
 def make_society(
     dataset: str | Source = "synthetic",
-    user_model: str | Inhabitants = "statistical",
+    user_model: str | UserModel = "statistical",
     llm: str | LLM | None = None,
     graph: str | SocialGraph = "homophily",
     encoder: str | TextEncoder = "hash",
@@ -173,7 +175,8 @@ def make_society(
         _statistical(users).habits = habits
     if not isinstance(users, Inhabitants):
         known = ", ".join(["statistical", *AGENT_KINDS])
-        raise ConfigError(f"'{user_model}' users live for one visit only. User models of a society: {known}.")
+        named = user_model if isinstance(user_model, str) else type(user_model).__name__
+        raise ConfigError(f"'{named}' users live for one visit only. User models of a society: {known}.")
     members = _members(len(data.people), agents, seed)
     wants_nobody = graph == "none"
     if not isinstance(graph, SocialGraph):
@@ -222,7 +225,12 @@ def _certificate(data: Dataset, user_model: str, llm: LLM | None) -> Certificate
     """The certificate of a population; asking for one costs nothing where no certificate was ever made."""
     if not certificates_folder().exists():
         return None
-    made_of = model_fingerprint(user_model, data.catalogue)
+    try:
+        made_of = model_fingerprint(user_model, data.catalogue)
+    except ConfigError:
+        if not brought_name(user_model):
+            raise
+        return None  # somebody's own users need not be able to play people of another data set
     return find_certificate(data.checksum, user_model, llm.name if llm else "", made_of)
 
 
@@ -233,11 +241,3 @@ def _certifies(certificate: Certificate | None) -> bool:
 
 def _notes(users: UserModel) -> dict[str, Any]:
     return {"hybrid": users.weights.as_json()} if isinstance(users, HybridUsers) else {}
-
-
-def _check_fits(users: UserModel, data: Dataset) -> None:
-    have, want = (users.num_users, users.num_items), (len(data.people), len(data.catalogue))
-    if have != want:
-        raise ConfigError(
-            f"The user model has {have[0]} users and {have[1]} items, data set '{data.name}' {want[0]} and {want[1]}."
-        )

@@ -102,7 +102,10 @@ def print_things(things: Sequence[NamedThing], name: str, what: str, grammar: st
         elif thing.options:
             print(_wrapped("  ".join(option.written for option in thing.options), 6))
     print(f"\n{grammar}")
-    print(f"For example: {asked[0].example}" if name else f"One of them with all its options: recsim-llm {what} NAME")
+    if not name:
+        print(f"One of them with all its options: recsim-llm {what} NAME")
+    elif asked[0].example:
+        print(f"For example: {asked[0].example}")
 
 
 def _print_about(thing: NamedThing) -> None:

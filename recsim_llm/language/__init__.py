@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
+from recsim_llm import plugins
 from recsim_llm.checked import Text, check_options, check_value, shown
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.backends.openai.openai_backend import OpenAILLM
@@ -53,8 +55,9 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
         spec: "transformers:MODEL" or "vllm:MODEL" (in this process; a name of `MODELS`, a folder, or a hub id),
             "openai:MODEL" (server and key from OPENAI_BASE_URL and OPENAI_API_KEY; ?api_key_env=NAME names another
             variable, and a key in the line is refused), "ray:NAME" (engines that another process has started under
-            this name), "python:MODULE:FUNCTION" (your own: a function that returns an `LLM`), or "uniform". Options of
-            the backend's constructor may follow: "vllm:MODEL?max_model_len=2048".
+            this name), "python:MODULE:FUNCTION" (your own: a function that returns an `LLM`), "uniform", or a name that
+            an installed package brings (docs/plugins.md). Options of the backend's constructor may follow:
+            "vllm:MODEL?max_model_len=2048".
         cache: File for a `CachedLLM` around it; None for no cache.
 
     Raises:
@@ -67,21 +70,24 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
     """
     check_value("--llm", spec, Text)
     kind, model, options = parse_spec(spec)
-    if kind not in _BACKENDS or bool(model) == (kind == "uniform"):
+    own = None if kind in _BACKENDS else plugins.load_plugin(kind, plugins.BACKENDS, "a language model")
+    if own is None and (kind not in _BACKENDS or bool(model) == (kind == "uniform")):
+        brought = "".join(f"{name}, " for name in plugins.plugin_names(plugins.BACKENDS))
         raise ConfigError(
             f"'{spec.partition('?')[0]}' is no language model. Use transformers:NAME_OR_FOLDER (for example "
-            "transformers:smollm2-135m), vllm:NAME_OR_FOLDER, openai:MODEL, ray:NAME, python:MODULE:FUNCTION, or "
-            "uniform."
+            f"transformers:smollm2-135m), vllm:NAME_OR_FOLDER, openai:MODEL, ray:NAME, python:MODULE:FUNCTION, "
+            f"{brought}or uniform."
         )
+    if own is not None:
+        return _wrapped(_plugged(own, kind, model, options), cache)
     make = _BACKENDS[kind]
     # Not the whole line: what somebody wrote behind a misspelt option may be a key.
     check_options(options, make, f"'{spec.partition('?')[0]}': {kind}", besides=NO_OPTIONS)
-    llm = make(model, **options) if model else make(**options)
-    return llm if cache is None else CachedLLM(llm, cache)
+    return _wrapped(make(model, **options) if model else make(**options), cache)
 
 
 def known_backends() -> dict[str, Callable[..., LLM]]:
-    """What makes the language model of each backend that `make_llm` knows.
+    """What makes the language model of each backend that is built in; installed packages bring others.
 
     Its first parameter is the model, if there is one; the others, but for `NO_OPTIONS`, are options.
 
@@ -96,17 +102,38 @@ def _joined(model: str) -> LLM:
     return RayLLM.join(model)
 
 
+def _wrapped(llm: LLM, cache: Path | None) -> LLM:
+    return llm if cache is None else CachedLLM(llm, cache)
+
+
+def _plugged(make: Callable[..., LLM], kind: str, model: str, options: Mapping[str, Any]) -> LLM:
+    """The language model of an installed package: a class or function that takes the model's name, if there is one."""
+    if not callable(make):
+        raise ConfigError(f"The language model '{kind}' is {shown(make)}, which cannot be called.")
+    with plugins.running_plugin(kind):
+        check_options(options, make, f"'{kind}'", besides=NO_OPTIONS)
+        llm = make(model, **options) if model else make(**options)
+    if not _is_llm(llm):
+        raise ConfigError(f"The language model '{kind}' made {shown(llm)}, which lacks name, usage or generate.")
+    return llm
+
+
+def _is_llm(made: object) -> bool:
+    return all(hasattr(made, member) for member in ("name", "usage", "generate"))
+
+
 def _own(model: str) -> LLM:
     """Your own: MODEL is MODULE:FUNCTION, a function without arguments that returns a language model."""
     module, _, function = model.partition(":")
     try:
+        plugins.look_here_too(module)
         make = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(
             f"'python:{model}' names no function that can be imported ({error}). Write python:MODULE:FUNCTION."
         ) from error
     llm: LLM | None = make() if _takes_nothing(make) else None
-    if not all(hasattr(llm, member) for member in ("name", "usage", "generate")):
+    if not _is_llm(llm):
         raise ConfigError(
             f"'python:{model}' names no function that takes no arguments and returns a language model: an object with "
             f"name, usage and generate (language.protocol.LLM). What it names is {shown(make if llm is None else llm)}."

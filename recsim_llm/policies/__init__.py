@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from recsim_llm import plugins
 from recsim_llm.checked import near, shown
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
@@ -17,6 +19,7 @@ from recsim_llm.policies.classic.bpr import BPR
 from recsim_llm.policies.classic.cornac_adapter import CornacPolicy
 from recsim_llm.policies.classic.ease import EASE
 from recsim_llm.policies.classic.embeddings import EmbeddingPolicy
+from recsim_llm.policies.classic.given_scores import GivenLists, GivenScores
 from recsim_llm.policies.classic.item_knn import ItemKNN
 from recsim_llm.policies.classic.lightgcn import LightGCN
 from recsim_llm.policies.classic.popularity import LivePopularity, Popularity
@@ -38,13 +41,63 @@ from recsim_llm.policies.sequential.gru4rec import GRU4Rec
 from recsim_llm.policies.sequential.sasrec import SASRec
 
 _CLASSIC = (RandomPolicy, Popularity, LivePopularity, BM25, ItemKNN, EASE, ALS, BPR, LightGCN, GRU4Rec, SASRec)
-_ADAPTERS_AND_BOUNDS = (EmbeddingPolicy, CornacPolicy, Retrain, FixedList, Oracle)
+_ADAPTERS_AND_BOUNDS = (EmbeddingPolicy, GivenScores, GivenLists, CornacPolicy, Retrain, FixedList, Oracle)
 _LEARNING = (SQN, BCQ, CQL, CRR, DORL, DQN, A2C, PPO)
 _PLANNING = (LLMRank, ActOnly, ReAct, Reflexion, BiLLP)
 
 POLICIES: dict[str, type[FittedPolicy]] = {
     policy.name: policy for policy in (*_CLASSIC, *_ADAPTERS_AND_BOUNDS, *_LEARNING, *_PLANNING)
 }
+
+
+_MEMBERS = ("name", "act", "fit", "check_options", "save", "load")
+
+
+def known_policies() -> list[str]:
+    """Names of all policies: the built-in ones, then those that installed packages bring (docs/plugins.md)."""
+    return [*POLICIES, *(name for name in plugins.plugin_names(plugins.POLICIES) if name not in POLICIES)]
+
+
+def policy_class(name: str) -> type[FittedPolicy]:
+    """The class of a policy by its name.
+
+    Args:
+        name: One of `POLICIES`; else the name under which an installed package brings it, or `module:Class`.
+
+    Raises:
+        ConfigError: There is no such policy, or what is there is none.
+
+    >>> policy_class("ease").__name__
+    'EASE'
+    """
+    if name in POLICIES:
+        return POLICIES[name]
+    if name.partition(":")[0] in POLICIES:
+        raise ConfigError(f"Policy {shown(name)}: options go behind a question mark, NAME?option=value&option=value.")
+    found = plugins.load_plugin(name, plugins.POLICIES, "a policy")
+    if found is None:
+        known = known_policies()
+        raise ConfigError(f"There is no policy {shown(name)}.{near(name, known)} Policies: {', '.join(known)}.")
+    plugins.check_class(found, name, _MEMBERS, "a policy")
+    kind: type[FittedPolicy] = found
+    # A policy's file holds this name, by which `load_policy` finds the class again.
+    if not isinstance(kind.name, str) or not kind.name:
+        raise ConfigError(f"{name}: its attribute 'name' must be text, not {shown(kind.name)}.")
+    if POLICIES.get(kind.name, kind) is not kind:
+        raise ConfigError(f"{name} has the name of a built-in policy, '{kind.name}'. Give it another: name = '...'.")
+    if ":" not in name and kind.name != name:
+        raise ConfigError(f"The policy '{name}' is called '{kind.name}' by its class. Its entry point must say so too.")
+    return kind
+
+
+def own_class(text: str) -> type[FittedPolicy] | None:
+    """The class of a policy that a line of text names and that is not built in; None for all others, and for files."""
+    spec = parse_policy(text)
+    return None if spec.file is not None or spec.name in POLICIES else policy_class(spec.name)
+
+
+def _running(name: str) -> AbstractContextManager[None]:
+    return nullcontext() if name in POLICIES else plugins.running_plugin(name)
 
 
 def check_policy(text: str) -> PolicySpec:
@@ -54,12 +107,10 @@ def check_policy(text: str) -> PolicySpec:
         ConfigError: There is no policy or file of that name.
     """
     spec = parse_policy(text)
-    if spec.file is None and spec.name not in POLICIES:
-        raise ConfigError(
-            f"There is no policy {shown(spec.name)}.{near(spec.name, POLICIES)} Policies: {', '.join(POLICIES)}."
-        )
     if spec.file is None:
-        POLICIES[spec.name].check_options(spec.options)
+        kind = policy_class(spec.name)
+        with _running(spec.name):
+            kind.check_options(spec.options)
     if spec.file is not None and not spec.file.is_file():
         raise ConfigError(f"There is no policy file {spec.file}. Make one with recsim-llm train, or name a policy.")
     return spec
@@ -68,8 +119,10 @@ def check_policy(text: str) -> PolicySpec:
 def asks_llm(text: str) -> bool:
     """Whether a policy, given as a line of text, asks a language model."""
     spec = check_policy(text)
-    name = spec.name if spec.file is None else str(read_file(spec.file)["meta_policy"])
-    return name in POLICIES and issubclass(POLICIES[name], LLMPolicy)
+    if spec.file is None:
+        return issubclass(policy_class(spec.name), LLMPolicy)
+    kind = _brought(str(read_file(spec.file)["meta_policy"]))
+    return kind is not None and issubclass(kind, LLMPolicy)
 
 
 def open_policy(
@@ -110,7 +163,7 @@ def make_policy(
     """Fit a policy by name.
 
     Args:
-        name: One of `POLICIES`.
+        name: As in `policy_class`.
         log: Training ratings.
         catalogue: The items.
         page_size: K.
@@ -122,31 +175,50 @@ def make_policy(
         ConfigError: No such policy or option, a page larger than the catalogue, or a language model is missing.
         MissingExtraError: The policy needs a package that is not installed.
     """
-    if name not in POLICIES:
-        raise ConfigError(f"There is no policy '{name}'. Policies: {', '.join(POLICIES)}.")
-    return _connected(POLICIES[name].fit(log, catalogue, page_size, seed, **options), catalogue, llm)
+    kind = policy_class(name)
+    with _running(name):
+        fitted = kind.fit(log, catalogue, page_size, seed, **options)
+    return _connected(fitted, catalogue, llm)
 
 
-def load_policy(path: Path, catalogue: Catalogue | None = None, llm: LLM | None = None) -> FittedPolicy:
+def load_policy(
+    path: Path, catalogue: Catalogue | None = None, llm: LLM | None = None, own: type[FittedPolicy] | None = None
+) -> FittedPolicy:
     """Read a fitted policy, of whatever kind, from its file.
 
     Args:
         path: What `save` wrote.
         catalogue: If given, the policy must have been fitted for as many items.
         llm: The language model of policies that ask one; these need the catalogue too.
+        own: The class of a policy of your own. A file cannot name it: reading a file must not choose what is imported.
 
     Raises:
-        RecordingError: The file is damaged, of a policy that is not registered, or for another catalogue.
+        RecordingError: The file is damaged, of a policy that nobody brings, or for another catalogue.
+        ConfigError: Your own class cannot read it.
     """
+    if own is not None:
+        with plugins.running_plugin(own.__name__):
+            return _connected(own.load(path), catalogue, llm)
     data = read_file(path)
     name, num_items = str(data["meta_policy"]), int(data["known_shape"][1])
-    if name not in POLICIES:
-        raise RecordingError(f"{path} holds a policy '{name}', which is not registered in POLICIES.")
+    kind = _brought(name)
+    if kind is None:
+        raise RecordingError(
+            f"{path} holds a policy {shown(name)}, which is neither built in nor brought by an installed package. "
+            "Install the package, or, where it is a class of your own, put it into POLICIES (docs/plugins.md)."
+        )
     if catalogue is not None and num_items != len(catalogue):
         raise RecordingError(
             f"{path} was fitted for a catalogue of {num_items} items; this one has {len(catalogue)}. Fit it again."
         )
-    return _connected(POLICIES[name].load(path), catalogue, llm)
+    with _running(name):
+        return _connected(kind.load(path), catalogue, llm)
+
+
+def _brought(name: str) -> type[FittedPolicy] | None:
+    """The class of a name that stands in a file: built in, or of an installed package, and never `module:Class`."""
+    known = name in POLICIES or (":" not in name and name in plugins.plugin_names(plugins.POLICIES))
+    return policy_class(name) if known else None
 
 
 def _connected(policy: FittedPolicy, catalogue: Catalogue | None, llm: LLM | None) -> FittedPolicy:

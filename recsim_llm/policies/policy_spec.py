@@ -1,4 +1,4 @@
-"""A policy in one line of text: a name, a name with options, or the file of a fitted policy."""
+"""A policy in one line of text: a name or a class of your own, with options, or the file of a fitted policy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.spec import parse_spec
+from recsim_llm.plugins import is_class_path
 
 SUFFIX = ".npz"
 
@@ -17,7 +18,7 @@ class PolicySpec:
     """What a line says.
 
     Attributes:
-        name: Registered name; "" for a file.
+        name: Registered name, or `module:Class`; "" for a file.
         options: Options of the policy's fit.
         file: The file of a policy; None for one that is fitted anew.
     """
@@ -32,6 +33,8 @@ class PolicySpec:
 
         >>> parse_policy("ease?reg=100").label, parse_policy("trained/dqn-seed0.npz").label
         ('ease,reg=100', 'dqn-seed0')
+        >>> parse_policy("my_module:MyPolicy?k=5").label
+        'my_module-MyPolicy,k=5'
         """
         if self.file is not None:
             return self.file.stem
@@ -40,7 +43,9 @@ class PolicySpec:
 
 
 def parse_policy(text: str) -> PolicySpec:
-    """Read `NAME`, `NAME?option=value&option=value`, or the path of an `.npz` file.
+    """Read `NAME` or `module:Class`, each with `?option=value&option=value` or without, or the path of an `.npz` file.
+
+    Nothing is looked up or imported.
 
     Raises:
         ConfigError: It is none of these.
@@ -51,6 +56,9 @@ def parse_policy(text: str) -> PolicySpec:
     if text.endswith(SUFFIX) and "?" not in text:
         return PolicySpec("", {}, Path(text))
     name, rest, options = parse_spec(text)
-    if rest or not name:
-        raise ConfigError(f"'{text}': write a policy as NAME, NAME?option=value&option=value, or FILE{SUFFIX}.")
-    return PolicySpec(name, options)
+    path = f"{name}:{rest}" if ":" in text.partition("?")[0] else ""
+    if not name or (path and not is_class_path(path)):
+        raise ConfigError(
+            f"'{text}': write a policy as NAME, NAME?option=value&option=value, module:Class, or FILE{SUFFIX}."
+        )
+    return PolicySpec(path or name, options)

@@ -82,7 +82,7 @@ def test_a_file_that_lacks_the_log_is_refused(saved):
 
 def test_a_policy_that_is_not_registered(saved):
     rewrite(saved, meta_policy="soothsayer")
-    with pytest.raises(RecordingError, match="'soothsayer', which is not registered"):
+    with pytest.raises(RecordingError, match="'soothsayer', which is neither built in nor brought"):
         load_policy(saved)
 
 

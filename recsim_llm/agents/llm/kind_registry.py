@@ -17,6 +17,7 @@ from recsim_llm.checked import Share, check_value, shown
 from recsim_llm.data import Dataset, Ratings
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.encoders import TextEncoder
+from recsim_llm.language.protocol import LLM
 from recsim_llm.types import Persona
 
 _THRESHOLD = "threshold="
@@ -31,13 +32,15 @@ class Material(NamedTuple):
         personas: `personas[u].user == u`.
         encoder: One text encoder for the whole population.
         options: Words behind the colon of a user model's name ("agent4rec:text,genres").
+        llm: The language model, for user models that others bring; kinds are handed its answers.
     """
 
     dataset: Dataset
     log: Ratings
     personas: tuple[Persona, ...]
     encoder: TextEncoder
-    options: frozenset[str]
+    options: frozenset[str] = frozenset()
+    llm: LLM | None = None
 
 
 class KindWord(NamedTuple):

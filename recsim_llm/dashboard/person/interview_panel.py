@@ -108,12 +108,13 @@ def plan_interview(
         RecordingError: The recording is damaged, or the data set has changed.
         MissingExtraError: A package that the person's memory needs is not installed.
     """
-    from recsim_llm.experiments.simulation.interview import interview_prompt
+    from recsim_llm.experiments.simulation.interview import check_foreign_users, interview_prompt
     from recsim_llm.experiments.tuning.writer import writer_of
 
     question = question.strip()
     if not question:
         raise ConfigError("Write a question first.")
+    check_foreign_users(view.manifest.user_model)
     model = writer_of(check_model(model, _own_model(view.manifest), hosts))
     prompt = interview_prompt(view.run, person, question, after)
     text = "\n\n".join((prompt.system, prompt.context, prompt.question))

@@ -402,4 +402,5 @@ def _numbered_cases(cases: Cases, ids: Ints) -> Cases:
 
 def certificate_folder(config: CertifyConfig, user_model: str) -> Path:
     """Where `recsim-llm certify` writes by default."""
-    return Path("certificates") / f"{Path(config.dataset).name}-{user_model.replace(':', '-')}-{config.split}"
+    users = user_model.replace(":", "-").replace("?", ",")
+    return Path("certificates") / f"{Path(config.dataset).name}-{users}-{config.split}"

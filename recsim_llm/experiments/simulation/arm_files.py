@@ -22,7 +22,7 @@ from recsim_llm.experiments.simulation.rollout import choose_visitors
 from recsim_llm.experiments.simulation.trajectory import Cast, switched, wide_page
 from recsim_llm.experiments.training.train_world import TaskExits
 from recsim_llm.language.protocol import LLM
-from recsim_llm.policies import load_policy, open_policy
+from recsim_llm.policies import load_policy, open_policy, own_class
 from recsim_llm.policies.bounds.fixed_list import FixedList
 from recsim_llm.policies.bounds.oracle import Oracle
 from recsim_llm.policies.planners.planner import Planner
@@ -102,7 +102,7 @@ def load_policies(
 ) -> dict[str, FittedPolicy]:
     """A run's policies, always read from their files, so that a resumed run has the very same ones."""
     names = policy_names(config, interventions)
-    return {name: load_policy(policy_path(folder, name, config), catalogue, llm) for name in names}
+    return {name: load_policy(policy_path(folder, name, config), catalogue, llm, own_class(name)) for name in names}
 
 
 def learned_of(config: SimulationConfig, llm_name: str, folder: Path) -> Learned | None:

@@ -37,11 +37,13 @@ class SimulationConfig:
         user_model: 'statistical' (arrays, very fast; the default), 'hybrid' (the same people, with a language model
             where it was found to add something; the default with --llm), or language-model agents as they come:
             'agent4rec', 'recagent', 'agentcf', 'dialogue' (the cheapest), 'llm' (the plainest), 'calibrated:KIND'.
-            Options go behind a colon: 'hybrid:agent4rec:items', 'agentcf:FOLDER' (docs/agents, docs/hybrid.md).
+            Options go behind a colon: 'hybrid:agent4rec:items', 'agentcf:FOLDER' (docs/agents, docs/hybrid.md). Your
+            own: 'my_module:MyUsers?option=value' (docs/plugins.md).
         llm: Backend of LLM users: transformers:NAME_OR_FOLDER, openai:MODEL, or uniform (a stand-in); default for them:
             transformers:smollm2-135m.
         policies: Policies to compare; each gets its own run over the same users and the same random numbers. A name, a
-            name with options ('ease?reg=100'), or the file of a trained policy (docs/policies.md).
+            name with options ('ease?reg=100'), the file of a trained policy (docs/policies.md), or a class of your own
+            ('my_module:MyPolicy?k=5', docs/plugins.md).
         policy_llm: Backend of policies that ask a language model; default: that of the users, or
             transformers:smollm2-135m.
         quit: '' for people who leave of their own accord; 'window' for BiLLP's setting, in which everything shown is

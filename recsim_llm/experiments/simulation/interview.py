@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from recsim_llm.agents.llm.kind_registry import AGENT_KINDS
 from recsim_llm.agents.llm.page_texts import PageTexts
 from recsim_llm.agents.llm.prompts_text import prompt_text, template
 from recsim_llm.agents.llm.text_gate import MOST_CHARACTERS, refusal
 from recsim_llm.agents.llm.thoughts import PAGE, told
-from recsim_llm.agents.named_users import played_kind
+from recsim_llm.agents.named_users import brought_name, has_memories
 from recsim_llm.data import Catalogue
 from recsim_llm.data.shown import NOTE
 from recsim_llm.errors import ConfigError
@@ -155,6 +154,19 @@ def _system() -> str:
     return f"{prompt_text('page', 'system_interview')} {NOTE}"
 
 
+def check_foreign_users(user_model: str) -> None:
+    """Refuse people whose class is not built in, where a run must not choose what is imported: in the dashboard.
+
+    Raises:
+        ConfigError: It is not built in.
+    """
+    if name := brought_name(user_model):
+        raise ConfigError(
+            f"The people of this run are '{name}', which is not in this package, and looking at a run imports no such "
+            "code. If you trust it, use the command line: recsim-llm interview."
+        )
+
+
 def _context(run: Run, raw_id: str, question: str, after: int | None) -> str:
     personas, raw_ids = load_people(run.folder)
     if raw_id not in raw_ids:
@@ -162,7 +174,7 @@ def _context(run: Run, raw_id: str, question: str, after: int | None) -> str:
         raise ConfigError(f"User {raw_id} is not in {run.folder}. Users of this run: {shown}")
     person = personas[raw_ids.index(raw_id)]
     said = _thoughts(run, after).get(person.user, ())
-    if played_kind(run.manifest.user_model) in AGENT_KINDS:
+    if has_memories(run.manifest.user_model):
         return told(relive(run, np.array([person.user]), after).context(person.user, question), said)
     items, raw_items = read_catalogue(run.folder)
     texts = PageTexts(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from recsim_llm.agents.named_users import keep_thoughts
+from recsim_llm.agents.named_users import brought_name, keep_thoughts
+from recsim_llm.agents.own_users import object_name
+from recsim_llm.agents.user_model import UserModel
 from recsim_llm.errors import RecordingError
-from recsim_llm.experiments.simulation.arm_files import learned_of, load_policies
-from recsim_llm.experiments.simulation.config import config_of
+from recsim_llm.experiments.simulation.arm_files import learned_of, load_policies, policy_names
+from recsim_llm.experiments.simulation.config import SimulationConfig, config_of
 from recsim_llm.experiments.simulation.interventions.interventions import kept_plan
 from recsim_llm.experiments.simulation.society_loop import Diary
 from recsim_llm.experiments.simulation.trajectory import Cast, assemble, stream
+from recsim_llm.plugins import is_class_path, refuse_within
+from recsim_llm.policies.policy_spec import parse_policy
 from recsim_llm.runs import ReplayLLM, Run, StepBatch, first_difference
 from recsim_llm.runs.events import events_table, first_different_event
 from recsim_llm.runs.run import THOUGHTS, part_numbers
@@ -34,13 +39,20 @@ class Replayed:
     trajectory_hash: str
 
 
-def replay(run: Run) -> Replayed:
+def replay(run: Run, users: UserModel | None = None) -> Replayed:
     """Run the recorded simulation again from its recorded calls; thoughts must be equal too, which no hash holds.
 
+    Classes that are not built in and that the run names are imported (docs/plugins.md).
+
+    Args:
+        run: The run.
+        users: People equal to those that `simulate` was handed as an object; None for all other runs.
+
     Raises:
+        ConfigError: A class that the run names cannot be imported, or lies beside the run; or `users` are missing.
         RecordingError: The data set is another one than then, an answer was not recorded, or a step differs.
     """
-    cast = recast(run)
+    cast = recast(run, users)
     again = happenings(run, cast)
     steps, diaries = run.iter_parts(), run.iter_events()
     thoughts, part, compared = keep_thoughts(cast.population.users), 0, 0
@@ -61,19 +73,35 @@ def replay(run: Run) -> Replayed:
     return Replayed(compared, len(run.recorded_completions()), run.trajectory_hash())
 
 
-def recast(run: Run) -> Cast:
-    """The people of a recorded run, played by its recorded answers.
+def recast(run: Run, users: UserModel | None = None) -> Cast:
+    """The people of a recorded run, played by its recorded answers; arguments as in `replay`.
 
     Raises:
+        ConfigError: As in `replay`.
         RecordingError: The data set is another one than then, or a file of the run was changed.
     """
     check_side_files(run.folder)
     config = config_of(run)
+    _admit_code(run, config)
+    if users is not None and config.user_model != object_name(users):
+        raise RecordingError(f"{run.folder}: its people are '{config.user_model}', not '{object_name(users)}'.")
     llm = ReplayLLM(run.manifest.llm, run.recorded_completions()) if config.asks_llm else None
-    cast = assemble(config, llm, learned_of(config, run.manifest.llm, run.folder))
+    cast = assemble(config, llm, learned_of(config, run.manifest.llm, run.folder), users)
     if cast.population.dataset.checksum != run.manifest.dataset_checksum:
         raise RecordingError(f"{run.folder}: the data set {config.dataset} has changed since the run was recorded.")
     return cast
+
+
+def _admit_code(run: Run, config: SimulationConfig) -> None:
+    """Say which classes that the run names are about to be imported; refuse those that came with it.
+
+    What a run's folder holds may be a stranger's: it may name code that this user has, and bring none.
+    """
+    policies = [parse_policy(policy) for policy in policy_names(config, kept_plan(run.folder))]
+    named = [brought_name(config.user_model), *(spec.name for spec in policies if spec.file is None)]
+    for name in filter(is_class_path, named):
+        file = refuse_within(name, run.folder.absolute().parent)
+        print(f"{run.folder} names {name}: it is imported{f' from {file}' if file else ''}.", file=sys.stderr)
 
 
 def happenings(run: Run, cast: Cast) -> Iterator[StepBatch | Diary]:

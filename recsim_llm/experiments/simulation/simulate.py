@@ -22,6 +22,7 @@ from recsim_llm.agents.llm.llm_users import LLMUsers
 from recsim_llm.agents.llm.memory.three_stage import ThreeStageMemory
 from recsim_llm.agents.long_term.long_term_population import RULE_NOTES
 from recsim_llm.agents.named_users import keep_thoughts, played_by_llm, thought_counts
+from recsim_llm.agents.own_users import object_name
 from recsim_llm.agents.population import Population, SocialPopulation
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import FILE as CERTIFICATE
@@ -49,7 +50,7 @@ from recsim_llm.experiments.simulation.recorders import Recorders, RunModels, op
 from recsim_llm.experiments.simulation.society_loop import Diary
 from recsim_llm.experiments.simulation.trajectory import Cast, assemble, stream, switched
 from recsim_llm.language.wrappers.budget import Budget
-from recsim_llm.policies import POLICIES, check_policy
+from recsim_llm.policies import check_policy, known_policies
 from recsim_llm.policies.policy_protocol import ExplainedPolicy, Policy
 from recsim_llm.policies.policy_spec import parse_policy
 from recsim_llm.runs import (
@@ -76,6 +77,7 @@ def simulate(
     progress: bool = True,
     engines: Engines | None = None,
     budget: Budget | None = None,
+    users: UserModel | None = None,
 ) -> list[Run]:
     """Run every policy of the config; finished runs are kept when resuming.
 
@@ -86,15 +88,16 @@ def simulate(
         progress: Show a progress bar.
         engines: Where the language model runs; default: in this process.
         budget: What this call may cost; default: without limit.
+        users: A user model of your own, as an object, instead of the config's `user_model`. All policies meet this one
+            object, run after run. A replay needs an equal one: `replay(run, users=...)`.
 
     Raises:
-        ConfigError: The config cannot work.
+        ConfigError: The config cannot work, or names a user model beside `users`.
         RecordingError: A run is already there and `resume` is False, or was made by another config.
         LLMError: The model cannot answer. What is recorded stays; the run can be resumed.
         BudgetError: The budget is used up. What is recorded stays; the run can be resumed.
     """
-    config.check()
-    config = config.chosen
+    config = _chosen(config, users)
     if resume:
         _check_begun(config, out)
     plans = arms(config)
@@ -105,8 +108,20 @@ def simulate(
             for suffix, interventions in plans.items():
                 one = replace(config, policies=(policy,))
                 folder = out / f"{parse_policy(policy).label}{suffix}"
-                runs.append(_one_run(one, folder, interventions, models, resume, progress))
+                runs.append(_one_run(one, folder, interventions, models, resume, progress, users))
     return runs
+
+
+def _chosen(config: SimulationConfig, users: UserModel | None) -> SimulationConfig:
+    """The config, checked, with all names filled in."""
+    if users is None:
+        config.check()
+        return config.chosen
+    if config.user_model or config.llm:
+        raise ConfigError("Give users=... or the config's user_model and llm, not both.")
+    plain = replace(config, user_model="statistical")
+    plain.check()
+    return replace(plain.chosen, user_model=object_name(users))
 
 
 def _check_begun(config: SimulationConfig, out: Path) -> None:
@@ -133,7 +148,7 @@ def arms(config: SimulationConfig) -> dict[str, tuple[Intervention, ...]]:
     """
     if not config.interventions:
         return {"": ()}
-    plan = load_interventions(Path(config.interventions), load_dataset(config.dataset), tuple(POLICIES))
+    plan = load_interventions(Path(config.interventions), load_dataset(config.dataset), known_policies())
     if not plan:
         raise ConfigError(f"{config.interventions} holds no intervention: both arms would be the same. Leave it out.")
     for policy in switched(plan):
@@ -152,6 +167,7 @@ def _one_run(
     models: RunModels,
     resume: bool,
     progress: bool,
+    users: UserModel | None,
 ) -> Run:
     there = resume and is_begun(folder)
     damage = repair(folder) if there else ()
@@ -160,7 +176,7 @@ def _one_run(
     if there and not damage and Run(folder).finished:
         _check_same(Run(folder), config)
         return Run(folder)
-    return _record(config, folder, interventions, models, there, progress)
+    return _record(config, folder, interventions, models, there, progress, users)
 
 
 def _record(
@@ -170,11 +186,12 @@ def _record(
     models: RunModels,
     resume: bool,
     progress: bool,
+    users: UserModel | None,
 ) -> Run:
     recorders = models.recorders(config, recorded_completions(folder) if resume else {})
     llm_name = models.users.name if models.users else ""
     learned = learned_of(config, llm_name, folder)
-    cast = assemble(config, recorders.users, learned)
+    cast = assemble(config, recorders.users, learned, users)
     fitted = fit_missing(config, cast, interventions, folder, recorders.policies)
     manifest = make_manifest(config, cast.population, llm_name, folder.name)
     manifest = replace(manifest, policy_llm=recorders.policies.name if recorders.policies else "")

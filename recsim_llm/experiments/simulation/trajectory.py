@@ -12,6 +12,7 @@ from recsim_llm.agents.hybrid.learned import Learned
 from recsim_llm.agents.long_term.long_term_population import make_long_term
 from recsim_llm.agents.named_users import think_aloud
 from recsim_llm.agents.population import Population, SocialPopulation, make_population, make_society
+from recsim_llm.agents.user_model import UserModel
 from recsim_llm.environments.page import draw_base_key
 from recsim_llm.environments.society import SocietyRules
 from recsim_llm.environments.society_env import new_society
@@ -43,30 +44,33 @@ class Cast:
     visitors: Ints
 
 
-def assemble(config: SimulationConfig, llm: LLM | None, learned: Learned | None = None) -> Cast:
+def assemble(
+    config: SimulationConfig, llm: LLM | None, learned: Learned | None = None, users: UserModel | None = None
+) -> Cast:
     """The population of a config, and those of it who take part.
 
     Args:
         config: The config.
         llm: The language model of LLM users.
         learned: For hybrid and calibrated ones: how far it is believed.
+        users: The people themselves, where the caller has them as an object; default: those that the config names.
 
     Raises:
         ConfigError: The config cannot work with this data set.
     """
-    cast = _assemble(config, llm, learned)
+    cast = _assemble(config, llm, learned, config.user_model if users is None else users)
     if config.thoughts == "page":
         think_aloud(cast.population.users, cast.population.dataset.catalogue)
     return cast
 
 
-def _assemble(config: SimulationConfig, llm: LLM | None, learned: Learned | None) -> Cast:
+def _assemble(config: SimulationConfig, llm: LLM | None, learned: Learned | None, users: str | UserModel) -> Cast:
     if not config.rounds:
-        pages = _visitors_population(config, llm, learned)
+        pages = _visitors_population(config, llm, learned, users)
         return Cast(pages, choose_visitors(pages.users.num_users, config.users, config.seed))
     society = make_society(
         config.dataset,
-        config.user_model,
+        users,
         llm,
         config.graph,
         config.encoder,
@@ -79,11 +83,13 @@ def _assemble(config: SimulationConfig, llm: LLM | None, learned: Learned | None
     return Cast(society, society.members)
 
 
-def _visitors_population(config: SimulationConfig, llm: LLM | None, learned: Learned | None) -> Population:
+def _visitors_population(
+    config: SimulationConfig, llm: LLM | None, learned: Learned | None, users: str | UserModel
+) -> Population:
     one = (config.encoder, config.personas, learned)
     if config.quit:
-        return make_long_term(config.dataset, config.user_model, llm, config.quit, *one)
-    return make_population(config.dataset, config.user_model, llm, *one)
+        return make_long_term(config.dataset, users, llm, config.quit, *one)
+    return make_population(config.dataset, users, llm, *one)
 
 
 def wide_page(config: SimulationConfig, interventions: Sequence[Intervention]) -> int:

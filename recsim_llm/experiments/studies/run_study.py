@@ -19,7 +19,7 @@ from recsim_llm.experiments.studies.study import Study, StudyEntry
 from recsim_llm.experiments.studies.study_table import StudyRow, make_rows, write_table
 from recsim_llm.experiments.training.offline_log import CollectConfig, collect
 from recsim_llm.experiments.training.train import TrainConfig, train
-from recsim_llm.policies import POLICIES, make_policy
+from recsim_llm.policies import make_policy, policy_class
 from recsim_llm.policies.feedback import Learner
 from recsim_llm.policies.planners.planner import Planner
 from recsim_llm.policies.policy_spec import parse_policy
@@ -203,7 +203,7 @@ def _check_people(study: Study) -> None:
 
 def _has_planners(study: Study) -> bool:
     names = (parse_policy(entry.policy).name for entry in study.entries)
-    return any(issubclass(POLICIES[name], Planner) for name in names if name)
+    return any(issubclass(policy_class(name), Planner) for name in names if name)
 
 
 def _people(study: Study) -> Population:

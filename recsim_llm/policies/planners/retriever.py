@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.plugins import is_class_path
 from recsim_llm.policies.policy_files import read_file
 from recsim_llm.policies.policy_protocol import FittedPolicy, LLMPolicy
 from recsim_llm.types import Ints, Observation
@@ -22,9 +23,12 @@ def fit_retriever(name: str, log: Ratings, catalogue: Catalogue, seed: int) -> F
     Raises:
         ConfigError: There is no such policy, or it asks a language model itself.
     """
-    from recsim_llm.policies import POLICIES, make_policy  # the registry holds the policies that call this
+    from recsim_llm.policies import make_policy, policy_class  # the registry holds the policies that call this
 
-    if name in POLICIES and issubclass(POLICIES[name], LLMPolicy):
+    if is_class_path(name):
+        # The outer policy's file holds the retriever's, and a file cannot name a class that is to be imported.
+        raise ConfigError(f"retriever must be built in or brought by an installed package, not the class '{name}'.")
+    if issubclass(policy_class(name), LLMPolicy):
         raise ConfigError(
             f"retriever must be a policy that asks no language model, not '{name}': popularity, ease, ..."
         )
@@ -51,13 +55,13 @@ def unpacked(content: NDArray[Any]) -> FittedPolicy:
     Raises:
         RecordingError: They are damaged.
     """
-    from recsim_llm.policies import POLICIES, load_policy  # as above
+    from recsim_llm.policies import asks_llm, load_policy  # as above
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "retriever.npz"
         path.write_bytes(np.asarray(content, dtype=np.uint8).tobytes())
         name = str(read_file(path)["meta_policy"])
-        if name in POLICIES and issubclass(POLICIES[name], LLMPolicy):
+        if asks_llm(str(path)):
             # Such a file may hold a retriever in its turn, and an archive may hold itself.
             raise RecordingError(f"The retriever of this policy is '{name}', which asks a language model itself.")
         return load_policy(path)

@@ -6,15 +6,19 @@ from dataclasses import dataclass
 
 from tyro.conf import Positional
 
+from recsim_llm import plugins
 from recsim_llm.agents.llm.kind_registry import AGENT_KINDS, KIND_WORDS, KindWord
 from recsim_llm.agents.named_users import USER_MODELS, WRAPPERS
+from recsim_llm.agents.own_users import find_own
 from recsim_llm.checked import Text
-from recsim_llm.cli.named_list import NamedThing, OptionLine, print_things, written
+from recsim_llm.cli.named_list import NamedThing, OptionLine, example_line, option_line, print_things, written
+from recsim_llm.errors import ConfigError
 from recsim_llm.option_list import ListedOption, first_line, listed_options
 
 GRAMMAR = (
     "Write a user model as NAME, or NAME:word,word: --user-model agent4rec:items. All but statistical need --llm.\n"
-    "Made of another one: hybrid:NAME, calibrated:NAME. What each kind of agent is: docs/agents/README.md."
+    "Made of another one: hybrid:NAME, calibrated:NAME. Your own: my_module:MyUsers (docs/plugins.md).\n"
+    "What each kind of agent is: docs/agents/README.md."
 )
 
 
@@ -38,7 +42,21 @@ def listed_agents() -> list[NamedThing]:
     inner = ", ".join([*(name for name in USER_MODELS if name != "statistical"), *AGENT_KINDS])
     line = OptionLine("KIND", f"The people that the language model plays; default llm. One of {inner}, with its words.")
     wrappers = [NamedThing(name, about, (line,), _example(f"{name}:llm")) for name, about in WRAPPERS.items()]
-    return [*models, *kinds, *wrappers]
+    names = sorted({*plugins.plugin_names(plugins.USER_MODELS), *plugins.plugin_names(plugins.AGENTS)})
+    return [*models, *kinds, *wrappers, *map(_brought, names)]
+
+
+def _brought(name: str) -> NamedThing:
+    """What an installed package brings; a broken one says so in its line."""
+    try:
+        own = find_own(name)
+    except ConfigError as error:
+        return NamedThing(name, str(error), (), "")
+    assert own is not None, "its name comes from the same list"
+    options = listed_options(own.make)[1:]  # the first parameter is the material
+    return NamedThing(
+        name, first_line(own.make), tuple(map(option_line, options)), _example(example_line(name, options))
+    )
 
 
 def _kind(name: str) -> NamedThing:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from typing import Any
 
 from tyro.conf import Positional
 
+from recsim_llm import plugins
 from recsim_llm.checked import Text
 from recsim_llm.cli.named_list import NamedThing, example_line, option_line, print_things
+from recsim_llm.errors import ConfigError
 from recsim_llm.language import NO_OPTIONS, known_backends
 from recsim_llm.option_list import first_line, listed_options
 
@@ -32,9 +35,15 @@ def run(command: BackendsCommand) -> None:
 
 
 def listed_backends() -> list[NamedThing]:
-    """Every registered backend, with what the signature and docstring of its constructor say."""
+    """Every backend, built in or brought, with what the signature and docstring of its constructor say."""
     things = []
-    for name, make in known_backends().items():
+    makers: dict[str, Any] = dict(known_backends())
+    for name in plugins.plugin_names(plugins.BACKENDS):
+        try:
+            makers.setdefault(name, plugins.load_plugin(name, plugins.BACKENDS, "a language model"))
+        except ConfigError as error:
+            things.append(NamedThing(name, str(error), (), ""))
+    for name, make in makers.items():
         options = listed_options(make, NO_OPTIONS)
         model = f"{name}:MODEL" if "model" in inspect.signature(make).parameters else name
         example = f"--llm '{example_line(model, options)}'"

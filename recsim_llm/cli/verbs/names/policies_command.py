@@ -8,13 +8,14 @@ from tyro.conf import Positional
 
 from recsim_llm.checked import Text
 from recsim_llm.cli.named_list import NamedThing, example_line, option_line, print_things
+from recsim_llm.errors import ConfigError
 from recsim_llm.option_list import ListedOption, first_line
-from recsim_llm.policies import POLICIES
+from recsim_llm.policies import known_policies, policy_class
 from recsim_llm.policies.policy_protocol import ListedPolicy
 
 GRAMMAR = (
     "Write a policy as NAME, NAME?option=value&option=value in quotes, or FILE.npz: --policy random 'ease?reg=100'\n"
-    "What each is: docs/policies.md."
+    "Your own as my_module:MyPolicy (docs/plugins.md). What each is: docs/policies.md."
 )
 
 
@@ -32,9 +33,14 @@ def run(command: PoliciesCommand) -> None:
 
 
 def listed_policies() -> list[NamedThing]:
-    """Every registered policy, with what its own class says of its options."""
+    """Every policy, built in or brought by an installed package, with what its own class says of its options."""
     things = []
-    for name, kind in POLICIES.items():
+    for name in known_policies():
+        try:
+            kind = policy_class(name)
+        except ConfigError as error:  # somebody's package is broken; the others are listed all the same
+            things.append(NamedThing(name, str(error), (), ""))
+            continue
         options: list[ListedOption] = kind.listed_options() if isinstance(kind, ListedPolicy) else []
         example = f"--policy '{example_line(name, options)}'"
         things.append(NamedThing(name, first_line(kind), tuple(map(option_line, options)), example))

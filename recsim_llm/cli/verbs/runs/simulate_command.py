@@ -9,7 +9,7 @@ from pathlib import Path
 from tyro.conf import OmitArgPrefixes
 
 from recsim_llm.agents.hybrid.learned import Learned
-from recsim_llm.agents.named_users import WRAPPERS
+from recsim_llm.agents.named_users import WRAPPERS, brought_name
 from recsim_llm.checked import OutFolder, option_of
 from recsim_llm.cli.run_table import run_table, unvisited
 from recsim_llm.errors import ConfigError
@@ -55,7 +55,7 @@ def run_simulation(config: SimulationConfig, out: Path | None, resume: bool, eng
     budget.check()
     config = config.chosen
     _check_in_use(config, engines, budget)
-    kind = config.user_model.partition(":")[0]
+    kind = brought_name(config.user_model).replace(":", "-") or config.user_model.partition(":")[0]
     folder = out or Path("runs") / f"{Path(config.dataset).name}-{kind}-seed{config.seed}"
     try:
         runs = simulate(config, folder, resume, engines=engines, budget=budget)

@@ -11,6 +11,7 @@ from typing import Any, Literal, NoReturn
 from recsim_llm.agents.society.graph.graph import closeness_fault, relation_fault
 from recsim_llm.data.dataset import Dataset
 from recsim_llm.errors import ConfigError
+from recsim_llm.plugins import is_class_path
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,10 @@ class InterventionEntry:
         return found[0]
 
     def policy(self) -> str:
-        """A policy, as --policy takes it: NAME, NAME?option=value or FILE.npz; options and files are not looked at."""
+        """A policy, as --policy takes it; options, files and classes (module:Class) are not looked at."""
         text = self._string("policy")
         name = text.partition("?")[0]
-        if not name.endswith(".npz"):
+        if not name.endswith(".npz") and not is_class_path(name):
             self._among("policy", name, self.names.policies, "policy")
         return text
 

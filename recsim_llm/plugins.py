@@ -1,0 +1,200 @@
+"""Finds code that others bring: a class named as `module:Class`, or by an entry point of an installed package.
+
+Nothing is imported before its name is used: entry points are read only where a name is not built in, or for a list.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import EntryPoint, distributions
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from recsim_llm.checked import near, shown
+from recsim_llm.errors import ConfigError, RecsimError
+
+POLICIES, AGENTS, USER_MODELS, BACKENDS = (
+    f"recsim_llm.{group}" for group in ("policies", "agents", "user_models", "backends")
+)
+"""Groups of entry points, as they stand in a package's pyproject.toml: [project.entry-points."recsim_llm.policies"]."""
+
+_LONGEST = 300  # characters of a foreign error that a message repeats
+
+
+def is_class_path(name: str) -> bool:
+    """Whether a name has the form `module:Class`; says nothing about whether there is such a class.
+
+    >>> is_class_path("my_package.module:MyPolicy"), is_class_path("../module:MyPolicy"), is_class_path("ease")
+    (True, False, False)
+    """
+    module, colon, attribute = name.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), attribute))
+
+
+def plugin_names(group: str) -> list[str]:
+    """Names that installed packages bring under a group of entry points, sorted; nothing is imported."""
+    return sorted(_entry_points(group))
+
+
+def load_plugin(name: str, group: str, what: str) -> Any:
+    """What a name stands for that is not built in; None where nobody brings it.
+
+    Args:
+        name: `module:Class`, or the name of an entry point. A module is looked for where Python looks, then in the
+            working directory.
+        group: One of the groups above.
+        what: What it should be, for messages: "a policy".
+
+    Raises:
+        ConfigError: There is no such module or attribute, importing it fails, or two packages bring this name.
+
+    >>> load_plugin("nobody", POLICIES, "a policy") is None
+    True
+    """
+    if is_class_path(name):
+        module, _, attribute = name.partition(":")
+        return _attribute(_imported(module, name), attribute, what)
+    brought = _entry_points(group).get(name, [])
+    if len(brought) > 1:
+        packages = ", ".join(sorted(_package(point) for point in brought))
+        raise ConfigError(f"{shown(name)} is {what} of {packages}. Uninstall all but one, or write module:Class.")
+    if not brought:
+        return None
+    point = brought[0]
+    return _attribute(_imported(point.module, f"{name} of {_package(point)}"), point.attr, what)
+
+
+def check_class(found: Any, name: str, members: Sequence[str], what: str) -> None:
+    """Refuse what is no class, or a class that lacks members; nothing of it is called.
+
+    Raises:
+        ConfigError: It does not qualify; the message says what is missing.
+    """
+    if not inspect.isclass(found):
+        raise ConfigError(f"{name} is no class but {shown(found)}. Name a class that is {what} (docs/plugins.md).")
+    missing = [member for member in members if not hasattr(found, member)]
+    if missing:
+        raise ConfigError(f"{name} is not {what}: it lacks {', '.join(missing)}. Add them (docs/plugins.md).")
+
+
+@contextmanager
+def running_plugin(name: str) -> Iterator[None]:
+    """Around calls of somebody's own code: what it raises becomes one sentence that says where; our errors pass.
+
+    Raises:
+        ConfigError: The code raised something else; that error is the cause.
+    """
+    try:
+        yield
+    except RecsimError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{name} failed with {_told(error)}. Mend it, then run again.") from error
+
+
+def refuse_within(name: str, folder: Path) -> Path | None:
+    """Refuse a `module:Class` whose module lies in a folder, before anything of it is imported.
+
+    Args:
+        name: `module:Class`.
+        folder: Where code must not come from: what a stranger may have sent.
+
+    Returns:
+        The module's file; None where it is not found as a file.
+
+    Raises:
+        ConfigError: The module, or a package that it is in, lies there.
+    """
+    file = None
+    for spec in _specs(name.partition(":")[0]):
+        file = Path(spec.origin) if spec.origin and spec.has_location else None
+        for place in [*([file] if file else []), *map(Path, spec.submodule_search_locations or ())]:
+            if place.resolve().is_relative_to(folder.resolve()):
+                raise ConfigError(
+                    f"{name} would be imported from {place}, which came with the runs in {folder}: nothing of it is "
+                    "run. If you trust it, move it out of there."
+                )
+    return file
+
+
+def _specs(module: str) -> Iterator[ModuleSpec]:
+    """Where a module's packages and itself would be found, outermost first; unlike `find_spec`, imports no package."""
+    name, path = "", [*sys.path, os.getcwd()]
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        spec = PathFinder.find_spec(name, path)
+        if spec is None:
+            return
+        yield spec
+        path = list(spec.submodule_search_locations or ())
+
+
+def _entry_points(group: str) -> dict[str, list[EntryPoint]]:
+    here = Path.cwd()
+    # Metadata that lie in the working directory are not installed: they may have come with a stranger's runs.
+    places = [place for place in sys.path if place and Path(place).absolute() != here]
+    found: dict[str, dict[str, EntryPoint]] = {}
+    for distribution in distributions(path=places):
+        for point in distribution.entry_points.select(group=group):
+            # The first of each package: a package may lie on the path twice.
+            found.setdefault(point.name, {}).setdefault(distribution.name, point)
+    return {name: list(points.values()) for name, points in found.items()}
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
+
+
+def look_here_too(module: str) -> None:
+    """Let a module that is found nowhere else be imported from the working directory, as with `python -m`.
+
+    The directory goes behind everything installed, so that no file in it can stand in for a package, and stays on the
+    path: modules import others when they are used.
+    """
+    here, top = os.getcwd(), module.partition(".")[0]
+    if top not in sys.modules and here not in sys.path and find_spec(top) is None:
+        sys.path.append(here)
+        importlib.invalidate_caches()
+
+
+def _imported(module: str, name: str) -> Any:
+    try:
+        look_here_too(module)
+        return importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module}.".startswith(f"{missing}."):
+            raise ConfigError(
+                f"{name} needs the module '{missing}', and there is none among the installed packages, on PYTHONPATH "
+                f"or in {os.getcwd()}. Install it, or run in the folder that holds it."
+            ) from error
+        raise ConfigError(f"{name} cannot be imported: {_told(error)}. Mend it, then run again.") from error
+
+
+def _attribute(module: Any, attribute: str, what: str) -> Any:
+    found = getattr(module, attribute, None)
+    if found is None:
+        classes = [name for name, value in vars(module).items() if inspect.isclass(value)]
+        hint = near(attribute, classes)
+        raise ConfigError(
+            f"The module '{module.__name__}' has no '{attribute}'.{hint} Name a class of it that is {what}, as "
+            "module:Class."
+        )
+    return found
+
+
+def _told(error: BaseException) -> str:
+    """An error of foreign code in one line, with the innermost line of code that is not Python's import machinery."""
+    text = " ".join(str(error).split())[:_LONGEST]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"

@@ -1,0 +1,107 @@
+"""Recommenders that ran elsewhere: pages worked out by hand from a file of scores and a file of lists."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsim_llm.data.dataset import Catalogue, Ratings
+from recsim_llm.errors import ConfigError
+from recsim_llm.policies import make_policy, open_policy
+from recsim_llm.policies.classic.given_scores import GivenScores
+from recsim_llm.testing.policy_contract import ITEMS, USERS, PolicyContract, observe
+from recsim_llm.types import Item
+
+
+class TestScoresContract(PolicyContract):
+    name = "scores"
+
+    @pytest.fixture(autouse=True)
+    def _file(self, tmp_path):
+        np.savez(tmp_path / "scores.npz", scores=np.random.default_rng(7).normal(size=(USERS, ITEMS)))
+        self.options = {"file": tmp_path / "scores.npz"}
+
+
+class TestListsContract(PolicyContract):
+    name = "topn"
+
+    @pytest.fixture(autouse=True)
+    def _file(self, tmp_path):
+        rng = np.random.default_rng(7)
+        rows = [(user, item, rank) for user in range(USERS) for rank, item in enumerate(rng.permutation(ITEMS)[:20])]
+        pd.DataFrame(rows, columns=["user_id", "item_id", "rank"]).to_csv(tmp_path / "recs.csv", index=False)
+        self.options = {"file": tmp_path / "recs.csv"}
+
+
+CATALOGUE = Catalogue(tuple(Item(i, f"Title {i}") for i in range(6)), tuple("abcdef"))
+# Two people, six items: person 0 has rated item 1, both have rated item 5.
+LOG = Ratings(np.array([0, 0, 1]), np.array([1, 5, 5]), np.full(3, 4.0), np.arange(3), 2, 6)
+
+
+def pages(policy, page_size=3):
+    return policy.act(observe(np.array([0, 1, 2]))).tolist()
+
+
+def test_a_page_is_the_best_scores_of_what_is_not_known(tmp_path):
+    """Person 0: 9 and 8 are rated already, then 7, 3, 2. Person 2 is a stranger: popularity 0 1 0 0 0 2."""
+    scores = [[7, 9, 1, 2, 3, 8], [0, 1, 2, 3, 4, 5]]
+    np.savez(tmp_path / "s.npz", scores=np.array(scores))
+    policy = open_policy(f"scores?file={tmp_path / 's.npz'}", LOG, CATALOGUE, 3)
+    assert pages(policy) == [[0, 4, 3], [4, 3, 2], [5, 1, 0]]
+    assert pages(GivenScores.from_scores(scores, LOG, 3)) == pages(policy)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize(("by", "values"), [("rank", [2, 1, 3, 1]), ("score", [0.5, 0.9, -1.0, 7.0])])
+def test_a_page_is_the_list_then_popular_items(tmp_path, kind, by, values):
+    """Person 0's list is 4, 1, 2, and 1 is rated already: 4, 2, then the lowest id of no popularity, 0.
+
+    Person 1's list is 3 alone; then 1, rated by one person, then 0. Person 2 has no list: 5, 1, 0.
+    """
+    frame = pd.DataFrame({"user_id": [0, 0, 0, 1], "item_id": [1, 4, 2, 3], by: values})
+    path = tmp_path / f"recs.{kind}"
+    frame.to_csv(path, index=False) if kind == "csv" else frame.to_parquet(path)
+    policy = open_policy(f"topn?file={path}", LOG, CATALOGUE, 3)
+    assert pages(policy) == [[4, 2, 0], [3, 1, 0], [5, 1, 0]]
+    policy.save(tmp_path / "p.npz")
+    assert pages(open_policy(str(tmp_path / "p.npz"), LOG, CATALOGUE, 3)) == pages(policy)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("user_id,item_id\n0,1\n", "no column score"),
+        ("user,item_id,rank\n0,1,1\n", "no column user_id"),
+        ("user_id,item_id,rank\n2,1,1\n", r"user_id in row 1 is 2; the log's ids are 0..1"),
+        ("user_id,item_id,rank\n0,6,1\n", "item_id in row 1 is 6"),
+        ("user_id,item_id,rank\n0,-1,1\n", "item_id in row 1 is -1"),
+        ("user_id,item_id,rank\n0,1.5,1\n", "item_id in row 1 is 1.5"),
+        ("user_id,item_id,rank\n0,abc,1\n", "item_id in row 1 is 'abc', not a number"),
+        ("user_id,item_id,rank\n0,1,1\n0,1,2\n", "stands twice"),
+        ("user_id,item_id,score\n0,1,inf\n", "score in row 1"),
+        ("user_id,item_id,score\n0,1,\n", "score in row 1"),
+        ("", "cannot be read"),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused(tmp_path, text, words):
+    (tmp_path / "recs.csv").write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        make_policy("topn", LOG, CATALOGUE, 3, file=str(tmp_path / "recs.csv"))
+
+
+def test_scores_that_do_not_fit_are_refused(tmp_path):
+    for name, arrays, words in [
+        ("a", {"other": np.zeros((2, 6))}, "no array 'scores'"),
+        ("b", {"scores": np.zeros((6, 2))}, r"the shape is \(6, 2\)"),
+        ("c", {"scores": np.full((2, 6), np.nan)}, "NaN"),
+        ("d", {"scores": np.full((2, 6), "a")}, "not an array of numbers"),
+    ]:
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        with pytest.raises(ConfigError, match=words):
+            make_policy("scores", LOG, CATALOGUE, 3, file=str(tmp_path / f"{name}.npz"))
+    for policy in ("scores", "topn"):
+        with pytest.raises(ConfigError, match="needs file=PATH"):
+            make_policy(policy, LOG, CATALOGUE, 3)
+        with pytest.raises(ConfigError, match="cannot be read"):
+            make_policy(policy, LOG, CATALOGUE, 3, file=str(tmp_path / "none"))
