@@ -18,6 +18,7 @@ from recsim_llm.untrusted import read_json
 FILE = "certificate.json"
 FORMAT_VERSION = 1
 PASS, FAIL, NOT_MEASURABLE = "pass", "fail", "not measurable"
+_NAMED = 3  # failed gates that a sentence names
 LEAST_PEOPLE, LEAST_ROWS = 30, 200
 """Below this nothing is certified: intervals of 95 % cover too rarely (docs/certificate.md has the measurement)."""
 
@@ -95,6 +96,23 @@ class Certificate:
             lacks.append("no gate could be judged")
         return f"This certifies nothing: {'; '.join(lacks)}." if lacks else ""
 
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the metrics whose gate failed."""
+        return tuple(name for name, metric in self.metrics.items() if metric.verdict == FAIL)
+
+    @property
+    def judged(self) -> int:
+        """How many gates passed or failed; the others could not be measured."""
+        return sum(metric.verdict != NOT_MEASURABLE for metric in self.metrics.values())
+
+    @property
+    def verdict(self) -> str:
+        """ "passed" (enough was measured, and no gate failed), "failed", or "certifies nothing" (see `shortfall`)."""
+        if self.shortfall:
+            return "certifies nothing"
+        return "failed" if self.failed else "passed"
+
     def write(self, path: Path) -> None:
         """Write as JSON; numbers that are not finite become null."""
         content = {"format_version": FORMAT_VERSION, "shortfall": self.shortfall, **asdict(self)}
@@ -103,6 +121,13 @@ class Certificate:
         partial = path.with_suffix(".tmp")
         partial.write_text(text + "\n", encoding="utf-8")
         partial.replace(path)
+
+
+def failure(certificate: Certificate) -> str:
+    """How many gates failed, and which, as a clause: "failed 2 of 40 gates (rps_skill, ece)"."""
+    names = certificate.failed
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"failed {len(names)} of {certificate.judged} gates ({', '.join(names[:_NAMED])}{more})"
 
 
 def read_certificate(path: Path) -> Certificate:

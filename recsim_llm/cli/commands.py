@@ -12,6 +12,8 @@ from recsim_llm.agents.fitted_sources import TEST_SHARE
 from recsim_llm.agents.hybrid.learned import Learned
 from recsim_llm.agents.named_users import WRAPPERS
 from recsim_llm.agents.personas.persona import item_means
+from recsim_llm.certificate import FILE as CERTIFICATE
+from recsim_llm.certificate import failure, read_certificate
 from recsim_llm.checked import option_of
 from recsim_llm.data import get_dataset_files, list_datasets, load_dataset, split_ratings
 from recsim_llm.environments.society import SocietyRules
@@ -81,7 +83,7 @@ def run_simulation(config: SimulationConfig, out: Path | None, resume: bool, eng
     for run in runs:
         print(diary_line(run), end="")
     if not runs[0].manifest.summary["certified"]:
-        print(f"Nobody has measured how faithful these users are. Do: {_certify_command(config)}")
+        print(_uncertified(runs[0], config))
     if all(map(_unvisited, runs)):
         print(f"\nRuns are in {folder}.")
         return
@@ -106,6 +108,17 @@ def _check_in_use(config: SimulationConfig, engines: Engines, budget: Budget) ->
             f"{', '.join(given)}: neither these people nor these policies ask a language model, so this would have no "
             "effect. Leave it out, or name a model with --llm."
         )
+
+
+def _uncertified(run: Run, config: SimulationConfig) -> str:
+    """Why the users of a run do not count as certified, and what to do."""
+    path = run.folder / CERTIFICATE
+    if path.exists() and not (certificate := read_certificate(path)).shortfall:
+        return (
+            f"These users {failure(certificate)}: what they tell of policies need not hold for "
+            f"people. Every gate is in {path}; take users that pass, or improve these and measure them again."
+        )
+    return f"Nobody has measured how faithful these users are. Do: {_certify_command(config)}"
 
 
 def _certify_command(config: SimulationConfig) -> str:

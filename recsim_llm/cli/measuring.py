@@ -11,7 +11,7 @@ from pathlib import Path
 from recsim_llm.agents.certified import certificate_path
 from recsim_llm.agents.fitted_sources import Source, load_source
 from recsim_llm.agents.named_users import check_user_model, inner_name, model_fingerprint, uses_llm
-from recsim_llm.certificate import FILE, Certificate
+from recsim_llm.certificate import FILE, Certificate, failure
 from recsim_llm.errors import ConfigError, RequirementError
 from recsim_llm.experiments.backend import cached_backend
 from recsim_llm.experiments.fidelity.calibrate import CalibrateConfig, calibrate
@@ -48,8 +48,15 @@ def run_certify(config: CertifyConfig, out: Path | None, require: Sequence[str])
     if not certificate.shortfall:  # nor does it take the place of one that certifies
         made_of = model_fingerprint(user_model, load_source(Source(config.dataset, config.split))[0].catalogue)
         certificate.write(certificate_path(certificate.dataset_checksum, user_model, certificate.llm, made_of))
-        print("Environments and simulations on this machine count as certified now for these users.")
+        print(_consequence(certificate))
     _enforce(certificate, require)
+
+
+def _consequence(certificate: Certificate) -> str:
+    """What environments on this machine make of a certificate that was just kept."""
+    if certificate.verdict == "passed":
+        return "Environments and simulations on this machine count as certified now for these users."
+    return f"These users {failure(certificate)}: environments and simulations on this machine say so."
 
 
 def run_certify_predictions(
