@@ -108,7 +108,7 @@ class Certificate:
 
     @property
     def verdict(self) -> str:
-        """ "passed" (enough was measured, and no gate failed), "failed", or "certifies nothing" (see `shortfall`)."""
+        """Either "passed" (enough was measured, no gate failed), "failed" or "certifies nothing" (see `shortfall`)."""
         if self.shortfall:
             return "certifies nothing"
         return "failed" if self.failed else "passed"

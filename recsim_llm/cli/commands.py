@@ -26,7 +26,6 @@ from recsim_llm.experiments.simulation.cost.cost import dry_run
 from recsim_llm.experiments.simulation.cost.cost_report import cost_report, refit_report
 from recsim_llm.experiments.simulation.interventions.uptake import curve_table, lines, uptakes
 from recsim_llm.experiments.simulation.interview import EXIT_FILE, doubt, exit_interviews, interview_prompt
-from recsim_llm.experiments.simulation.people import load_people
 from recsim_llm.experiments.simulation.replay import replay
 from recsim_llm.experiments.simulation.simulate import simulate
 from recsim_llm.experiments.traits import separation_table, separations
@@ -36,6 +35,7 @@ from recsim_llm.language.label_reads import AnswerCounts
 from recsim_llm.language.models import get_model, list_models
 from recsim_llm.language.wrappers.budget import Budget
 from recsim_llm.runs import Run, find_runs
+from recsim_llm.runs.recorded_context import load_people
 
 
 def data_list() -> None:

@@ -44,7 +44,6 @@ from recsim_llm.experiments.simulation.interventions.interventions import (
     NewItem,
     load_interventions,
 )
-from recsim_llm.experiments.simulation.people import save_people
 from recsim_llm.experiments.simulation.recorders import Recorders, RunModels, open_models
 from recsim_llm.experiments.simulation.society_loop import Diary
 from recsim_llm.experiments.simulation.trajectory import Cast, assemble, stream, switched
@@ -62,7 +61,7 @@ from recsim_llm.runs import (
 )
 from recsim_llm.runs.events import events_table
 from recsim_llm.runs.manifest import FILE
-from recsim_llm.runs.recorded_context import write_history, write_links
+from recsim_llm.runs.recorded_context import save_people, write_history, write_links
 from recsim_llm.runs.run import ASKED, MEMORIES, THOUGHTS, WHY, recorded_completions
 from recsim_llm.runs.step_notes import Remembered, asked_table, memory_table, thought_table, why_table
 from recsim_llm.runs.store import is_begun
@@ -338,7 +337,8 @@ def _describe(cast: Cast, config: SimulationConfig, folder: Path) -> None:
     if cast.population.certificate:
         cast.population.certificate.write(folder / CERTIFICATE)
     _background(cast, folder)
-    save_people(folder, [personas(config.dataset, config.personas)[u] for u in cast.visitors], dataset.people)
+    people = personas(config.dataset, config.personas)
+    save_people(folder, [people[u] for u in cast.visitors], [dataset.people[u].raw_id for u in cast.visitors])
 
 
 def _background(cast: Cast, folder: Path) -> None:
