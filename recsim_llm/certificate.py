@@ -49,7 +49,7 @@ class Metric:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Certificate:
     """What is known of a user model's fidelity.
 
@@ -64,6 +64,7 @@ class Certificate:
         baselines: Baseline to metric to value, on the same rows.
         curves: Series for plots, by name: {"rating_histogram": {"simulated": [...], "real": [...]}, ...}.
         notes: What is declared, fitted or learned: {"leave": "declared", ...}.
+        folder: Where it was written or read, None where it is in no file; not part of it.
     """
 
     metrics: Mapping[str, Metric]
@@ -77,6 +78,15 @@ class Certificate:
     baselines: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     curves: Mapping[str, Mapping[str, list[Any]]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        passed = f"{self.judged - len(self.failed)} of {self.judged}"
+        where = None if self.folder is None else str(self.folder)
+        return (
+            f"Certificate({self.user_model!r}, dataset={self.dataset!r}, verdict={self.verdict!r}, "
+            f"gates_passed={passed!r}, n_users={self.n_users}, folder={where!r})"
+        )
 
     @property
     def rows(self) -> int | None:
@@ -116,6 +126,7 @@ class Certificate:
     def write(self, path: Path) -> None:
         """Write as JSON; numbers that are not finite become null."""
         content = {"format_version": FORMAT_VERSION, "shortfall": self.shortfall, **asdict(self)}
+        del content["folder"]
         text = json.dumps(_finite(content), indent=1, ensure_ascii=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".tmp")
@@ -142,9 +153,9 @@ def read_certificate(path: Path) -> Certificate:
         if version != FORMAT_VERSION:
             raise RecordingError(f"{path} is a certificate of format {version}, not {FORMAT_VERSION}; certify again.")
         metrics = {name: Metric(**entry) for name, entry in values.pop("metrics").items()}
-        known = {f.name for f in fields(Certificate)}
+        known = {f.name for f in fields(Certificate)} - {"folder"}
         values = {key: value for key, value in values.items() if key in known}
-        return Certificate(metrics=metrics, **{**values, "warnings": tuple(values["warnings"])})
+        return Certificate(metrics=metrics, folder=path.parent, **{**values, "warnings": tuple(values["warnings"])})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordingError(f"{path} is not a certificate ({error!r}). Make one with: recsim-llm certify") from error
 

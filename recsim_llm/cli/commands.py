@@ -14,10 +14,10 @@ from recsim_llm.agents.named_users import WRAPPERS
 from recsim_llm.agents.personas.persona import item_means
 from recsim_llm.certificate import FILE as CERTIFICATE
 from recsim_llm.certificate import failure, read_certificate
-from recsim_llm.checked import option_of
 from recsim_llm.data import get_dataset_files, list_datasets, load_dataset, split_ratings
 from recsim_llm.environments.society import SocietyRules
 from recsim_llm.errors import ConfigError, RecordingError
+from recsim_llm.experiments.api import planned
 from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.metrics import paired_difference, summarise, table
 from recsim_llm.experiments.simulation.arm_files import LEARNED
@@ -62,13 +62,7 @@ def models_get(name: str) -> None:
 
 def run_simulation(config: SimulationConfig, out: Path | None, resume: bool, engines: Engines, budget: Budget) -> None:
     """Simulate, then print the table, what it cost, where the runs are, and what to do next."""
-    config.check()
-    engines.check()
-    budget.check()
-    config = config.chosen
-    _check_in_use(config, engines, budget)
-    kind = config.user_model.partition(":")[0]
-    folder = out or Path("runs") / f"{Path(config.dataset).name}-{kind}-seed{config.seed}"
+    config, folder = planned(config, out, engines, budget)
     try:
         runs = simulate(config, folder, resume, engines=engines, budget=budget)
     except KeyboardInterrupt:
@@ -94,19 +88,6 @@ def run_simulation(config: SimulationConfig, out: Path | None, resume: bool, eng
         user = load_people(runs[0].folder)[1][0]
         print(
             f'  recsim-llm interview {runs[0].folder} "What did you like?" --user {user} --llm {writer_of(config.llm)}'
-        )
-
-
-def _check_in_use(config: SimulationConfig, engines: Engines, budget: Budget) -> None:
-    """Refuse options of a language model where nobody asks one: they would be silently without effect."""
-    if config.asks_llm or config.policies_ask_llm:
-        return
-    given = [f"--ray {engines.ray}"] if engines.ray else []
-    given += [f"{option_of(name)} {value}" for name, value in asdict(budget).items() if value is not None]
-    if given:
-        raise ConfigError(
-            f"{', '.join(given)}: neither these people nor these policies ask a language model, so this would have no "
-            "effect. Leave it out, or name a model with --llm."
         )
 
 

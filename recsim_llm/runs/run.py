@@ -172,7 +172,7 @@ class Run:
         Raises:
             RecordingError: As in `steps`.
         """
-        return item_table(self._pages(), self.folder)
+        return item_table(self.recorded_pages(), self.folder)
 
     def sessions(self) -> pd.DataFrame:
         """One row per session, by its number.
@@ -185,7 +185,7 @@ class Run:
         Raises:
             RecordingError: Nothing is recorded yet, or a file is damaged.
         """
-        frame: pd.DataFrame = session_table(self._pages(), self.folder).to_pandas()
+        frame: pd.DataFrame = session_table(self.recorded_pages(), self.folder).to_pandas()
         return frame
 
     def users(self) -> pd.DataFrame:
@@ -198,11 +198,15 @@ class Run:
         Raises:
             RecordingError: Nothing is recorded yet, or a file is damaged.
         """
-        frame: pd.DataFrame = user_table(self._pages(), self.folder).to_pandas()
+        frame: pd.DataFrame = user_table(self.recorded_pages(), self.folder).to_pandas()
         return frame
 
-    def _pages(self) -> StepBatch:
-        """All steps; no rows where a society came to its end and nobody visited."""
+    def recorded_pages(self) -> StepBatch:
+        """All steps as arrays, as `step_batch`, but no rows where a society came to its end and nobody visited.
+
+        Raises:
+            RecordingError: Nothing is recorded yet, or a part is damaged.
+        """
         if self.manifest.status == "finished" and not self.num_parts:
             levels = len(self.manifest.rating_levels)
             return StepBatch.from_table(schema(self.manifest.page_size, levels).empty_table())

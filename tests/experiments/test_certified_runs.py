@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import recsim_llm.cli.measuring as measuring
+import recsim_llm.experiments.api as api
 import recsim_llm.experiments.simulation.recorders as module
 from recsim_llm.agents.certified import certificate_path, certificates_folder
 from recsim_llm.agents.named_users import inner_name, learned_identity, model_fingerprint
@@ -33,7 +34,7 @@ HYBRID = SimulationConfig(
 @pytest.fixture(autouse=True)
 def _at_home(monkeypatch, tmp_path):
     monkeypatch.setenv("RECSIM_LLM_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(measuring, "cached_backend", lambda spec: hash_choice_llm(0))
+    monkeypatch.setattr(api, "open_backend", lambda spec: nullcontext(hash_choice_llm(0)))
     monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(hash_choice_llm(0)))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 
 from recsim_llm.agents.named_users import keep_thoughts
 from recsim_llm.errors import RecordingError
@@ -34,12 +36,16 @@ class Replayed:
     trajectory_hash: str
 
 
-def replay(run: Run) -> Replayed:
+def replay(run: Run | str | PathLike[str]) -> Replayed:
     """Run the recorded simulation again from its recorded calls; thoughts must be equal too, which no hash holds.
+
+    Args:
+        run: The run, or its folder.
 
     Raises:
         RecordingError: The data set is another one than then, an answer was not recorded, or a step differs.
     """
+    run = run if isinstance(run, Run) else Run(Path(run))
     cast = recast(run)
     again = happenings(run, cast)
     steps, diaries = run.iter_parts(), run.iter_events()

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from recsim_llm.agents.fitted_sources import personas
 from recsim_llm.agents.llm.agent_users import AgentUsers
@@ -28,6 +27,7 @@ from recsim_llm.certificate import FILE as CERTIFICATE
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.backend import Engines
+from recsim_llm.experiments.progress import progress_bar
 from recsim_llm.experiments.simulation.arm_files import (
     LEARNED,
     fit_missing,
@@ -192,11 +192,8 @@ def _record(
         policies = load_policies(folder, config, interventions, catalogue, recorders.policies)
         scribe.policy = policies[config.policies[0]]
         happenings = stream(config, cast, policies, interventions)
-        # In a log file, a line every ten seconds is enough.
-        interval = 0.1 if sys.stderr.isatty() else 10.0
         total, unit = (config.rounds, "round") if config.rounds else (config.users, "user")
-        bar = tqdm(total=total, unit=unit, desc=folder.name, disable=not progress, mininterval=interval)
-        with bar, gpu:
+        with progress_bar(total, unit, folder.name, progress) as bar, gpu:
             for happening in happenings:
                 bar.update(scribe.write(happening))
         scribe.close()
