@@ -18,6 +18,7 @@ from recsim_llm.untrusted import read_json
 FILE = "certificate.json"
 FORMAT_VERSION = 1
 PASS, FAIL, NOT_MEASURABLE = "pass", "fail", "not measurable"
+_NAMED = 3  # failed gates that a sentence names
 LEAST_PEOPLE, LEAST_ROWS = 30, 200
 """Below this nothing is certified: intervals of 95 % cover too rarely (docs/certificate.md has the measurement)."""
 
@@ -48,7 +49,7 @@ class Metric:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Certificate:
     """What is known of a user model's fidelity.
 
@@ -63,6 +64,7 @@ class Certificate:
         baselines: Baseline to metric to value, on the same rows.
         curves: Series for plots, by name: {"rating_histogram": {"simulated": [...], "real": [...]}, ...}.
         notes: What is declared, fitted or learned: {"leave": "declared", ...}.
+        folder: Where it was written or read, None where it is in no file; not part of it.
     """
 
     metrics: Mapping[str, Metric]
@@ -76,6 +78,15 @@ class Certificate:
     baselines: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     curves: Mapping[str, Mapping[str, list[Any]]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        passed = f"{self.judged - len(self.failed)} of {self.judged}"
+        where = None if self.folder is None else str(self.folder)
+        return (
+            f"Certificate({self.user_model!r}, dataset={self.dataset!r}, verdict={self.verdict!r}, "
+            f"gates_passed={passed!r}, n_users={self.n_users}, folder={where!r})"
+        )
 
     @property
     def rows(self) -> int | None:
@@ -95,14 +106,39 @@ class Certificate:
             lacks.append("no gate could be judged")
         return f"This certifies nothing: {'; '.join(lacks)}." if lacks else ""
 
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the metrics whose gate failed."""
+        return tuple(name for name, metric in self.metrics.items() if metric.verdict == FAIL)
+
+    @property
+    def judged(self) -> int:
+        """How many gates passed or failed; the others could not be measured."""
+        return sum(metric.verdict != NOT_MEASURABLE for metric in self.metrics.values())
+
+    @property
+    def verdict(self) -> str:
+        """Either "passed" (enough was measured, no gate failed), "failed" or "certifies nothing" (see `shortfall`)."""
+        if self.shortfall:
+            return "certifies nothing"
+        return "failed" if self.failed else "passed"
+
     def write(self, path: Path) -> None:
         """Write as JSON; numbers that are not finite become null."""
         content = {"format_version": FORMAT_VERSION, "shortfall": self.shortfall, **asdict(self)}
+        del content["folder"]
         text = json.dumps(_finite(content), indent=1, ensure_ascii=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".tmp")
         partial.write_text(text + "\n", encoding="utf-8")
         partial.replace(path)
+
+
+def failure(certificate: Certificate) -> str:
+    """How many gates failed, and which, as a clause: "failed 2 of 40 gates (rps_skill, ece)"."""
+    names = certificate.failed
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"failed {len(names)} of {certificate.judged} gates ({', '.join(names[:_NAMED])}{more})"
 
 
 def read_certificate(path: Path) -> Certificate:
@@ -117,9 +153,9 @@ def read_certificate(path: Path) -> Certificate:
         if version != FORMAT_VERSION:
             raise RecordingError(f"{path} is a certificate of format {version}, not {FORMAT_VERSION}; certify again.")
         metrics = {name: Metric(**entry) for name, entry in values.pop("metrics").items()}
-        known = {f.name for f in fields(Certificate)}
+        known = {f.name for f in fields(Certificate)} - {"folder"}
         values = {key: value for key, value in values.items() if key in known}
-        return Certificate(metrics=metrics, **{**values, "warnings": tuple(values["warnings"])})
+        return Certificate(metrics=metrics, folder=path.parent, **{**values, "warnings": tuple(values["warnings"])})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordingError(f"{path} is not a certificate ({error!r}). Make one with: recsim-llm certify") from error
 

@@ -84,7 +84,7 @@ class IsolationWarning(UserWarning):
 
 
 class UncertifiedWarning(UserWarning):
-    """An environment's population has no fidelity certificate on this machine."""
+    """An environment's population has no fidelity certificate on this machine, or failed it."""
 
 
 class UnconvergedWarning(UserWarning):

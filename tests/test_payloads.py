@@ -27,7 +27,6 @@ from recsim_llm.data import load_dataset
 from recsim_llm.errors import RecsimError, SetAsideWarning
 from recsim_llm.experiments.fidelity.external import read_predictions
 from recsim_llm.experiments.simulation.interventions.interventions import kept_plan, load_interventions
-from recsim_llm.experiments.simulation.people import load_people
 from recsim_llm.experiments.studies.run_study import _claim, _learning_costs
 from recsim_llm.experiments.studies.study import read_study
 from recsim_llm.experiments.studies.study_plots import learning_curves
@@ -44,6 +43,7 @@ from recsim_llm.policies.planners.retriever import unpacked
 from recsim_llm.policies.rl.offline.offline_data import OfflineLog
 from recsim_llm.runs.catalogue import read_catalogue
 from recsim_llm.runs.manifest import read_manifest
+from recsim_llm.runs.recorded_context import load_people
 from recsim_llm.runs.run import read_calls, read_events, read_steps
 from recsim_llm.types import Prompt
 from recsim_llm.untrusted import read_arrays, read_tensors

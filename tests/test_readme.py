@@ -23,10 +23,23 @@ def blocks(language):
 
 @pytest.mark.parametrize("code", blocks("python"))
 @pytest.mark.filterwarnings("default")
-def test_python_blocks_run(code):
+def test_python_blocks_run(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # runs are written below the folder we are in
     if "stable_baselines3" in code:
         pytest.importorskip("stable_baselines3")
     exec(compile(code, "README.md", "exec"), {})
+
+
+def test_the_page_on_python_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECSIM_LLM_HOME", str(tmp_path / "home"))
+    page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    for code in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(code, "python.md", "exec"), names)
+    assert capsys.readouterr().out.startswith("Runs are in runs/synthetic-statistical-seed0.\n")
+    assert repr(names["runs"]).replace(", Run(", ",\n Run(") in page
 
 
 @pytest.mark.parametrize(

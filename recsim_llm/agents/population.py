@@ -1,4 +1,4 @@
-"""From names to a population: data set, training log, user model, and whether anybody has certified it."""
+"""From names to a population: data set, training log, user model, and its certificate."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Population:
 
     @property
     def certified(self) -> bool:
-        """Whether it is known how faithful these people are."""
-        return self.is_truth or _certifies(self.certificate)
+        """Whether these people passed every gate of their certificate, or are the truth of an invented world."""
+        return self.is_truth or _passed(self.certificate)
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ class SocialPopulation:
 
     @property
     def certified(self) -> bool:
-        """Whether it is known how faithful these people are."""
-        return self.is_truth or _certifies(self.certificate)
+        """Whether these people passed every gate of their certificate, or are the truth of an invented world."""
+        return self.is_truth or _passed(self.certificate)
 
     @property
     def activity(self) -> Ints:
@@ -234,9 +234,8 @@ def _certificate(data: Dataset, user_model: str, llm: LLM | None) -> Certificate
     return find_certificate(data.checksum, user_model, llm.name if llm else "", made_of)
 
 
-def _certifies(certificate: Certificate | None) -> bool:
-    """A certificate of too few people is none, wherever it lies."""
-    return certificate is not None and not certificate.shortfall
+def _passed(certificate: Certificate | None) -> bool:
+    return certificate is not None and certificate.verdict == "passed"
 
 
 def _notes(users: UserModel) -> dict[str, Any]:

@@ -14,14 +14,11 @@ import pyarrow as pa
 from recsim_llm.certificate import FILE as CERTIFICATE
 from recsim_llm.certificate import Certificate, read_certificate
 from recsim_llm.errors import MissingExtraError, RecordingError
-from recsim_llm.experiments.metrics import Totals
-from recsim_llm.experiments.simulation.people import FILE as PEOPLE
-from recsim_llm.experiments.simulation.people import load_people
 from recsim_llm.runs import Run, read_catalogue
 from recsim_llm.runs.calls import SCHEMA as CALL_SCHEMA
 from recsim_llm.runs.catalogue import FILE as CATALOGUE
 from recsim_llm.runs.events import SCHEMA as EVENT_SCHEMA
-from recsim_llm.runs.recorded_context import HISTORY, HISTORY_SCHEMA, LINKS, LINKS_SCHEMA
+from recsim_llm.runs.recorded_context import HISTORY, HISTORY_SCHEMA, LINKS, LINKS_SCHEMA, PEOPLE, load_people
 from recsim_llm.runs.run import (
     ASKED,
     CALLS,
@@ -34,6 +31,7 @@ from recsim_llm.runs.run import (
     part_numbers,
     part_path,
 )
+from recsim_llm.runs.run_tables import Totals
 from recsim_llm.runs.side_files import check_side_files
 from recsim_llm.runs.step_notes import ASKED_SCHEMA, MEMORY_SCHEMA, THOUGHT_SCHEMA, WHY_SCHEMA
 from recsim_llm.runs.steps import schema
@@ -136,7 +134,7 @@ class RunView:
             return frame
 
     def totals(self) -> Totals:
-        """What each user saw and did, added up (`experiments.metrics.totals_of`)."""
+        """What each user saw and did, added up (`runs.run_tables.totals_of`)."""
         frame = self.frame(_TOTALS)
         numbers = {name: frame[name].to_numpy(np.float64) for name in frame.columns if name != "users"}
         return Totals(users=frame["users"].to_numpy(np.int64), **numbers)

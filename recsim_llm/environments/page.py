@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from recsim_llm.agents.population import Population, SocialPopulation, make_population
 from recsim_llm.agents.user_model import UserModel
+from recsim_llm.certificate import failure
 from recsim_llm.checked import Seed, check_known, check_value, shown
 from recsim_llm.environments.render import draw_page, page_text
 from recsim_llm.environments.rewards import RewardFunction
@@ -57,8 +58,8 @@ def step_info(sessions: Sessions, outcome: Outcome | None, rows: Ints | None = N
 
     Returns:
         user; shown (K items, EMPTY where empty); watched (K); ratings (K, stars); watch_probability (K) and
-        leave_probability, the hidden state of the user, for audits only; left; certified, whether it is known how
-        faithful the population is (docs/certificate.md).
+        leave_probability, the hidden state of the user, for audits only; left; certified, whether these users passed
+        their certificate on this machine (docs/certificate.md).
     """
     users = sessions.users if rows is None else sessions.users[rows]
     B, K = len(users), sessions.rules.page_size
@@ -240,19 +241,25 @@ class ItemEnv(PageEnv):
 
 
 def warn_if_uncertified(population: Population | SocialPopulation, user_model: object) -> None:
-    """Say that nobody has measured how faithful a population is; Python shows a warning once a place in a program."""
+    """Warn that a population has no certificate, or failed it; Python shows a warning once a place in a program."""
     if population.certified:
         return
+    certificate = population.certificate
     name = user_model if isinstance(user_model, str) else type(user_model).__name__
+    users = f"'{name}' users of '{population.dataset.name}'"
     command = f"recsim-llm certify --dataset {population.dataset.name} --user-model {name}"
-    how = f"Measure it with: {command}" if isinstance(user_model, str) else "See docs/certificate.md."
-    if population.certificate is not None:
-        how = f"{population.certificate.shortfall} {how}"
-    warnings.warn(
-        f"Nobody has measured how faithful '{name}' users of '{population.dataset.name}' are to real people. {how}",
-        UncertifiedWarning,
-        stacklevel=3,
-    )
+    if certificate is not None and not certificate.shortfall:
+        text = (
+            f"{users} were compared with real people and {failure(certificate)}: what a policy "
+            "earns from them need not hold for people. Take users that pass, or improve these and measure them again; "
+            f"this prints every gate: {certificate.notes.get('command', command)}"
+        )
+    else:
+        how = f"Measure it with: {command}" if isinstance(user_model, str) else "See docs/certificate.md."
+        if certificate is not None:
+            how = f"{certificate.shortfall} {how}"
+        text = f"Nobody has measured how faithful {users} are to real people. {how}"
+    warnings.warn(text, UncertifiedWarning, stacklevel=3)
 
 
 def draw_base_key(rng: np.random.Generator) -> int:

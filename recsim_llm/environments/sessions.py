@@ -98,7 +98,7 @@ class Sessions:
         users: The population.
         rules: The rules.
         log: Ratings that a platform already holds; each session's history starts with its user's latest.
-        certified: Whether it is known how faithful the users are.
+        certified: Whether the users passed their certificate (`Population.certified`).
     """
 
     def __init__(

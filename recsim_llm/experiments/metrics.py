@@ -14,8 +14,9 @@ import numpy as np
 from scipy.special import ndtri
 
 from recsim_llm.errors import ConfigError
+from recsim_llm.runs.run_tables import Totals, totals_of
 from recsim_llm.runs.steps import StepBatch
-from recsim_llm.types import EMPTY, Bools, Floats, Ints
+from recsim_llm.types import Floats, Ints
 
 RESAMPLES = 2_000
 LEVEL = 0.95
@@ -43,60 +44,6 @@ class Estimate:
         if np.isnan(self.value):
             return "-"
         return f"{self.value:.3f}" if np.isnan(self.low) else f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What each user of a run saw and did, added up: all that the measures are made of.
-
-    Attributes:
-        users: (U,) user ids, ascending.
-        shown: (U,) items shown.
-        watched: (U,) shown items that were watched.
-        rated: (U,) ratings given: one a watched item.
-        stars: (U,) sums of the stars.
-        pages: (U,) pages.
-        sessions: (U,) sessions.
-        reward: (U,) sums of rewards.
-    """
-
-    users: Ints
-    shown: Floats
-    watched: Floats
-    rated: Floats
-    stars: Floats
-    pages: Floats
-    sessions: Floats
-    reward: Floats
-
-
-def totals_of(steps: StepBatch) -> Totals:
-    """Add up steps by user.
-
-    Args:
-        steps: Steps of one run, in any order.
-    """
-    # One order of rows, whatever order they came in: sums of floats must not depend on it.
-    steps = steps.take(np.lexsort((steps.page, steps.session, steps.user)))
-    users, row_user = np.unique(steps.user, return_inverse=True)
-    first = np.ones(len(steps), dtype=np.bool_)
-    first[1:] = (steps.session[1:] != steps.session[:-1]) | (steps.user[1:] != steps.user[:-1])
-    shown = steps.items != EMPTY
-
-    def total(rows: Floats | Ints | Bools) -> Floats:
-        sums: Floats = np.bincount(row_user, weights=rows, minlength=len(users)).astype(np.float64)
-        return sums
-
-    return Totals(
-        users=users,
-        shown=total(shown.sum(axis=1)),
-        watched=total((steps.watched & shown).sum(axis=1)),
-        rated=total(steps.watched.sum(axis=1)),
-        stars=total(np.where(steps.watched, steps.ratings, 0.0).sum(axis=1)),
-        pages=total(np.ones(len(steps))),
-        sessions=total(first),
-        reward=total(steps.reward),
-    )
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:

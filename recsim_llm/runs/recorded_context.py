@@ -1,15 +1,22 @@
-"""What is known of a run's visitors from elsewhere: real ratings, and who follows whom. Readers need no data set."""
+"""A run's visitors: who they are, what they really rated, and who follows whom. Readers need no data set."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from recsim_llm.errors import RecordingError
 from recsim_llm.runs.run_files import parquet_bytes, write_durably
-from recsim_llm.types import Floats, Ints
+from recsim_llm.runs.side_files import check_side_files
+from recsim_llm.types import Floats, Ints, Persona
+from recsim_llm.untrusted import read_json
 
-HISTORY, LINKS = "history.parquet", "links.parquet"
+HISTORY, LINKS, PEOPLE = "history.parquet", "links.parquet", "people.json"
 
 
 def _columns(**kinds: pa.DataType) -> pa.Schema:
@@ -49,3 +56,41 @@ def write_links(folder: Path, pairs: Ints) -> None:
     """
     arrays = [pa.array(pairs[:, 0], pa.int64()), pa.array(pairs[:, 1], pa.int64())]
     write_durably(folder / LINKS, parquet_bytes(pa.table(arrays, schema=LINKS_SCHEMA)))
+
+
+def save_people(folder: Path, personas: Sequence[Persona], raw_ids: Sequence[str]) -> None:
+    """Write `people.json`: the personas of a run's visitors.
+
+    Args:
+        folder: A run folder.
+        personas: The visitors.
+        raw_ids: The source's own id of each of them.
+    """
+    rows = [{"raw_id": raw_id, **asdict(p)} for p, raw_id in zip(personas, raw_ids, strict=True)]
+    partial = folder / f"{PEOPLE}.tmp"
+    partial.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+    partial.replace(folder / PEOPLE)
+
+
+def load_people(folder: Path) -> tuple[list[Persona], list[str]]:
+    """Personas and raw ids of a run's visitors.
+
+    Raises:
+        RecordingError: The run holds no people, or the file is damaged.
+    """
+    check_side_files(folder, PEOPLE)
+    path = folder / PEOPLE
+    try:
+        rows = read_json(path)
+        names = {f.name for f in fields(Persona)}
+        personas = [Persona(**{k: _tuple(v) for k, v in row.items() if k in names}) for row in rows]
+        return personas, [row["raw_id"] for row in rows]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RecordingError(
+            f"{path} cannot be read ({error}). Go on with the command that made the run and --resume: it is written "
+            "again."
+        ) from error
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -13,9 +14,13 @@ from recsim_llm.runs.events import SCHEMA as EVENT_SCHEMA
 from recsim_llm.runs.events import check_events
 from recsim_llm.runs.manifest import FILE, read_manifest
 from recsim_llm.runs.run_files import read_parquet
+from recsim_llm.runs.run_tables import item_table, session_table, user_table
 from recsim_llm.runs.step_notes import THOUGHT_SCHEMA
-from recsim_llm.runs.steps import StepBatch, content_hash, to_numpy
+from recsim_llm.runs.steps import StepBatch, content_hash, schema, to_numpy
 from recsim_llm.types import Completion
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STEPS, CALLS, EVENTS = "steps", "calls", "events"
 ASKED, WHY, MEMORIES, THOUGHTS = "asked", "why", "memories", "thoughts"
@@ -139,8 +144,76 @@ class Run:
         for index in range(self.num_parts):
             yield read_steps(part_path(self.folder, STEPS, index))
 
-    def steps(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All steps as one Arrow table (columns in docs/runs.md).
+    def __repr__(self) -> str:
+        said = self.manifest
+        users = f"{said.num_users:,} x {said.user_model}"
+        return (
+            f"Run({str(self.folder)!r}, policy={said.policy!r}, users={users!r}, dataset={said.dataset!r}, "
+            f"status={said.status!r})"
+        )
+
+    def steps(self) -> pd.DataFrame:
+        """One row per shown item, by session, page and slot; empty slots are left out.
+
+        Returns:
+            session, user, page, slot, item (numbers from 0); user_id, item_id (the data set's own ids) and title, ""
+            where the run does not hold them; watch_probability, 0..1; watched; rating in stars, missing where not
+            watched; and of the whole page, the same in each of its rows: leave_probability, 0..1; left; page_reward.
+
+        Raises:
+            RecordingError: Nothing is recorded yet, or a file is damaged.
+        """
+        frame: pd.DataFrame = self.steps_arrow().to_pandas()
+        return frame
+
+    def steps_arrow(self) -> pa.Table:
+        """The table of `steps` as Arrow, for runs that are large beside the memory.
+
+        Raises:
+            RecordingError: As in `steps`.
+        """
+        return item_table(self.recorded_pages(), self.folder)
+
+    def sessions(self) -> pd.DataFrame:
+        """One row per session, by its number.
+
+        Returns:
+            session, user (numbers from 0); user_id (the data set's own id, "" where the run does not hold it); pages,
+            shown and watched (counts of pages and items); stars (sum over watched items); reward (sum over pages);
+            left (the person left); truncated (cut off at the page limit; neither: it goes on, the run is not done).
+
+        Raises:
+            RecordingError: Nothing is recorded yet, or a file is damaged.
+        """
+        frame: pd.DataFrame = session_table(self.recorded_pages(), self.folder).to_pandas()
+        return frame
+
+    def users(self) -> pd.DataFrame:
+        """One row per person who visited, by number: in a society, some may never have.
+
+        Returns:
+            user, user_id, sessions (their count), pages, shown, watched, stars, reward: sums over all of the person's
+            sessions, in the units of `sessions`. `reward / sessions` is what `recsim-llm compare` takes means of.
+
+        Raises:
+            RecordingError: Nothing is recorded yet, or a file is damaged.
+        """
+        frame: pd.DataFrame = user_table(self.recorded_pages(), self.folder).to_pandas()
+        return frame
+
+    def recorded_pages(self) -> StepBatch:
+        """All steps as arrays, as `step_batch`, but no rows where a society came to its end and nobody visited.
+
+        Raises:
+            RecordingError: Nothing is recorded yet, or a part is damaged.
+        """
+        if self.manifest.status == "finished" and not self.num_parts:
+            levels = len(self.manifest.rating_levels)
+            return StepBatch.from_table(schema(self.manifest.page_size, levels).empty_table())
+        return self.step_batch()
+
+    def page_table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All steps as they are recorded, one row per page, as one Arrow table (columns in docs/runs.md).
 
         Args:
             columns: Only these; None for all.
@@ -161,7 +234,7 @@ class Run:
         Raises:
             RecordingError: Nothing is recorded yet, or a part is damaged.
         """
-        return StepBatch.from_table(self.steps())
+        return StepBatch.from_table(self.page_table())
 
     def session(self, session: int) -> StepBatch:
         """The steps of one session, first page first.

@@ -73,7 +73,9 @@ class RunWriter:
         lock = Lock(folder)
         if (folder / FILE).exists() or part_numbers(folder, STEPS) or part_numbers(folder, CALLS):
             lock.release()
-            raise RecordingError(f"{folder} already holds a run. Go on with --resume, or choose another folder.")
+            raise RecordingError(
+                f"{folder} already holds a run. Go on with --resume (resume=True in Python), or choose another folder."
+            )
         for kind in (STEPS, CALLS):
             make_folder(folder / kind)
         created = manifest.created or datetime.now(UTC).isoformat(timespec="microseconds")

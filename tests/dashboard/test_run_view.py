@@ -16,8 +16,8 @@ from recsim_llm.experiments.metrics import (
     paired_totals,
     summarise,
     summarise_totals,
-    totals_of,
 )
+from recsim_llm.runs.run_tables import totals_of
 
 TABLES = ("steps", "calls", "events", "why", "asked", "memories", "history", "links")
 

@@ -9,13 +9,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+import recsim_llm.experiments.api as api
 import recsim_llm.experiments.simulation.recorders as module
-from recsim_llm.agents.certified import certificates_folder
+from recsim_llm.agents.certified import certificate_path, certificates_folder
 from recsim_llm.agents.named_users import inner_name, learned_identity, model_fingerprint
 from recsim_llm.agents.population import make_population
-from recsim_llm.certificate import read_certificate
+from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS, Certificate, Metric, failure, read_certificate
 from recsim_llm.cli.command_line import main
-from recsim_llm.cli.verbs.fidelity import certify_command
 from recsim_llm.errors import ConfigError, UncertifiedWarning
 from recsim_llm.experiments.fidelity.calibrate import CalibrateConfig, calibrate
 from recsim_llm.experiments.simulation.config import SimulationConfig, chosen_model
@@ -33,7 +33,7 @@ HYBRID = SimulationConfig(
 @pytest.fixture(autouse=True)
 def _at_home(monkeypatch, tmp_path):
     monkeypatch.setenv("RECSIM_LLM_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(certify_command, "cached_backend", lambda spec: hash_choice_llm(0))
+    monkeypatch.setattr(api, "open_backend", lambda spec: nullcontext(hash_choice_llm(0)))
     monkeypatch.setattr(module, "open_backend", lambda *_: nullcontext(hash_choice_llm(0)))
 
 
@@ -47,14 +47,87 @@ def test_an_environment_of_unmeasured_people_says_so(tmp_path):
     assert not env.reset(seed=0)[1]["certified"]
 
 
+def certificate_of(failed: int, passed: int, people: int = 30) -> Certificate:
+    """A certificate of users whom `hash_choice_llm(0)` plays: gates that failed, that passed, and one not judged."""
+    verdicts = [FAIL] * failed + [PASS] * passed + [NOT_MEASURABLE]
+    metrics = {f"gate_{i}": Metric(0.5, verdict=verdict) for i, verdict in enumerate(verdicts)}
+    return Certificate(metrics, "synthetic", "llm", "random", people, llm="hash-choice:0")
+
+
+def keep(certificate: Certificate) -> None:
+    """Put it where environments look for the certificate of these users."""
+    population = make_population("synthetic", "llm", hash_choice_llm(0))
+    made_of = model_fingerprint("llm", population.dataset.catalogue)
+    certificate.write(certificate_path(population.dataset.checksum, "llm", "hash-choice:0", made_of))
+
+
+def everywhere() -> list[bool]:
+    """`certified` as environments tell it, single ones and a vector of two."""
+    players = {"user_model": "llm", "llm": hash_choice_llm(0)}
+    page, item = (gym.make(f"recsim_llm/{name}-v0", **players) for name in ("Page", "Item"))
+    vector = gym.make_vec("recsim_llm/Page-v0", num_envs=2, vectorization_mode="vector_entry_point", **players)
+    told = [env.reset(seed=0)[1]["certified"] for env in (page, item)]
+    return [bool(one) for one in (*told, *vector.reset(seed=0)[1]["certified"])]
+
+
+@pytest.mark.parametrize(
+    ("failed", "passed", "people", "verdict"),
+    [
+        (22, 3, 30, "failed"),
+        (1, 24, 30, "failed"),
+        (0, 25, 30, "passed"),
+        (0, 25, 29, "certifies nothing"),
+        (0, 0, 30, "certifies nothing"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::recsim_llm.errors.UncertifiedWarning")
+def test_only_users_that_passed_every_gate_are_certified(tmp_path, failed, passed, people, verdict):
+    keep(certificate_of(failed, passed, people))
+    assert certificate_of(failed, passed, people).verdict == verdict
+    assert everywhere() == [verdict == "passed"] * 4
+    sentence = certify_command._consequence(certificate_of(failed, passed, people))
+    assert ("count as certified now" in sentence) == (verdict == "passed")
+    config = SimulationConfig(user_model="llm", llm="hash", policies=("random",), users=2, pages=1, page_size=3)
+    (run,) = simulate(config, tmp_path / "runs", progress=False)
+    assert run.manifest.summary["certified"] is (verdict == "passed")
+
+
+def test_users_that_failed_are_told_from_users_that_nobody_measured():
+    (unmeasured,), certified = warned()
+    assert unmeasured.startswith("Nobody has measured how faithful 'llm' users of 'synthetic")
+    assert not certified
+    keep(certificate_of(22, 3))
+    (said,), certified = warned()
+    assert "failed 22 of 25 gates (gate_0, gate_1, gate_2 and 19 more)" in said
+    assert "Take users that pass" in said
+    assert "recsim-llm certify --dataset synthetic" in said
+    assert "Nobody has measured" not in said
+    assert not certified
+    assert failure(certificate_of(2, 3)) == "failed 2 of 5 gates (gate_0, gate_1)"
+    keep(certificate_of(0, 25))
+    assert warned() == ([], True)
+
+
+def test_a_simulation_of_users_that_failed_says_so(tmp_path, capsys):
+    keep(certificate_of(22, 3))
+    words = ["--user-model", "llm", "--llm", "hash", "--users", "2", "--pages", "1", "--policy", "random"]
+    main(["simulate", *words, "--out", str(tmp_path / "runs")])
+    out = capsys.readouterr().out
+    assert "These users failed 22 of 25 gates" in out
+    assert "Nobody has measured" not in out
+
+
 def test_a_certificate_is_found_by_environments_and_travels_with_runs(tmp_path, capsys):
     certify("--user-model", "llm", "--llm", "hash", "--users", "30", "--rows", "10", "--out", str(tmp_path / "c"))
-    assert "count as certified now" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "count as certified now" not in out, "answers drawn by lot pass few gates"
+    (number, judged) = re.search(r"These users failed (\d+) of (\d+) gates", out).groups()
+    (said,), certified = warned()
+    assert not certified
+    assert f"failed {number} of {judged} gates" in said
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        env = gym.make("recsim_llm/Page-v0", user_model="llm", llm=hash_choice_llm(0))
         users = gym.make_vec("recsim_llm/Page-v0", num_envs=2, vectorization_mode="vector_entry_point")
-    assert env.reset(seed=0)[1]["certified"]
     assert users.reset(seed=0)[1]["certified"].all(), "the truth of an invented world needs no certificate"
     other = make_population("synthetic", "llm", hash_choice_llm(1))
     assert other.certificate is None, "another model needs its own"
@@ -62,7 +135,7 @@ def test_a_certificate_is_found_by_environments_and_travels_with_runs(tmp_path, 
     (run,) = simulate(config, tmp_path / "runs", progress=False)
     kept = read_certificate(run.folder / "certificate.json")
     assert kept.metrics == read_certificate(tmp_path / "c/certificate.json").metrics
-    assert run.manifest.summary["certified"]
+    assert not run.manifest.summary["certified"]
 
 
 @pytest.mark.slow
@@ -111,7 +184,7 @@ def test_one_person_takes_no_certificate_away_and_an_old_one_of_one_person_count
     certify(*ask, "--users", "30", "--out", str(tmp_path / "c"))
     with pytest.raises(SystemExit):
         certify(*ask, "--users", "1", "--out", str(tmp_path / "one"))
-    assert warned() == ([], True)
+    assert "gates" in warned()[0][0]
     (kept,) = certificates_folder().iterdir()
     kept.write_bytes((tmp_path / "one/certificate.json").read_bytes())
     (said,), certified = warned()

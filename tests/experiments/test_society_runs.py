@@ -27,11 +27,11 @@ from recsim_llm.experiments.simulation.config import SimulationConfig
 from recsim_llm.experiments.simulation.cost.cost import dry_run
 from recsim_llm.experiments.simulation.cost.cost_report import cost_report
 from recsim_llm.experiments.simulation.interview import exit_interviews, interview_prompt
-from recsim_llm.experiments.simulation.people import load_people
 from recsim_llm.experiments.simulation.replay import replay
 from recsim_llm.experiments.simulation.restore import relive
 from recsim_llm.experiments.simulation.simulate import simulate
 from recsim_llm.runs import Run
+from recsim_llm.runs.recorded_context import load_people
 from recsim_llm.testing.scripted import FunctionLLM, MisbehavingLLM, hash_choice_llm
 
 TOWN = SimulationConfig(policies=("live-popularity",), users=60, rounds=5, pages=3, page_size=4)

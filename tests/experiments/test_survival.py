@@ -16,11 +16,11 @@ import pytest
 
 from recsim_llm.errors import LLMError, RecordingError, SetAsideWarning
 from recsim_llm.experiments.simulation.config import SimulationConfig
-from recsim_llm.experiments.simulation.people import load_people
 from recsim_llm.experiments.simulation.replay import replay
 from recsim_llm.experiments.simulation.simulate import simulate
 from recsim_llm.language.wrappers import cache
 from recsim_llm.runs import Run, read_catalogue
+from recsim_llm.runs.recorded_context import load_people
 
 CONFIG = SimulationConfig(
     user_model="agent4rec:genres",

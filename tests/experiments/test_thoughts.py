@@ -14,10 +14,10 @@ from recsim_llm.errors import ConfigError, LLMError, RecordingError
 from recsim_llm.experiments.simulation.config import SimulationConfig
 from recsim_llm.experiments.simulation.cost.cost_report import cost_report
 from recsim_llm.experiments.simulation.interview import interview_prompt
-from recsim_llm.experiments.simulation.people import load_people
 from recsim_llm.experiments.simulation.replay import replay
 from recsim_llm.experiments.simulation.simulate import simulate
 from recsim_llm.runs import Run
+from recsim_llm.runs.recorded_context import load_people
 from recsim_llm.runs.run import MEMORIES, THOUGHTS, part_path
 from recsim_llm.testing.scripted import FunctionLLM, hash_choice_llm
 from recsim_llm.types import Completion, Prompt
@@ -96,7 +96,7 @@ def test_nothing_that_happens_depends_on_thoughts(tmp_path, changes):
     without = run_of(tmp_path / "without", **changes, thoughts="none")
     for llm in ("sane", "digits"):
         thinking = run_of(tmp_path / llm, llm, **changes)
-        assert thinking.steps().equals(without.steps()), "choices, probabilities, stars, rewards, leaving"
+        assert thinking.page_table().equals(without.page_table()), "choices, probabilities, stars, rewards, leaving"
         assert thinking.trajectory_hash() == without.trajectory_hash()
         assert notes(thinking, MEMORIES) == notes(without, MEMORIES), "no memory holds a thought"
         assert thinking.manifest.summary.get("answers") == without.manifest.summary.get("answers")
@@ -192,7 +192,7 @@ def test_a_run_that_was_stopped_has_the_same_thoughts_to_the_byte(tmp_path, call
 def test_a_society_thinks_of_its_visits_and_lives_the_same_life(tmp_path, kind):
     society = {"user_model": kind, "users": 40, "rounds": 3, "pages": 2}
     without, thinking = run_of(tmp_path / "a", **society, thoughts="none"), run_of(tmp_path / "b", **society)
-    assert thinking.steps().equals(without.steps())
+    assert thinking.page_table().equals(without.page_table())
     assert thinking.events().equals(without.events())
     steps = thinking.step_batch()
     places = sorted(zip(steps.session.tolist(), steps.page.tolist(), steps.user.tolist(), strict=True))

@@ -16,8 +16,8 @@ from mock_server import MockServer, problem
 
 from recsim_llm.cli.command_line import main
 from recsim_llm.cli.verbs.runs import simulate_command
-from recsim_llm.experiments.simulation.people import load_people
 from recsim_llm.runs import Run
+from recsim_llm.runs.recorded_context import load_people
 
 KEY = "sk-live-3f9c0a77-quoted-by-the-server"
 SMALL = ["--dataset", "synthetic:0:60"]

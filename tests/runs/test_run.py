@@ -6,7 +6,7 @@ import pytest
 from some_runs import make_manifest, make_steps, write_rounds
 
 from recsim_llm.errors import ConfigError, RecordingError
-from recsim_llm.runs import Run, RunWriter, export, find_runs, read_catalogue, to_pandas, write_catalogue
+from recsim_llm.runs import Run, RunWriter, export, find_runs, read_catalogue, write_catalogue
 from recsim_llm.types import Item
 
 ITEMS = [Item(i, f"Film {i}, or Ümlaut", 1990 + i if i % 2 else None, ("Drama", "War")[: i % 3]) for i in range(50)]
@@ -47,7 +47,7 @@ def test_a_run_before_its_first_page(tmp_path):
     run = Run(tmp_path)
     assert run.num_parts == 0
     assert list(run.iter_parts()) == []
-    for read in (run.steps, run.step_batch, run.trajectory_hash, lambda: run.session(0)):
+    for read in (run.steps, run.sessions, run.users, run.step_batch, run.trajectory_hash, lambda: run.session(0)):
         with pytest.raises(RecordingError, match="holds no page yet: the run is running"):
             read()
     writer.interrupt("KeyboardInterrupt")
@@ -84,7 +84,7 @@ def test_unknown_sessions_users_and_columns(tmp_path):
     with pytest.raises(RecordingError, match="no user 30"):
         run.user_steps(30)
     with pytest.raises(RecordingError, match="no column colour"):
-        run.steps(["page", "colour"])
+        run.page_table(["page", "colour"])
 
 
 def test_catalogues_survive(tmp_path):
@@ -98,7 +98,7 @@ def test_catalogues_survive(tmp_path):
 def test_export_has_one_row_a_shown_item(tmp_path):
     run = Run(record(tmp_path / "run"))
     write_catalogue(run.folder, ITEMS, [str(item.id) for item in ITEMS])
-    frame = to_pandas(run)
+    frame = run.steps()
     wanted = [
         (s, page, slot, steps.items[s, slot], steps.watch[s, slot], steps.watched[s, slot], steps.ratings[s, slot])
         for steps, page in ((make_steps(page=0), 0), (make_steps(page=1), 1))
@@ -118,14 +118,16 @@ def test_export_to_files(tmp_path):
     import pandas as pd
 
     run = Run(record(tmp_path / "run"))
-    frame = to_pandas(run)
+    frame = run.steps()
     assert set(frame["title"]) == {""}
     export(run, tmp_path / "items.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "items.parquet"), frame)
     export(run, tmp_path / "items.csv")
-    pd.testing.assert_frame_equal(
-        pd.read_csv(tmp_path / "items.csv", keep_default_na=False, na_values={"rating": ""}), frame
+    # A spreadsheet writes 5.0 as 5: what is a whole number everywhere must be told to be none.
+    stars = pd.read_csv(
+        tmp_path / "items.csv", keep_default_na=False, na_values={"rating": ""}, dtype={"page_reward": float}
     )
+    pd.testing.assert_frame_equal(stars, frame)
     with pytest.raises(ConfigError, match="not to 'items.xlsx'"):
         export(run, tmp_path / "items.xlsx")
     with pytest.raises(RecordingError, match="cannot be written: No such file"):

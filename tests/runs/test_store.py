@@ -30,7 +30,7 @@ def test_what_is_written_is_read(undisturbed):
     parts = [make_steps(page=i, thoughts=True) for i in range(ROUNDS)]
     assert [part.digest() for part in run.iter_parts()] == [part.digest() for part in parts]
     assert run.trajectory_hash() == content_hash(parts) == run.step_batch().digest()
-    assert run.steps(["page", "reward"]).column_names == ["page", "reward"]
+    assert run.page_table(["page", "reward"]).column_names == ["page", "reward"]
     assert run.session(2).page.tolist() == list(range(ROUNDS))
     assert run.user_steps(int(parts[0].user[3])).session.tolist() == [3] * ROUNDS
     calls = [make_calls(round_=i) for i in range(ROUNDS)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ from recsim_llm.experiments.metrics import estimate, paired_difference, per_user
 from recsim_llm.experiments.studies.study_measures import StudyShelf, coverage, reward_by_turn, session_values, survival
 from recsim_llm.prompt_key import prompt_keys
 from recsim_llm.runs.calls import CallBatch
+from recsim_llm.runs.catalogue import write_catalogue
 from recsim_llm.runs.manifest import Manifest
+from recsim_llm.runs.recorded_context import save_people
 from recsim_llm.runs.run import Run, part_path
 from recsim_llm.runs.steps import StepBatch
 from recsim_llm.runs.store import RunWriter, repair
-from recsim_llm.types import EMPTY, Completion, Prompt
+from recsim_llm.types import EMPTY, Completion, Item, Persona, Prompt
 
 NOW = Manifest(
     name="random", config={}, seed=0, versions={}, dataset="d", dataset_checksum="c", policy="random", user_model="llm",
@@ -220,3 +223,105 @@ def test_gini_by_hand():
     assert gini(np.array([0.0, 0, 8, 0])) == 0.75  # one of four takes all: 1 - 1/4
     # Of 1, 2 and 3 the nine differences are 0 0 0 1 1 1 1 2 2, their mean 8/9, half of it over the mean 2: 2/9.
     assert math.isclose(gini(np.array([3.0, 1, 2])), 2 / 9)
+
+
+TITLES = [Item(i, f"Film {i}") for i in range(5)]
+NAMES = ["m0", "m1", "m2", "m3", "m4"]
+
+
+def persona(user):
+    return Persona(user, None, None, None, 1, 1, 1, (), (), (), (), 3.0)
+
+
+def written(folder, parts, finish=True):
+    """A run of these parts, with titles and people `u0` and `u1`."""
+    writer = RunWriter.create(folder, NOW)
+    write_catalogue(folder, TITLES, NAMES)
+    save_people(folder, [persona(0), persona(1)], ["u0", "u1"])
+    for index, part in enumerate(parts):
+        writer.write_round(index, part, None)
+    if finish:
+        writer.finish({})
+    return Run(folder)
+
+
+def rows_of(frame, *columns):
+    return list(frame[list(columns)].itertuples(index=False, name=None))
+
+
+def test_a_run_as_tables(tmp_path):
+    # A third session: person 0 comes back, sees one item, watches it, gives 4 stars, and is cut off.
+    again = steps((0, 2, 0, (3, EMPTY, EMPTY), (4, 0, 0), False, True))
+    first, second, third = RUN.take(np.array([0, 2])), RUN.take(np.array([1])), again
+    run = written(tmp_path, (first, second, third))
+    shown = run.steps()
+    assert rows_of(shown, "session", "user_id", "page", "slot", "item_id", "title", "watched", "page_reward") == [
+        (0, "u0", 0, 0, "m0", "Film 0", True, 5.0),
+        (0, "u0", 0, 1, "m1", "Film 1", False, 5.0),
+        (0, "u0", 1, 0, "m2", "Film 2", True, 5.0),
+        (0, "u0", 1, 1, "m0", "Film 0", False, 5.0),
+        (0, "u0", 1, 2, "m4", "Film 4", True, 5.0),
+        (1, "u1", 0, 0, "m0", "Film 0", False, 0.0),
+        (1, "u1", 0, 1, "m1", "Film 1", False, 0.0),
+        (1, "u1", 0, 2, "m2", "Film 2", False, 0.0),
+        (2, "u0", 0, 0, "m3", "Film 3", True, 4.0),
+    ]
+    assert shown["rating"].dropna().tolist() == [5, 3, 2, 4]
+    assert run.steps_arrow().num_rows == len(shown) == 9
+    sessions = run.sessions()
+    assert rows_of(sessions, "session", "user_id", "pages", "shown", "watched", "stars", "reward") == [
+        (0, "u0", 2, 5, 3, 10, 10),
+        (1, "u1", 1, 3, 0, 0, 0),
+        (2, "u0", 1, 1, 1, 4, 4),
+    ]
+    assert rows_of(sessions, "left", "truncated") == [(True, False), (False, True), (False, True)]
+    people = run.users()
+    assert rows_of(people, "user", "user_id", "sessions", "pages", "shown", "watched", "stars", "reward") == [
+        (0, "u0", 2, 3, 6, 4, 14, 14),
+        (1, "u1", 1, 1, 3, 0, 0, 0),
+    ]
+    # What `recsim-llm compare` prints: reward a session is (14/2 + 0/1) / 2 = 3.5, watched (4/6 + 0/3) / 2 = 1/3.
+    found = summarise(run.step_batch())
+    assert (people["reward"] / people["sessions"]).mean() == found["reward"].value == 3.5
+    assert (people["watched"] / people["shown"]).mean() == found["watch_rate"].value == pytest.approx(1 / 3)
+    assert len(sessions) == found["sessions"].value == 3
+    assert sessions["reward"].sum() == people["reward"].sum() == 14
+
+
+def test_tables_of_a_run_that_is_being_written(tmp_path):
+    run = written(tmp_path, (RUN.take(np.array([0, 2])),), finish=False)
+    assert rows_of(run.sessions(), "session", "pages", "left", "truncated") == [
+        (0, 1, False, False),  # goes on
+        (1, 1, False, True),
+    ]
+
+
+def test_tables_of_a_society_that_nobody_visited_are_empty(tmp_path):
+    run = written(tmp_path, ())
+    for table, columns in ((run.steps(), 14), (run.sessions(), 10), (run.users(), 8)):
+        assert table.shape == (0, columns)
+        assert table.get("reward", table.get("page_reward")).sum() == 0
+
+
+def test_a_run_without_people_and_titles_has_empty_names(tmp_path):
+    writer = RunWriter.create(tmp_path, NOW)
+    writer.write_round(0, page(0), None)
+    assert set(Run(tmp_path).steps()[["user_id", "item_id", "title"]].to_numpy().ravel()) == {""}
+    assert Run(tmp_path).users()["user_id"].tolist() == [""]
+
+
+@pytest.mark.parametrize("table", ["steps", "sessions", "users"])
+def test_tables_of_a_damaged_run_name_the_file(tmp_path, table):
+    run = written(tmp_path, (page(0), page(1)))
+    (tmp_path / "people.json").write_text("[")
+    with pytest.raises(RecordingError, match=r"people\.json cannot be read"):
+        getattr(run, table)()
+    damage(tmp_path, ("steps", 1))
+    with pytest.raises(RecordingError, match=r"steps/part-000001\.parquet is damaged"):
+        getattr(run, table)()
+
+
+def test_a_run_reads_well(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = written(Path("runs/mine/random"), (page(0),))
+    assert repr([run]) == "[Run('runs/mine/random', policy='random', users='2 x llm', dataset='d', status='finished')]"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsim_llm.errors import ConfigError
-from recsim_llm.experiments.metrics import METRICS, Estimate, Totals, paired_totals
+from recsim_llm.experiments.metrics import METRICS, Estimate, paired_totals
+from recsim_llm.runs.run_tables import Totals
 from recsim_llm.types import Floats, Item
 
 if TYPE_CHECKING:

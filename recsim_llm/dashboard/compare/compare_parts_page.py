@@ -15,9 +15,10 @@ from recsim_llm.dashboard.compare import compare_charts, compare_data, compare_t
 from recsim_llm.dashboard.compare.compare_data import Exposure
 from recsim_llm.dashboard.replay import learning
 from recsim_llm.dashboard.view import RunView, open_view
-from recsim_llm.experiments.metrics import METRICS, Estimate, Totals, summarise_totals
+from recsim_llm.experiments.metrics import METRICS, Estimate, summarise_totals
 from recsim_llm.experiments.simulation.interventions.uptake import Uptake, lines, uptakes
 from recsim_llm.runs import Run
+from recsim_llm.runs.run_tables import Totals
 
 if TYPE_CHECKING:
     import pandas as pd

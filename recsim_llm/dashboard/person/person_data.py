@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsim_llm.dashboard.view import RunView
-from recsim_llm.experiments.metrics import METRICS, Totals
+from recsim_llm.experiments.metrics import METRICS
+from recsim_llm.runs.run_tables import Totals
 from recsim_llm.types import Item, Persona
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from recsim_llm.dashboard.person import person_data, person_html
 from recsim_llm.dashboard.person.person_parts_page import PARTS, ShownPerson
 from recsim_llm.dashboard.run_choice import choose_run, remember
 from recsim_llm.dashboard.view import RunView, open_view
-from recsim_llm.experiments.metrics import Totals
+from recsim_llm.runs.run_tables import Totals
 from recsim_llm.types import Persona
 
 _FIRST = next(iter(PARTS))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
-from tqdm import tqdm
 
 from recsim_llm.agents.collected_answers import collect_answers
 from recsim_llm.agents.fitted_sources import Source, fitted_parameters, load_source, training_counts
@@ -22,6 +20,7 @@ from recsim_llm.checked import Name, Text, check_fields
 from recsim_llm.data import Dataset, Split
 from recsim_llm.data.splits import calibration_users
 from recsim_llm.experiments.fidelity.held_out_rows import RatingRows, draw_cases, rating_rows
+from recsim_llm.experiments.progress import progress_bar
 from recsim_llm.language.encoders import check_encoder
 from recsim_llm.language.protocol import LLM
 from recsim_llm.seeding import Stream, uniforms
@@ -97,9 +96,7 @@ def calibrate(config: CalibrateConfig, llm: LLM, progress: bool = True) -> Calib
     data, split = load_source(source)
     pairs = _pairs(config.users, data, split)
     model = make_population(source, inner, llm, config.encoder).users
-    interval = 0.1 if sys.stderr.isatty() else 10.0
-    bar: tqdm[Any]
-    with tqdm(total=len(pairs), unit="pair", desc="calibrating", disable=not progress, mininterval=interval) as bar:
+    with progress_bar(len(pairs), "pair", "calibrating", progress) as bar:
         said = collect_answers(model, pairs.users, pairs.items, progress=bar.update)
     answers = Answers(pairs.users, pairs.items, said.watch, said.rating, pairs.levels >= 0, pairs.levels)
     weights = fit_hybrid(fitted_parameters(source), answers, *training_counts(split.train))

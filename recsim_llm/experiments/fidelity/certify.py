@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
 from annotated_types import Ge, Le
-from tqdm import tqdm
 
 from recsim_llm.agents.fitted_sources import Source, held_sessions, load_source, personas
 from recsim_llm.agents.hybrid.hybrid_users import HybridUsers
@@ -45,6 +42,7 @@ from recsim_llm.experiments.fidelity.report.sections import (
     add_ratings,
 )
 from recsim_llm.experiments.fidelity.testers import PAGE_SIZE, make_testers, ordered_pairs
+from recsim_llm.experiments.progress import progress_bar
 from recsim_llm.experiments.simulation.rollout import choose_visitors, rollout
 from recsim_llm.experiments.traits import separations
 from recsim_llm.language.encoders import check_encoder
@@ -200,16 +198,8 @@ def _ask(study: _Study, population: Population, further: list[tuple[Ints, Ints]]
     pairs = [(study.rows.users, study.rows.items), (study.cases.users, study.cases.items)]
     pairs += [(study.tuning_cases.users, study.tuning_cases.items), *further]
     total = len(np.unique(np.concatenate([(u * len(study.data.catalogue) + i).ravel() for u, i in pairs])))
-    with _bar(total, progress) as bar:
+    with progress_bar(total, "pair", "asking", progress) as bar:
         return ask_pairs(population.users, pairs, bar.update)
-
-
-@contextmanager
-def _bar(total: int, progress: bool) -> Iterator[tqdm[Any]]:
-    interval = 0.1 if sys.stderr.isatty() else 10.0
-    bar: tqdm[Any]
-    with tqdm(total=total, unit="pair", desc="asking", disable=not progress, mininterval=interval) as bar:
-        yield bar
 
 
 def _measure(findings: Findings, study: _Study, answered: Answered) -> Baselines:
@@ -321,7 +311,7 @@ def _add_naming(
         population = make_population(Source(config.dataset, config.split, naming), user_model, llm, config.encoder)
         rows = study.cases.of("popmatched", 1)
         users, items = study.cases.users[rows], study.cases.items[rows]
-        with _bar(len(rows), progress) as bar:
+        with progress_bar(len(rows), "pair", "asking", progress) as bar:
             answered = ask_pairs(population.users, [(users, items)], bar.update)
         scores = answered.watch[answered.rows(users, items)]
         place = np.searchsorted(study.ids, users)
@@ -340,7 +330,7 @@ def _add_title_injection(
         return make_population(source, user_model, llm, config.encoder).users
 
     asked = InjectionPlan(study.data, study.split.train, study.ids, config.rows)
-    with _bar(asked.count, progress and llm is not None) as bar:
+    with progress_bar(asked.count, "pair", "asking", progress and llm is not None) as bar:
         return add_injection(findings, asked, make if llm else None, config.resamples, bar.update)
 
 

@@ -18,13 +18,13 @@ from recsim_llm.agents.named_users import brought_name, has_memories
 from recsim_llm.data import Catalogue
 from recsim_llm.data.shown import NOTE
 from recsim_llm.errors import ConfigError
-from recsim_llm.experiments.simulation.people import load_people
 from recsim_llm.experiments.simulation.restore import relive
 from recsim_llm.language.converse import converse
 from recsim_llm.language.label_reads import AnswerCounts
 from recsim_llm.language.protocol import LLM
 from recsim_llm.language.text_reads import ask_text
 from recsim_llm.runs import Run, read_catalogue
+from recsim_llm.runs.recorded_context import load_people
 from recsim_llm.types import Prompt
 from recsim_llm.untrusted import parse_json
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 
 from recsim_llm.agents.named_users import brought_name, keep_thoughts
 from recsim_llm.agents.own_users import object_name
@@ -39,19 +41,20 @@ class Replayed:
     trajectory_hash: str
 
 
-def replay(run: Run, users: UserModel | None = None) -> Replayed:
+def replay(run: Run | str | PathLike[str], users: UserModel | None = None) -> Replayed:
     """Run the recorded simulation again from its recorded calls; thoughts must be equal too, which no hash holds.
 
     Classes that are not built in and that the run names are imported (docs/plugins.md).
 
     Args:
-        run: The run.
+        run: The run, or its folder.
         users: People equal to those that `simulate` was handed as an object; None for all other runs.
 
     Raises:
         ConfigError: A class that the run names cannot be imported, or lies beside the run; or `users` are missing.
         RecordingError: The data set is another one than then, an answer was not recorded, or a step differs.
     """
+    run = run if isinstance(run, Run) else Run(Path(run))
     cast = recast(run, users)
     again = happenings(run, cast)
     steps, diaries = run.iter_parts(), run.iter_events()

@@ -50,7 +50,7 @@ def rollout(
     for start in range(0, len(visitors), batch_size):
         batch = visitors[start : start + batch_size]
         with warnings.catch_warnings():
-            # Who rolls out has made the users, and speaks of their certificate.
+            # The caller built the population and says whether it is certified.
             warnings.simplefilter("ignore", UncertifiedWarning)
             env = PageVectorEnv(
                 len(batch),

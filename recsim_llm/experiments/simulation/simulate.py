@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from recsim_llm.agents.fitted_sources import personas
 from recsim_llm.agents.llm.agent_users import AgentUsers
@@ -29,6 +28,7 @@ from recsim_llm.certificate import FILE as CERTIFICATE
 from recsim_llm.data import load_dataset
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.backend import Engines
+from recsim_llm.experiments.progress import progress_bar
 from recsim_llm.experiments.simulation.arm_files import (
     LEARNED,
     fit_missing,
@@ -45,7 +45,6 @@ from recsim_llm.experiments.simulation.interventions.interventions import (
     NewItem,
     load_interventions,
 )
-from recsim_llm.experiments.simulation.people import save_people
 from recsim_llm.experiments.simulation.recorders import Recorders, RunModels, open_models
 from recsim_llm.experiments.simulation.society_loop import Diary
 from recsim_llm.experiments.simulation.trajectory import Cast, assemble, stream, switched
@@ -63,7 +62,7 @@ from recsim_llm.runs import (
 )
 from recsim_llm.runs.events import events_table
 from recsim_llm.runs.manifest import FILE
-from recsim_llm.runs.recorded_context import write_history, write_links
+from recsim_llm.runs.recorded_context import save_people, write_history, write_links
 from recsim_llm.runs.run import ASKED, MEMORIES, THOUGHTS, WHY, recorded_completions
 from recsim_llm.runs.step_notes import Remembered, asked_table, memory_table, thought_table, why_table
 from recsim_llm.runs.store import is_begun
@@ -210,11 +209,8 @@ def _record(
         policies = load_policies(folder, config, interventions, catalogue, recorders.policies)
         scribe.policy = policies[config.policies[0]]
         happenings = stream(config, cast, policies, interventions)
-        # In a log file, a line every ten seconds is enough.
-        interval = 0.1 if sys.stderr.isatty() else 10.0
         total, unit = (config.rounds, "round") if config.rounds else (config.users, "user")
-        bar = tqdm(total=total, unit=unit, desc=folder.name, disable=not progress, mininterval=interval)
-        with bar, gpu:
+        with progress_bar(total, unit, folder.name, progress) as bar, gpu:
             for happening in happenings:
                 bar.update(scribe.write(happening))
         scribe.close()
@@ -355,7 +351,8 @@ def _describe(cast: Cast, config: SimulationConfig, folder: Path) -> None:
     if cast.population.certificate:
         cast.population.certificate.write(folder / CERTIFICATE)
     _background(cast, folder)
-    save_people(folder, [personas(config.dataset, config.personas)[u] for u in cast.visitors], dataset.people)
+    people = personas(config.dataset, config.personas)
+    save_people(folder, [people[u] for u in cast.visitors], [dataset.people[u].raw_id for u in cast.visitors])
 
 
 def _background(cast: Cast, folder: Path) -> None:

@@ -9,20 +9,16 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
-from recsim_llm.agents.certified import certificate_path
-from recsim_llm.agents.fitted_sources import Source, load_source
-from recsim_llm.agents.named_users import check_user_model, model_fingerprint, uses_llm
-from recsim_llm.certificate import FILE, Certificate
+from recsim_llm.certificate import FILE, Certificate, failure
 from recsim_llm.checked import InFile, Name, OutFolder
 from recsim_llm.errors import ConfigError, RequirementError
-from recsim_llm.experiments.backend import cached_backend
+from recsim_llm.experiments.api import make_certificate, publish
 from recsim_llm.experiments.fidelity.certificate_gates import check_required, unmet
-from recsim_llm.experiments.fidelity.certify import CertifyConfig, certificate_folder, certify
+from recsim_llm.experiments.fidelity.certify import CertifyConfig
 from recsim_llm.experiments.fidelity.external import certify_predictions
 from recsim_llm.experiments.fidelity.report.plots import need_matplotlib
-from recsim_llm.experiments.fidelity.report.report import write_report
+from recsim_llm.experiments.fidelity.report.report import PAGES
 from recsim_llm.experiments.fidelity.report.screen import baseline_table, certificate_table
-from recsim_llm.experiments.simulation.config import chosen_model
 
 
 @dataclass(frozen=True)
@@ -57,23 +53,22 @@ def run_certify(config: CertifyConfig, out: Path | None, require: Sequence[str])
         RequirementError: A requirement is not met, or too little was measured to certify anything.
     """
     check_required(require)
-    need_matplotlib()
-    user_model, llm_name = chosen_model(config.user_model, config.llm)
-    check_user_model(user_model)
-    llm = cached_backend(llm_name) if uses_llm(user_model) else None
-    folder = out or certificate_folder(config, user_model)
     try:
-        certificate = certify(config, user_model, llm)
+        certificate = make_certificate(config, out)
     except KeyboardInterrupt:
         print("\nInterrupted. What the language model has answered is kept: the same command goes on from there.")
         raise
-    command = certify_command(config, user_model, llm_name if llm else "")
-    _publish(replace(certificate, notes={"command": command, **certificate.notes}), folder, require)
-    if not certificate.shortfall:  # nor does it take the place of one that certifies
-        made_of = model_fingerprint(user_model, load_source(Source(config.dataset, config.split))[0].catalogue)
-        certificate.write(certificate_path(certificate.dataset_checksum, user_model, certificate.llm, made_of))
-        print("Environments and simulations on this machine count as certified now for these users.")
+    _print(certificate)
+    if not certificate.shortfall:
+        print(_consequence(certificate))
     _enforce(certificate, require)
+
+
+def _consequence(certificate: Certificate) -> str:
+    """What environments on this machine make of a certificate that was just kept."""
+    if certificate.verdict == "passed":
+        return "Environments and simulations on this machine count as certified now for these users."
+    return f"These users {failure(certificate)}: environments and simulations on this machine say so."
 
 
 def run_certify_predictions(
@@ -93,31 +88,15 @@ def run_certify_predictions(
     words = ["recsim-llm", "certify", "--predictions", str(predictions)]
     words += ["--log", str(log)] if log else ["--dataset", config.dataset]
     certificate = replace(certificate, notes={"command": shlex.join(words), **certificate.notes})
-    _publish(certificate, out or Path("certificates") / predictions.stem, require)
+    _print(publish(certificate, out or Path("certificates") / predictions.stem))
     _enforce(certificate, require)
 
 
-def certify_command(config: CertifyConfig, user_model: str, llm_name: str) -> str:
-    """The command that gives this certificate again.
-
-    >>> certify_command(CertifyConfig(users=9, naming=True), "llm", "vllm:x")
-    'recsim-llm certify --dataset ml-100k --user-model llm --split random --llm vllm:x --users 9 --naming'
-    """
-    words = ["recsim-llm", "certify", "--dataset", config.dataset, "--user-model", user_model, "--split", config.split]
-    words += ["--llm", llm_name] if llm_name else []
-    usual = CertifyConfig()
-    for name in ("users", "rows", "encoder", "resamples"):
-        if getattr(config, name) != getattr(usual, name):
-            words += [f"--{name}", str(getattr(config, name))]
-    return shlex.join([*words, *(["--naming"] if config.naming else [])])
-
-
-def _publish(certificate: Certificate, folder: Path, require: Sequence[str]) -> None:
-    certificate.write(folder / FILE)
-    written = write_report(certificate, folder)
+def _print(certificate: Certificate) -> None:
     print(certificate_table(certificate))
     print(f"\nBeside simple models, on the same rows:\n{baseline_table(certificate)}")
-    print(f"\nThe certificate is {folder / FILE}; to read: {', '.join(str(path) for path in written[:2])}")
+    folder = certificate.folder or Path()
+    print(f"\nThe certificate is {folder / FILE}; to read: {', '.join(str(folder / name) for name in PAGES)}")
 
 
 def _enforce(certificate: Certificate, require: Sequence[str]) -> None:

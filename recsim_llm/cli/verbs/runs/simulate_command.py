@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
 from recsim_llm.agents.hybrid.learned import Learned
-from recsim_llm.agents.named_users import WRAPPERS, brought_name
-from recsim_llm.checked import OutFolder, option_of
+from recsim_llm.agents.named_users import WRAPPERS
+from recsim_llm.certificate import FILE as CERTIFICATE
+from recsim_llm.certificate import failure, read_certificate
+from recsim_llm.checked import OutFolder
 from recsim_llm.cli.run_table import run_table, unvisited
-from recsim_llm.errors import ConfigError
+from recsim_llm.experiments.api import planned
 from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.simulation.arm_files import LEARNED
 from recsim_llm.experiments.simulation.config import SimulationConfig
 from recsim_llm.experiments.simulation.cost.cost import dry_run
 from recsim_llm.experiments.simulation.cost.cost_report import cost_report, refit_report
-from recsim_llm.experiments.simulation.people import load_people
 from recsim_llm.experiments.simulation.simulate import simulate
 from recsim_llm.experiments.tuning.writer import writer_of
 from recsim_llm.language.wrappers.budget import Budget
 from recsim_llm.runs import Run
+from recsim_llm.runs.recorded_context import load_people
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,7 @@ def run(command: SimulateCommand) -> None:
 
 def run_simulation(config: SimulationConfig, out: Path | None, resume: bool, engines: Engines, budget: Budget) -> None:
     """Simulate, then print the table, what it cost, where the runs are, and what to do next."""
-    config.check()
-    engines.check()
-    budget.check()
-    config = config.chosen
-    _check_in_use(config, engines, budget)
-    kind = brought_name(config.user_model).replace(":", "-") or config.user_model.partition(":")[0]
-    folder = out or Path("runs") / f"{Path(config.dataset).name}-{kind}-seed{config.seed}"
+    config, folder = planned(config, out, engines, budget)
     try:
         runs = simulate(config, folder, resume, engines=engines, budget=budget)
     except KeyboardInterrupt:
@@ -71,7 +67,7 @@ def run_simulation(config: SimulationConfig, out: Path | None, resume: bool, eng
     for run in runs:
         print(diary_line(run), end="")
     if not runs[0].manifest.summary["certified"]:
-        print(f"Nobody has measured how faithful these users are. Do: {_certify_command(config)}")
+        print(_uncertified(runs[0], config))
     if all(map(unvisited, runs)):
         print(f"\nRuns are in {folder}.")
         return
@@ -85,17 +81,15 @@ def run_simulation(config: SimulationConfig, out: Path | None, resume: bool, eng
         )
 
 
-def _check_in_use(config: SimulationConfig, engines: Engines, budget: Budget) -> None:
-    """Refuse options of a language model where nobody asks one: they would be silently without effect."""
-    if config.asks_llm or config.policies_ask_llm:
-        return
-    given = [f"--ray {engines.ray}"] if engines.ray else []
-    given += [f"{option_of(name)} {value}" for name, value in asdict(budget).items() if value is not None]
-    if given:
-        raise ConfigError(
-            f"{', '.join(given)}: neither these people nor these policies ask a language model, so this would have no "
-            "effect. Leave it out, or name a model with --llm."
+def _uncertified(run: Run, config: SimulationConfig) -> str:
+    """Why the users of a run do not count as certified, and what to do."""
+    path = run.folder / CERTIFICATE
+    if path.exists() and not (certificate := read_certificate(path)).shortfall:
+        return (
+            f"These users {failure(certificate)}: what they tell of policies need not hold for "
+            f"people. Every gate is in {path}; take users that pass, or improve these and measure them again."
         )
+    return f"Nobody has measured how faithful these users are. Do: {_certify_command(config)}"
 
 
 def _certify_command(config: SimulationConfig) -> str:

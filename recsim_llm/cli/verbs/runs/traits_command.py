@@ -11,9 +11,9 @@ from recsim_llm.agents.personas.persona import item_means
 from recsim_llm.checked import AnyPath
 from recsim_llm.data import load_dataset, split_ratings
 from recsim_llm.experiments.simulation.config import config_of
-from recsim_llm.experiments.simulation.people import load_people
 from recsim_llm.experiments.traits import separation_table, separations
 from recsim_llm.runs import find_runs
+from recsim_llm.runs.recorded_context import load_people
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,9 @@ from recsim_llm.experiments.fidelity.report.wording import (
     title,
 )
 
+PAGES = ("certificate.html", "certificate.md")
+"""What `write_report` writes to be read."""
+
 
 def write_report(certificate: Certificate, folder: Path) -> list[Path]:
     """Write `certificate.html`, `certificate.md` and the figures under `plots/`; the same certificate, the same bytes.
@@ -42,7 +45,7 @@ def write_report(certificate: Certificate, folder: Path) -> list[Path]:
     """
     drawn = figures(certificate)
     (folder / "plots").mkdir(parents=True, exist_ok=True)
-    texts = {"certificate.html": html_page(certificate, drawn), "certificate.md": _markdown(certificate, drawn)}
+    texts = dict(zip(PAGES, (html_page(certificate, drawn), _markdown(certificate, drawn)), strict=True))
     texts |= {f"plots/{name}.svg": svg for name, svg in drawn.items() if name != "overview-narrow"}
     for name, text in texts.items():
         (folder / name).write_text(printable(text), encoding="utf-8", newline="\n")

@@ -20,9 +20,8 @@ from recsim_llm.experiments.simulation.interventions.interventions import (
     Post,
     kept_plan,
 )
-from recsim_llm.experiments.simulation.people import load_people
 from recsim_llm.runs import Run, read_catalogue
-from recsim_llm.runs.recorded_context import HISTORY, LINKS
+from recsim_llm.runs.recorded_context import HISTORY, LINKS, load_people
 from recsim_llm.runs.run_files import read_parquet
 from recsim_llm.types import EMPTY, Bools, Floats, Ints
 
