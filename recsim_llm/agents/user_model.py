@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from recsim_llm.types import Floats, Ints, Keys, Reaction, Responses, State
+from recsim_llm.types import Floats, Ints, Keys, Reaction, Responses
 
 
 class UserModel(Protocol):
@@ -39,12 +39,4 @@ class UserModel(Protocol):
 
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
         """Let users remember what really happened; return (B,) probabilities of leaving now."""
-        ...
-
-    def state(self) -> State:
-        """Everything `load` needs to go on from here."""
-        ...
-
-    def load(self, state: State) -> None:
-        """Restore what `state` returned."""
         ...

@@ -82,17 +82,6 @@ class UserModelContract:
             model.react(np.arange(3), pages).watch_BK, fresh.react(np.arange(3), pages).watch_BK
         )
 
-    def test_state_round_trips(self) -> None:
-        """A restored population goes on as the original does."""
-        model, restored = self.begun(np.arange(4)), self.make()
-        self._one_round(model, np.arange(4))
-        restored.load(model.state())
-        pages = np.arange(8).reshape(4, 2)
-        np.testing.assert_array_equal(
-            model.react(np.arange(4), pages).watch_BK, restored.react(np.arange(4), pages).watch_BK
-        )
-        np.testing.assert_array_equal(self._one_round(model, np.arange(4)), self._one_round(restored, np.arange(4)))
-
     def test_nobody_is_a_batch(self) -> None:
         """No sessions: empty arrays, not an error."""
         model, nobody = self.begun(np.arange(2)), np.zeros(0, dtype=np.int64)

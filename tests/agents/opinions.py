@@ -101,12 +101,6 @@ class Opinion:
         self.seen += len(sessions)
         return np.full(len(sessions), 0.9)
 
-    def state(self):
-        return {"users": self._users.copy()}
-
-    def load(self, state):
-        self._users = state["users"].copy()
-
 
 def answers_of(place: Known, model, calibrating=True, draw=0):
     users, items, rated, level = pairs(place, calibrating, draw)

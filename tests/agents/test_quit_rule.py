@@ -41,12 +41,6 @@ class FixedUsers:
     def observe(self, sessions, pages, responses):
         return np.full(len(sessions), 0.25)
 
-    def state(self):
-        return {}
-
-    def load(self, state):
-        pass
-
 
 def slow_quits(rule: QuitRule, threshold: float, turns: list[list[int]], stars: list[list[float]]) -> list[bool]:
     """Item by item, as one would explain it."""

@@ -107,11 +107,6 @@ class Puppets:
 
     def change(self, persona): ...
 
-    def state(self):
-        return {}
-
-    def load(self, state): ...
-
 
 def always(*actions: Action) -> np.ndarray:
     """(U, 5) plans of people who always do the same, one action a person."""

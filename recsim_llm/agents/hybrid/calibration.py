@@ -21,7 +21,7 @@ from recsim_llm.agents.statistical.fitting import FitOptions
 from recsim_llm.agents.statistical.ordinal import OrdinalFit, fit_ordinal, ordinal_pmf
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.errors import DataError
-from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses, State
+from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses
 
 FEATURES = ("taste", "stars", "watch")
 """What `answer_features` makes of an answer."""
@@ -251,14 +251,6 @@ class CalibratedUsers:
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
         """See `UserModel.observe`."""
         return self.inner.observe(sessions, pages, responses)
-
-    def state(self) -> State:
-        """See `UserModel.state`."""
-        return self.inner.state()
-
-    def load(self, state: State) -> None:
-        """See `UserModel.load`."""
-        self.inner.load(state)
 
 
 class CalibratedInhabitants(SocialLife, CalibratedUsers):

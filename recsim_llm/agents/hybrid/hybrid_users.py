@@ -26,7 +26,7 @@ from recsim_llm.agents.society.social_life import SocialLife
 from recsim_llm.agents.statistical.ordinal import raised, shifted
 from recsim_llm.agents.statistical.statistical_users import StatisticalParameters, scores, watch_probability
 from recsim_llm.agents.user_model import UserModel
-from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Persona, Reaction, Responses, State
+from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Persona, Reaction, Responses
 
 _KIND = "hybrid"
 
@@ -310,16 +310,6 @@ class HybridUsers:
             else:
                 self.inner.observe(sessions[heard], pages[heard], part)
         return self.backbone.observe(sessions, pages, responses)
-
-    def state(self) -> State:
-        """See `UserModel.state`."""
-        return {"users": self._users.copy(), "backbone": self.backbone.state(), "inner": self.inner.state()}
-
-    def load(self, state: State) -> None:
-        """See `UserModel.load`."""
-        self._users = state["users"].copy()
-        self.backbone.load(state["backbone"])
-        self.inner.load(state["inner"])
 
     @staticmethod
     def _shift(residual: Residual, features: Floats, cells: Ints, counts: Ints, asked: Bools, rows: Ints) -> Floats:

@@ -7,7 +7,6 @@ and what agents say to each other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from recsim_llm.language.converse import converse, garbage_collection_paused
 from recsim_llm.language.label_reads import AnswerCounts
 from recsim_llm.language.protocol import LLM
 from recsim_llm.runs.step_notes import Remembered, Thought
-from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses, State
+from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses
 
 RECALLED = 5
 """Memories recalled for a page: the k of Agent4Rec and of RecAgent's long-term memory."""
@@ -181,25 +180,6 @@ class AgentUsers:
         if events:
             self.kind.memory.add(agents, events, hours)
             self._note(self._at(agents), events, hours)
-
-    def state(self) -> State:
-        """See `UserModel.state`."""
-        agents = list(self._agents.values())
-        columns = {f.name: [getattr(a, f.name) for a in agents] for f in fields(Agent)}
-        return {
-            "agents": columns,
-            "shown": {name: np.asarray(values).tolist() for name, values in self._shown.state().items()},
-            "memory": self.kind.memory.state(),
-            "kind": self.kind.state(),
-        }
-
-    def load(self, state: State) -> None:
-        """See `UserModel.load`."""
-        rows = zip(*(state["agents"][f.name] for f in fields(Agent)), strict=True)
-        self._agents = {agent.handle: agent for agent in (Agent(*row) for row in rows)}
-        self._shown.load(state["shown"])
-        self.kind.memory.load(state["memory"])
-        self.kind.load(state["kind"])
 
     def _at(self, sessions: Ints) -> list[Agent]:
         return [self._agents[session] for session in sessions.tolist()]

@@ -16,7 +16,7 @@ from recsim_llm.language.converse import converse, garbage_collection_paused
 from recsim_llm.language.label_reads import AnswerCounts
 from recsim_llm.language.protocol import LLM
 from recsim_llm.runs.step_notes import Thought
-from recsim_llm.types import Floats, Ints, Keys, Persona, Reaction, Responses, State
+from recsim_llm.types import Floats, Ints, Keys, Persona, Reaction, Responses
 
 MEMORY_IMPRESSIONS = 40
 """Shown items that an agent remembers of a visit, in whole pages, at least one: about 500 tokens of a prompt.
@@ -103,12 +103,3 @@ class LLMUsers:
         with garbage_collection_paused():
             people, memories = self._users[sessions].tolist(), self._memory.texts(sessions)
             return [self.texts.person[user] + memory for user, memory in zip(people, memories, strict=True)]
-
-    def state(self) -> State:
-        """See `UserModel.state`."""
-        return {"users": self._users.copy(), "memory": self._memory.state()}
-
-    def load(self, state: State) -> None:
-        """See `UserModel.load`."""
-        self._users = state["users"].copy()
-        self._memory.load(state["memory"])

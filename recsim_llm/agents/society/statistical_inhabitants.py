@@ -18,7 +18,7 @@ from recsim_llm.checked import Count, Share, check_fields
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.seeding import Stream, uniforms
-from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses, State
+from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses
 
 WordOfMouth: TypeAlias = Annotated[float, Ge(0.0), Le(10.0)]
 """Log-odds a message."""
@@ -188,18 +188,6 @@ class StatisticalInhabitants:
             self._given[agent, slot] = message.stars
             self._heard_count[agent] += 1
 
-    def state(self) -> State:
-        """See `UserModel.state`."""
-        alone = {"people": self._people.state(), "exposed": self._exposed.state()}
-        return alone | {name: getattr(self, f"_{name}").copy() for name in _ARRAYS}
-
-    def load(self, state: State) -> None:
-        """See `UserModel.load`."""
-        self._people.load(state["people"])
-        self._exposed.load(state["exposed"])
-        for name in _ARRAYS:
-            setattr(self, f"_{name}", state[name].copy())
-
     def _said(self, agent: int) -> Message:
         item, stars = int(self._topic[agent]), float(self._stars[agent])
         if item == EMPTY:
@@ -256,6 +244,3 @@ class StatisticalInhabitants:
             self._given = np.pad(self._given, ((0, extra), (0, 0)))
             self._keys = np.pad(self._keys, (0, extra))
             self._heard_count = np.pad(self._heard_count, (0, extra))
-
-
-_ARRAYS = ("topic", "stars", "searches", "heard", "given", "heard_count", "keys")

@@ -17,7 +17,7 @@ from recsim_llm.agents.llm.memory.item_log import ItemLog
 from recsim_llm.agents.statistical.examination import examined
 from recsim_llm.agents.statistical.leaving import LeaveParameters, leave_probability
 from recsim_llm.errors import RecordingError
-from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses, State
+from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses
 from recsim_llm.untrusted import read_arrays
 
 _FORMAT = 2
@@ -210,23 +210,6 @@ class StatisticalUsers:
         self._watched.add(sessions, pages, responses.watched_BK & real)
         self._pages[sessions] += 1
         return leave
-
-    def state(self) -> State:
-        """See `UserModel.state`."""
-        return {
-            "users": self._users.copy(),
-            "pages": self._pages.copy(),
-            "satisfaction": self._satisfaction.copy(),
-            "shown": self._shown.state(),
-            "watched": self._watched.state(),
-        }
-
-    def load(self, state: State) -> None:
-        """See `UserModel.load`."""
-        self._users, self._pages = state["users"].copy(), state["pages"].copy()
-        self._satisfaction = state["satisfaction"].copy()
-        self._shown.load(state["shown"])
-        self._watched.load(state["watched"])
 
 
 def page_satisfaction(responses: Responses, rating_levels: Floats) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from recsim_llm.types import Floats, Ints, Keys, State
+from recsim_llm.types import Floats, Ints, Keys
 
 
 class Event(NamedTuple):
@@ -65,12 +65,4 @@ class Memory(Protocol):
             hours: (B,) now, in simulated hours.
             k: How many.
         """
-        ...
-
-    def state(self) -> State:
-        """Everything `load` needs to go on from here."""
-        ...
-
-    def load(self, state: State) -> None:
-        """Restore what `state` returned."""
         ...

@@ -9,7 +9,7 @@ import numpy as np
 from recsim_llm.agents.llm.memory.memory_budget import cut, size
 from recsim_llm.agents.llm.memory.memory_protocol import Event
 from recsim_llm.language.encoders import TextEncoder
-from recsim_llm.types import Floats, Ints, Keys, State
+from recsim_llm.types import Floats, Ints, Keys
 
 MAX_VERSION_BYTES = 2000
 
@@ -65,20 +65,6 @@ class VersionMemory:
             self._nearest(self._versions[agent], vector, k)
             for agent, vector in zip(agents.tolist(), vectors, strict=True)
         ]
-
-    def state(self) -> State:
-        """See `Memory.state`."""
-        return {
-            "agents": list(self._versions),
-            "dropped": self.dropped,
-            "versions": [[list(event) for event in versions] for versions in self._versions.values()],
-        }
-
-    def load(self, state: State) -> None:
-        """See `Memory.load`."""
-        self.dropped = state["dropped"]
-        rows = zip(state["agents"], state["versions"], strict=True)
-        self._versions = {agent: [Event(*event) for event in versions] for agent, versions in rows}
 
     def _nearest(self, versions: list[Event], query: np.ndarray, k: int) -> list[Event]:
         if not versions or k < 1:
