@@ -45,6 +45,7 @@ from benchmarks.agent4rec_data import (
 )
 from benchmarks.agent4rec_exits import describe
 from recsim_llm.agents.llm.pages.page_answers import PageAnswerText, parse_page_answer
+from recsim_llm.agents.user_model import Description
 from recsim_llm.data import Catalogue, Dataset
 from recsim_llm.data.formats.folder import save_folder
 from recsim_llm.environments.sessions import Outcome
@@ -94,6 +95,10 @@ class RecordedAgents:
         left = np.array([float(self.run.pages[key].left) for key in self._keys(sessions)])
         self._pages[sessions] += 1
         return left
+
+    def describe(self) -> Description:
+        """See `UserModel.describe`."""
+        return Description()
 
     def _keys(self, sessions: Ints) -> list[tuple[int, int]]:
         return list(zip(self._users[sessions].tolist(), self._pages[sessions].tolist(), strict=True))

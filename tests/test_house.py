@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import recsim_llm
@@ -39,3 +40,107 @@ def test_every_folder_says_what_it_is():
     for folder in {path.parent for path in modules()}:
         text = (folder / "__init__.py").read_text(encoding="utf-8")
         assert text.startswith('"""'), folder
+
+
+@cache
+def parsed() -> dict[str, ast.Module]:
+    """The package's modules by their path in it."""
+    paths = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
+    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in paths.items()}
+
+
+def named(node: ast.AST) -> set[str]:
+    """Names in an expression: of `a.B` both."""
+    found = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+    return found | {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+
+
+def classes(tree: ast.AST) -> list[ast.ClassDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+
+
+def bases(node: ast.ClassDef) -> set[str]:
+    return set().union(*map(named, node.bases))
+
+
+def methods(node: ast.ClassDef) -> set[str]:
+    return {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
+
+
+def used(node: ast.AST, inside: frozenset[str] = frozenset()) -> set[str]:
+    """Names of attributes that are read, but for those in functions of the same name: passing on is no use."""
+    if isinstance(node, ast.FunctionDef):
+        inside |= {node.name}
+    mine = {node.attr} - inside if isinstance(node, ast.Attribute) else set()
+    return mine.union(*(used(child, inside) for child in ast.iter_child_nodes(node)))
+
+
+def uncalled(trees: dict[str, ast.Module]) -> set[str]:
+    """Methods of protocols that nobody calls; two methods of one name are not told apart."""
+    called = set().union(*(used(tree) for name, tree in trees.items() if not name.startswith("testing/")))
+    protocols = [node for tree in trees.values() for node in classes(tree) if "Protocol" in bases(node)]
+    return {f"{node.name}.{name}" for node in protocols for name in methods(node) - called}
+
+
+def test_every_method_of_a_protocol_has_a_caller():
+    assert uncalled(parsed()) == set()
+    passed_on = """
+class Users(Protocol):
+    def state(self): ...
+    def react(self): ...
+class Wrapped:
+    def state(self): return self.inner.state()
+def ask(users): users.react()
+"""
+    assert uncalled({"a.py": ast.parse(passed_on)}) == {"Users.state"}
+
+
+def people(trees: dict[str, ast.Module]) -> set[str]:
+    """Classes of `agents` that react or recall, themselves or by a base: users, kinds and memories."""
+    found = [node for name, tree in trees.items() if name.startswith("agents/") for node in classes(tree)]
+    real = [node for node in found if "Protocol" not in bases(node)]
+    names = {node.name for node in real if {"react", "recall"} & methods(node)}
+    while more := {node.name for node in real if bases(node) & names} - names:
+        names |= more
+    return names
+
+
+def test_nobody_outside_agents_asks_for_the_class_of_people():
+    trees = parsed()
+    known = people(trees)
+    assert {"StatisticalUsers", "HybridInhabitants", "LLMUsers", "AgentUsers", "RecAgent", "ThreeStageMemory"} <= known
+    outside = [
+        (name, node) for name, tree in trees.items() if not name.startswith("agents/") for node in ast.walk(tree)
+    ]
+    asked = {
+        (name, *sorted(named(node.args[1]) & known))
+        for name, node in outside
+        if isinstance(node, ast.Call) and named(node.func) & {"isinstance", "issubclass"}
+        if named(node.args[1]) & known
+    }
+    assert asked == set()
+
+
+DRAWS_WITHOUT_A_STREAM = {
+    "experiments/training/offline_log.py": (1, "the seed of an environment for each episode"),
+    "experiments/training/train_world.py": (
+        2,
+        "seeds of environments; a session's key, which LEAVE draws from",
+    ),
+    "experiments/training/train.py": (2, "the seed of torch in each segment"),
+    "language/backends/transformers/text_sampling.py": (1, "a token of a text: the prompt's seed is its own"),
+    "language/backends/openai/openai_transport.py": (1, "how long to wait before asking again: no figure has it"),
+}
+"""Draws that named no stream before there was this rule, how many, and what for: a name would be another draw."""
+
+
+def test_every_draw_names_its_stream():
+    unnamed = Counter(
+        name
+        for name, tree in parsed().items()
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+        if call.func.id in {"mix", "mix_one", "uniforms"} and name != "seeding.py"
+        if not any("Stream" in named(each) for each in call.args) and "key" not in {k.arg for k in call.keywords}
+    )
+    assert unnamed == {name: count for name, (count, _) in DRAWS_WITHOUT_A_STREAM.items()}

@@ -21,6 +21,7 @@ from recsim_llm.agents.personas.persona import traits
 from recsim_llm.agents.statistical.fitting import fit_statistical
 from recsim_llm.agents.statistical.ordinal import row_log_loss
 from recsim_llm.agents.statistical.statistical_users import StatisticalParameters, StatisticalUsers
+from recsim_llm.agents.user_model import Description
 from recsim_llm.data import Split, split_ratings
 from recsim_llm.data.splits import CALIBRATION_SHARE, calibration_users
 from recsim_llm.data.worlds.synthetic import SyntheticWorld, make_world
@@ -100,6 +101,9 @@ class Opinion:
     def observe(self, sessions, pages, responses):
         self.seen += len(sessions)
         return np.full(len(sessions), 0.9)
+
+    def describe(self):
+        return Description()
 
 
 def answers_of(place: Known, model, calibrating=True, draw=0):

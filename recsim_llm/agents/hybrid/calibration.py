@@ -7,7 +7,7 @@ mean. Weights are not negative: answers that run against people's tastes are ign
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from recsim_llm.agents.society.inhabitants import Inhabitants
 from recsim_llm.agents.society.social_life import SocialLife
 from recsim_llm.agents.statistical.fitting import FitOptions
 from recsim_llm.agents.statistical.ordinal import OrdinalFit, fit_ordinal, ordinal_pmf
-from recsim_llm.agents.user_model import UserModel
+from recsim_llm.agents.user_model import Description, UserModel
 from recsim_llm.errors import DataError
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses
 
@@ -251,6 +251,10 @@ class CalibratedUsers:
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
         """See `UserModel.observe`."""
         return self.inner.observe(sessions, pages, responses)
+
+    def describe(self) -> Description:
+        """See `UserModel.describe`: these answers are nobody's parameters."""
+        return replace(self.inner.describe(), tastes=None)
 
 
 class CalibratedInhabitants(SocialLife, CalibratedUsers):

@@ -7,6 +7,8 @@ and what agents say to each other.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +16,13 @@ from recsim_llm.agents.llm.agent_kind import Agent, AgentKind
 from recsim_llm.agents.llm.clock import PAGE_HOURS, WATCH_HOURS
 from recsim_llm.agents.llm.memory.item_log import ItemLog
 from recsim_llm.agents.llm.memory.memory_protocol import Event
-from recsim_llm.agents.llm.thoughts import PAGE, Thinker
+from recsim_llm.agents.llm.thoughts import PAGE, Thinker, thought_counts
 from recsim_llm.agents.society import social_turns
 from recsim_llm.agents.society.inhabitants import Message
 from recsim_llm.agents.society.social_turns import SocialTexts, TextCounts
 from recsim_llm.agents.statistical.leaving import leave_probability
 from recsim_llm.agents.statistical.statistical_users import page_satisfaction
+from recsim_llm.agents.user_model import Description
 from recsim_llm.data.shown import MESSAGE, quoted
 from recsim_llm.language.converse import converse, garbage_collection_paused
 from recsim_llm.language.label_reads import AnswerCounts
@@ -109,6 +112,15 @@ class AgentUsers:
         satisfaction = np.array([me.satisfaction for me in here], dtype=np.float64)
         activity = self._activity[[me.user for me in here]] if here else np.zeros(0, dtype=np.int64)
         return leave_probability(self.kind.leaving, numbers, satisfaction, repeats, activity)
+
+    def describe(self) -> Description:
+        """See `UserModel.describe`."""
+        counts: dict[str, Any] = {"answers": asdict(self.counts)}
+        if memory := self.kind.memory.describe():
+            counts["memory"] = memory
+        if self.texts.asked:
+            counts["texts"] = asdict(self.texts)
+        return Description(counts=counts | thought_counts(self.thinker))
 
     def recall(self, sessions: Ints, queries: Sequence[str], k: int = RECALLED) -> list[list[Event]]:
         """What each agent remembers that has to do with its query; nothing for "". Changes nothing."""

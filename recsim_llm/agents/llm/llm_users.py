@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
 from recsim_llm.agents.llm import page_agent
 from recsim_llm.agents.llm.memory.visit_memory import VisitMemory
 from recsim_llm.agents.llm.page_texts import PageTexts
-from recsim_llm.agents.llm.thoughts import PAGE, Thinker
+from recsim_llm.agents.llm.thoughts import PAGE, Thinker, thought_counts
+from recsim_llm.agents.user_model import Description
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.converse import converse, garbage_collection_paused
@@ -84,6 +86,10 @@ class LLMUsers:
         self.remember(sessions, pages, responses)
         users = self._users[sessions].tolist()
         return converse(self.llm, [page_agent.leave(self.contexts(sessions), users, self.texts, self.counts)])[0]
+
+    def describe(self) -> Description:
+        """See `UserModel.describe`."""
+        return Description(counts={"answers": asdict(self.counts), **thought_counts(self.thinker)})
 
     def remember(self, sessions: Ints, pages: Ints, responses: Responses) -> None:
         """Append a page to the memories of sessions; what was thought of it is asked before."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recsim_llm.agents.long_term.habits import Habits
 from recsim_llm.agents.long_term.quit_rule import QuitRule, repeated_genres
-from recsim_llm.agents.user_model import UserModel
+from recsim_llm.agents.user_model import Description, UserModel
 from recsim_llm.data.likeness import Likeness, repetition_stars
 from recsim_llm.data.rating_levels import moved, nearest_level
 from recsim_llm.errors import ConfigError
@@ -77,6 +77,10 @@ class LongTermUsers:
         quits = self.alike(sessions, pages) | self._disliked(sessions, responses)
         self._windows[sessions] = _newest(self._windows[sessions], pages)
         return np.where(quits, 1.0, own if self.rule.hazard else 0.0)
+
+    def describe(self) -> Description:
+        """See `UserModel.describe`."""
+        return replace(self.inner.describe(), long_term=self)
 
     def _repeated(self, sessions: Ints, pages: Ints, ratings_BKR: Floats) -> Floats:
         """The ratings, moved by what these people think of items like those just shown."""

@@ -14,6 +14,7 @@ from recsim_llm.agents.llm.memory.item_log import ItemLog
 from recsim_llm.agents.llm.prompts_text import phrases
 from recsim_llm.agents.society.inhabitants import Action, Message
 from recsim_llm.agents.statistical.statistical_users import StatisticalParameters, StatisticalUsers, rating_distribution
+from recsim_llm.agents.user_model import Description
 from recsim_llm.checked import Count, Share, check_fields
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
@@ -107,7 +108,7 @@ class StatisticalInhabitants:
 
     def visit(self, agents: Ints, hours: Floats) -> None:
         """See `Inhabitants.visit`."""
-        self._people.visit(agents)
+        self._people.visit(agents, hours)
 
     def react(self, sessions: Ints, pages: Ints) -> Reaction:
         """See `UserModel.react`: statistical tastes, moved by what was heard and by what was shown before."""
@@ -136,6 +137,10 @@ class StatisticalInhabitants:
         if self.habits.exposure:
             self._exposed.add(sessions, pages, pages != EMPTY)
         return self._people.observe(sessions, pages, responses)
+
+    def describe(self) -> Description:
+        """See `UserModel.describe`."""
+        return Description(asks_llm=False)
 
     def intend(self, agents: Ints, hours: Floats) -> Floats:
         """See `Inhabitants.intend`: the declared habits, the same for everybody."""

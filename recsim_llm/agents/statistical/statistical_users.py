@@ -16,6 +16,7 @@ import numpy as np
 from recsim_llm.agents.llm.memory.item_log import ItemLog
 from recsim_llm.agents.statistical.examination import examined
 from recsim_llm.agents.statistical.leaving import LeaveParameters, leave_probability
+from recsim_llm.agents.user_model import Description
 from recsim_llm.errors import RecordingError
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses
 from recsim_llm.untrusted import read_arrays
@@ -168,11 +169,11 @@ class StatisticalUsers:
         self._shown.forget(sessions)
         self._watched.forget(sessions)
 
-    def visit(self, sessions: Ints) -> None:
-        """A further visit of the same people: fatigue is gone; what was watched before is still known."""
-        self._pages[sessions] = 0
-        self._satisfaction[sessions] = 0.5
-        self._shown.forget(sessions)
+    def visit(self, agents: Ints, hours: Floats) -> None:
+        """See `ReturningUsers.visit`: what was watched before is still known; the hour means nothing."""
+        self._pages[agents] = 0
+        self._satisfaction[agents] = 0.5
+        self._shown.forget(agents)
 
     def react(self, sessions: Ints, pages: Ints) -> Reaction:
         """See `UserModel.react`."""
@@ -210,6 +211,16 @@ class StatisticalUsers:
         self._watched.add(sessions, pages, responses.watched_BK & real)
         self._pages[sessions] += 1
         return leave
+
+    def describe(self) -> Description:
+        """See `UserModel.describe`."""
+        known = self.parameters
+        origins = {
+            "watch level": "fitted" if len(known.examination) else "declared",
+            "examination (slots)": "fitted" if len(known.examination) else "declared: none",
+            "leaving": "fitted" if known.leave_fitted else "declared",
+        }
+        return Description(asks_llm=False, origins=origins, tastes=known)
 
 
 def page_satisfaction(responses: Responses, rating_levels: Floats) -> Floats:

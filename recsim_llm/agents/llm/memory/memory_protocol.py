@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from recsim_llm.types import Floats, Ints, Keys
 
@@ -65,4 +65,8 @@ class Memory(Protocol):
             hours: (B,) now, in simulated hours.
             k: How many.
         """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What became of memories, counted over all agents: JSON values for a run's summary; {} for nothing to say."""
         ...

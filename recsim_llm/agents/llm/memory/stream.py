@@ -137,6 +137,10 @@ class StreamMemory:
         rows = zip(agents.tolist(), vectors, hours.tolist(), strict=True)
         return [self._best(self._lives.get(agent), vector, hour, k) for agent, vector, hour in rows]
 
+    def describe(self) -> dict[str, Any]:
+        """See `Memory.describe`: nothing moves in stages here."""
+        return {}
+
     def _best(self, life: _StreamLife | None, query: Floats32, hour: float, k: int) -> list[Event]:
         if life is None or k < 1:
             return []

@@ -8,7 +8,7 @@ forgotten with time. Deviations: docs/agents/recagent.md. Knows no model: insigh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -245,6 +245,10 @@ class ThreeStageMemory:
             self.counts.reflections += 1
             self.counts.merged += len(merged)
         life.aggregate = 0.0
+
+    def describe(self) -> dict[str, Any]:
+        """See `Memory.describe`: the threshold of enhancement, and what happened in the stages."""
+        return {"enhancement": self.options.enhancement, **asdict(self.counts)}
 
     def _importance(self, event: Event) -> float:
         return self.options.importance_weight * event.importance

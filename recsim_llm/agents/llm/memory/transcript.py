@@ -7,6 +7,7 @@ at once, so that this holds again until the next time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from recsim_llm.agents.llm.memory.memory_budget import cut, size
 from recsim_llm.agents.llm.memory.memory_protocol import Event
@@ -57,6 +58,10 @@ class TranscriptMemory:
     def transcript(self, agent: int) -> list[Event]:
         """Everything that an agent still has, from the beginning."""
         return list(self._lives[agent])
+
+    def describe(self) -> dict[str, Any]:
+        """See `Memory.describe`: nothing moves in stages here."""
+        return {}
 
 
 def _latest(sizes: Sequence[int], room: int) -> int:

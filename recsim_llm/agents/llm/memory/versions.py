@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,10 @@ class VersionMemory:
             self._nearest(self._versions[agent], vector, k)
             for agent, vector in zip(agents.tolist(), vectors, strict=True)
         ]
+
+    def describe(self) -> dict[str, Any]:
+        """See `Memory.describe`: nothing moves in stages here."""
+        return {}
 
     def _nearest(self, versions: list[Event], query: np.ndarray, k: int) -> list[Event]:
         if not versions or k < 1:
