@@ -45,12 +45,13 @@ from benchmarks.agent4rec_data import (
 )
 from benchmarks.agent4rec_exits import describe
 from recsim_llm.agents.llm.pages.page_answers import PageAnswerText, parse_page_answer
+from recsim_llm.agents.user_model import Description
 from recsim_llm.data import Catalogue, Dataset
 from recsim_llm.data.formats.folder import save_folder
 from recsim_llm.environments.sessions import Outcome
 from recsim_llm.environments.vector import PageVectorEnv
 from recsim_llm.policies.classic.embeddings import EmbeddingPolicy
-from recsim_llm.types import Floats, Ints, Keys, Observation, Reaction, Responses, State
+from recsim_llm.types import Floats, Ints, Keys, Observation, Reaction, Responses
 
 VARIABLE = "RECSIM_LLM_AGENT4REC"
 PAGE_SIZE, MAX_PAGES = 4, 5
@@ -95,13 +96,9 @@ class RecordedAgents:
         self._pages[sessions] += 1
         return left
 
-    def state(self) -> State:
-        """See `UserModel.state`."""
-        return {"users": self._users.copy(), "pages": self._pages.copy()}
-
-    def load(self, state: State) -> None:
-        """See `UserModel.load`."""
-        self._users, self._pages = state["users"].copy(), state["pages"].copy()
+    def describe(self) -> Description:
+        """See `UserModel.describe`."""
+        return Description()
 
     def _keys(self, sessions: Ints) -> list[tuple[int, int]]:
         return list(zip(self._users[sessions].tolist(), self._pages[sessions].tolist(), strict=True))

@@ -6,7 +6,7 @@ Letters in array names: B users side by side, K page size, N catalogue size, R r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,6 @@ Keys = NDArray[np.uint64]
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
-State = dict[str, Any]
-"""A checkpoint: names to NumPy arrays or JSON values."""
 
 EMPTY = -1
 """The item id of an empty slot of a page, and of padding in a history."""

@@ -469,6 +469,8 @@ class Users:
 
     def observe(self, sessions, pages, responses):
         return np.full(len(sessions), 0.5)
+
+    def describe(self): return None
 """
 
 
@@ -517,7 +519,7 @@ def test_own_users_ask_a_language_model_where_they_say_so(home):
     ],
 )
 def test_what_is_no_user_model_is_refused(home, text, words):
-    empty = "class Argless:\n    def reset(self): pass\n    react = observe = reset\n"
+    empty = "class Argless:\n    def reset(self): pass\n    react = observe = describe = reset\n"
     module(home, "argless", empty)
     with pytest.raises(ConfigError, match=words):
         check_user_model(text)

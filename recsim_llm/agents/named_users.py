@@ -26,7 +26,7 @@ from recsim_llm.agents.llm.kind_registry import AGENT_KINDS, Material
 from recsim_llm.agents.llm.llm_users import LLMUsers
 from recsim_llm.agents.llm.page_texts import PageTexts
 from recsim_llm.agents.llm.prompts_text import phrases
-from recsim_llm.agents.llm.thoughts import Thinker, ThoughtCounts
+from recsim_llm.agents.llm.thoughts import Thinker
 from recsim_llm.agents.long_term.long_term_users import LongTermUsers
 from recsim_llm.agents.own_users import OBJECT, OwnUsers, find_own, make_own, own_names
 from recsim_llm.agents.personas.public_ratings import public_ratings
@@ -42,7 +42,7 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.language.encoders import TextEncoder, make_encoder
 from recsim_llm.language.protocol import LLM
 from recsim_llm.plugins import running_plugin
-from recsim_llm.runs.step_notes import Thought
+from recsim_llm.runs.step_notes import Remembered, Thought
 
 WRAPPERS = {
     "hybrid": "Formulas, corrected by what a language model says where held-out people show that it helps.",
@@ -233,11 +233,18 @@ def keep_thoughts(users: UserModel) -> list[Thought]:
     return thoughts
 
 
-def thought_counts(users: UserModel) -> ThoughtCounts | None:
-    """What became of the pages whose thought was asked for; None where nobody is asked."""
+def agents_of(users: UserModel) -> AgentUsers | None:
+    """The agents with memories, as a language model plays them; None where people have no memories to bring back."""
     players = played_by_llm(users)
-    thinker = players.thinker if isinstance(players, LLMUsers | AgentUsers) else None
-    return None if thinker is None else thinker.counts
+    return players if isinstance(players, AgentUsers) else None
+
+
+def keep_memories(users: UserModel) -> list[Remembered]:
+    """A list in which everything stands from now on that enters memories; [] for people without."""
+    agents, notebook = agents_of(users), list[Remembered]()
+    if agents is not None:
+        agents.notebook = notebook
+    return notebook
 
 
 def learned_identity(dataset: str | Source, user_model: str, llm_name: str) -> Identity:

@@ -21,7 +21,7 @@ from recsim_llm.language.spec import parse_spec
 OBJECT = "object:"
 """How the user model of a run begins that a Python caller handed over as an object; its class stands behind."""
 
-_USERS = ("reset", "react", "observe")
+_USERS = ("reset", "react", "observe", "describe")
 _KIND = ("begin", "query", "react", "observe", "reflect", "context", "change")
 _SIZES = ("num_users", "num_items", "rating_levels")
 _KIND_HAS = ("memory", "leaving", "counts", "slogans", *_SIZES)

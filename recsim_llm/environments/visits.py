@@ -12,10 +12,8 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from recsim_llm.agents.society.inhabitants import Inhabitants
 from recsim_llm.agents.statistical.return_times import ReturnParameters, draw_gaps, visit_satisfaction
-from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
-from recsim_llm.agents.user_model import UserModel
+from recsim_llm.agents.user_model import ReturningUsers, UserModel
 from recsim_llm.checked import CountOrNone, check_fields
 from recsim_llm.data.dataset import Ratings
 from recsim_llm.environments.sessions import Outcome, PageRules, Sessions
@@ -175,14 +173,11 @@ def next_visit_of(users: UserModel) -> NextVisit:
     Raises:
         ConfigError: They live for one visit only.
     """
-    if isinstance(users, StatisticalUsers):
-        people = users
-        return lambda sessions, hours: people.visit(sessions)
-    if isinstance(users, Inhabitants):
+    if isinstance(users, ReturningUsers):
         return users.visit
     raise ConfigError(
         f"{type(users).__name__} live for one visit only. Cross-session episodes need statistical users, agents of any "
-        "kind, or users with the methods of agents.inhabitants.Inhabitants."
+        "kind, or users with a method `visit` (agents.user_model.ReturningUsers)."
     )
 
 

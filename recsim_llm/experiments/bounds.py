@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from recsim_llm.agents.long_term.long_term_users import LongTermUsers
 from recsim_llm.agents.population import Population
 from recsim_llm.agents.statistical.statistical_users import (
-    StatisticalUsers,
+    StatisticalParameters,
     rating_distribution,
     scores,
     watch_probability,
@@ -66,8 +66,8 @@ def make_oracle(population: Population, page_size: int, turns: int) -> Oracle:
     Raises:
         ConfigError: The people are not statistical users, whose tastes are known.
     """
-    inner = _known_people(population, Oracle.name)
-    truth = _truth(population.users, inner, np.arange(inner.num_users))
+    tastes = _known_tastes(population, Oracle.name)
+    truth = _truth(tastes, population.users.describe().long_term, np.arange(population.users.num_users))
     fitted = {"ratings": truth.ratings, "risk": truth.risk, "chances": truth.chances, **_rule(population)}
     later = _later(truth, turns)
     return Oracle.knowing({**fitted, "later": later.astype(np.float32)}, population.log, page_size)
@@ -89,16 +89,16 @@ def make_fixed_list(population: Population, people: Ints, page_size: int, turns:
     Raises:
         ConfigError: There is nobody to search on, or the people are not statistical users.
     """
-    inner = _known_people(population, FixedList.name)
+    tastes, life = _known_tastes(population, FixedList.name), population.users.describe().long_term
     if not len(people):
         raise ConfigError("The policy 'fixed-list' is searched on people who do not visit: name fewer --users.")
-    truth, rule = _truth(population.users, inner, people), _rule(population)
+    truth, rule = _truth(tastes, life, people), _rule(population)
     later = _common_later(truth, turns)
     candidates = _candidates(truth, later, turns * page_size)
-    search = _Search(population, people, truth, rule)
+    search = _Search(life, people, truth, rule)
     here = np.ones(len(people))
     order: list[int] = []
-    for place in range(min(turns * page_size, inner.num_items)):
+    for place in range(min(turns * page_size, population.users.num_items)):
         page = place // page_size
         stars, leaving = search.outlook(candidates, order, page)
         worth = here @ (stars - leaving * later[:, page, None])
@@ -112,16 +112,16 @@ def make_fixed_list(population: Population, people: Ints, page_size: int, turns:
 class _Search:
     """What the next item of a list does to each of the people it is searched on."""
 
-    def __init__(self, population: Population, people: Ints, truth: _Truth, rule: dict[str, NDArray[Any]]) -> None:
-        self._users, self._people, self._truth, self._rule = population.users, people, truth, rule
+    def __init__(self, life: LongTermUsers | None, people: Ints, truth: _Truth, rule: dict[str, NDArray[Any]]) -> None:
+        self._life, self._people, self._truth, self._rule = life, people, truth, rule
 
     def outlook(self, items: Ints, order: list[int], page: int) -> tuple[Floats, Floats]:
         """(P, C) stars, and probabilities of leaving, if these (C,) items came after this list."""
         stars, risk = self._truth.ratings[:, items].astype(np.float64), self._truth.risk[:, items].astype(np.float64)
-        if not isinstance(self._users, LongTermUsers):
+        if self._life is None:
             return stars, risk
-        window, rule = np.array(order[-self._users.rule.window :], dtype=np.int64), self._rule
-        gaps = self._users.likeness.gaps_to_all(window)[items]
+        window, rule = np.array(order[-self._life.rule.window :], dtype=np.int64), self._rule
+        gaps = self._life.likeness.gaps_to_all(window)[items]
         slopes, usual = rule["slopes"][self._people, None], rule["usual"][self._people, None]
         if slopes.any():
             shift = repetition_stars(gaps[None, :], float(rule["typical"]), slopes, usual)
@@ -134,28 +134,30 @@ class _Search:
         return np.where(alike, 0.0, stars), np.where(alike, 1.0, risk)
 
 
-def _known_people(population: Population, policy: str) -> StatisticalUsers:
-    users = population.users
-    inner = users.inner if isinstance(users, LongTermUsers) else users
-    if not isinstance(inner, StatisticalUsers):
+def _known_tastes(population: Population, policy: str) -> StatisticalParameters:
+    tastes = population.users.describe().tastes
+    if tastes is None:
         raise ConfigError(f"The policy '{policy}' must know people's tastes: it works with --user-model statistical.")
-    return inner
+    return tastes
 
 
-def _truth(users: Any, inner: StatisticalUsers, people: Ints) -> _Truth:
-    blocks = [_block(users, inner, block) for block in np.split(people, range(_BLOCK, len(people), _BLOCK))]
+def _truth(tastes: StatisticalParameters, life: LongTermUsers | None, people: Ints) -> _Truth:
+    blocks = [_block(tastes, life, block) for block in np.split(people, range(_BLOCK, len(people), _BLOCK))]
     return _Truth(*(np.concatenate(part) for part in zip(*blocks, strict=True)))
 
 
-def _block(users: Any, inner: StatisticalUsers, people: Ints) -> tuple[Floats32, Floats32, Floats32]:
-    items = np.broadcast_to(np.arange(inner.num_items), (len(people), inner.num_items))
-    taste = scores(inner.parameters, people, items)
-    chances, levels = rating_distribution(inner.parameters, taste), inner.rating_levels
-    if not isinstance(users, LongTermUsers):
-        stars = (chances @ levels) * watch_probability(inner.parameters, people, items, taste)
+def _block(
+    tastes: StatisticalParameters, life: LongTermUsers | None, people: Ints
+) -> tuple[Floats32, Floats32, Floats32]:
+    num_items = len(tastes.item_bias)
+    items = np.broadcast_to(np.arange(num_items), (len(people), num_items))
+    taste = scores(tastes, people, items)
+    chances, levels = rating_distribution(tastes, taste), tastes.rating_levels
+    if life is None:
+        stars = (chances @ levels) * watch_probability(tastes, people, items, taste)
         return stars.astype(np.float32), np.zeros_like(stars, dtype=np.float32), chances[:0].astype(np.float32)
-    stars, risk = stars_and_risk(chances, levels, users.rule.low_reward, users.rule.ratings == "expected")
-    kept = chances if users.habits.slopes.any() else chances[:0]
+    stars, risk = stars_and_risk(chances, levels, life.rule.low_reward, life.rule.ratings == "expected")
+    kept = chances if life.habits.slopes.any() else chances[:0]
     return stars.astype(np.float32), risk.astype(np.float32), kept.astype(np.float32)
 
 
@@ -199,14 +201,15 @@ def _candidates(truth: _Truth, later: Floats, places: int) -> Ints:
 def _rule(population: Population) -> dict[str, NDArray[Any]]:
     """What an oracle is told besides tastes (`Oracle.fitted`): of people who leave of their own accord, nothing."""
     users, genres = population.users, population.dataset.catalogue.genre_matrix
+    life = users.describe().long_term
     nobody = np.zeros(users.num_users)
     told: dict[str, Any] = {"genres": genres, "levels": users.rating_levels, "thresholds": nobody, "slopes": nobody}
-    if not isinstance(users, LongTermUsers):
+    if life is None:
         told |= {"vectors": np.zeros((len(genres), 1)), "usual": nobody, "typical": 0.0, "window": 1, "repeats": -1}
         told |= {"low_reward": 0.0, "first_item": 1, "rounded": 0, "shows_known": 0, "counts_last": 1}
     else:
-        rule, habits = users.rule, users.habits
-        told |= {"vectors": users.likeness.vectors, "window": rule.window, "low_reward": rule.low_reward}
+        rule, habits = life.rule, life.habits
+        told |= {"vectors": life.likeness.vectors, "window": rule.window, "low_reward": rule.low_reward}
         told |= {"repeats": -1 if rule.repeats is None else rule.repeats, "first_item": int(rule.first_item)}
         told |= {"thresholds": habits.thresholds if rule.nearest > 0 else nobody, "slopes": habits.slopes}
         told |= {"usual": habits.usual, "typical": habits.typical, "rounded": int(rule.ratings == "expected")}

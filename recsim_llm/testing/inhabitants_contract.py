@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsim_llm.agents.society.inhabitants import Action, Inhabitants, Message
-from recsim_llm.types import Ints
+from recsim_llm.types import Ints, Responses
 
 
 class InhabitantsContract:
@@ -56,18 +56,21 @@ class InhabitantsContract:
             people.visit(users, np.full(2, 30.0))
 
     def test_what_is_heard_is_not_lost(self) -> None:
-        """A message changes the state of its receiver, and a restored population knows it too."""
-        users = np.array([1, 2])
+        """Messages change what receivers make of a page, or plan to do; who heard nothing answers as ever."""
+        users = np.arange(8)
         people, deaf = self.born(users), self.born(users)
         message = Message(5, "Item 3 is the best I ever saw.", 3, float(people.rating_levels[-1]))
-        people.hear(users[:1], [message], np.full(1, 4.0))
-        assert repr(people.state()) != repr(deaf.state())
-        restored = self.inhabitants()
-        restored.load(people.state())
-        page = np.array([[3, 4, 5]])
-        for each in (people, restored):
-            each.visit(users[:1], np.full(1, 6.0))
-        np.testing.assert_array_equal(restored.react(users[:1], page).watch_BK, people.react(users[:1], page).watch_BK)
+        pages, now = np.tile([3, 4, 5], (8, 1)), np.full(8, 6.0)
+        watched = pages == 5  # so that there is something to think of
+        for each in (people, deaf):
+            each.observe(users, pages, Responses(watched, watched * people.rating_levels[-1]))
+        people.hear(users[:-1], [message] * 7, np.full(7, 4.0))
+        for each in (people, deaf):
+            each.visit(users, now)
+        said = [np.hstack([each.react(users, pages).watch_BK, each.intend(users, now)]) for each in (people, deaf)]
+        changed = (said[0] != said[1]).any(axis=1)
+        assert changed[:-1].any()
+        assert not changed[-1]
 
     def test_nobody_is_a_batch(self) -> None:
         """Nobody asked: empty answers, not errors."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
-from recsim_llm.agents.user_model import UserModel
+from recsim_llm.agents.user_model import Description, UserModel
 from recsim_llm.types import EMPTY, Ints, Responses
 
 
@@ -82,16 +84,14 @@ class UserModelContract:
             model.react(np.arange(3), pages).watch_BK, fresh.react(np.arange(3), pages).watch_BK
         )
 
-    def test_state_round_trips(self) -> None:
-        """A restored population goes on as the original does."""
-        model, restored = self.begun(np.arange(4)), self.make()
-        self._one_round(model, np.arange(4))
-        restored.load(model.state())
-        pages = np.arange(8).reshape(4, 2)
-        np.testing.assert_array_equal(
-            model.react(np.arange(4), pages).watch_BK, restored.react(np.arange(4), pages).watch_BK
-        )
-        np.testing.assert_array_equal(self._one_round(model, np.arange(4)), self._one_round(restored, np.arange(4)))
+    def test_people_describe_themselves(self) -> None:
+        """In a `Description` whose counts are JSON; asking for it changes nothing."""
+        model, pages = self.begun(np.arange(3)), np.arange(9).reshape(3, 3)
+        before = model.react(np.arange(3), pages)
+        said = model.describe()
+        assert isinstance(said, Description)
+        assert json.loads(json.dumps(dict(said.counts))) == said.counts
+        np.testing.assert_array_equal(model.react(np.arange(3), pages).watch_BK, before.watch_BK)
 
     def test_nobody_is_a_batch(self) -> None:
         """No sessions: empty arrays, not an error."""

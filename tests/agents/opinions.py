@@ -21,6 +21,7 @@ from recsim_llm.agents.personas.persona import traits
 from recsim_llm.agents.statistical.fitting import fit_statistical
 from recsim_llm.agents.statistical.ordinal import row_log_loss
 from recsim_llm.agents.statistical.statistical_users import StatisticalParameters, StatisticalUsers
+from recsim_llm.agents.user_model import Description
 from recsim_llm.data import Split, split_ratings
 from recsim_llm.data.splits import CALIBRATION_SHARE, calibration_users
 from recsim_llm.data.worlds.synthetic import SyntheticWorld, make_world
@@ -101,11 +102,8 @@ class Opinion:
         self.seen += len(sessions)
         return np.full(len(sessions), 0.9)
 
-    def state(self):
-        return {"users": self._users.copy()}
-
-    def load(self, state):
-        self._users = state["users"].copy()
+    def describe(self):
+        return Description()
 
 
 def answers_of(place: Known, model, calibrating=True, draw=0):

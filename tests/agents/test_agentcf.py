@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -119,7 +117,7 @@ def test_online_people_rewrite_themselves_within_the_limit_and_earlier_versions_
     asked = Asked("Word after word. " * 100)
     model = visited(asked, kind(online=True), pages=2)
     assert len(asked.prompts) == 8
-    current = model.kind.state()["texts"][0]
+    current = model.kind._current[0]
     assert len(current.split()) == 180
     assert "I enjoy items very much." in asked.prompts[4].context, "the version before comes back"
     assert "gave it 4 of 5" in asked.prompts[2].question
@@ -142,7 +140,7 @@ def test_a_rewritten_self_description_is_a_thought_and_no_memory():
 def test_unusable_rewrites_leave_people_as_they_are():
     bad = Asked("I'm sorry, but I can't help with that.")
     model = visited(bad, kind(online=True))
-    assert model.kind.state()["texts"] == ["I enjoy items very much."] * 2
+    assert list(model.kind._current.values()) == ["I enjoy items very much."] * 2
     assert model.counts.fallbacks == 2
 
 
@@ -154,18 +152,6 @@ def test_a_misbehaving_model_is_survived_and_counted():
         np.testing.assert_allclose(reaction.rating_BKR.sum(axis=-1), 1.0)
         model.observe(HANDLES, PAGES, Responses(STARS > 0, STARS))
     assert model.counts.malformed > 0
-
-
-def test_a_checkpoint_through_json_goes_on_alike():
-    model = visited(Asked(), kind(online=True))
-    state = json.loads(json.dumps({"kind": model.kind.state(), "memory": model.kind.memory.state()}))
-    fresh = kind(online=True)
-    fresh.load(state["kind"])
-    fresh.memory.load(state["memory"])
-    assert fresh.state() == model.kind.state()
-    agent, now = model.agent(0), np.zeros(1)
-    recalled = [k.memory.recall(np.array([0]), ["space"], now)[0] for k in (fresh, model.kind)]
-    assert fresh.context(agent, recalled[0]) == model.kind.context(agent, recalled[1])
 
 
 def test_prompts_are_bounded_whatever_was_learned():

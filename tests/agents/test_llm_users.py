@@ -105,16 +105,6 @@ def test_batch_of_one_equals_batch_of_many():
         np.testing.assert_array_equal(alone.rating_BKR[0], together.rating_BKR[i])
 
 
-def test_state_round_trips():
-    a = begun(hash_choice_llm(0))
-    a.observe(HANDLES, PAGES, Responses(PAGES > 5, (PAGES > 5) * 4.0))
-    b = users_with(hash_choice_llm(0))
-    b.load(a.state())
-    np.testing.assert_array_equal(a.react(HANDLES, PAGES).watch_BK, b.react(HANDLES, PAGES).watch_BK)
-    nothing = Responses(np.zeros((3, 3), dtype=bool), np.zeros((3, 3)))
-    np.testing.assert_array_equal(a.observe(HANDLES, PAGES, nothing), b.observe(HANDLES, PAGES, nothing))
-
-
 def test_misbehaving_models_are_counted_and_survived():
     llm = MisbehavingLLM(hash_choice_llm(0), seed=1, malformed=0.2, refusing=0.1, leaking=0.1)
     users = begun(llm)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from recsim_llm.agents.llm.memory.memory_protocol import Event
 from recsim_llm.agents.llm.memory.three_stage import ThreeStageMemory, ThreeStageOptions
@@ -90,7 +88,7 @@ def test_of_equally_important_ones_the_less_enhanced_goes():
     add(m, "2")
     add(m, "1", 0.1, "insight")
     for _ in range(50):  # a chance of 0.73 each time
-        if not m.state()["short"][0][0][4]:
+        if not m._lives[0].short[0].enhancers:
             m.rehearse(ONE, ["1"], np.zeros(1))
     add(m, "3")
     assert texts(m.short_term(0)) == ["1", "3"]
@@ -104,7 +102,7 @@ def _enhanced_share(first, second, runs=400, between=None):
         if between:
             add(m, between)
         add(m, second)
-        hits += len(m.state()["short"][0][0][4])
+        hits += len(m._lives[0].short[0].enhancers)
     return hits / runs
 
 
@@ -224,25 +222,3 @@ def test_the_oldest_long_term_memories_are_dropped_and_counted():
     assert texts(m.long_term(0)) == ["3", "4"]
     assert m.dropped == 3
     assert texts(m.long_term(0, last=1)) == ["4"]
-
-
-EVENTS = st.lists(
-    st.tuples(st.sampled_from("12345"), st.floats(0, 1), st.sampled_from(["fact", "heard", "insight"]), st.booleans()),
-    max_size=25,
-)
-
-
-@settings(deadline=None, max_examples=50)
-@given(EVENTS, st.integers(0, 25), st.integers(0, 2**64 - 1))
-def test_a_restored_life_goes_on_the_same_at_any_moment(events, cut, key):
-    straight, broken = memory(key), memory(key)
-    for i, (text, importance, kind, rehearse) in enumerate(events):
-        if i == cut:
-            state, broken = broken.state(), ThreeStageMemory(OneHotEncoder())
-            broken.load(state)
-        for m in (straight, broken):
-            add(m, text, importance, kind, 20.0 * i)
-            if rehearse:
-                m.rehearse(ONE, [text], np.array([20.0 * i]))
-    assert straight.state() == broken.state()
-    assert len(straight.short_term(0)) <= 10

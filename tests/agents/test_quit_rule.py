@@ -13,6 +13,7 @@ from recsim_llm.agents.long_term.long_term_population import make_long_term, rul
 from recsim_llm.agents.long_term.long_term_users import LongTermUsers
 from recsim_llm.agents.long_term.quit_rule import QuitRule
 from recsim_llm.agents.named_users import played_by_llm
+from recsim_llm.agents.user_model import Description
 from recsim_llm.data.likeness import Likeness
 from recsim_llm.data.rating_levels import nearest_level
 from recsim_llm.errors import ConfigError
@@ -41,11 +42,8 @@ class FixedUsers:
     def observe(self, sessions, pages, responses):
         return np.full(len(sessions), 0.25)
 
-    def state(self):
-        return {}
-
-    def load(self, state):
-        pass
+    def describe(self):
+        return Description()
 
 
 def slow_quits(rule: QuitRule, threshold: float, turns: list[list[int]], stars: list[list[float]]) -> list[bool]:

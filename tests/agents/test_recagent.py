@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 
 import numpy as np
@@ -234,11 +233,11 @@ def test_with_text_the_model_retells_and_a_template_stands_in():
 def test_what_the_page_reminds_of_is_accessed_before_the_page_is_remembered():
     agents = kind()
     remember(agents, Event("I like Aliens and Action.", 0.9, "insight"))
-    (long,) = agents.memory.state()["long"]
-    assert long[0][3] == 0.0
+    (trace,) = agents.memory._lives[0].long
+    assert trace.accessed == 0.0
     converse(answering()[0], [agents.observe(me(hour=30.0), [0], [5.0])])
-    (long,) = agents.memory.state()["long"]
-    assert long[0][3] == 30.0
+    (trace,) = agents.memory._lives[0].long
+    assert trace.accessed == 30.0
     assert agents.memory.short_term(0) == []
 
 
@@ -377,16 +376,6 @@ def test_a_batch_is_only_a_batch():
         np.testing.assert_array_equal(lived(alone, np.array([session]))[:, 0], seen[:, place])
         assert alone.kind.memory.long_term(session) == together.kind.memory.long_term(session)
         assert alone.context(session, "film") == together.context(session, "film")
-
-
-def test_a_restored_population_goes_on_the_same():
-    sessions, options = np.arange(3), RecAgentOptions("text", EAGER)
-    straight, restored = (population(hash_choice_llm(), options) for _ in range(2))
-    lived(straight, sessions)
-    assert any(straight.kind.memory.long_term(s) for s in range(3))
-    restored.load(json.loads(json.dumps(straight.state())))
-    np.testing.assert_array_equal(lived(straight, sessions, first=8), lived(restored, sessions, first=8))
-    assert restored.state() == straight.state()
 
 
 def test_pages_cost_far_less_than_a_third_of_the_published_calls():

@@ -135,18 +135,6 @@ def test_watched_items_are_rarely_watched_again_and_repeats_bore():
     assert bored > curious
 
 
-def test_state_round_trips():
-    parameters = statistical_parameters("synthetic")
-    a, b = StatisticalUsers(parameters), StatisticalUsers(parameters)
-    handles, pages = np.arange(4), np.arange(12).reshape(4, 3)
-    a.reset(handles, handles, np.zeros(4, dtype=np.uint64))
-    a.observe(handles, pages, Responses(pages % 2 == 0, (pages % 2 == 0) * 5.0))
-    b.load(a.state())
-    np.testing.assert_array_equal(a.react(handles, pages).watch_BK, b.react(handles, pages).watch_BK)
-    nothing = Responses(np.zeros((4, 3), dtype=bool), np.zeros((4, 3)))
-    np.testing.assert_array_equal(a.observe(handles, pages, nothing), b.observe(handles, pages, nothing))
-
-
 def test_leaving_moves_in_the_declared_directions():
     def hazard(page=2, satisfaction=0.5, repeats=0.0, activity=2):
         one = np.ones(1)

@@ -61,7 +61,7 @@ def test_enhancement_begins_at_a_sigmoid_of_seven_tenths_and_the_newest_has_a_te
     if not newest:
         add(m, "2", agents=agents)
     add(m, f"1:{cosine}", agents=agents)
-    enhanced = [len(short[0][4]) for short in m.state()["short"]]
+    enhanced = [len(life.short[0].enhancers) for life in m._lives.values()]
     assert (sum(enhanced) > 0) is happens
 
 
@@ -104,7 +104,7 @@ def test_five_are_retrieved_of_the_long_term_stage():
         add(m, str(axis), 0.8, "insight")
     assert len(m.recall(ONE, ["1"], np.zeros(1))[0]) == 5
     m.rehearse(ONE, ["1"], np.array([10.0]))
-    assert sum(row[3] == 10.0 for row in m.state()["long"][0]) == 5
+    assert sum(trace.accessed == 10.0 for trace in m._lives[0].long) == 5
 
 
 def test_a_thousand_long_term_memories_are_kept():

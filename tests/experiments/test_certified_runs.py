@@ -16,6 +16,7 @@ from recsim_llm.agents.named_users import inner_name, learned_identity, model_fi
 from recsim_llm.agents.population import make_population
 from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS, Certificate, Metric, failure, read_certificate
 from recsim_llm.cli.command_line import main
+from recsim_llm.cli.verbs.fidelity import certify_command
 from recsim_llm.errors import ConfigError, UncertifiedWarning
 from recsim_llm.experiments.fidelity.calibrate import CalibrateConfig, calibrate
 from recsim_llm.experiments.simulation.config import SimulationConfig, chosen_model

@@ -8,6 +8,7 @@ import numpy as np
 
 from recsim_llm.agents.llm.agentcf.agentcf_memories import AgentCFMemories
 from recsim_llm.agents.society.inhabitants import Action, Message
+from recsim_llm.agents.user_model import Description
 from recsim_llm.data import load_dataset
 from recsim_llm.testing.scripted import Wish, wishing_llm
 from recsim_llm.types import EMPTY, Reaction
@@ -107,10 +108,8 @@ class Puppets:
 
     def change(self, persona): ...
 
-    def state(self):
-        return {}
-
-    def load(self, state): ...
+    def describe(self):
+        return Description()
 
 
 def always(*actions: Action) -> np.ndarray:

@@ -157,7 +157,7 @@ def test_the_same_again_enhances_with_the_sigmoid_of_its_likeness():
     memory = lives(MANY)
     add(memory, "1 1", agents=MANY)
     add(memory, "1 1", agents=MANY)
-    enhanced = np.mean([len(short[0][4]) for short in memory.state()["short"]])
+    enhanced = np.mean([len(life.short[0].enhancers) for life in memory._lives.values()])
     assert abs(enhanced - 1 / (1 + math.exp(-1.1))) < 0.025
 
 

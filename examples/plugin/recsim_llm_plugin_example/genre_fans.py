@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsim_llm.agents.llm.kind_registry import Material
+from recsim_llm.agents.user_model import Description
 from recsim_llm.checked import Share
 from recsim_llm.types import EMPTY, Floats, Ints, Keys, Reaction, Responses
 
@@ -42,6 +43,10 @@ class GenreFans:
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
         """(B,) probabilities of leaving: a half after a page of which nothing was watched."""
         return np.where(responses.watched_BK.any(axis=1), 0.1, 0.5)
+
+    def describe(self) -> Description:
+        """What these people say of themselves in summaries and certificates."""
+        return Description(asks_llm=False)
 
     def _likes(self, sessions: Ints, pages: Ints) -> np.ndarray:
         users = np.array([self._users[handle] for handle in sessions.tolist()], dtype=np.int64)

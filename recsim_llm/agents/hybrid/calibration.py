@@ -7,7 +7,7 @@ mean. Weights are not negative: answers that run against people's tastes are ign
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,9 @@ from recsim_llm.agents.society.inhabitants import Inhabitants
 from recsim_llm.agents.society.social_life import SocialLife
 from recsim_llm.agents.statistical.fitting import FitOptions
 from recsim_llm.agents.statistical.ordinal import OrdinalFit, fit_ordinal, ordinal_pmf
-from recsim_llm.agents.user_model import UserModel
+from recsim_llm.agents.user_model import Description, UserModel
 from recsim_llm.errors import DataError
-from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses, State
+from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses
 
 FEATURES = ("taste", "stars", "watch")
 """What `answer_features` makes of an answer."""
@@ -252,13 +252,9 @@ class CalibratedUsers:
         """See `UserModel.observe`."""
         return self.inner.observe(sessions, pages, responses)
 
-    def state(self) -> State:
-        """See `UserModel.state`."""
-        return self.inner.state()
-
-    def load(self, state: State) -> None:
-        """See `UserModel.load`."""
-        self.inner.load(state)
+    def describe(self) -> Description:
+        """See `UserModel.describe`: these answers are nobody's parameters."""
+        return replace(self.inner.describe(), tastes=None)
 
 
 class CalibratedInhabitants(SocialLife, CalibratedUsers):

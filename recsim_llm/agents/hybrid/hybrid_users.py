@@ -25,8 +25,8 @@ from recsim_llm.agents.society.inhabitants import Inhabitants, Message
 from recsim_llm.agents.society.social_life import SocialLife
 from recsim_llm.agents.statistical.ordinal import raised, shifted
 from recsim_llm.agents.statistical.statistical_users import StatisticalParameters, scores, watch_probability
-from recsim_llm.agents.user_model import UserModel
-from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Persona, Reaction, Responses, State
+from recsim_llm.agents.user_model import Description, UserModel
+from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Persona, Reaction, Responses
 
 _KIND = "hybrid"
 
@@ -311,15 +311,15 @@ class HybridUsers:
                 self.inner.observe(sessions[heard], pages[heard], part)
         return self.backbone.observe(sessions, pages, responses)
 
-    def state(self) -> State:
-        """See `UserModel.state`."""
-        return {"users": self._users.copy(), "backbone": self.backbone.state(), "inner": self.inner.state()}
-
-    def load(self, state: State) -> None:
-        """See `UserModel.load`."""
-        self._users = state["users"].copy()
-        self.backbone.load(state["backbone"])
-        self.inner.load(state["inner"])
+    def describe(self) -> Description:
+        """See `UserModel.describe`."""
+        return Description(
+            asks_llm=bool(self.weights.used.any()),
+            counts=self.inner.describe().counts,
+            origins=self.backbone.describe().origins,
+            belief=self.weights.sentence(),
+            backbone=self.backbone,
+        )
 
     @staticmethod
     def _shift(residual: Residual, features: Floats, cells: Ints, counts: Ints, asked: Bools, rows: Ints) -> Floats:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 from recsim_llm.agents.llm.memory.memory_protocol import Event, Memory
 from recsim_llm.agents.statistical.leaving import LeaveParameters
 from recsim_llm.language.label_reads import AnswerCounts
-from recsim_llm.types import EMPTY, Completion, Floats, Persona, Prompt, State
+from recsim_llm.types import EMPTY, Completion, Floats, Persona, Prompt
 
 T = TypeVar("T")
 Turn: TypeAlias = Generator[Sequence[Prompt], Sequence[Completion], T]
@@ -116,12 +116,4 @@ class AgentKind(Protocol):
 
     def change(self, persona: Persona) -> None:
         """This person (`persona.user`) is from now on as described; forget texts that were rendered of them."""
-        ...
-
-    def state(self) -> State:
-        """What the kind keeps besides its memory (tastes in words); JSON values or arrays."""
-        ...
-
-    def load(self, state: State) -> None:
-        """Restore what `state` returned."""
         ...

@@ -7,7 +7,8 @@ and what agents say to each other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -15,18 +16,19 @@ from recsim_llm.agents.llm.agent_kind import Agent, AgentKind
 from recsim_llm.agents.llm.clock import PAGE_HOURS, WATCH_HOURS
 from recsim_llm.agents.llm.memory.item_log import ItemLog
 from recsim_llm.agents.llm.memory.memory_protocol import Event
-from recsim_llm.agents.llm.thoughts import PAGE, Thinker
+from recsim_llm.agents.llm.thoughts import PAGE, Thinker, thought_counts
 from recsim_llm.agents.society import social_turns
 from recsim_llm.agents.society.inhabitants import Message
 from recsim_llm.agents.society.social_turns import SocialTexts, TextCounts
 from recsim_llm.agents.statistical.leaving import leave_probability
 from recsim_llm.agents.statistical.statistical_users import page_satisfaction
+from recsim_llm.agents.user_model import Description
 from recsim_llm.data.shown import MESSAGE, quoted
 from recsim_llm.language.converse import converse, garbage_collection_paused
 from recsim_llm.language.label_reads import AnswerCounts
 from recsim_llm.language.protocol import LLM
 from recsim_llm.runs.step_notes import Remembered, Thought
-from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses, State
+from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses
 
 RECALLED = 5
 """Memories recalled for a page: the k of Agent4Rec and of RecAgent's long-term memory."""
@@ -111,6 +113,15 @@ class AgentUsers:
         activity = self._activity[[me.user for me in here]] if here else np.zeros(0, dtype=np.int64)
         return leave_probability(self.kind.leaving, numbers, satisfaction, repeats, activity)
 
+    def describe(self) -> Description:
+        """See `UserModel.describe`."""
+        counts: dict[str, Any] = {"answers": asdict(self.counts)}
+        if memory := self.kind.memory.describe():
+            counts["memory"] = memory
+        if self.texts.asked:
+            counts["texts"] = asdict(self.texts)
+        return Description(counts=counts | thought_counts(self.thinker))
+
     def recall(self, sessions: Ints, queries: Sequence[str], k: int = RECALLED) -> list[list[Event]]:
         """What each agent remembers that has to do with its query; nothing for "". Changes nothing."""
         asked = [i for i, query in enumerate(queries) if query]
@@ -181,25 +192,6 @@ class AgentUsers:
         if events:
             self.kind.memory.add(agents, events, hours)
             self._note(self._at(agents), events, hours)
-
-    def state(self) -> State:
-        """See `UserModel.state`."""
-        agents = list(self._agents.values())
-        columns = {f.name: [getattr(a, f.name) for a in agents] for f in fields(Agent)}
-        return {
-            "agents": columns,
-            "shown": {name: np.asarray(values).tolist() for name, values in self._shown.state().items()},
-            "memory": self.kind.memory.state(),
-            "kind": self.kind.state(),
-        }
-
-    def load(self, state: State) -> None:
-        """See `UserModel.load`."""
-        rows = zip(*(state["agents"][f.name] for f in fields(Agent)), strict=True)
-        self._agents = {agent.handle: agent for agent in (Agent(*row) for row in rows)}
-        self._shown.load(state["shown"])
-        self.kind.memory.load(state["memory"])
-        self.kind.load(state["kind"])
 
     def _at(self, sessions: Ints) -> list[Agent]:
         return [self._agents[session] for session in sessions.tolist()]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
 from recsim_llm.agents.llm import page_agent
 from recsim_llm.agents.llm.memory.visit_memory import VisitMemory
 from recsim_llm.agents.llm.page_texts import PageTexts
-from recsim_llm.agents.llm.thoughts import PAGE, Thinker
+from recsim_llm.agents.llm.thoughts import PAGE, Thinker, thought_counts
+from recsim_llm.agents.user_model import Description
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.converse import converse, garbage_collection_paused
 from recsim_llm.language.label_reads import AnswerCounts
 from recsim_llm.language.protocol import LLM
 from recsim_llm.runs.step_notes import Thought
-from recsim_llm.types import Floats, Ints, Keys, Persona, Reaction, Responses, State
+from recsim_llm.types import Floats, Ints, Keys, Persona, Reaction, Responses
 
 MEMORY_IMPRESSIONS = 40
 """Shown items that an agent remembers of a visit, in whole pages, at least one: about 500 tokens of a prompt.
@@ -85,6 +87,10 @@ class LLMUsers:
         users = self._users[sessions].tolist()
         return converse(self.llm, [page_agent.leave(self.contexts(sessions), users, self.texts, self.counts)])[0]
 
+    def describe(self) -> Description:
+        """See `UserModel.describe`."""
+        return Description(counts={"answers": asdict(self.counts), **thought_counts(self.thinker)})
+
     def remember(self, sessions: Ints, pages: Ints, responses: Responses) -> None:
         """Append a page to the memories of sessions; what was thought of it is asked before."""
         if self.thinker is not None:
@@ -103,12 +109,3 @@ class LLMUsers:
         with garbage_collection_paused():
             people, memories = self._users[sessions].tolist(), self._memory.texts(sessions)
             return [self.texts.person[user] + memory for user, memory in zip(people, memories, strict=True)]
-
-    def state(self) -> State:
-        """See `UserModel.state`."""
-        return {"users": self._users.copy(), "memory": self._memory.state()}
-
-    def load(self, state: State) -> None:
-        """See `UserModel.load`."""
-        self._users = state["users"].copy()
-        self._memory.load(state["memory"])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from recsim_llm.agents.llm.prompts_text import phrases, prompt_text, template
 from recsim_llm.agents.llm.text_gate import mentions_of, refusal
@@ -124,3 +125,8 @@ def _read(completion: Completion, prompt: Prompt, mentions: Sequence[str]) -> tu
     reasons = [refusal(sentence, asked, mentions) for sentence in sentences]
     usable = [sentence for sentence, reason in zip(sentences, reasons, strict=True) if not reason]
     return (usable[0], "") if usable else ("", reasons[0])
+
+
+def thought_counts(thinker: Thinker | None) -> dict[str, Any]:
+    """What became of the pages whose thought was asked for, as a run's summary has it; {} where nobody asks."""
+    return {} if thinker is None else {f"thoughts_{name}": value for name, value in asdict(thinker.counts).items()}

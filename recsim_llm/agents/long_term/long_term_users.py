@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from recsim_llm.agents.long_term.habits import Habits
 from recsim_llm.agents.long_term.quit_rule import QuitRule, repeated_genres
-from recsim_llm.agents.user_model import UserModel
+from recsim_llm.agents.user_model import Description, UserModel
 from recsim_llm.data.likeness import Likeness, repetition_stars
 from recsim_llm.data.rating_levels import moved, nearest_level
 from recsim_llm.errors import ConfigError
-from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses, State
+from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses
 
 
 class LongTermUsers:
@@ -78,6 +78,10 @@ class LongTermUsers:
         self._windows[sessions] = _newest(self._windows[sessions], pages)
         return np.where(quits, 1.0, own if self.rule.hazard else 0.0)
 
+    def describe(self) -> Description:
+        """See `UserModel.describe`."""
+        return replace(self.inner.describe(), long_term=self)
+
     def _repeated(self, sessions: Ints, pages: Ints, ratings_BKR: Floats) -> Floats:
         """The ratings, moved by what these people think of items like those just shown."""
         habits, users = self.habits, self._users[sessions][:, None]
@@ -101,16 +105,6 @@ class LongTermUsers:
         low = responses.ratings_BK.max(axis=1, initial=0.0) < self.rule.low_reward
         first = (self._windows[sessions] == EMPTY).all(axis=1)
         return np.asarray(low & (~first | self.rule.first_item))
-
-    def state(self) -> State:
-        """See `UserModel.state`."""
-        return {"inner": self.inner.state(), "windows": self._windows.copy(), "users": self._users.copy()}
-
-    def load(self, state: State) -> None:
-        """See `UserModel.load`."""
-        self.inner.load(state["inner"])
-        self._windows = np.array(state["windows"], dtype=np.int64).reshape(-1, self.rule.window)
-        self._users = np.array(state["users"], dtype=np.int64)
 
 
 def _habits_under(rule: QuitRule, threshold: float, num_users: int, habits: Habits | None) -> Habits:

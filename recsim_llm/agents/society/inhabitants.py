@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from recsim_llm.agents.user_model import UserModel
+from recsim_llm.agents.user_model import ReturningUsers
 from recsim_llm.types import EMPTY, Floats, Ints, Persona
 
 
@@ -37,15 +37,11 @@ class Message(NamedTuple):
 
 
 @runtime_checkable
-class Inhabitants(UserModel, Protocol):
+class Inhabitants(ReturningUsers, Protocol):
     """A population that lives through simulated time. A handle is a user id here: everybody lives once.
 
     `reset` is birth; `visit` begins a visit of somebody who remembers the ones before.
     """
-
-    def visit(self, agents: Ints, hours: Floats) -> None:
-        """These (B,) agents begin a visit at these (B,) hours: fatigue is gone, memory stays."""
-        ...
 
     def intend(self, agents: Ints, hours: Floats) -> Floats:
         """(B, 5) probabilities of each `Action`, rows sum to 1; the society samples. Changes nothing."""

@@ -14,11 +14,12 @@ from recsim_llm.agents.llm.memory.item_log import ItemLog
 from recsim_llm.agents.llm.prompts_text import phrases
 from recsim_llm.agents.society.inhabitants import Action, Message
 from recsim_llm.agents.statistical.statistical_users import StatisticalParameters, StatisticalUsers, rating_distribution
+from recsim_llm.agents.user_model import Description
 from recsim_llm.checked import Count, Share, check_fields
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.seeding import Stream, uniforms
-from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses, State
+from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses
 
 WordOfMouth: TypeAlias = Annotated[float, Ge(0.0), Le(10.0)]
 """Log-odds a message."""
@@ -107,7 +108,7 @@ class StatisticalInhabitants:
 
     def visit(self, agents: Ints, hours: Floats) -> None:
         """See `Inhabitants.visit`."""
-        self._people.visit(agents)
+        self._people.visit(agents, hours)
 
     def react(self, sessions: Ints, pages: Ints) -> Reaction:
         """See `UserModel.react`: statistical tastes, moved by what was heard and by what was shown before."""
@@ -136,6 +137,10 @@ class StatisticalInhabitants:
         if self.habits.exposure:
             self._exposed.add(sessions, pages, pages != EMPTY)
         return self._people.observe(sessions, pages, responses)
+
+    def describe(self) -> Description:
+        """See `UserModel.describe`."""
+        return Description(asks_llm=False)
 
     def intend(self, agents: Ints, hours: Floats) -> Floats:
         """See `Inhabitants.intend`: the declared habits, the same for everybody."""
@@ -187,18 +192,6 @@ class StatisticalInhabitants:
             self._heard[agent, slot] = message.item
             self._given[agent, slot] = message.stars
             self._heard_count[agent] += 1
-
-    def state(self) -> State:
-        """See `UserModel.state`."""
-        alone = {"people": self._people.state(), "exposed": self._exposed.state()}
-        return alone | {name: getattr(self, f"_{name}").copy() for name in _ARRAYS}
-
-    def load(self, state: State) -> None:
-        """See `UserModel.load`."""
-        self._people.load(state["people"])
-        self._exposed.load(state["exposed"])
-        for name in _ARRAYS:
-            setattr(self, f"_{name}", state[name].copy())
 
     def _said(self, agent: int) -> Message:
         item, stars = int(self._topic[agent]), float(self._stars[agent])
@@ -256,6 +249,3 @@ class StatisticalInhabitants:
             self._given = np.pad(self._given, ((0, extra), (0, 0)))
             self._keys = np.pad(self._keys, (0, extra))
             self._heard_count = np.pad(self._heard_count, (0, extra))
-
-
-_ARRAYS = ("topic", "stars", "searches", "heard", "given", "heard_count", "keys")

@@ -16,8 +16,9 @@ import numpy as np
 from recsim_llm.agents.llm.memory.item_log import ItemLog
 from recsim_llm.agents.statistical.examination import examined
 from recsim_llm.agents.statistical.leaving import LeaveParameters, leave_probability
+from recsim_llm.agents.user_model import Description
 from recsim_llm.errors import RecordingError
-from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses, State
+from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses
 from recsim_llm.untrusted import read_arrays
 
 _FORMAT = 2
@@ -168,11 +169,11 @@ class StatisticalUsers:
         self._shown.forget(sessions)
         self._watched.forget(sessions)
 
-    def visit(self, sessions: Ints) -> None:
-        """A further visit of the same people: fatigue is gone; what was watched before is still known."""
-        self._pages[sessions] = 0
-        self._satisfaction[sessions] = 0.5
-        self._shown.forget(sessions)
+    def visit(self, agents: Ints, hours: Floats) -> None:
+        """See `ReturningUsers.visit`: what was watched before is still known; the hour means nothing."""
+        self._pages[agents] = 0
+        self._satisfaction[agents] = 0.5
+        self._shown.forget(agents)
 
     def react(self, sessions: Ints, pages: Ints) -> Reaction:
         """See `UserModel.react`."""
@@ -211,22 +212,15 @@ class StatisticalUsers:
         self._pages[sessions] += 1
         return leave
 
-    def state(self) -> State:
-        """See `UserModel.state`."""
-        return {
-            "users": self._users.copy(),
-            "pages": self._pages.copy(),
-            "satisfaction": self._satisfaction.copy(),
-            "shown": self._shown.state(),
-            "watched": self._watched.state(),
+    def describe(self) -> Description:
+        """See `UserModel.describe`."""
+        known = self.parameters
+        origins = {
+            "watch level": "fitted" if len(known.examination) else "declared",
+            "examination (slots)": "fitted" if len(known.examination) else "declared: none",
+            "leaving": "fitted" if known.leave_fitted else "declared",
         }
-
-    def load(self, state: State) -> None:
-        """See `UserModel.load`."""
-        self._users, self._pages = state["users"].copy(), state["pages"].copy()
-        self._satisfaction = state["satisfaction"].copy()
-        self._shown.load(state["shown"])
-        self._watched.load(state["watched"])
+        return Description(asks_llm=False, origins=origins, tastes=known)
 
 
 def page_satisfaction(responses: Responses, rating_levels: Floats) -> Floats:

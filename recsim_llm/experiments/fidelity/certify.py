@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,11 +12,8 @@ import pyarrow as pa
 from annotated_types import Ge, Le
 
 from recsim_llm.agents.fitted_sources import Source, held_sessions, load_source, personas
-from recsim_llm.agents.hybrid.hybrid_users import HybridUsers
-from recsim_llm.agents.named_users import played_by_llm
 from recsim_llm.agents.personas.persona import item_means
 from recsim_llm.agents.population import Population, make_population
-from recsim_llm.agents.statistical.statistical_users import StatisticalUsers
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import Certificate
 from recsim_llm.checked import CountOrNone, Name, Text, check_fields
@@ -46,7 +43,7 @@ from recsim_llm.experiments.progress import progress_bar
 from recsim_llm.experiments.simulation.rollout import choose_visitors, rollout
 from recsim_llm.experiments.traits import separations
 from recsim_llm.language.encoders import check_encoder
-from recsim_llm.language.label_reads import AnswerCounts, unseen_labels
+from recsim_llm.language.label_reads import unseen_labels
 from recsim_llm.language.protocol import LLM
 from recsim_llm.language.spec import refuse_secrets
 from recsim_llm.policies import make_policy
@@ -160,8 +157,7 @@ def certify(config: CertifyConfig, user_model: str, llm: LLM | None, progress: b
 
 def _asks_llm(population: Population, llm: LLM | None) -> bool:
     """Whether answers cost anything; a hybrid whose weights are all 0 never asks."""
-    users = population.users
-    return llm is not None and not (isinstance(users, HybridUsers) and not users.weights.used.any())
+    return llm is not None and population.users.describe().asks_llm
 
 
 def _study(config: CertifyConfig, source: Source, asks_llm: bool) -> _Study:
@@ -228,14 +224,14 @@ def _measure(findings: Findings, study: _Study, answered: Answered) -> Baselines
 
 def _add_hybrid_gain(findings: Findings, study: _Study, population: Population, answered: Answered) -> None:
     """Log-loss of the backbone less that of the hybrid, on the same held-out ratings: it must do no harm."""
-    users, rows = population.users, study.rows
-    if not isinstance(users, HybridUsers):
+    people, rows = population.users.describe().backbone, study.rows
+    if people is None:
         return
-    backbone = ask_pairs(users.backbone, [(rows.users, rows.items)])
+    backbone = ask_pairs(people, [(rows.users, rows.items)])
     chance = [source.rating[source.rows(rows.users, rows.items), rows.levels] for source in (backbone, answered)]
     gain = np.log(np.maximum(chance[1], 1e-12)) - np.log(np.maximum(chance[0], 1e-12))
-    people = np.searchsorted(study.ids, rows.users)
-    findings.add("hybrid_gain", mean_of_rows(people, gain, len(study.ids)), 0.0)
+    whose = np.searchsorted(study.ids, rows.users)
+    findings.add("hybrid_gain", mean_of_rows(whose, gain, len(study.ids)), 0.0)
 
 
 def _add_information(
@@ -349,31 +345,14 @@ def _warnings(findings: Findings, study: _Study, population: Population, asks_ll
             "Language models may know this public data set by heart: compare with ids and invented titles (--naming), "
             "and with people and items of your own."
         )
-    if isinstance(population.users, HybridUsers):
-        yield population.users.weights.sentence()
-    counts = getattr(played_by_llm(population.users), "counts", None)
-    if isinstance(counts, AnswerCounts) and (unseen := unseen_labels(asdict(counts))):
-        yield unseen
+    described = population.users.describe()
+    yield from filter(None, (described.belief, unseen_labels(described.counts.get("answers", {}))))
     if study.data.impressions is None:
         yield "This log holds neither what was shown nor when people left: levels of watching and leaving are declared."
 
 
 def _notes(population: Population, study: _Study) -> dict[str, object]:
-    return {"held-out ratings": len(study.rows), **_origins(population), **population.notes}
-
-
-def _origins(population: Population) -> dict[str, str]:
-    """What was fitted and what is declared."""
-    users = population.users
-    people = users.backbone if isinstance(users, HybridUsers) else users
-    if not isinstance(people, StatisticalUsers):
-        return {"watch level": "the model's own", "examination (slots)": "the model's own", "leaving": "not fitted"}
-    known = people.parameters
-    return {
-        "watch level": "fitted" if len(known.examination) else "declared",
-        "examination (slots)": "fitted" if len(known.examination) else "declared: none",
-        "leaving": "fitted" if known.leave_fitted else "declared",
-    }
+    return {"held-out ratings": len(study.rows), **population.users.describe().origins, **population.notes}
 
 
 def _log_odds(chance: Floats) -> Floats:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from recsim_llm.agents.llm.agent_users import AgentUsers
-from recsim_llm.agents.named_users import played_by_llm
+from recsim_llm.agents.named_users import agents_of
 from recsim_llm.agents.population import SocialPopulation
 from recsim_llm.agents.society.inhabitants import Message
 from recsim_llm.environments.page import draw_base_key
@@ -40,8 +40,8 @@ def relive(run: Run, users: Ints, until: int | None = None, cast: Cast | None = 
         RecordingError: The recording is damaged, or the data set has changed.
     """
     cast = cast or recast(run)
-    people = played_by_llm(cast.population.users)
-    if not isinstance(people, AgentUsers):
+    people = agents_of(cast.population.users)
+    if people is None:
         raise ConfigError(f"{run.folder}: '{run.manifest.user_model}' users have no memories to bring back.")
     people.thinker = None  # what was thought is on record, and nothing follows from it
     config = config_of(run)

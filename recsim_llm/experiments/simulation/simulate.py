@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from recsim_llm.agents.fitted_sources import personas
-from recsim_llm.agents.llm.agent_users import AgentUsers
-from recsim_llm.agents.llm.llm_users import LLMUsers
-from recsim_llm.agents.llm.memory.three_stage import ThreeStageMemory
 from recsim_llm.agents.long_term.long_term_population import RULE_NOTES
-from recsim_llm.agents.named_users import keep_thoughts, played_by_llm, thought_counts
+from recsim_llm.agents.named_users import keep_memories, keep_thoughts
 from recsim_llm.agents.own_users import object_name
 from recsim_llm.agents.population import Population, SocialPopulation
 from recsim_llm.agents.user_model import UserModel
@@ -64,7 +61,7 @@ from recsim_llm.runs.events import events_table
 from recsim_llm.runs.manifest import FILE
 from recsim_llm.runs.recorded_context import save_people, write_history, write_links
 from recsim_llm.runs.run import ASKED, MEMORIES, THOUGHTS, WHY, recorded_completions
-from recsim_llm.runs.step_notes import Remembered, asked_table, memory_table, thought_table, why_table
+from recsim_llm.runs.step_notes import asked_table, memory_table, thought_table, why_table
 from recsim_llm.runs.store import is_begun
 from recsim_llm.types import EMPTY
 
@@ -240,11 +237,7 @@ class _Scribe:
     def __init__(self, writer: RunWriter, recorders: Recorders, users: UserModel) -> None:
         self._writer, self._recorders, self._index = writer, recorders, 0
         self.policy: Policy | None = None
-        agents = played_by_llm(users)
-        self._notebook: list[Remembered] = []
-        if isinstance(agents, AgentUsers):
-            agents.notebook = self._notebook
-        self._thoughts = keep_thoughts(users)
+        self._notebook, self._thoughts = keep_memories(users), keep_thoughts(users)
         self._recorded = writer.num_parts
         self.decisions = 0
         self._society = False
@@ -327,21 +320,10 @@ def summary(users: UserModel, spent: Mapping[str, Mapping[str, float]], seconds:
 
     Returns:
         Seconds; calls and tokens of each model ("llm", "policy_llm"); how answers came out ("answers"); what became of
-        memories that move in stages ("memory").
+        memories that move in stages ("memory"), of texts and of thoughts.
     """
-    out: dict[str, Any] = {"seconds": round(seconds, 3), **{name: dict(used) for name, used in spent.items()}}
-    played = played_by_llm(users)
-    if isinstance(played, (LLMUsers, AgentUsers)):
-        out["answers"] = asdict(played.counts)
-    if isinstance(played, AgentUsers) and isinstance(played.kind.memory, ThreeStageMemory):
-        memory = played.kind.memory
-        out["memory"] = {"enhancement": memory.options.enhancement, **asdict(memory.counts)}
-    if isinstance(played, AgentUsers) and played.texts.asked:
-        out["texts"] = asdict(played.texts)
-    thought = thought_counts(users)
-    if thought is not None:
-        out |= {f"thoughts_{name}": value for name, value in asdict(thought).items()}
-    return out
+    models = {name: dict(used) for name, used in spent.items()}
+    return {"seconds": round(seconds, 3), **models, **users.describe().counts}
 
 
 def _describe(cast: Cast, config: SimulationConfig, folder: Path) -> None:

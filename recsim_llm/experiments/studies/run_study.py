@@ -9,7 +9,6 @@ from pathlib import Path
 
 from recsim_llm.agents.fitted_sources import load_source
 from recsim_llm.agents.long_term.long_term_population import make_long_term, rule_of
-from recsim_llm.agents.long_term.long_term_users import LongTermUsers
 from recsim_llm.agents.population import Population
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.experiments.backend import open_backend
@@ -207,9 +206,7 @@ def _has_planners(study: Study) -> bool:
 
 
 def _people(study: Study) -> Population:
-    population = make_long_term(study.dataset, study.user_model, study.llm or None, study.quit)
-    assert isinstance(population.users, LongTermUsers)
-    return population
+    return make_long_term(study.dataset, study.user_model, study.llm or None, study.quit)
 
 
 def _claim(study: Study, out: Path) -> None:

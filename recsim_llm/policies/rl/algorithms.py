@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -223,9 +223,6 @@ def _items(start: ItemStart) -> Discrete:
 
 def _adam(settings: NetSettings) -> AdamOptimizerFactory:
     return AdamOptimizerFactory(lr=settings.learning_rate)
-
-
-Maker = Callable[[ItemStart, Any], Algorithm[Any, Any]]
 
 
 def choose(scores: torch.Tensor, luck: NDArray[np.float64]) -> Ints:

@@ -25,7 +25,7 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.language.encoders import TextEncoder
 from recsim_llm.language.label_reads import AnswerCounts
 from recsim_llm.language.text_reads import ask_text
-from recsim_llm.types import EMPTY, Completion, Persona, Prompt, State
+from recsim_llm.types import EMPTY, Completion, Persona, Prompt
 
 ANSWERS = ("labels", "text")
 # Maximum likelihood on the exits of the published run of 1,000 gpt-3.5 agents (`python -m benchmarks.replay_agent4rec
@@ -191,14 +191,6 @@ class Agent4Rec:
         self._texts.change(persona)
         if self.options.tastes == "genres" and persona.user in self._tastes:
             self._tastes[persona.user] = self._texts.genre_tastes(persona.user)
-
-    def state(self) -> State:
-        """See `AgentKind.state`: the tastes, by user."""
-        return {"users": list(self._tastes), "tastes": list(self._tastes.values())}
-
-    def load(self, state: State) -> None:
-        """See `AgentKind.load`."""
-        self._tastes = dict(zip(state["users"], state["tastes"], strict=True))
 
     def _react_in_text(
         self, stem: Prompt, me: Agent, page: Sequence[int], order: Sequence[int]

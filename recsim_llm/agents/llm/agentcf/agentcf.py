@@ -27,7 +27,7 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.language.encoders import HashEncoder, TextEncoder
 from recsim_llm.language.label_reads import AnswerCounts
 from recsim_llm.language.text_reads import ask_text
-from recsim_llm.types import EMPTY, Completion, Ints, Persona, Prompt, State
+from recsim_llm.types import EMPTY, Completion, Ints, Persona, Prompt
 
 _TOKENS_A_WORD = 2
 
@@ -181,14 +181,6 @@ class AgentCF:
 
     def change(self, persona: Persona) -> None:
         """See `AgentKind.change`: who a person is stands in memories here, so only patience changes, elsewhere."""
-
-    def state(self) -> State:
-        """See `AgentKind.state`: self-descriptions as they are now, by handle."""
-        return {"handles": list(self._current), "texts": list(self._current.values())}
-
-    def load(self, state: State) -> None:
-        """See `AgentKind.load`."""
-        self._current = dict(zip(state["handles"], state["texts"], strict=True))
 
     @cached_property
     def _question(self) -> Template:

@@ -70,10 +70,6 @@ class AgentCFMemories:
         """All versions of a user's memory, the start memory first."""
         return [self.start_user(), *self._users.get(user, ())]
 
-    def item_versions(self, item: int) -> list[str]:
-        """All versions of an item's memory, the start memory first."""
-        return [self.start_item(item), *self._items.get(item, ())]
-
     def rewrite_user(self, user: int, text: str) -> None:
         """Add a version."""
         self._users.setdefault(user, []).append(text)

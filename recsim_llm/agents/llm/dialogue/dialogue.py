@@ -27,7 +27,7 @@ from recsim_llm.data.dataset import Catalogue
 from recsim_llm.data.shown import fact
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.label_reads import AnswerCounts
-from recsim_llm.types import EMPTY, Completion, Persona, Prompt, State
+from recsim_llm.types import EMPTY, Completion, Persona, Prompt
 
 KIND = "dialogue"
 _LOVED = 3
@@ -143,13 +143,6 @@ class Dialogue:
         """See `AgentKind.change`."""
         self._personas[persona.user] = persona
         self._profiles.pop(persona.user, None)
-
-    def state(self) -> State:
-        """See `AgentKind.state`: there is nothing besides the memory."""
-        return {}
-
-    def load(self, state: State) -> None:
-        """See `AgentKind.load`."""
 
     def _level(self, stars: float) -> int:
         """The label of a rating: 0 for not watched, else its place among the levels."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recsim_llm.types import EMPTY, Bools, Ints, State
+from recsim_llm.types import EMPTY, Bools, Ints
 
 MOST = 1000
 """Items that a session remembers; the oldest are forgotten first. A visit of a hundred pages of ten fits."""
@@ -68,21 +68,6 @@ class ItemLog:
         rows = np.broadcast_to(self._row[sessions][:, None], pages.shape)
         self._items[rows[new], places[new]] = pages[new]
         self._count[sessions] += new.sum(axis=1).astype(np.int32)
-
-    def state(self) -> State:
-        """Everything `load` needs."""
-        items = self._items[: self._rows]
-        return {
-            "row": self._row.copy(),
-            "count": self._count.copy(),
-            "shape": list(items.shape),
-            "items": items.ravel(),
-        }
-
-    def load(self, state: State) -> None:
-        """Restore what `state` returned; lists will do for arrays."""
-        self._row, self._count, items = (np.array(state[name], dtype=np.int32) for name in ("row", "count", "items"))
-        self._items, self._rows = items.reshape(state["shape"]), state["shape"][0]
 
     def _found(self, sessions: Ints, pages: Ints) -> Bools:
         columns, slots = self._columns(sessions, pages)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from recsim_llm.types import Floats, Ints, Keys, State
+from recsim_llm.types import Floats, Ints, Keys
 
 
 class Event(NamedTuple):
@@ -67,10 +67,6 @@ class Memory(Protocol):
         """
         ...
 
-    def state(self) -> State:
-        """Everything `load` needs to go on from here."""
-        ...
-
-    def load(self, state: State) -> None:
-        """Restore what `state` returned."""
+    def describe(self) -> dict[str, Any]:
+        """What became of memories, counted over all agents: JSON values for a run's summary; {} for nothing to say."""
         ...

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
 class SharedTexts:
     """Texts that several hold.
-
-    Args:
-        texts: By number; "" where nobody holds the number.
-        held: Numbers that are held, each as often as it is.
 
     >>> texts = SharedTexts()
     >>> number = texts.hold("I saw Heat.")
@@ -18,12 +14,11 @@ class SharedTexts:
     ('I saw Heat.', True)
     """
 
-    def __init__(self, texts: Sequence[str] = (), held: Iterable[int] = ()) -> None:
-        self._texts, self._holders = list(texts), [0] * len(texts)
-        for number in held:
-            self._holders[number] += 1
-        self._free = [number for number, holders in enumerate(self._holders) if not holders]
-        self._numbers = {text: number for number, text in enumerate(self._texts) if self._holders[number]}
+    def __init__(self) -> None:
+        self._texts: list[str] = []  # by number; "" where nobody holds the number
+        self._holders: list[int] = []
+        self._free: list[int] = []
+        self._numbers: dict[str, int] = {}
 
     def __len__(self) -> int:
         """Texts that somebody holds."""
@@ -49,10 +44,6 @@ class SharedTexts:
                 del self._numbers[self._texts[number]]
                 self._texts[number] = ""
                 self._free.append(number)
-
-    def state(self) -> list[str]:
-        """Texts by number."""
-        return list(self._texts)
 
     def _room(self) -> int:
         if self._free:

@@ -17,7 +17,7 @@ from recsim_llm.agents.llm.memory.memory_budget import cut
 from recsim_llm.agents.llm.memory.memory_protocol import Event
 from recsim_llm.agents.llm.memory.shared_texts import SharedTexts
 from recsim_llm.language.encoders import TextEncoder
-from recsim_llm.types import Floats, Floats32, Ints, Keys, State
+from recsim_llm.types import Floats, Floats32, Ints, Keys
 
 KINDS = ("fact", "feeling", "insight", "heard")
 MAX_EVENT_BYTES = 600
@@ -137,35 +137,9 @@ class StreamMemory:
         rows = zip(agents.tolist(), vectors, hours.tolist(), strict=True)
         return [self._best(self._lives.get(agent), vector, hour, k) for agent, vector, hour in rows]
 
-    def state(self) -> State:
-        """See `Memory.state`."""
-        lives = list(self._lives.values())
-        rows = np.concatenate([np.zeros(0, dtype=_ROW), *(life.rows for life in lives)])
-        no_vectors = np.zeros((0, self._encoder.dim), dtype=np.float32)
-        return {
-            "agents": list(self._lives),
-            "sizes": [len(life.rows) for life in lives],
-            "starts": [life.start for life in lives],
-            "counts": [life.count for life in lives],
-            "dropped": [life.dropped for life in lives],
-            "vectors": np.concatenate([no_vectors, *(life.vectors for life in lives)]),
-            "texts": self._texts.state(),
-        } | {f"row_{name}": rows[name].copy() for name in _ROW.names or ()}
-
-    def load(self, state: State) -> None:
-        """See `Memory.load`."""
-        rows = np.zeros(len(state["row_text"]), dtype=_ROW)
-        for name in _ROW.names or ():
-            rows[name] = state[f"row_{name}"]
-        self._lives, end = {}, 0
-        columns = (state[name] for name in ("agents", "sizes", "starts", "counts", "dropped"))
-        for agent, size, start, count, dropped in zip(*columns, strict=True):
-            life = self._lives[agent] = _StreamLife(self._encoder.dim)
-            life.rows, life.vectors = rows[end : end + size].copy(), state["vectors"][end : end + size].copy()
-            life.start, life.count, life.dropped = start, count, dropped
-            end += size
-        held = [number for life in self._lives.values() for number in life.rows["text"][: life.count].tolist()]
-        self._texts = SharedTexts(state["texts"], held)
+    def describe(self) -> dict[str, Any]:
+        """See `Memory.describe`: nothing moves in stages here."""
+        return {}
 
     def _best(self, life: _StreamLife | None, query: Floats32, hour: float, k: int) -> list[Event]:
         if life is None or k < 1:

@@ -8,7 +8,7 @@ forgotten with time. Deviations: docs/agents/recagent.md. Knows no model: insigh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from recsim_llm.agents.llm.memory.memory_budget import cut, size
 from recsim_llm.agents.llm.memory.memory_protocol import Event
 from recsim_llm.language.encoders import TextEncoder
 from recsim_llm.seeding import Stream, uniforms
-from recsim_llm.types import Floats, Floats32, Ints, Keys, State
+from recsim_llm.types import Floats, Floats32, Ints, Keys
 
 _ENHANCE, _FORGET = 0, 1  # purposes of draws
 
@@ -63,7 +63,7 @@ class ThreeStageOptions:
 
 @dataclass(slots=True)
 class StageCounts:
-    """What happened in the stages, over all agents; of what this process has seen, not part of a state.
+    """What happened in the stages, over all agents.
 
     Attributes:
         admitted: Memories that entered the short-term stage.
@@ -84,7 +84,7 @@ class StageCounts:
 
 @dataclass(slots=True)
 class _Trace:
-    """One memory; `vector` is not part of a state, it follows from the text."""
+    """One memory; `vector` follows from the text."""
 
     serial: int
     event: Event
@@ -246,27 +246,9 @@ class ThreeStageMemory:
             self.counts.merged += len(merged)
         life.aggregate = 0.0
 
-    def state(self) -> State:
-        """See `Memory.state`."""
-        return {
-            "agents": list(self._lives),
-            "lives": [
-                [life.key, life.serial, life.draws, life.aggregate, life.dropped, [list(p) for p in life.promoted]]
-                for life in self._lives.values()
-            ],
-            "short": [[_saved(trace) for trace in life.short] for life in self._lives.values()],
-            "long": [[_saved(trace) for trace in life.long] for life in self._lives.values()],
-        }
-
-    def load(self, state: State) -> None:
-        """See `Memory.load`."""
-        self._lives = {}
-        columns = (state[name] for name in ("agents", "lives", "short", "long"))
-        for agent, (key, serial, draws, aggregate, dropped, promoted), short, long in zip(*columns, strict=True):
-            promoted = [list(texts) for texts in promoted]
-            self._lives[agent] = _ThreeStageLife(
-                key, self._restored(short), self._restored(long), promoted, serial, draws, aggregate, dropped
-            )
+    def describe(self) -> dict[str, Any]:
+        """See `Memory.describe`: the threshold of enhancement, and what happened in the stages."""
+        return {"enhancement": self.options.enhancement, **asdict(self.counts)}
 
     def _importance(self, event: Event) -> float:
         return self.options.importance_weight * event.importance
@@ -274,13 +256,6 @@ class ThreeStageMemory:
     def _trace(self, life: _ThreeStageLife, event: Event, vector: Floats32, hour: float) -> _Trace:
         life.serial += 1
         return _Trace(life.serial, event, hour, hour, vector)
-
-    def _restored(self, rows: list[list[Any]]) -> list[_Trace]:
-        vectors = self._encoder.encode([row[1][0] for row in rows])
-        return [
-            _Trace(serial, Event(*event), hour, accessed, vector, [list(e) for e in enhancers])
-            for (serial, event, hour, accessed, enhancers), vector in zip(rows, vectors, strict=True)
-        ]
 
     def _draw(self, life: _ThreeStageLife, purpose: int, serials: list[int]) -> Floats:
         life.draws += 1
@@ -362,7 +337,3 @@ def _dot(a: Floats32, b: Floats32) -> float:
 
 def _sigmoid(value: float) -> float:
     return float(1.0 / (1.0 + np.exp(-value)))
-
-
-def _saved(trace: _Trace) -> list[Any]:
-    return [trace.serial, list(trace.event), trace.hour, trace.accessed, [list(e) for e in trace.enhancers]]

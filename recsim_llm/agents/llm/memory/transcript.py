@@ -7,10 +7,11 @@ at once, so that this holds again until the next time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from recsim_llm.agents.llm.memory.memory_budget import cut, size
 from recsim_llm.agents.llm.memory.memory_protocol import Event
-from recsim_llm.types import Floats, Ints, Keys, State
+from recsim_llm.types import Floats, Ints, Keys
 
 MAX_EVENT_BYTES = 2_000
 
@@ -58,21 +59,9 @@ class TranscriptMemory:
         """Everything that an agent still has, from the beginning."""
         return list(self._lives[agent])
 
-    def state(self) -> State:
-        """See `Memory.state`."""
-        lives = self._lives
-        return {
-            "agents": list(lives),
-            "events": [[list(event) for event in life] for life in lives.values()],
-            "dropped": [self._dropped.get(agent, 0) for agent in lives],
-        }
-
-    def load(self, state: State) -> None:
-        """See `Memory.load`."""
-        rows = zip(state["agents"], state["events"], strict=True)
-        self._lives = {agent: [Event(*event) for event in events] for agent, events in rows}
-        counts = zip(state["agents"], state["dropped"], strict=True)
-        self._dropped = {agent: count for agent, count in counts if count}
+    def describe(self) -> dict[str, Any]:
+        """See `Memory.describe`: nothing moves in stages here."""
+        return {}
 
 
 def _latest(sizes: Sequence[int], room: int) -> int:

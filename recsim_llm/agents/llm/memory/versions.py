@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from recsim_llm.agents.llm.memory.memory_budget import cut, size
 from recsim_llm.agents.llm.memory.memory_protocol import Event
 from recsim_llm.language.encoders import TextEncoder
-from recsim_llm.types import Floats, Ints, Keys, State
+from recsim_llm.types import Floats, Ints, Keys
 
 MAX_VERSION_BYTES = 2000
 
@@ -66,19 +67,9 @@ class VersionMemory:
             for agent, vector in zip(agents.tolist(), vectors, strict=True)
         ]
 
-    def state(self) -> State:
-        """See `Memory.state`."""
-        return {
-            "agents": list(self._versions),
-            "dropped": self.dropped,
-            "versions": [[list(event) for event in versions] for versions in self._versions.values()],
-        }
-
-    def load(self, state: State) -> None:
-        """See `Memory.load`."""
-        self.dropped = state["dropped"]
-        rows = zip(state["agents"], state["versions"], strict=True)
-        self._versions = {agent: [Event(*event) for event in versions] for agent, versions in rows}
+    def describe(self) -> dict[str, Any]:
+        """See `Memory.describe`: nothing moves in stages here."""
+        return {}
 
     def _nearest(self, versions: list[Event], query: np.ndarray, k: int) -> list[Event]:
         if not versions or k < 1:

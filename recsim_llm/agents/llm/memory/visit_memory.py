@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsim_llm.agents.llm.page_texts import page_line
 from recsim_llm.agents.llm.rendered_texts import Rendered
-from recsim_llm.types import EMPTY, Bools, Floats, Ints, State
+from recsim_llm.types import Floats, Ints
 
 Impression = tuple[int, float]
 
@@ -30,9 +30,8 @@ class VisitMemory:
     def __init__(self, lines: Mapping[Impression, str], nothing: str, most: int) -> None:
         self._nothing, self._most = nothing, most
         self._texts: list[str] = []
-        self._impressions: list[Impression] = []
-        self._numbers = Rendered[Impression, int](lambda key: self._number(key, lines[key]))
-        self._headings = Rendered[int, int](lambda page: self._number((EMPTY, 0.0), page_line(page + 1)))
+        self._numbers = Rendered[Impression, int](lambda key: self._number(lines[key]))
+        self._headings = Rendered[int, int](lambda page: self._number(page_line(page + 1)))
         self._seen = np.zeros(0, dtype=np.int64)
         # Of each session its pages, oldest first; of each page the number of its heading, then those of its lines.
         self._pages: NDArray[np.int32] = np.zeros((0, 0, 1), dtype=np.int32)
@@ -79,34 +78,6 @@ class VisitMemory:
             for start, end in zip([0, *ends], ends, strict=False)
         ]
 
-    def state(self) -> State:
-        """Everything `load` needs: impressions by session, newest at the end, EMPTY where there are fewer."""
-        shape = (len(self), self._pages.shape[1], self._pages.shape[2] - 1)
-        items, stars = np.full(shape, EMPTY, dtype=np.int32), np.zeros(shape, dtype=np.float32)
-        kept, ending = self._kept()
-        if kept.any():
-            numbers = self._pages[kept, 1:]
-            items[ending] = np.array([item for item, _ in self._impressions], dtype=np.int32)[numbers]
-            stars[ending] = np.array([given for _, given in self._impressions], dtype=np.float32)[numbers]
-        flat = (len(self), shape[1] * shape[2])
-        return {
-            "seen": self._seen * shape[2],
-            "size": shape[2],
-            "items": items.reshape(flat),
-            "stars": stars.reshape(flat),
-        }
-
-    def load(self, state: State) -> None:
-        """Restore what `state` returned."""
-        size = int(state["size"])
-        self._seen = state["seen"] // max(size, 1)
-        self._make_pages(len(self._seen), size)
-        kept, ending = self._kept()
-        if kept.any():
-            shape = (*ending.shape, size)
-            items, stars = state["items"].reshape(shape)[ending], state["stars"].reshape(shape)[ending]
-            self._pages[kept, 1:] = self._numbered(items, stars)
-
     def _make_pages(self, sessions: int, size: int) -> None:
         """Room for the pages of so many sessions; what is there is kept if it has the same size."""
         held = self._pages
@@ -116,19 +87,11 @@ class VisitMemory:
         if held.shape[1:] == self._pages.shape[1:]:
             self._pages[: len(held)] = held
 
-    def _numbered(self, pages: Ints, stars: NDArray[np.floating]) -> NDArray[np.int32]:
+    def _numbered(self, pages: Ints, stars: Floats) -> NDArray[np.int32]:
         """(B, K) numbers of the lines about these impressions."""
-        # As float32, so that a saved memory reads as before.
-        given = stars.astype(np.float32).ravel().tolist()
-        numbers = [self._numbers[key] for key in zip(pages.ravel().tolist(), given, strict=True)]
-        return np.array(numbers, dtype=np.int32).reshape(pages.shape)
+        impressions = zip(pages.ravel().tolist(), stars.ravel().tolist(), strict=True)
+        return np.array([self._numbers[one] for one in impressions], dtype=np.int32).reshape(pages.shape)
 
-    def _number(self, impression: Impression, text: str) -> int:
-        self._impressions.append(impression)
+    def _number(self, text: str) -> int:
         self._texts.append(text)
         return len(self._texts) - 1
-
-    def _kept(self) -> tuple[Bools, Bools]:
-        """(S, P) which pages are remembered, where they are kept and where a state has them: at the end."""
-        places = np.arange(self._pages.shape[1])
-        return places < self._seen[:, None], places >= len(places) - self._seen[:, None]

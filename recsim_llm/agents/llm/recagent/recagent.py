@@ -24,7 +24,7 @@ from recsim_llm.language.encoders import TextEncoder
 from recsim_llm.language.label_reads import AnswerCounts, ask
 from recsim_llm.language.text_reads import ask_text
 from recsim_llm.seeding import Stream, uniforms
-from recsim_llm.types import Completion, Persona, Prompt, State
+from recsim_llm.types import Completion, Persona, Prompt
 
 ANSWERS = ("labels", "text")
 SCORES = tuple("123456789")
@@ -171,13 +171,6 @@ class RecAgent:
     def change(self, persona: Persona) -> None:
         """See `AgentKind.change`."""
         self._texts.change(persona)
-
-    def state(self) -> State:
-        """See `AgentKind.state`: nothing, all is in the memory."""
-        return {}
-
-    def load(self, state: State) -> None:
-        """See `AgentKind.load`."""
 
     def _insights(
         self, me: Agent, chains: Sequence[Sequence[str]]
