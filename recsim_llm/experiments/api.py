@@ -21,6 +21,7 @@ import numpy as np
 from recsim_llm.agents.certified import certificate_path
 from recsim_llm.agents.fitted_sources import Source, load_source
 from recsim_llm.agents.named_users import brought_name, check_user_model, model_fingerprint, uses_llm
+from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import FILE, Certificate
 from recsim_llm.checked import OutFolder, check_known, check_options, check_value, option_of, shown
 from recsim_llm.errors import ConfigError, RecordingError
@@ -47,7 +48,7 @@ class SimulationOptions(TypedDict, total=False):
     """Fields of `SimulationConfig`, as keyword arguments."""
 
     dataset: str | PathLike[str]
-    user_model: str
+    user_model: str | UserModel
     llm: str
     policies: str | Sequence[str]
     users: int
@@ -124,7 +125,8 @@ def simulate(
         progress: Show progress bars, and print where the runs are.
         engines: Where the language model runs; default: in this process.
         budget: What this call may cost; default: without limit.
-        options: Fields of `SimulationConfig`; with a config, they replace its own.
+        options: Fields of `SimulationConfig`; with a config, they replace its own. `user_model` may also be an object
+            (docs/plugins.md): all policies meet this one, and a replay needs an equal one, `replay(run, users=...)`.
 
     Raises:
         ConfigError: A keyword that does not exist, a value out of range, or options that do not go together.
@@ -134,12 +136,30 @@ def simulate(
     """
     check_value("resume", resume, bool)
     check_value("progress", progress, bool)
-    chosen = _config(SimulationConfig, config, options, simulate)
-    chosen, folder = planned(chosen, _folder(out), engines or Engines(), budget or Budget())
-    runs = record(chosen, folder, resume, progress, engines, budget)
+    given, users = dict(options), None
+    if "user_model" in given and not isinstance(given["user_model"], str):
+        users = _users(given.pop("user_model"))
+    chosen = _config(SimulationConfig, config, given, simulate)
+    if users is None:
+        chosen, folder = planned(chosen, _folder(out), engines or Engines(), budget or Budget())
+    else:
+        name = f"{Path(chosen.dataset).name}-{type(users).__name__}-seed{chosen.seed}"
+        folder = _folder(out) or Path("runs") / name
+    runs = record(chosen, folder, resume, progress, engines, budget, users)
     if progress:
         print(f"Runs are in {folder}.")
     return runs
+
+
+def _users(given: object) -> UserModel:
+    members = ("reset", "react", "observe", "describe")
+    if not all(callable(getattr(given, member, None)) for member in members):
+        raise ConfigError(
+            f"user_model is a name ('recsim-llm agents' lists them) or an object with {', '.join(members)}, "
+            f"not {shown(given)} (docs/plugins.md)."
+        )
+    users: UserModel = given  # type: ignore[assignment]
+    return users
 
 
 def planned(

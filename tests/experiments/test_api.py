@@ -13,6 +13,7 @@ import pytest
 from tqdm import tqdm
 
 import recsim_llm
+from recsim_llm.agents.population import make_population
 from recsim_llm.certificate import FAIL, PASS, Certificate, Metric, read_certificate
 from recsim_llm.cli.command_line import main
 from recsim_llm.errors import ConfigError, MissingExtraError, RecordingError
@@ -262,3 +263,14 @@ def test_a_certificate_reads_well():
         "folder='certificates/x')"
     )
     assert replace(found, folder=None) == found, "where a file lies is not what it says"
+
+
+def test_an_object_plays_the_people(tmp_path):
+    users = make_population("synthetic").users
+    (run,) = recsim_llm.simulate(policies="random", users=4, pages=2, user_model=users, out=tmp_path, progress=False)
+    assert run.manifest.user_model == "object:recsim_llm.agents.statistical.statistical_users.StatisticalUsers"
+    assert recsim_llm.replay(run, users=users).trajectory_hash == run.trajectory_hash()
+    with pytest.raises(ConfigError, match=r"user_model is a name .* or an object with reset, react, observe"):
+        recsim_llm.simulate(user_model=7, out=tmp_path / "other", progress=False)
+    with pytest.raises(ConfigError, match="not both"):
+        recsim_llm.simulate(user_model=users, llm="uniform", out=tmp_path / "other", progress=False)
