@@ -85,6 +85,7 @@ Seed: TypeAlias = Annotated[int, Ge(0), Le(2**63 - 1)]
 Share: TypeAlias = Annotated[float, Ge(0.0), Le(1.0)]
 Positive: TypeAlias = Annotated[float, Gt(0.0), Le(1e9)]
 NotNegative: TypeAlias = Annotated[float, Ge(0.0), Le(1e9)]
+Temperature: TypeAlias = Annotated[float, Ge(0.0), Le(10.0)]
 Text: TypeAlias = Annotated[str, MaxLen(LONGEST_TEXT), AfterValidator(_sendable)]
 """Any text, also none."""
 Name: TypeAlias = Annotated[str, MinLen(1), MaxLen(LONGEST_TEXT), AfterValidator(_sendable)]

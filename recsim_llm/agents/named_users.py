@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache
@@ -41,6 +42,7 @@ from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.encoders import TextEncoder, make_encoder
 from recsim_llm.language.protocol import LLM
+from recsim_llm.language.spec import Spec, parse_spec
 from recsim_llm.plugins import running_plugin
 from recsim_llm.runs.step_notes import Remembered, Thought
 
@@ -52,14 +54,23 @@ WRAPPERS = {
 each is. 'recsim-llm calibrate' learns the numbers first."""
 
 
+def first_name(user_model: str) -> str:
+    """The name of a user model without what stands behind its colon or question mark.
+
+    >>> first_name("hybrid:agent4rec:items"), first_name("agent4rec?memory_bytes=800")
+    ('hybrid', 'agent4rec')
+    """
+    return re.split("[:?]", user_model, maxsplit=1)[0]
+
+
 def is_built_in(user_model: str) -> bool:
     """Whether the first word of a name is one of ours; says nothing about what is behind a colon.
 
     >>> is_built_in("agent4rec:items"), is_built_in("my_module:MyUsers")
     (True, False)
     """
-    name = user_model.partition(":")[0]
-    return name in WRAPPERS or name in AGENT_KINDS or name in {known.partition(":")[0] for known in USER_MODELS}
+    name = first_name(user_model)
+    return name in WRAPPERS or name in AGENT_KINDS or name in set(map(first_name, USER_MODELS))
 
 
 def uses_llm(user_model: str) -> bool:
@@ -75,9 +86,9 @@ def uses_llm(user_model: str) -> bool:
 
 def has_memories(user_model: str) -> bool:
     """Whether agents with memories play these people, so that one can be brought back and interviewed."""
-    played = inner_name(user_model) if user_model.partition(":")[0] in WRAPPERS else user_model
+    played = inner_name(user_model) if first_name(user_model) in WRAPPERS else user_model
     if is_built_in(played) or played.startswith(OBJECT):
-        return played.partition(":")[0] in AGENT_KINDS
+        return first_name(played) in AGENT_KINDS
     return _own(played).is_kind
 
 
@@ -105,7 +116,7 @@ def inner_name(user_model: str) -> str:
     ('agent4rec:items', 'llm')
     """
     name, _, inner = user_model.partition(":")
-    if name not in WRAPPERS or inner.partition(":")[0] in (*WRAPPERS, "statistical"):
+    if name not in WRAPPERS or first_name(inner) in (*WRAPPERS, "statistical"):
         raise ConfigError(
             f"The user model {shown(user_model)} is not made of another one: write hybrid:KIND or calibrated:KIND, "
             f"KIND one of llm, {', '.join(AGENT_KINDS)}."
@@ -120,11 +131,15 @@ def check_user_model(user_model: str) -> None:
         ConfigError: There is no such user model.
     """
     check_value("user_model", user_model, Name)
-    name = user_model.partition(":")[0]
-    if user_model.endswith(":"):
+    name = first_name(user_model)
+    if user_model.endswith((":", "?")):
         raise ConfigError(
-            f"The user model {shown(user_model)} ends with a colon: leave it out, or name what is behind."
+            f"The user model {shown(user_model)} ends with '{user_model[-1]}': leave it out, or name what is behind."
         )
+    if name in AGENT_KINDS:
+        parse_spec(user_model)
+    if name in {"statistical", "llm"} and "?" in user_model:
+        raise ConfigError(f"The user model {shown(user_model)}: '{name}' has no options behind a question mark.")
     if name in WRAPPERS:
         check_user_model(inner_name(user_model))
         if not uses_llm(inner_name(user_model)):
@@ -163,11 +178,11 @@ def make_users(
             the language model.
     """
     check_user_model(user_model)
-    name, _, option = user_model.partition(":")
+    name = first_name(user_model)
     if name in WRAPPERS:
         return _wrapped(source, name, user_model, llm, encoder, personas_file, learned)
     if name in AGENT_KINDS:
-        return _agents(source, name, option, llm, encoder, personas_file)
+        return _agents(source, parse_spec(user_model), llm, encoder, personas_file)
     if user_model not in USER_MODELS:
         data, split = load_source(source)
         encoder = make_encoder(encoder) if isinstance(encoder, str) else encoder
@@ -268,7 +283,7 @@ def model_fingerprint(user_model: str, catalogue: Catalogue | None = None) -> st
 @lru_cache(maxsize=32)
 def _fingerprint(user_model: str, as_they_are: bool) -> str:
     world = Source("synthetic") if as_they_are else Source("synthetic", added=((0, ""),))
-    if user_model.partition(":")[0] in WRAPPERS:
+    if first_name(user_model) in WRAPPERS:
         parts = ("statistical", inner_name(user_model))
         return "-".join(_fingerprint(part, as_they_are) for part in parts)
 
@@ -318,15 +333,15 @@ USER_MODELS: dict[str, Callable[[str | Source, LLM | None, str], UserModel]] = {
 
 
 def _agents(
-    dataset: str | Source, name: str, option: str, llm: LLM | None, encoder: str | TextEncoder, personas_file: str
+    dataset: str | Source, spec: Spec, llm: LLM | None, encoder: str | TextEncoder, personas_file: str
 ) -> AgentUsers:
     data, split = load_source(dataset)
     people = personas(dataset, personas_file)
     encoder = make_encoder(encoder) if isinstance(encoder, str) else encoder
     # The kind first: what it lacks is said before a model is loaded.
-    options = frozenset(filter(None, option.split(",")))
-    kind = AGENT_KINDS[name](Material(data, split.train, people, encoder, options))
+    words = frozenset(filter(None, spec.model.split(",")))
+    kind = AGENT_KINDS[spec.kind](Material(data, split.train, people, encoder, words, spec.options))
     if llm is None:
-        raise ConfigError(f"{name} users need a model: --llm transformers:smollm2-135m, for example (llm=...).")
+        raise ConfigError(f"{spec.kind} users need a model: --llm transformers:smollm2-135m, for example (llm=...).")
     social = SocialTexts(data.catalogue, people, float(data.rating_levels[-1]))
     return AgentUsers(llm, kind, social, np.array([p.activity for p in people], dtype=np.int64))

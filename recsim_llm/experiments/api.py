@@ -20,7 +20,7 @@ import numpy as np
 
 from recsim_llm.agents.certified import certificate_path
 from recsim_llm.agents.fitted_sources import Source, load_source
-from recsim_llm.agents.named_users import brought_name, check_user_model, model_fingerprint, uses_llm
+from recsim_llm.agents.named_users import brought_name, check_user_model, first_name, model_fingerprint, uses_llm
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import FILE, Certificate
 from recsim_llm.checked import OutFolder, check_known, check_options, check_value, option_of, shown
@@ -181,7 +181,7 @@ def planned(
     budget.check()
     config = config.chosen
     _check_in_use(config, engines, budget)
-    kind_of_users = brought_name(config.user_model).replace(":", "-") or config.user_model.partition(":")[0]
+    kind_of_users = brought_name(config.user_model).replace(":", "-") or first_name(config.user_model)
     return config, out or Path("runs") / f"{Path(config.dataset).name}-{kind_of_users}-seed{config.seed}"
 
 

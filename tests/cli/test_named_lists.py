@@ -6,10 +6,12 @@ import inspect
 import json
 import re
 import shlex
+from dataclasses import replace
 
 import pytest
 
-from recsim_llm.agents.llm.kind_registry import AGENT_KINDS, KIND_WORDS
+from recsim_llm.agents.llm.kind_registry import AGENT_KINDS, KIND_WORDS, with_settings
+from recsim_llm.agents.llm.memory.three_stage import ThreeStageOptions
 from recsim_llm.agents.named_users import USER_MODELS, WRAPPERS, check_user_model
 from recsim_llm.agents.population import make_population
 from recsim_llm.checked import check_options
@@ -86,7 +88,10 @@ def test_every_backend_is_listed_with_every_option_it_accepts():
 
 
 def test_every_user_model_is_listed_with_every_word():
-    found = {thing.name: [option.written for option in thing.options] for thing in listed_agents()}
+    found = {
+        thing.name: [option.written for option in thing.options if option.written[0] != "?"]
+        for thing in listed_agents()
+    }
     assert list(found) == [*USER_MODELS, *AGENT_KINDS, *WRAPPERS]
     assert set(KIND_WORDS) == set(AGENT_KINDS)
     for name in AGENT_KINDS:
@@ -110,6 +115,34 @@ def test_a_word_sets_what_is_said_of_it(name):
         default = getattr(KIND_WORDS[name].options(), word.field)
         assert line.help.startswith(f"{word.field}={written(word.value)} instead of {written(default)}. ")
     assert words
+
+
+@pytest.mark.parametrize("name", AGENT_KINDS)
+def test_every_field_of_a_kind_is_listed_with_its_default_and_can_be_set(name):
+    written = [o.written for thing in listed_agents() if thing.name == name for o in thing.options]
+    given = {key: value for line in written if line[0] == "?" for key, value in parse_spec(f"x{line}").options.items()}
+    assert {"memory_bytes", "one_by_one", "leaving.base", "leaving.patience"} <= set(given)
+    assert ("memory.short_capacity" in given) == (name == "recagent")
+    listed = KIND_WORDS[name].options(**({"memory": ThreeStageOptions()} if name == "recagent" else {}))
+    assert with_settings(listed, given, name) == listed  # every value is of its type, and is the default
+    changed = make_population("synthetic", f"{name}?memory_bytes=777&leaving.base=-9", UniformLLM()).users.kind
+    assert (changed.options.memory_bytes, changed.leaving.base) == (777, -9)
+    for wrong, words in (
+        ("memory_bytes=0", "must be a whole number between 1"),
+        ("memory_byte=5", "Did you mean 'memory_bytes'"),
+        ("leaving.x=1", "leaving.base"),
+        ("leaving=1", "leaving.base"),
+        ("leaving.memory=2", "at least 0 and below 1"),
+        ("one_by_one=3", "must be true or false"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            make_population("synthetic", f"{name}?{wrong}", UniformLLM())
+
+
+def test_a_setting_of_a_stage_leaves_the_calibrated_threshold():
+    plain = make_population("synthetic", "recagent", UniformLLM()).users.kind.memory.options
+    changed = make_population("synthetic", "recagent?memory.short_capacity=4", UniformLLM()).users.kind.memory.options
+    assert changed == replace(plain, short_capacity=4)
 
 
 def test_the_words_with_values_are_taken():

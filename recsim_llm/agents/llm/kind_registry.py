@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple, get_type_hints
 
 from recsim_llm.agents.llm.agent4rec.agent4rec import Agent4Rec, Agent4RecOptions
 from recsim_llm.agents.llm.agent_kind import AgentKind
@@ -12,8 +14,8 @@ from recsim_llm.agents.llm.agentcf.agentcf import AgentCF, AgentCFOptions
 from recsim_llm.agents.llm.agentcf.agentcf_memories import AgentCFMemories
 from recsim_llm.agents.llm.dialogue.dialogue import Dialogue, DialogueOptions
 from recsim_llm.agents.llm.memory.three_stage import ThreeStageOptions
-from recsim_llm.agents.llm.recagent.recagent import RecAgent, RecAgentOptions
-from recsim_llm.checked import Share, check_value, shown
+from recsim_llm.agents.llm.recagent.recagent import RecAgent, RecAgentOptions, calibrated_enhancement
+from recsim_llm.checked import Share, check_known, check_value, shown
 from recsim_llm.data import Dataset, Ratings
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.encoders import TextEncoder
@@ -32,6 +34,7 @@ class Material(NamedTuple):
         personas: `personas[u].user == u`.
         encoder: One text encoder for the whole population.
         options: Words behind the colon of a user model's name ("agent4rec:text,genres").
+        settings: Fields of the kind's options behind its question mark ("agent4rec?memory_bytes=800").
         llm: The language model, for user models that others bring; kinds are handed its answers.
     """
 
@@ -40,6 +43,7 @@ class Material(NamedTuple):
     personas: tuple[Persona, ...]
     encoder: TextEncoder
     options: frozenset[str] = frozenset()
+    settings: Mapping[str, Any] = MappingProxyType({})
     llm: LLM | None = None
 
 
@@ -93,18 +97,19 @@ KIND_WORDS: dict[str, KindWords] = {
 
 def _agent4rec(m: Material) -> AgentKind:
     """Agent4Rec (Zhang et al., SIGIR 2024): traits and tastes, emotional and factual memories, feelings about pages."""
-    options = Agent4RecOptions(**_fields("agent4rec", m.options))
+    options = _options("agent4rec", m, m.options)
     return Agent4Rec(m.dataset.catalogue, m.personas, m.dataset.rating_levels, m.log, m.encoder, options)
 
 
 def _recagent(m: Material) -> AgentKind:
     """RecAgent (Wang et al., TOIS): sensory, short-term and long-term memory; insights and forgetting."""
     thresholds = sorted(option for option in m.options if option.startswith(_THRESHOLD))
-    fields = _fields("recagent", m.options - set(thresholds))
     if len(thresholds) > 1:
         raise ConfigError(f"The user model 'recagent' takes one threshold, not {', '.join(thresholds)}.")
     memory = _stages(thresholds[0].removeprefix(_THRESHOLD)) if thresholds else None
-    options = RecAgentOptions(memory=memory, **fields)
+    if memory is None and any(name.startswith("memory.") for name in m.settings):
+        memory = ThreeStageOptions(enhancement=calibrated_enhancement(m.encoder))
+    options = _options("recagent", m, m.options - set(thresholds), memory=memory)
     return RecAgent(m.dataset.catalogue, m.personas, m.dataset.rating_levels, m.encoder, options)
 
 
@@ -128,13 +133,13 @@ def _agentcf(m: Material) -> AgentKind:
     if len(folders) > 1:
         raise ConfigError(f"The user model 'agentcf' takes one folder of memories, not {', '.join(folders)}.")
     memories = AgentCFMemories.load(Path(folders[0]), m.dataset.catalogue) if folders else None
-    options = AgentCFOptions(**_fields("agentcf", m.options - set(folders)))
+    options = _options("agentcf", m, m.options - set(folders))
     return AgentCF(m.dataset.catalogue, m.personas, m.dataset.rating_levels, memories, m.log, m.encoder, options)
 
 
 def _dialogue(m: Material) -> AgentKind:
     """A conversation that only grows: each page is the next turn, so a prefix cache spares the earlier ones."""
-    options = DialogueOptions(**_fields("dialogue", m.options))
+    options = _options("dialogue", m, m.options)
     return Dialogue(m.dataset.catalogue, m.personas, m.dataset.rating_levels, options)
 
 
@@ -144,6 +149,59 @@ AGENT_KINDS: dict[str, Callable[[Material], AgentKind]] = {
     "agentcf": _agentcf,
     "dialogue": _dialogue,
 }
+
+
+def _options(kind: str, m: Material, words: frozenset[str], **more: Any) -> Any:
+    """The kind's options: its defaults, then what the words set, then what the settings set.
+
+    Raises:
+        ConfigError: A word or a field is unknown, or a value is of another type or out of its range.
+    """
+    plain = KIND_WORDS[kind].options(**more, **_fields(kind, words))
+    return with_settings(plain, m.settings, f"The user model '{kind}'")
+
+
+def with_settings(options: Any, settings: Mapping[str, Any], where: str) -> Any:
+    """A frozen dataclass with some fields replaced, those of inner ones by "outer.inner".
+
+    Args:
+        options: The dataclass.
+        settings: Values by field.
+        where: What the message of an error begins with.
+
+    Raises:
+        ConfigError: There is no such field, or its value is of another type or out of its range.
+
+    >>> with_settings(DialogueOptions(), {"memory_bytes": 800, "leaving.base": -1.5}, "dialogue").leaving.base
+    -1.5
+    """
+    check_known(settings, settable(options), where)
+    hints = get_type_hints(type(options), include_extras=True)
+    for name, value in settings.items():
+        outer, dot, inner = name.partition(".")
+        if dot:
+            changed = with_settings(getattr(options, outer), {inner: value}, f"{where}: {outer}")
+        else:
+            check_value(f"{where}: {name}", value, hints[name])
+            changed = value
+        options = replace(options, **{outer: changed})
+    return options
+
+
+def settable(options: Any) -> list[str]:
+    """The fields that a line of text can set: numbers, words and switches, also inside of inner dataclasses.
+
+    >>> settable(DialogueOptions())[:3]
+    ['memory_bytes', 'one_by_one', 'leaving.base']
+    """
+    names = []
+    for each in fields(options):
+        value = getattr(options, each.name)
+        if is_dataclass(value):
+            names += [f"{each.name}.{inner}" for inner in settable(value)]
+        elif isinstance(value, bool | int | float | str):
+            names.append(each.name)
+    return names
 
 
 def _fields(kind: str, given: frozenset[str]) -> dict[str, Any]:

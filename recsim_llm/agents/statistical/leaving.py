@@ -8,8 +8,10 @@ pleased sees about 2 pages, and one who is always pleased about 8. A log of impr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Lt
 
 from recsim_llm.types import Floats, Ints
 
@@ -32,7 +34,7 @@ class LeaveParameters:
     pleasure: float = 3.0
     boredom: float = 2.0
     patience: float = 0.7
-    memory: float = 0.5
+    memory: Annotated[float, Ge(0.0), Lt(1.0)] = 0.5
 
 
 def leave_probability(

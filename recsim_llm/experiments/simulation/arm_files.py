@@ -11,7 +11,7 @@ from pathlib import Path
 
 from recsim_llm.agents.hybrid.learned import Learned, find_learned
 from recsim_llm.agents.long_term.long_term_population import make_long_term, rule_of
-from recsim_llm.agents.named_users import WRAPPERS, learned_identity
+from recsim_llm.agents.named_users import WRAPPERS, first_name, learned_identity
 from recsim_llm.agents.population import Population, SocialPopulation
 from recsim_llm.data import Catalogue
 from recsim_llm.errors import ConfigError, RecordingError
@@ -111,7 +111,7 @@ def learned_of(config: SimulationConfig, llm_name: str, folder: Path) -> Learned
     Raises:
         ConfigError: Nobody has calibrated the model yet.
     """
-    if config.user_model.partition(":")[0] not in WRAPPERS:
+    if first_name(config.user_model) not in WRAPPERS:
         return None
     kept = folder / LEARNED
     if kept.exists():

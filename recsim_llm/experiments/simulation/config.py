@@ -10,7 +10,7 @@ import tyro
 from annotated_types import Ge, Le
 
 from recsim_llm.agents.long_term.long_term_population import rule_line, rule_of, rule_of_older
-from recsim_llm.agents.named_users import check_user_model, uses_llm
+from recsim_llm.agents.named_users import check_user_model, first_name, uses_llm
 from recsim_llm.agents.society.statistical_inhabitants import Exposure, SocialHabits, WordOfMouth
 from recsim_llm.checked import Count, CountOrNone, Name, Seed, Share, Text, check_fields, option_of
 from recsim_llm.environments.sessions import MOST_ITEMS, MOST_PAGES, PageRules, long_history
@@ -186,7 +186,7 @@ def chosen_model(user_model: str, llm: str) -> tuple[str, str]:
 
 
 def _has_habits(user_model: str) -> bool:
-    return user_model.partition(":")[0] in ("statistical", "hybrid")
+    return first_name(user_model) in ("statistical", "hybrid")
 
 
 def config_of(run: Run) -> SimulationConfig:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from recsim_llm.agents.llm.pages.page_answers import PageAnswerText, page_schema
 from recsim_llm.agents.llm.pages.page_labels import listing_order, read_page
 from recsim_llm.agents.personas.persona import item_means
 from recsim_llm.agents.statistical.leaving import LeaveParameters
+from recsim_llm.checked import Count, Temperature
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.encoders import TextEncoder
@@ -58,13 +60,13 @@ class Agent4RecOptions:
         leaving: The declared hazard of leaving.
     """
 
-    answers: str = "labels"
-    tastes: str = "llm"
+    answers: Literal["labels", "text"] = "labels"
+    tastes: Literal["llm", "genres"] = "llm"
     show_average: bool = True
-    reflect_every: int = 2
-    capacity: int = 1000
-    memory_bytes: int = 1200
-    temperature: float = 0.2
+    reflect_every: Count = 2
+    capacity: Count = 1000
+    memory_bytes: Count = 1200
+    temperature: Temperature = 0.2
     one_by_one: bool = False
     leaving: LeaveParameters = field(default_factory=lambda: PAGE_HAZARD)
 

@@ -22,6 +22,7 @@ from recsim_llm.agents.llm.memory.versions import VersionMemory
 from recsim_llm.agents.llm.pages.page_labels import listing_order, read_page
 from recsim_llm.agents.llm.prompts_text import phrases, prompt_text, template
 from recsim_llm.agents.statistical.leaving import LeaveParameters
+from recsim_llm.checked import Count, CountOrNone, Temperature
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.encoders import HashEncoder, TextEncoder
@@ -49,11 +50,11 @@ class AgentCFOptions:
     """
 
     online: bool = False
-    user_bytes: int = 1500
-    item_bytes: int = 400
-    memory_bytes: int = 600
-    history: int = 10
-    temperature: float = 0.0
+    user_bytes: Count = 1500
+    item_bytes: Count = 400
+    memory_bytes: Count = 600
+    history: CountOrNone = 10
+    temperature: Temperature = 0.0
     one_by_one: bool = False
     leaving: LeaveParameters = field(default_factory=LeaveParameters)
 

@@ -23,6 +23,7 @@ from recsim_llm.agents.llm.memory.transcript import TranscriptMemory
 from recsim_llm.agents.llm.pages.page_labels import listing_order, numbered, read_page
 from recsim_llm.agents.llm.prompts_text import phrases, template
 from recsim_llm.agents.statistical.leaving import LeaveParameters
+from recsim_llm.checked import Count
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.data.shown import fact
 from recsim_llm.errors import ConfigError
@@ -45,7 +46,7 @@ class DialogueOptions:
         leaving: The declared hazard of leaving.
     """
 
-    memory_bytes: int = 6_000
+    memory_bytes: Count = 6_000
     one_by_one: bool = False
     leaving: LeaveParameters = field(default_factory=LeaveParameters)
 

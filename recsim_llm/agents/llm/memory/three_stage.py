@@ -15,6 +15,7 @@ import numpy as np
 
 from recsim_llm.agents.llm.memory.memory_budget import cut, size
 from recsim_llm.agents.llm.memory.memory_protocol import Event
+from recsim_llm.checked import Count, NotNegative, Share
 from recsim_llm.language.encoders import TextEncoder
 from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Floats, Floats32, Ints, Keys
@@ -44,21 +45,21 @@ class ThreeStageOptions:
         max_bytes: Longest event text in UTF-8 bytes; longer ones are cut between words.
     """
 
-    importance_weight: float = 0.9
-    admission: float = 0.62
+    importance_weight: NotNegative = 0.9
+    admission: NotNegative = 0.62
     unscored: tuple[str, ...] = ("heard", "insight")
-    short_capacity: int = 10
+    short_capacity: Count = 10
     newest_bonus: float = 0.1
-    enhancement: float = 0.7
-    promotion: int = 3
-    decay: float = 0.99
-    reflection: float = 10.0
+    enhancement: Share = 0.7
+    promotion: Count = 3
+    decay: Share = 0.99
+    reflection: NotNegative = 10.0
     merging: float = 0.72
-    forget_after: float = 24.0
-    forget_power: float = 1.5
-    forget_floor: float = 0.01
-    long_capacity: int = 1000
-    max_bytes: int = 600
+    forget_after: NotNegative = 24.0
+    forget_power: NotNegative = 1.5
+    forget_floor: NotNegative = 0.01
+    long_capacity: Count = 1000
+    max_bytes: Count = 600
 
 
 @dataclass(slots=True)

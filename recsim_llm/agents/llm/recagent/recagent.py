@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from recsim_llm.agents.llm.memory.three_stage import ThreeStageMemory, ThreeStag
 from recsim_llm.agents.llm.pages.page_labels import listing_order, read_page
 from recsim_llm.agents.llm.recagent.recagent_texts import RecAgentTexts, sentence_parser
 from recsim_llm.agents.statistical.leaving import LeaveParameters
+from recsim_llm.checked import Count, Temperature
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.data.worlds.synthetic import make_world
 from recsim_llm.errors import ConfigError
@@ -58,11 +60,11 @@ class RecAgentOptions:
         leaving: The declared hazard of leaving.
     """
 
-    answers: str = "labels"
+    answers: Literal["labels", "text"] = "labels"
     memory: ThreeStageOptions | None = None
-    memory_bytes: int = 1200
-    evidence_bytes: int = 2400
-    temperature: float = 0.2
+    memory_bytes: Count = 1200
+    evidence_bytes: Count = 2400
+    temperature: Temperature = 0.2
     one_by_one: bool = False
     leaving: LeaveParameters = field(default_factory=LeaveParameters)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tyro.conf import Positional
 
 from recsim_llm import plugins
-from recsim_llm.agents.llm.kind_registry import AGENT_KINDS, KIND_WORDS, KindWord
+from recsim_llm.agents.llm.kind_registry import AGENT_KINDS, KIND_WORDS, KindWord, settable
+from recsim_llm.agents.llm.memory.three_stage import ThreeStageOptions
+from recsim_llm.agents.llm.recagent.recagent import RecAgentOptions
 from recsim_llm.agents.named_users import USER_MODELS, WRAPPERS
 from recsim_llm.agents.own_users import find_own
 from recsim_llm.checked import Text
@@ -16,7 +19,8 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.option_list import ListedOption, first_line, listed_options
 
 GRAMMAR = (
-    "Write a user model as NAME, or NAME:word,word: --user-model agent4rec:items. All but statistical need --llm.\n"
+    "Write a user model as NAME, NAME:word,word or NAME:word?option=value&option=value in quotes:\n"
+    "--user-model 'agent4rec:items?memory_bytes=800'. All but statistical need --llm.\n"
     "Made of another one: hybrid:NAME, calibrated:NAME. Your own: my_module:MyUsers (docs/plugins.md).\n"
     "What each kind of agent is: docs/agents/README.md."
 )
@@ -62,9 +66,30 @@ def _brought(name: str) -> NamedThing:
 def _kind(name: str) -> NamedThing:
     taken = KIND_WORDS[name]
     fields = {option.name: option for option in listed_options(taken.options)}
-    lines = tuple(OptionLine(word.word, word.help or _meaning(word, fields[word.field])) for word in taken.words)
+    lines = [OptionLine(word.word, word.help or _meaning(word, fields[word.field])) for word in taken.words]
+    settings = _settings(_complete(taken.options()))
     plain = next((f":{word.word}" for word in taken.words if word.field), "")
-    return NamedThing(name, first_line(AGENT_KINDS[name]), lines, _example(f"{name}{plain}"))
+    example = f"{name}{plain}{settings[0].written}"
+    return NamedThing(name, first_line(AGENT_KINDS[name]), (*lines, *settings), f"--user-model '{example}'")
+
+
+def _complete(options: Any) -> Any:
+    """Options with the memory that RecAgent makes for its encoder, whose fields can be set too."""
+    return replace(options, memory=ThreeStageOptions()) if isinstance(options, RecAgentOptions) else options
+
+
+def _settings(options: Any, outer: str = "?") -> list[OptionLine]:
+    """What stands behind the question mark of a kind: fields of its options, those of inner ones with a dot."""
+    documented = {option.name: option for option in listed_options(type(options))}
+    lines, inner = [], dict[str, None]()
+    for name in settable(options):
+        first, dot, _ = name.partition(".")
+        if dot:
+            inner[first] = None
+            continue
+        line = option_line(documented[name]._replace(default=getattr(options, name)))
+        lines.append(OptionLine(f"{outer}{line.written}", line.help))
+    return lines + [line for name in inner for line in _settings(getattr(options, name), f"{outer}{name}.")]
 
 
 def _meaning(word: KindWord, field: ListedOption) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tyro.conf import OmitArgPrefixes
 
 from recsim_llm.agents.hybrid.learned import Learned
-from recsim_llm.agents.named_users import WRAPPERS
+from recsim_llm.agents.named_users import WRAPPERS, first_name
 from recsim_llm.certificate import FILE as CERTIFICATE
 from recsim_llm.certificate import failure, read_certificate
 from recsim_llm.checked import OutFolder
@@ -99,7 +99,7 @@ def _certify_command(config: SimulationConfig) -> str:
 
 def weights_line(run: Run, user_model: str) -> str:
     """How far the language model was listened to."""
-    if user_model.partition(":")[0] not in WRAPPERS:
+    if first_name(user_model) not in WRAPPERS:
         return "These answers are the model's as they come, not calibrated to people; --user-model hybrid is.\n"
     weights = Learned.load(run.folder / LEARNED).weights
     return f"{weights.sentence()}\n" if user_model.startswith("hybrid") else ""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recsim_llm.agents.named_users import WRAPPERS, inner_name
+from recsim_llm.agents.named_users import WRAPPERS, first_name, inner_name
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.experiments.simulation.arm_files import fit, policy_names
 from recsim_llm.experiments.simulation.config import SimulationConfig
@@ -71,7 +71,7 @@ def dry_run(config: SimulationConfig) -> Iterator[CostEstimate]:
 
 
 def _dry_arm(config: SimulationConfig, interventions: tuple[Intervention, ...]) -> Usage:
-    if config.user_model.partition(":")[0] in WRAPPERS:
+    if first_name(config.user_model) in WRAPPERS:
         # At most: everything asked, as if no weight were 0.
         config = replace(config, user_model=inner_name(config.user_model))
     recorder = RecordingLLM(PrefixMeter(make_llm("uniform")), dict[bytes, Completion]())
