@@ -47,6 +47,20 @@ class SocietyRules:
     def __post_init__(self) -> None:
         check_fields(self, str)
 
+    def wakings(self, activity: Ints) -> float:
+        """Expected wakings a person in the first round, [0, 1]: nobody wakes twice in a round.
+
+        Later rounds have a little fewer, because who watches is not woken.
+
+        Args:
+            activity: (M,) trait levels 1..3 of the members.
+
+        >>> round(SocietyRules().wakings(np.array([1, 2, 3])), 3)  # (0.393 + 0.632 + 0.865) / 3
+        0.63
+        """
+        gaps = np.array(self.gap_hours)[activity - 1]
+        return float(-np.expm1(-self.round_hours / gaps).mean())
+
 
 class SocialEvent(NamedTuple):
     """One row of a society's diary.

@@ -14,7 +14,7 @@ from recsim_llm.agents.llm.memory.transcript import TranscriptMemory
 from recsim_llm.agents.llm.pages.page_labels import listing_order, read_page
 from recsim_llm.agents.statistical.leaving import LeaveParameters
 from recsim_llm.language.label_reads import AnswerCounts
-from recsim_llm.types import Completion, Persona, Prompt, State
+from recsim_llm.types import Completion, Persona, Prompt
 
 _SYSTEM = "You play one person. For each numbered item answer 0 if you would pass it over, else 1 to $top stars."
 _REMIND = "Answer with numbers from 0 to $top only."
@@ -83,13 +83,6 @@ class BriefAgent:
     def change(self, persona: Persona) -> None:
         """This person is from now on as described."""
         self._personas[persona.user] = persona
-
-    def state(self) -> State:
-        """There is nothing besides the memory."""
-        return {}
-
-    def load(self, state: State) -> None:
-        """See `state`."""
 
     def _item(self, item: int) -> str:
         slogan = self.slogans.get(item)
