@@ -35,7 +35,8 @@ class Source:
         naming: How items are named: "titles" or, to test what a language model has memorised, "ids" (no title, year,
             genre or description), "invented" (an invented title, the rest unchanged) or "masked" (year and genres
             only).
-        added: Words behind titles, by item, as a test of who obeys what stands in a title; its texts are nobody's then.
+        added: Words appended to titles, by item, to test whether models obey instructions in a title; the catalogue's
+            texts are then not vouched for.
     """
 
     dataset: str = "synthetic"

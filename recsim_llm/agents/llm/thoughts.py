@@ -21,7 +21,7 @@ KIND = "thoughts"
 PAGE = "page"
 """Kind of a thought that was asked for; those that an agent wrote of its own accord have the kind of the memory."""
 UNANSWERED = "the model cannot answer"
-_TOKENS, _TEMPERATURE = 48, 0.7  # drawn, not greedy: small models say the same of every page when greedy
+_TOKENS, _TEMPERATURE = 48, 0.7  # sampled: greedy small models repeat one sentence on every page
 _MOST_SENTENCES = 4
 _ENDS = re.compile(r"(?<!\bDr\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bSt\.)(?<!\bMrs\.)(?<!\bvs\.)(?<=[.!?])\s+")
 

@@ -186,7 +186,7 @@ class StatisticalInhabitants:
         self._people.parameters = replace(self._people.parameters, activity=activity)
 
     def hear(self, agents: Ints, messages: Sequence[Message], hours: Floats) -> None:
-        """See `Inhabitants.hear`: only what is said about a rated item, by somebody else, moves anybody."""
+        """See `Inhabitants.hear`: only messages by others about a rated item have an effect."""
         for agent, message in zip(agents.tolist(), messages, strict=True):
             if message.item == EMPTY or message.author == agent or message.stars <= 0:
                 continue

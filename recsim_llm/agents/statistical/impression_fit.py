@@ -24,10 +24,10 @@ from recsim_llm.errors import DataError
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Responses
 
 FEWEST_CHOICES = 30
-"""Items watched, and items not watched, below which slots and the level of watching stay as declared."""
+"""Fewest items watched, and fewest not watched, for slots and level to be fitted; below, they stay as declared."""
 
 FEWEST_EXITS = 30
-"""Pages after which somebody left, and pages after which somebody stayed, below which leaving stays as declared."""
+"""Fewest pages with an exit, and fewest without one, for leaving to be fitted; below, it stays as declared."""
 
 _PRIOR = 1e-4
 """Precision, about what is declared, of all terms but the base: a standard deviation of 100 log-odds.

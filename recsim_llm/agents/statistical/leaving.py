@@ -1,8 +1,8 @@
 """Leaving as a hazard: the probability that a user ends the session after a page.
 
 Rating logs have no exits, so these parameters are *declared*: chosen so that a user of middling patience who is never
-pleased sees about 2 pages, and one who is always pleased about 8. They are fitted to a log of impressions with exits
-(`agents.statistical.impression_fit`); `StatisticalParameters.leave_fitted` tells which it was.
+pleased sees about 2 pages, and one who is always pleased about 8. They are fitted where a log of impressions
+has exits (`agents.statistical.impression_fit`); `StatisticalParameters.leave_fitted` tells which it was.
 """
 
 from __future__ import annotations

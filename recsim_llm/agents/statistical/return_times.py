@@ -6,8 +6,8 @@ On day d after a visit, 1 <= d <= days, a person who has not been back yet comes
 
 and who has not come by the last day does not come back. With per_day = 0 the gap is geometric, cut off at `days`. The
 level is that of KuaiSim's cross-session environment (Zhao et al., NeurIPS 2023: return time "geometric-like over 10
-days", a bias and a term in what the person felt). Deviations: its third term, a linear layer that nobody has trained,
-is left out; and people may stay away for good, whereas there everybody is back on day 10.
+days", a bias and a term in what the person felt). Deviations: its third term, an untrained linear layer, is left out;
+and people may stay away for good, whereas there everybody is back on day 10.
 
 The satisfaction of a visit is the mean rating of what was watched in it, on a scale from 0 (lowest level, or nothing
 watched) to 1: the one definition that both a simulated visit and a log of ratings can fill.

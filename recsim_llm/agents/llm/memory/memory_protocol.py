@@ -12,8 +12,8 @@ class Event(NamedTuple):
     """One thing an agent remembers.
 
     Attributes:
-        text: A sentence or two, in the agent's own words or in ours.
-        importance: How much it matters, [0, 1].
+        text: A sentence or two, written by the agent's model or from a template.
+        importance: Importance, [0, 1].
         kind: "fact", "feeling", "insight" or "heard".
         written: Whether a language model wrote it about the page just seen, so that it is shown as a thought. Not
             stored by memories.

@@ -41,7 +41,7 @@ class ThreeStageOptions:
         merging: Least sigmoid(cosine) with an insight for a source to be merged into it.
         forget_after: Hours since the last access before a memory can be forgotten.
         forget_power, forget_floor: Score of remembering = max(recency^power, floor) * (importance + recency) / 2.
-        long_capacity: Most long-term memories, a limit of ours; the oldest are dropped, and counted.
+        long_capacity: Most long-term memories, a limit added here; the oldest are dropped, and counted.
         max_bytes: Longest event text in UTF-8 bytes; longer ones are cut between words.
     """
 

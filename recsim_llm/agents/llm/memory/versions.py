@@ -21,7 +21,7 @@ class VersionMemory:
     Args:
         encoder: Text encoder, shared by all agents.
         max_bytes: Longest version in UTF-8 bytes; longer ones are cut between words.
-        capacity: Most versions per agent, a limit of ours; the oldest are dropped, and counted.
+        capacity: Most versions per agent, a limit added here; the oldest are dropped, and counted.
 
     Attributes:
         dropped: Versions dropped for lack of room, over all agents.

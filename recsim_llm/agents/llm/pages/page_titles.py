@@ -57,7 +57,7 @@ def resolve_title(text: str, labels: Sequence[str]) -> int | None:
     """Find the item that a title means.
 
     Args:
-        text: A title as somebody wrote it.
+        text: A title as written in a text.
         labels: Labels of the page's items.
 
     Returns:

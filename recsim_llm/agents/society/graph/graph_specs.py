@@ -38,8 +38,8 @@ def make_graph(
 ) -> SocialGraph:
     """Make or load a graph.
 
-    A generated graph is drawn among the members, so that they have as many acquaintances as was asked for; a file is
-    taken as it is.
+    A generated graph is drawn among the members, so that they have as many acquaintances as requested; a file is used
+    unchanged.
 
     Args:
         spec: A name of `GRAPHS`, with numbers after a colon or without, or the path of a CSV file (see `load_graph`).
