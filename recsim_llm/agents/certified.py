@@ -1,7 +1,7 @@
-"""Whether a population has a fidelity certificate on this machine, and where such certificates are kept.
+"""Fidelity certificates stored on this machine, and the fingerprint that ties each to the users it measured.
 
-A certificate belongs to a data set, a user model and a language model *as they are*: the fingerprint holds what the
-fitting makes of a small invented world, and the very prompts there, so that a changed prompt or fit needs a new one.
+A certificate is valid for one data set, user model and language model. The fingerprint hashes the prompts and answers
+on a small synthetic world, so that a changed prompt or fit needs a new certificate.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ _PROBES, _PROBE_ITEMS = 4, 5
 
 
 def certificate_path(dataset_checksum: str, user_model: str, llm: str, fingerprint: str) -> Path:
-    """Where the certificate of a population is kept on this machine."""
+    """Path of a population's certificate on this machine."""
     key = hashlib.sha256("\n".join((dataset_checksum, user_model, llm, fingerprint)).encode()).hexdigest()[:32]
     return certificates_folder() / f"{key}.json"
 
 
 def certificates_folder() -> Path:
-    """The certificates of this machine."""
+    """Folder of this machine's certificates."""
     return cache_dir() / "certificates"
 
 
 def find_certificate(dataset_checksum: str, user_model: str, llm: str, fingerprint: str) -> Certificate | None:
-    """The certificate of a population, None where nobody has measured it here.
+    """The certificate of a population; None where it has not been measured on this machine.
 
     Raises:
-        RecordingError: There is one, and it is damaged.
+        RecordingError: The certificate file is damaged.
     """
     path = certificate_path(dataset_checksum, user_model, llm, fingerprint)
     return read_certificate(path) if path.exists() else None
 
 
 class _Listener:
-    """Answers uniformly and remembers what it was asked."""
+    """Answers uniformly and records the prompts."""
 
     name = "fingerprint"
 
@@ -54,16 +54,16 @@ class _Listener:
         self.prompts: list[Prompt] = []
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """Answer, and remember."""
+        """Record the prompts and answer them."""
         self.prompts += prompts
         return self._llm.generate(prompts)
 
 
 def fingerprint(make: Callable[[LLM], UserModel]) -> str:
-    """What a user model is made of, as 16 hex digits: its answers to a few pages of an invented world, and its prompts.
+    """Hash of a user model's prompts and of its answers to a few pages of a synthetic world, as 16 hex digits.
 
     Args:
-        make: Makes it for that world ("synthetic"), on the given language model.
+        make: Builds the user model for that world ("synthetic") on the given language model.
     """
     listener = _Listener()
     users = make(listener)
@@ -72,5 +72,5 @@ def fingerprint(make: Callable[[LLM], UserModel]) -> str:
     reaction = users.react(people, np.arange(_PROBES * _PROBE_ITEMS).reshape(_PROBES, _PROBE_ITEMS))
     digest = hashlib.sha256(b"".join(prompt_keys("", listener.prompts)))
     for numbers in (reaction.watch_BK, reaction.rating_BKR):
-        digest.update(np.round(numbers, 6).tobytes())  # the last bits differ from machine to machine
+        digest.update(np.round(numbers, 6).tobytes())  # the last bits differ between machines
     return digest.hexdigest()[:16]

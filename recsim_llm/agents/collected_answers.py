@@ -1,4 +1,4 @@
-"""Asks a population about any pairs of people and items, on pages like those of policies. For fitting and measuring."""
+"""Collects a population's answers about any (user, item) pairs on pages, for fitting and measuring."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _BATCH = 32
 
 
 class PairAnswers(NamedTuple):
-    """What a population says of M pairs, before anything has happened in a session.
+    """A population's answers about M pairs, each at the start of a session.
 
     Attributes:
         watch: (M,) probability of watching.
         rating: (M, R) distribution of the rating.
-        slots: (M,) where on its page the item stood, from 0.
+        slots: (M,) slot of the item on its page, from 0.
     """
 
     watch: Floats
@@ -39,16 +39,16 @@ def collect_answers(
 ) -> PairAnswers:
     """Ask about pairs of people and items.
 
-    A person's items are put on pages of `page_size` in an order drawn by a hash of (user, item), so that what was asked
-    first says nothing of what stands where; each page is the first of a session of its own.
+    A person's items fill pages of `page_size` in an order drawn by a hash of (user, item), so that slots do not depend
+    on the order of the arguments; each page is the first of its own session.
 
     Args:
-        model: The population; its sessions 0..batch_size-1 are begun anew.
+        model: The population; its sessions 0..batch_size-1 are reset.
         users: (M,) ids.
         items: (M,) ids; no pair twice.
         page_size: K.
-        batch_size: Pages asked about at once.
-        progress: Told how many pairs have been answered since it was told last.
+        batch_size: Pages per batch.
+        progress: Called with the number of pairs answered since the previous call.
     """
     order = np.lexsort((uniforms(0, Stream.CALIBRATION, users, items), users))
     rank = np.arange(len(users)) - np.searchsorted(users[order], users[order])

@@ -1,4 +1,4 @@
-"""What populations are made from: a data set with its split, personas, fitted parameters. Kept once a process."""
+"""Inputs of a population: a data set with its split, personas and fitted parameters, each cached once per process."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ TEST_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a population is made from.
+    """The data that a population is built from.
 
     Attributes:
         dataset: A name or folder for `data.load_dataset`.
-        split: What of it is the training log: all but the latest fifth of each person's ratings ("temporal"), or all
-            but a fifth at random ("random").
-        naming: What items are called: "titles", or as a test of what a language model knows by heart, "ids" (no title,
-            year, genre or description) or "invented" (an invented title, the rest as it is) or
-            "masked" (year and genres only).
-        added: Words behind titles, by item, as a test of who obeys what stands in a title; its texts are nobody's then.
+        split: Which part of it is the training log: all but the latest fifth of each person's ratings ("temporal"), or
+            all but a fifth at random ("random").
+        naming: How items are named: "titles" or, to test what a language model has memorised, "ids" (no title, year,
+            genre or description), "invented" (an invented title, the rest unchanged) or "masked" (year and genres
+            only).
+        added: Words appended to titles, by item, to test whether models obey instructions in a title; the catalogue's
+            texts are then not vouched for.
     """
 
     dataset: str = "synthetic"
@@ -89,9 +90,9 @@ def statistical_parameters(dataset: str | Source) -> StatisticalParameters:
 
 
 def fitted_parameters(dataset: str | Source) -> StatisticalParameters:
-    """Parameters fitted to the training ratings, of an invented world too."""
+    """Parameters fitted to the training ratings, also for a synthetic world."""
     source = dataset if isinstance(dataset, Source) else Source(dataset)
-    return _fitted(source.untouched)  # no name changes a rating
+    return _fitted(source.untouched)  # titles have no effect on ratings: one cached fit for all
 
 
 @lru_cache(maxsize=8)
@@ -104,12 +105,12 @@ def _fitted(source: Source) -> StatisticalParameters:
 
 
 def known_impressions(log: Impressions) -> Impressions:
-    """The sessions that users are fitted on: all but a fifth, by hash, which is kept for measuring."""
+    """The sessions used for fitting: all but a fifth, chosen by hash, which is held out for measuring."""
     return log.take(~held_sessions(log))
 
 
 def held_sessions(log: Impressions) -> Bools:
-    """(M,) whether a row belongs to a session that is kept for measuring."""
+    """(M,) whether a row belongs to a session that is held out for measuring."""
     held: Bools = uniforms(0, Stream.CALIBRATION, log.users, log.sessions) < TEST_SHARE
     return held
 
@@ -117,7 +118,7 @@ def held_sessions(log: Impressions) -> Bools:
 def with_activity(
     parameters: StatisticalParameters, dataset: str | Source, personas_file: str
 ) -> StatisticalParameters:
-    """The parameters; of a persona file, statistical people take the activity, which is their patience."""
+    """The parameters, with the activity (which sets patience) of the persona file where there is one."""
     if not personas_file:
         return parameters
     activity = np.array([p.activity for p in personas(dataset, personas_file)], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""From the name of a user model to the users: statistical, language-model agents, and those made of both."""
+"""Builds users from the name of a user model: statistical, language-model agents, and those made of both."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ WRAPPERS = {
     "hybrid": "Formulas, corrected by what a language model says where held-out people show that it helps.",
     "calibrated": "A language model's people, their answers calibrated to held-out people.",
 }
-"""User models made of another one, which stands behind a colon ("hybrid:agent4rec:items"; default: "llm"), and what
+"""User models that wrap another one, named after a colon ("hybrid:agent4rec:items"; default: "llm"), and what
 each is. 'recsim-llm calibrate' learns the numbers first."""
 
 
@@ -64,7 +64,7 @@ def first_name(user_model: str) -> str:
 
 
 def is_built_in(user_model: str) -> bool:
-    """Whether the first word of a name is one of ours; says nothing about what is behind a colon.
+    """Whether the first word of a name is built in; ignores what follows a colon.
 
     >>> is_built_in("agent4rec:items"), is_built_in("my_module:MyUsers")
     (True, False)
@@ -74,7 +74,7 @@ def is_built_in(user_model: str) -> bool:
 
 
 def uses_llm(user_model: str) -> bool:
-    """Whether a user model of this name asks a language model; one that others bring says so itself (`asks_llm`).
+    """Whether a user model of this name asks a language model; plug-ins declare it themselves (`asks_llm`).
 
     Raises:
         ConfigError: It is not built in, and cannot be imported.
@@ -85,7 +85,7 @@ def uses_llm(user_model: str) -> bool:
 
 
 def has_memories(user_model: str) -> bool:
-    """Whether agents with memories play these people, so that one can be brought back and interviewed."""
+    """Whether agents with memories play these people, so that one can be restored and interviewed."""
     played = inner_name(user_model) if first_name(user_model) in WRAPPERS else user_model
     if is_built_in(played) or played.startswith(OBJECT):
         return first_name(played) in AGENT_KINDS
@@ -93,7 +93,7 @@ def has_memories(user_model: str) -> bool:
 
 
 def brought_name(user_model: str) -> str:
-    """The name of the user model or kind that others bring, alone or inside a wrapper; "" for built-in ones.
+    """The name of a plug-in user model or kind, alone or inside a wrapper; "" for built-in ones.
 
     Nothing is looked up or imported.
 
@@ -110,7 +110,7 @@ def inner_name(user_model: str) -> str:
     """The user model that a language model plays in "hybrid", "hybrid:KIND" and the like.
 
     Raises:
-        ConfigError: It is not made of another one.
+        ConfigError: It does not wrap another one.
 
     >>> inner_name("hybrid:agent4rec:items"), inner_name("hybrid")
     ('agent4rec:items', 'llm')
@@ -125,7 +125,7 @@ def inner_name(user_model: str) -> str:
 
 
 def check_user_model(user_model: str) -> None:
-    """Refuse a name that means nothing, before a model is loaded or paid for.
+    """Refuse an unknown name, before a model is loaded or paid for.
 
     Raises:
         ConfigError: There is no such user model.
@@ -171,11 +171,11 @@ def make_users(
     personas_file: str,
     learned: Learned | None = None,
 ) -> UserModel:
-    """The users of a name (`population.make_population` says which there are).
+    """Build the users of a name (`population.make_population` lists the names).
 
     Raises:
-        ConfigError: No such user model, an LLM is missing, the data set lacks what it needs, or nobody has calibrated
-            the language model.
+        ConfigError: No such user model, an LLM is missing, the data set lacks what it needs, or the language model has
+            not been calibrated.
     """
     check_user_model(user_model)
     name = first_name(user_model)
@@ -219,14 +219,14 @@ def _wrapped(
 
 
 def played_by_llm(users: UserModel) -> UserModel:
-    """The users as the language model plays them, beneath a rule of leaving, a hybrid or a calibration."""
+    """The users played by the language model, inside a quit rule, a hybrid or a calibration."""
     while isinstance(users, LongTermUsers | HybridUsers | CalibratedUsers):
         users = users.inner
     return users
 
 
 def think_aloud(users: UserModel, catalogue: Catalogue) -> None:
-    """Let people whom a language model plays say what they think of each page, once they have chosen.
+    """Let users played by a language model say what they think of each page, after their choice.
 
     Raises:
         ConfigError: No language model plays them.
@@ -241,7 +241,7 @@ def think_aloud(users: UserModel, catalogue: Catalogue) -> None:
 
 
 def keep_thoughts(users: UserModel) -> list[Thought]:
-    """A list in which everything stands from now on that a language model writes about pages; [] for formulas."""
+    """A list that receives everything a language model writes about pages from now on; stays [] for formulas."""
     players, thoughts = played_by_llm(users), list[Thought]()
     if isinstance(players, LLMUsers | AgentUsers):
         players.thoughts = thoughts
@@ -249,13 +249,13 @@ def keep_thoughts(users: UserModel) -> list[Thought]:
 
 
 def agents_of(users: UserModel) -> AgentUsers | None:
-    """The agents with memories, as a language model plays them; None where people have no memories to bring back."""
+    """The agents with memories, inside any wrapper; None where people have no memories to restore."""
     players = played_by_llm(users)
     return players if isinstance(players, AgentUsers) else None
 
 
 def keep_memories(users: UserModel) -> list[Remembered]:
-    """A list in which everything stands from now on that enters memories; [] for people without."""
+    """A list that receives everything that enters memories from now on; stays [] for people without memories."""
     agents, notebook = agents_of(users), list[Remembered]()
     if agents is not None:
         agents.notebook = notebook
@@ -263,7 +263,7 @@ def keep_memories(users: UserModel) -> list[Remembered]:
 
 
 def learned_identity(dataset: str | Source, user_model: str, llm_name: str) -> Identity:
-    """What the learned numbers of a "hybrid" or "calibrated" user model must belong to."""
+    """The identity that the learned numbers of a "hybrid" or "calibrated" user model must have."""
     inner = inner_name(user_model)
     source = dataset if isinstance(dataset, Source) else Source(dataset)
     data = load_source(source.untouched)[0]
@@ -271,11 +271,12 @@ def learned_identity(dataset: str | Source, user_model: str, llm_name: str) -> I
 
 
 def model_fingerprint(user_model: str, catalogue: Catalogue | None = None) -> str:
-    """What a user model is made of at present (`agents.certified.fingerprint`), whatever data and language model.
+    """The current fingerprint of a user model (`agents.certified.fingerprint`), whatever data and language model.
 
     Args:
         user_model: Its name.
-        catalogue: What it is for: whether its texts are shown as they are or in quotes. None: as they are.
+        catalogue: The catalogue to be used: decides whether texts are shown as they are or in quotes. None: as they
+            are.
     """
     return _fingerprint(user_model, catalogue is None or catalogue.is_vouched)
 

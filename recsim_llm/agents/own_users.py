@@ -1,4 +1,4 @@
-"""User models and agent kinds that others bring, by `module:Class` or an entry point (`recsim_llm.plugins`)."""
+"""Plug-in user models and agent kinds, by `module:Class` or an entry point (`recsim_llm.plugins`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.language.spec import parse_spec
 
 OBJECT = "object:"
-"""How the user model of a run begins that a Python caller handed over as an object; its class stands behind."""
+"""Prefix of a run's user model if a Python caller passed it as an object; followed by its class."""
 
 _USERS = ("reset", "react", "observe", "describe")
 _KIND = ("begin", "query", "react", "observe", "reflect", "context", "change")
@@ -34,7 +34,7 @@ class OwnUsers:
     Attributes:
         name: `module:Class`, or the name of an entry point.
         make: The class; called with a `Material`, and the options by name.
-        options: What stands behind the question mark.
+        options: The options after the question mark.
     """
 
     name: str
@@ -53,12 +53,12 @@ class OwnUsers:
 
 
 def own_names() -> list[str]:
-    """Names of the user models and agent kinds that installed packages bring."""
+    """Names of the user models and agent kinds that installed packages provide."""
     return sorted({*plugins.plugin_names(plugins.USER_MODELS), *plugins.plugin_names(plugins.AGENTS)})
 
 
 def find_own(user_model: str) -> OwnUsers | None:
-    """The user model or agent kind of a name that is not built in; None where nobody brings it.
+    """The user model or agent kind of a name that is not built in; None where no package provides it.
 
     Args:
         user_model: `module:Class` or the name of an entry point, each with `?option=value&option=value` or without.
@@ -88,14 +88,14 @@ def find_own(user_model: str) -> OwnUsers | None:
 
 
 def make_own(own: OwnUsers, material: Material) -> UserModel:
-    """Make the users.
+    """Build the users.
 
     Args:
         own: From `find_own`.
-        material: What they are made of, the language model among it.
+        material: Their inputs, including the language model.
 
     Raises:
-        ConfigError: The class raises an error, or makes what does not fit the data set; or a language model is missing.
+        ConfigError: The class raises an error, its result does not fit the data set, or a language model is missing.
     """
     if own.asks_llm and material.llm is None:
         raise ConfigError(f"{own.name} users need a model: --llm transformers:smollm2-135m, for example (llm=...).")
@@ -116,7 +116,7 @@ def check_users(made: Any, name: str, sizes: tuple[int, int], is_kind: bool = Fa
 
     Args:
         made: The object.
-        name: What it is called in messages.
+        name: Its name in error messages.
         sizes: How many people and items there are.
         is_kind: Whether it is an agent kind.
 
@@ -139,7 +139,7 @@ def check_users(made: Any, name: str, sizes: tuple[int, int], is_kind: bool = Fa
 
 
 def object_name(users: UserModel) -> str:
-    """What a run calls a user model that was handed over as an object."""
+    """The name in a run of a user model that was passed as an object."""
     return f"{OBJECT}{type(users).__module__}.{type(users).__qualname__}"
 
 

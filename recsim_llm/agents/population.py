@@ -1,4 +1,4 @@
-"""From names to a population: data set, training log, user model, and its certificate."""
+"""Builds populations from names: data set, training log, user model, and its certificate."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Population:
         dataset: Catalogue, people, rating levels.
         log: The training ratings: all that personas, user models and policies are fitted on.
         users: The user model.
-        certificate: What was measured of it on this machine; None where nobody has measured it.
-        is_truth: Whether these are the very people that an invented world's ratings were drawn from.
+        certificate: Its certificate on this machine; None where it has not been measured.
+        is_truth: Whether these are the people from whom a synthetic world's ratings were drawn.
         notes: What was learned and what is declared, for a certificate.
     """
 
@@ -57,7 +57,7 @@ class Population:
 
     @property
     def certified(self) -> bool:
-        """Whether these people passed every gate of their certificate, or are the truth of an invented world."""
+        """Whether these people passed every gate of their certificate, or are the truth of a synthetic world."""
         return self.is_truth or _passed(self.certificate)
 
 
@@ -67,7 +67,7 @@ class SocialPopulation:
 
     Attributes:
         dataset, log: As in `Population`.
-        users: The user model; lives on between visits.
+        users: The user model; persists between visits.
         graph: Who knows whom.
         search: The search box of the site; None where the data set has no titles.
         personas: `personas[u].user == u`.
@@ -87,7 +87,7 @@ class SocialPopulation:
 
     @property
     def certified(self) -> bool:
-        """Whether these people passed every gate of their certificate, or are the truth of an invented world."""
+        """Whether these people passed every gate of their certificate, or are the truth of a synthetic world."""
         return self.is_truth or _passed(self.certificate)
 
     @property
@@ -112,9 +112,9 @@ def make_population(
             "recagent:items", "agentcf:FOLDER"; docs/agents); your own, as "module:Class?option=value" or the name of an
             entry point (docs/plugins.md); or an object, a user model of your own for the same catalogue.
         llm: For LLM users: a backend, or its name for `language.make_llm` ("transformers:smollm2-135m").
-        encoder: For agents with memories: what makes vectors of texts (`language.encoders.make_encoder`).
+        encoder: For agents with memories: the text encoder (`language.encoders.make_encoder`).
         personas_file: People as you describe them (`persona_file.read_personas`); "" takes them from ratings.
-        learned: For "hybrid" and "calibrated" users: how far the model is believed; default: what this machine knows.
+        learned: For "hybrid" and "calibrated" users: the learned numbers; default: those stored on this machine.
 
     Raises:
         DataError: The persona file breaks a rule.
@@ -151,14 +151,14 @@ def make_society(
         dataset: As in `make_population`.
         user_model: "statistical", a name in `AGENT_KINDS`, or inhabitants of your own.
         llm: As in `make_population`.
-        graph: A social graph, or what `agents.society.graph.make_graph` makes one of.
+        graph: A social graph, or a description of one for `agents.society.graph.make_graph`.
         encoder: As in `make_population`.
         seed: Seed of who lives here and of a generated graph.
         personas_file: As in `make_population`.
         learned: As in `make_population`.
-        agents: How many people live here, chosen by a hash of (seed, user), so that a larger number keeps a smaller
+        agents: How many people live here, chosen by a hash of (seed, user), so that a larger number includes a smaller
             one's; a generated graph is drawn among them. Default: everybody.
-        habits: What statistical people do, and what others do to them; those under hybrid users too. Default: declared.
+        habits: Social habits of statistical people, also of those inside hybrid users. Default: the declared ones.
 
     Raises:
         ConfigError: As in `make_population`; users who do not live on between visits, or have no such habits; or more
@@ -222,7 +222,7 @@ def _isolated(graph: SocialGraph, members: Ints, data: Dataset) -> str:
 
 
 def _certificate(data: Dataset, user_model: str, llm: LLM | None) -> Certificate | None:
-    """The certificate of a population; asking for one costs nothing where no certificate was ever made."""
+    """The certificate of a population; the look-up is free where no certificate was ever made."""
     if not certificates_folder().exists():
         return None
     try:
@@ -230,7 +230,7 @@ def _certificate(data: Dataset, user_model: str, llm: LLM | None) -> Certificate
     except ConfigError:
         if not brought_name(user_model):
             raise
-        return None  # somebody's own users need not be able to play people of another data set
+        return None  # plug-in users need not be able to play people of another data set
     return find_certificate(data.checksum, user_model, llm.name if llm else "", made_of)
 
 

@@ -1,4 +1,4 @@
-"""The user model seam: all that environments and experiments know about users. People describe themselves."""
+"""Protocol of user models: all that environments and experiments know about users, who describe themselves."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from recsim_llm.agents.statistical.statistical_users import StatisticalParameters
 
 ORIGINS = {"watch level": "the model's own", "examination (slots)": "the model's own", "leaving": "not fitted"}
-"""Where the numbers of people come from who are not fitted to anything."""
+"""Default origins, for user models that are not fitted to anything."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a population says of itself. Wrappers pass on what their inner people say, and change what they change.
+    """A population's description of itself. Wrappers pass on that of their inner people, with their own changes.
 
     A user model of your own may return `Description()`.
 
     Attributes:
         asks_llm: Whether the language model is asked at all.
-        counts: What became of a model's answers, of memories, texts and thoughts, as a run's summary has it: JSON.
-        origins: Where levels of watching, slot effect and leaving come from, as a certificate says it.
-        belief: How far the language model is believed, in a sentence; "" where nobody has to be told.
+        counts: Counters of a model's answers, of memories, texts and thoughts, for a run's summary: JSON.
+        origins: Where levels of watching, slot effect and leaving come from, as a certificate states it.
+        belief: Where the language model's answers are used, in a sentence; "" where that needs no mention.
         backbone: The statistical people whose answers a language model corrects; None: there are none.
-        tastes: Of people who answer by these parameters and by nothing else; None for others.
+        tastes: Parameters of people who answer by these and by nothing else; None for others.
         long_term: The people in BiLLP's setting, with rule, distances and habits; None elsewhere.
     """
 
@@ -44,7 +44,7 @@ class Description:
 class UserModel(Protocol):
     """A population. Several sessions run side by side; each has a handle, chosen by the environment.
 
-    A handle is a small integer (the index of a sub-environment); state that belongs to a session is kept under it.
+    A handle is a small integer (the index of a sub-environment); the state of a session is stored under it.
     Two sessions of one user may run at once.
 
     Attributes:
@@ -58,7 +58,7 @@ class UserModel(Protocol):
     rating_levels: Floats
 
     def reset(self, sessions: Ints, users: Ints, keys: Keys) -> None:
-        """These users begin a session under these handles; a handle used before is forgotten.
+        """Begin a session of each of these users under these handles; a handle used before loses its old state.
 
         Args:
             sessions: (B,) handles.
@@ -68,16 +68,16 @@ class UserModel(Protocol):
         ...
 
     def react(self, sessions: Ints, pages: Ints) -> Reaction:
-        """Say what these sessions' users would do with (B, K) pages; changes no state."""
+        """Return what these sessions' users would do with (B, K) pages; changes no state."""
         ...
 
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
-        """Let users remember what really happened; return (B,) probabilities of leaving now."""
+        """Record what really happened; return (B,) probabilities of leaving now."""
         ...
 
     def describe(self) -> Description:
-        """What these people are made of, and what has been counted of them so far; changes no state."""
-        return Description()  # for classes that have this one as their base
+        """Return the description of these people, with their counters so far; changes no state."""
+        return Description()  # default for classes that inherit from this one
 
 
 @runtime_checkable
@@ -85,5 +85,5 @@ class ReturningUsers(UserModel, Protocol):
     """People who come back: a session may have further visits."""
 
     def visit(self, agents: Ints, hours: Floats) -> None:
-        """These (B,) handles begin a visit at these (B,) hours: fatigue is gone, memory stays."""
+        """Begin a visit of these (B,) handles at these (B,) hours: fatigue is reset, memory stays."""
         ...

@@ -1,8 +1,8 @@
-"""A link from a language model's raw label probabilities to calibrated ones, fitted on people no certificate measures.
+"""Calibration of a language model's raw label probabilities, fitted on people whom no certificate measures.
 
-How high and how wide a model's answers lie is an artefact of model and prompt; what counts is their order. So the raw
-answers become three numbers, and an ordered logit (ratings) and a logistic model (watching) over these say what they
-mean. Weights are not negative: answers that run against people's tastes are ignored, never turned round.
+The mean and spread of a model's answers are artefacts of model and prompt; only their order is informative. Each answer
+is therefore reduced to three features, which an ordered logit (ratings) and a logistic model (watching) map to
+probabilities. Weights are non-negative: answers that run against people's tastes are ignored, never inverted.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ from recsim_llm.errors import DataError
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Responses
 
 FEATURES = ("taste", "stars", "watch")
-"""What `answer_features` makes of an answer."""
+"""Names of the columns of `answer_features`."""
 
 _KIND = "calibration"
-_TINY = 0.005  # 0.999 and 0.9999 of a language model mean the same; their log-odds do not
+_TINY = 0.005  # bound on probabilities: 0.999 and 0.9999 mean the same from a language model, but their log-odds differ
 _FARTHEST = 4.0  # standard deviations
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a user model says of M pairs, and what really happened.
+    """A user model's answers about M pairs, and the outcomes in the log.
 
     Attributes:
         users, items: (M,) ids.
         watch: (M,) raw probability of watching.
         rating: (M, R) raw distribution of the rating.
         rated: (M,) True where the person rated the item, in ratings that nothing else was fitted on; False for items
-            drawn uniformly from those the person never rated. Of a log with impressions: watched, or shown and not.
+            drawn uniformly from those the person never rated. For a log with impressions: True where watched, False
+            where shown and not watched.
         level: (M,) index of the rating level, -1 where not rated.
     """
 
@@ -62,11 +63,12 @@ class Answers:
 
 
 def answer_features(watch: Floats, rating: Floats) -> Floats:
-    """(..., 3) what an answer says, in the order of `FEATURES`.
+    """(..., 3) features of raw answers, in the order of `FEATURES`.
 
-    "taste" is the mean over the R-1 thresholds of the log-odds of a rating above: of an ordered logit, linear in its
-    score, whatever its thresholds. "stars" is the mean level from 0 to 1: bounded, so robust against certainty.
-    "watch" is the log-odds of watching. Log-odds are of probabilities kept within 0.005 and 0.995.
+    "taste" is the log-odds of a rating above a threshold, averaged over the R-1 thresholds: for an ordered logit, it is
+    linear in the score whatever the thresholds. "stars" is the mean level scaled to 0..1: bounded, so robust against
+    certainty. "watch" is the log-odds of watching. Probabilities are clipped to [0.005, 0.995] before log-odds are
+    taken.
 
     Args:
         watch: (...) raw.
@@ -85,10 +87,10 @@ def _log_odds(chance: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Standard:
-    """Features at mean 0 and standard deviation 1, kept within 4 of these.
+    """Standardises features to mean 0 and standard deviation 1, clipped at 4 standard deviations.
 
     Attributes:
-        centre, spread: (D,); a spread of 0 has become 1, so that what never varies counts for nothing.
+        centre, spread: (D,); a spread of 0 is replaced by 1, so that a constant feature contributes nothing.
     """
 
     centre: Floats
@@ -96,27 +98,27 @@ class Standard:
 
     @classmethod
     def of(cls, features: Floats) -> Standard:
-        """From (M, D) features."""
+        """Estimate mean and spread from (M, D) features."""
         spread = features.std(axis=0)
         return cls(features.mean(axis=0), np.where(spread > 1e-9, spread, 1.0))
 
     def __call__(self, features: Floats) -> Floats:
-        """(..., D)."""
+        """(..., D) standardised features."""
         scaled: Floats = np.clip((features - self.centre) / self.spread, -_FARTHEST, _FARTHEST)
         return scaled
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The link. Applied to one answer or to any number of them, shape kept.
+    """A fitted calibration. Accepts answers of any leading shape and preserves it.
 
     Attributes:
-        rating_standard: Of features of rated pairs.
+        rating_standard: Standardisation of the features of rated pairs.
         rating_fit: Ordered logit over these.
-        watch_standard: Of features of all pairs.
+        watch_standard: Standardisation of the features of all pairs.
         watch_weights: (3,) log-odds.
         watch_level: Log-odds of watching at mean features.
-        pairs, users: How many it was fitted on.
+        pairs, users: Numbers of pairs and users it was fitted on.
     """
 
     rating_standard: Standard
@@ -187,19 +189,19 @@ def _standard(values: dict[str, object], size: int) -> Standard:
 def fit_calibration(
     answers: Answers, watch_rate: float | None = FitOptions().watch_rate, ridge: float = 5.0
 ) -> Calibration:
-    """Fit the link.
+    """Fit the calibration.
 
     The level of watching is not identified by a log of ratings: it is set so that the drawn pairs are watched with the
-    declared mean probability. They stand in for uniformly drawn pairs, of which few are rated.
+    declared mean probability. They stand in for uniformly drawn pairs, few of which are rated.
 
     Args:
-        answers: Of people whose held-out ratings nothing is measured on (`data.splits.calibration_users`).
+        answers: About people on whose held-out ratings nothing is measured (`data.splits.calibration_users`).
         watch_rate: Mean probability of watching a uniformly drawn item, (0, 1); None where `rated` means that a shown
             item was watched, and the level is learnt.
         ridge: Penalty on weights, in pairs.
 
     Raises:
-        DataError: No pair was rated, or none was not.
+        DataError: All pairs were rated, or none was.
     """
     if not answers.rated.any() or answers.rated.all():
         raise DataError("A calibration needs pairs that were rated and pairs that were not; one kind is absent.")
@@ -220,12 +222,12 @@ def fit_calibration(
 
 
 def level_for(shift: Floats, rate: float) -> float:
-    """The constant that has to be added to (M,) log-odds so that the mean probability is `rate`, in (0, 1)."""
+    """The constant to add to (M,) log-odds so that the mean probability is `rate`, in (0, 1)."""
     return float(scipy.optimize.brentq(lambda c: expit(shift + c).mean() - rate, -60.0, 60.0, xtol=1e-12))
 
 
 class CalibratedUsers:
-    """Any population, its answers calibrated (see `agents.user_model.UserModel`). Memories and leaving are its own.
+    """Wrapper that calibrates any population's answers (see `agents.user_model.UserModel`), not its memory or leaving.
 
     Args:
         inner: The population.
@@ -253,7 +255,7 @@ class CalibratedUsers:
         return self.inner.observe(sessions, pages, responses)
 
     def describe(self) -> Description:
-        """See `UserModel.describe`: these answers are nobody's parameters."""
+        """See `UserModel.describe`: no statistical parameters describe calibrated answers."""
         return replace(self.inner.describe(), tastes=None)
 
 

@@ -1,8 +1,9 @@
-"""Where a second opinion is listened to: four cells of pairs, and whether it has been found to help in one of them.
+"""Decides in which of four (item, user) cells the LLM correction is applied, by held-out gain.
 
-A cell is (item cold or warm) x (history of the person short or long), by training ratings. What is learned in a cell is
-kept only if users it was not learned from are predicted better with it. Four cells are tried for ratings and four for
-watching, and a model that knows nothing must not be believed because eight were tried: Benjamini and Hochberg (1995).
+A cell is (item cold or warm) x (history of the person short or long), by training ratings. A correction learned in a
+cell is accepted only if it improves predictions for users it was not learned from. Four cells are tested for ratings
+and four for watching; the false discovery rate over all eight is controlled (Benjamini and Hochberg 1995), so that an
+uninformative model is not accepted by chance.
 """
 
 from __future__ import annotations
@@ -25,23 +26,23 @@ CELLS = (
     "warm item, long history",
 )
 
-_FREE = 1e-3  # a trace of a penalty, so that there is one best answer
+_FREE = 1e-3  # a tiny ridge, so that the optimum is unique
 _FOLDS = 1
 
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
-    """When a cell is believed.
+    """When the correction of a cell is accepted.
 
     Attributes:
         cold: Items with fewer training ratings are cold.
         short: People with fewer training ratings have a short history.
-        folds: Parts of the people, each predicted without itself.
-        false_discoveries: Expected share, at most, of the believed cells in which the gain is chance; and the chance
-            that a model that knows nothing is believed anywhere. Shared by all cells that are tried, one-sided.
+        folds: Cross-validation folds over people.
+        false_discoveries: Upper bound on the expected share of accepted cells whose gain is chance, and on the
+            probability that an uninformative model is accepted anywhere. Shared by all cells tested, one-sided.
         ridge: Penalty on squared weights, in pairs.
         fewest_users, fewest_pairs: A cell with fewer keeps weight 0.
-        seed: Of the folds.
+        seed: Seed of the folds.
     """
 
     cold: int = 10
@@ -56,15 +57,15 @@ class GateOptions:
 
 @dataclass(frozen=True, slots=True)
 class CellGain:
-    """What was found in one cell.
+    """Test result of one cell.
 
     Attributes:
         part: "rating" or "watch".
         cell: One of `CELLS`.
-        pairs, users: Calibration pairs of the cell, and people they are of.
-        gain: Held-out log-loss of the backbone less that with the second opinion, nats a pair.
+        pairs, users: Numbers of calibration pairs in the cell, and of people in them.
+        gain: Held-out log-loss of the backbone minus that with the correction, nats per pair.
         error: Standard error of the gain, over people.
-        weights: Log-odds per standard deviation of each feature; all 0 where it is not believed.
+        weights: Log-odds per standard deviation of each feature; all 0 where the correction is rejected.
     """
 
     part: str
@@ -77,7 +78,7 @@ class CellGain:
 
     @property
     def used(self) -> bool:
-        """Whether the second opinion counts in this cell."""
+        """Whether the correction is applied in this cell."""
         return any(self.weights)
 
 
@@ -93,10 +94,10 @@ class CellRows:
 
     Attributes:
         users: (M,) ids.
-        features: (M, D) of the second opinion, mean 0.
-        nuisance: (M, E) columns that may move the level while learning and are never applied; E may be 0.
+        features: (M, D) features of the model's answers, mean 0.
+        nuisance: (M, E) columns fitted along with the features but never applied; E may be 0.
         edges: (M, R-1) the backbone's log-odds of P(level <= k).
-        level: (M,) what happened.
+        level: (M,) observed level.
     """
 
     users: Ints
@@ -107,11 +108,11 @@ class CellRows:
 
 
 def learn_cells(tried: Sequence[tuple[str, str, CellRows]], options: GateOptions) -> list[CellGain]:
-    """What was found in all cells, tried together; weights are exactly 0 where the gain may be chance.
+    """Learn all cells and test them together; weights are exactly 0 where the gain may be chance.
 
     Args:
-        tried: Part, cell and pairs. Those with too few pairs or people are not tried.
-        options: What is too few, and what may be chance.
+        tried: Part, cell and pairs of each cell. Cells with too few pairs or people are not tested.
+        options: Minimum sizes and the false discovery rate.
     """
     found = [_gain(part, cell, rows, options) for part, cell, rows in tried]
     tested = [place for place, gain in enumerate(found) if gain.error > 0.0]
@@ -125,7 +126,7 @@ def learn_cells(tried: Sequence[tuple[str, str, CellRows]], options: GateOptions
 
 
 def believed_gains(gains: Floats, errors: Floats, options: GateOptions) -> Bools:
-    """(C,) which of these mean gains, each with its standard error, are more than chance when all are looked at.
+    """(C,) which of these mean gains, given their standard errors, are significant when all C are tested together.
 
     Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995), on one-sided normal tests: in the order of their p, the last
     with p <= rate * rank / C and all before it.
@@ -143,7 +144,7 @@ def believed_gains(gains: Floats, errors: Floats, options: GateOptions) -> Bools
 
 
 def _gain(part: str, cell: str, rows: CellRows, options: GateOptions) -> CellGain:
-    """The held-out gain of one cell, without weights; gain and error 0 where there are too few to try."""
+    """The held-out gain of one cell, without weights; gain and error are 0 where there are too few rows to test."""
     pairs, users, size = len(rows.users), len(np.unique(rows.users)), rows.features.shape[1]
     enough = pairs >= options.fewest_pairs and users >= options.fewest_users
     mean, error = grouped_mean(rows.users, _held_out_gain(rows, options)) if enough else (0.0, 0.0)
@@ -151,16 +152,17 @@ def _gain(part: str, cell: str, rows: CellRows, options: GateOptions) -> CellGai
 
 
 def grouped_mean(users: Ints, values: Floats) -> tuple[float, float]:
-    """Mean over rows, and its standard error where users are the independent draws (a ratio's linearisation)."""
+    """Mean over rows, and its standard error clustered by user (linearised ratio estimator)."""
     _, place = np.unique(users, return_inverse=True)
     mean, count = float(values.mean()), int(place.max()) + 1
+    # Deviations summed per user: only users are independent, not a user's rows.
     surplus = np.bincount(place, weights=values - mean)
     return mean, float(np.sqrt((surplus**2).sum() * count / max(count - 1, 1)) / len(values))
 
 
 def _held_out_gain(rows: CellRows, options: GateOptions) -> Floats:
-    """(M,) log-loss of each pair without less with the features, fitted on other people."""
-    # A hash of its own: that of (seed, stream, user) says who is a calibration user at all (`data.splits`).
+    """(M,) log-loss of each pair without the features minus that with them, fitted on other people."""
+    # The extra key matters: the hash of (seed, stream, user) alone already selects calibration users (`data.splits`).
     folds = (uniforms(options.seed, Stream.CALIBRATION, rows.users, _FOLDS) * options.folds).astype(np.int64)
     gain = np.zeros(len(folds))
     for fold in range(options.folds):
@@ -179,7 +181,7 @@ def _fit_nuisance(rows: CellRows, chosen: Bools) -> Floats:
 
 
 def _fit(rows: CellRows, chosen: Bools, options: GateOptions) -> tuple[Floats, Floats]:
-    """Weights of nuisance columns and of features. The latter are not negative: see docs/hybrid.md."""
+    """Weights of nuisance columns and of features. The latter are non-negative: see docs/hybrid.md."""
     extra, size = rows.nuisance.shape[1], rows.features.shape[1]
     columns = np.hstack([rows.nuisance[chosen], rows.features[chosen]])
     ridge = np.concatenate([np.full(extra, _FREE), np.full(size, options.ridge)])
@@ -189,5 +191,6 @@ def _fit(rows: CellRows, chosen: Bools, options: GateOptions) -> tuple[Floats, F
 
 def _loss(edges: Floats, level: Ints) -> Floats:
     cumulative = 1.0 / (1.0 + np.exp(-edges))
+    # (M, R-1) cumulative, padded with 0 and 1; differences give (M, R).
     pmf = np.diff(np.pad(cumulative, ((0, 0), (1, 1)), constant_values=((0, 0), (0.0, 1.0))), axis=1)
     return row_log_loss(pmf, level)

@@ -1,10 +1,11 @@
-"""Statistical people who listen to a language model where it has been found to know them better, and nowhere else.
+"""Statistical users plus an LLM residual, applied only in cells where it improved held-out predictions.
 
     P(rating <= k) = sigmoid((thresholds[k] - s) / scale - v[cell] . f)
     P(watch) = sigmoid(backbone's log-odds + w[cell] . f + level[cell])
 
 with f the standardised features of the model's answer (`calibration.answer_features`) and cells as in `cell_gates`.
-Where the weights of a cell are 0, the model is not asked and the answer is the backbone's, bit for bit: docs/hybrid.md.
+Where the weights of a cell are 0, the model is not asked and the answer equals the backbone's bit for bit:
+docs/hybrid.md.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ _KIND = "hybrid"
 
 @dataclass(frozen=True)
 class Residual:
-    """What the model adds to one kind of log-odds, in each of C cells.
+    """The model's correction of one kind of log-odds, for each of C cells.
 
     Attributes:
-        standard: Of the features of all calibration pairs of this kind.
+        standard: Standardisation of the features, over all calibration pairs of this kind.
         centre, slope: (C, D) mean of a feature in the cell, and its trend in log(1 + training ratings of the item):
-            both are taken off, so that the model moves neither the level nor what popularity explains.
-        weights: (C, D) not negative, log-odds.
-        level: (C,) what keeps the cell's mean probability where it was, log-odds.
+            both are subtracted, so that the correction changes neither the level nor what popularity explains.
+        weights: (C, D) non-negative, log-odds.
+        level: (C,) intercept that preserves the cell's mean probability, log-odds.
     """
 
     standard: Standard
@@ -65,12 +66,12 @@ class Residual:
 
 @dataclass(frozen=True)
 class HybridWeights:
-    """How far a model is believed.
+    """Corrections by a language model, and the test results behind them.
 
     Attributes:
         rating, watch: The two residuals.
-        gains: What was found, cell by cell, for a report: ratings first.
-        options: With which it was learned; the bounds of the cells.
+        gains: Test result of each cell, for a report; ratings first.
+        options: The options it was learned with, among them the bounds of the cells.
     """
 
     rating: Residual
@@ -85,7 +86,7 @@ class HybridWeights:
         return used
 
     def table(self) -> str:
-        """The findings, for a terminal."""
+        """The test results as a table for a terminal."""
         head = (
             f"{'part':<7} {'cell':<25} {'pairs':>7} {'users':>6} {'gain':>9} {'+-':>8}  weights ({', '.join(FEATURES)})"
         )
@@ -97,14 +98,14 @@ class HybridWeights:
         return "\n".join([head, *rows])
 
     def sentence(self) -> str:
-        """How far the model is believed, in a sentence."""
+        """In which cells the model is asked, in a sentence or two."""
         cells = [name for name, used in zip(CELLS, self.used.tolist(), strict=True) if used]
         if not cells:
             return "The language model is not asked: nowhere was it found to know people better than their ratings do."
         return f"The language model is asked about: {'; '.join(cells)}. Elsewhere it was not found to help."
 
     def as_json(self) -> list[dict[str, Any]]:
-        """The findings, one mapping a part and cell: JSON values."""
+        """The test results as JSON values, one mapping per part and cell."""
         return [{**asdict(gain), "weights": list(gain.weights), "used": gain.used} for gain in self.gains]
 
     def save(self, path: Path) -> None:
@@ -121,7 +122,7 @@ class HybridWeights:
         """
         values = read_learned(path, _KIND)
         try:
-            values["options"].pop("z", None)  # of an older rule: the weights that a run was made with stay as they are
+            values["options"].pop("z", None)  # an option of an older rule: weights stored with a run stay readable
             rows = [{k: v for k, v in row.items() if k != "used"} for row in values["gains"]]
             gains = tuple(CellGain(**{**row, "weights": tuple(row["weights"])}) for row in rows)
             residuals = _residual(values["rating"]), _residual(values["watch"])
@@ -155,18 +156,19 @@ def fit_hybrid(
     user_counts: Ints,
     options: GateOptions | None = None,
 ) -> HybridWeights:
-    """Learn how far a model is believed.
+    """Fit a model's corrections and test them by cell.
 
     Args:
         backbone: Fitted without the calibration pairs.
-        answers: The model's, on calibration pairs.
+        answers: The model's answers about calibration pairs.
         item_counts: (N,) ratings of each item that the backbone was fitted on.
-        user_counts: (U,) of each user.
-        options: When a cell is believed.
+        user_counts: (U,) likewise, of each user.
+        options: When the correction of a cell is accepted.
     """
     options = options or GateOptions()
     rating, rating_rows = _rating_cells(backbone, answers.take(answers.rated), item_counts, user_counts, options)
     watch, watch_rows = _watch_cells(backbone, answers, item_counts, user_counts, options)
+    # The cells of both parts are tested together and share one false discovery rate.
     tried = [("rating", *each) for each in zip(CELLS, rating_rows, strict=True)]
     tried += [("watch", *each) for each in zip(CELLS, watch_rows, strict=True)]
     gains = learn_cells(tried, options)
@@ -178,7 +180,7 @@ def fit_hybrid(
 def fit_rating(
     backbone: StatisticalParameters, answers: Answers, item_counts: Ints, user_counts: Ints, options: GateOptions
 ) -> Residual:
-    """Ratings alone, from answers about rated pairs: as `fit_hybrid`, but only their four cells are tried."""
+    """As `fit_hybrid`, but for ratings alone: from answers about rated pairs, testing only the four rating cells."""
     residual, rows = _rating_cells(backbone, answers, item_counts, user_counts, options)
     gains = learn_cells([("rating", *each) for each in zip(CELLS, rows, strict=True)], options)
     return _weighted(residual, gains)
@@ -191,8 +193,9 @@ def _weighted(residual: Residual, gains: Sequence[CellGain]) -> Residual:
 def _rating_cells(
     backbone: StatisticalParameters, answers: Answers, item_counts: Ints, user_counts: Ints, options: GateOptions
 ) -> tuple[Residual, list[CellRows]]:
-    """The residual of ratings before anything is believed, and the pairs of each cell."""
+    """The residual of ratings before any test, and the pairs of each cell."""
     taste = scores(backbone, answers.users, answers.items[:, None])
+    # (M, R-1) the backbone's log-odds of P(level <= k).
     edges = (backbone.thresholds - taste) / backbone.scale
     cells = cells_of(item_counts[answers.items], user_counts[answers.users], options)
     features = answer_features(answers.watch, answers.rating)
@@ -213,12 +216,13 @@ def _rating_cells(
 def _watch_cells(
     backbone: StatisticalParameters, answers: Answers, item_counts: Ints, user_counts: Ints, options: GateOptions
 ) -> tuple[Residual, list[CellRows]]:
-    """Rated against drawn pairs. Their level, and that the popular are rated more, is exposure, not taste: nuisance."""
+    """The same for rated against drawn pairs. Level and popularity are nuisance: they reflect exposure, not taste."""
     taste = scores(backbone, answers.users, answers.items[:, None])
     chance = watch_probability(backbone, answers.users, answers.items[:, None], taste)
     logit = np.log(chance) - np.log1p(-chance)
     counts = item_counts[answers.items]
     cells = cells_of(counts, user_counts[answers.users], options)
+    # (M, 2) intercept and log popularity, regressed out of each cell's features.
     columns = np.stack([np.ones(len(counts)), np.log1p(counts)], axis=1)
     features = answer_features(answers.watch, answers.rating)
     standard = Standard.of(features)
@@ -230,13 +234,14 @@ def _watch_cells(
             np.linalg.lstsq(columns[rows], known[rows])[0] if rows.any() else np.zeros((2, size))
         )
         left = known[rows] - columns[rows] @ np.stack([centre[cell], slope[cell]])
+        # Watching as an ordered logit of two levels: P(level 0) = sigmoid(-logit).
         chosen = answers.rated[rows].astype(np.int64)
         found.append(CellRows(answers.users[rows], left, columns[rows], -logit[rows], chosen))
     return Residual(standard, centre, slope, np.zeros_like(centre), np.zeros(len(CELLS))), found
 
 
 def _keep_level(rows: CellRows, weights: Floats) -> float:
-    """What has to be added so that drawn pairs are watched as often as before: log-odds."""
+    """Log-odds to add so that drawn pairs are watched as often as without the weights."""
     drawn = rows.level == 0
     if not weights.any() or not drawn.any():
         return 0.0
@@ -247,15 +252,15 @@ def _keep_level(rows: CellRows, weights: Floats) -> float:
 class HybridUsers:
     """Statistical people with a language model's residual (see `agents.user_model.UserModel`).
 
-    The model is asked about the pairs whose cell has a weight and about no others; people none of whose pairs can have
-    one never reach it. Fatigue, watching again and leaving are the backbone's.
+    The model is asked only about pairs whose cell has a weight; people who cannot have such a pair never reach it. The
+    backbone decides on fatigue, rewatching and leaving.
 
     Args:
         backbone: The people as arrays (`agents.statistical.statistical_users.StatisticalUsers`).
-        inner: The same people as the model plays them.
-        weights: How far the model is believed.
+        inner: The same people, played by the model.
+        weights: The corrections.
         item_counts: (N,) ratings of each item that the backbone was fitted on.
-        user_counts: (U,) of each user.
+        user_counts: (U,) likewise, of each user.
     """
 
     def __init__(
@@ -270,6 +275,7 @@ class HybridUsers:
         self.num_users, self.num_items = backbone.num_users, backbone.num_items
         self.rating_levels = backbone.rating_levels
         self._item_counts, self._user_counts = item_counts, user_counts
+        # (2, U) cells of a cold and a warm item for each person, then (U,) whether either has a weight.
         bounds = np.array([[0], [weights.options.cold]])
         self._heard: Bools = np.any(weights.used[cells_of(bounds, user_counts, weights.options)], axis=0)
         self._users = np.zeros(0, dtype=np.int64)
@@ -293,6 +299,7 @@ class HybridUsers:
         rows = np.flatnonzero(asked.any(axis=1))
         if not len(rows):
             return base
+        # The model sees only rows with an asked slot, and in them only the asked slots.
         raw = self.inner.react(sessions[rows], np.where(asked, pages, EMPTY)[rows])
         features = answer_features(raw.watch_BK, raw.rating_BKR)
         watch, rating = base.watch_BK.copy(), base.rating_BKR.copy()
@@ -301,7 +308,7 @@ class HybridUsers:
         return Reaction(watch, rating, _spread(raw.thoughts, rows, len(sessions)))
 
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
-        """See `UserModel.observe`: both remember; when people leave is the backbone's to say."""
+        """See `UserModel.observe`: both halves remember; the backbone decides on leaving."""
         heard = self._heard[self._users[sessions]]
         if heard.any():
             part = Responses(responses.watched_BK[heard], responses.ratings_BK[heard])
@@ -327,9 +334,9 @@ class HybridUsers:
 
 
 class HybridInhabitants(SocialLife, HybridUsers):
-    """Hybrid people who live on between visits (`society.inhabitants.Inhabitants`): what they say is the model's.
+    """Hybrid people who persist between visits (`society.inhabitants.Inhabitants`); the model writes what they say.
 
-    Both halves are told what happens to the person; word of mouth moves the backbone as it always does.
+    Both halves receive every event; word of mouth affects the backbone as it does without a model.
     """
 
     backbone: Inhabitants
@@ -344,7 +351,7 @@ class HybridInhabitants(SocialLife, HybridUsers):
         user_counts: Ints,
     ) -> None:
         super().__init__(backbone, inner, weights, item_counts, user_counts)
-        self._heard = np.ones_like(self._heard)  # what people say needs a memory of what they did
+        self._heard = np.ones_like(self._heard)  # talking needs a memory of what they did, so the model sees all
 
     def visit(self, agents: Ints, hours: Floats) -> None:
         """See `Inhabitants.visit`."""
@@ -368,7 +375,7 @@ class HybridInhabitants(SocialLife, HybridUsers):
 
 
 def _spread(thoughts: tuple[str, ...], rows: Ints, count: int) -> tuple[str, ...]:
-    """Thoughts of some rows among all of them."""
+    """Thoughts of the given rows, with "" for all other rows."""
     if not thoughts:
         return ()
     spread = [""] * count

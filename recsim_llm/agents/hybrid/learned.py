@@ -1,6 +1,6 @@
-"""What was learned of a language model on a data set: the link and the hybrid's weights, in a folder of two files.
+"""Learned numbers of a language model on a data set: calibration and hybrid weights, in a folder of two files.
 
-It belongs to one model, one set of prompts and one data set; with any other it has to be learned anew.
+They are valid for one model, one set of prompts and one data set, and have to be relearned for any other.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.fetch import cache_dir
 
 RULE = "cells judged together"
-"""By what a model is believed (`agents.hybrid.cell_gates`); another rule makes other weights of the same answers."""
+"""Name of the acceptance rule (`agents.hybrid.cell_gates`); another rule gives other weights for the same answers."""
 
 _LINK, _WEIGHTS, _ABOUT = "calibration.json", "hybrid.json", "about.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What learned numbers belong to.
+    """The model, prompts and data set for which learned numbers are valid.
 
     Attributes:
         llm: The language model's name, with everything that can change an answer.
         inner: The user model that asks it.
         dataset_checksum: The data set.
-        fingerprint: Of `inner`: its prompts (`agents.certified.fingerprint`).
+        fingerprint: Fingerprint of `inner`, which covers its prompts (`agents.certified.fingerprint`).
     """
 
     llm: str
@@ -40,14 +40,14 @@ class Identity:
 
     @property
     def key(self) -> str:
-        """Name of the folder: 32 hex digits. What was learned by another rule of belief is not found under it."""
+        """Folder name, 32 hex digits; numbers learned by another acceptance rule have another name."""
         parts = (self.llm, self.inner, self.dataset_checksum, self.fingerprint, RULE)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """The link, and how much the model adds to statistical people."""
+    """A calibration, and the weights of the hybrid."""
 
     calibration: Calibration
     weights: HybridWeights
@@ -71,19 +71,19 @@ class Learned:
 
 
 def learned_folder(identity: Identity) -> Path:
-    """Where this machine keeps what was learned."""
+    """Folder of these learned numbers on this machine."""
     return cache_dir() / "calibrations" / identity.key
 
 
 def find_learned(identity: Identity, dataset: str) -> Learned:
-    """What was learned on this machine, or what comes with the package (small models on public data).
+    """Numbers learned on this machine, or those shipped with the package (small models on public data).
 
     Args:
-        identity: What it must belong to.
-        dataset: For the way out in the message.
+        identity: Model, prompts and data set to match.
+        dataset: Name of the data set, for the error message.
 
     Raises:
-        ConfigError: Nobody has learned it yet.
+        ConfigError: Nothing has been learned for this identity.
         RecordingError: A file is damaged.
     """
     shipped = Path(str(resources.files("recsim_llm.agents.hybrid") / "calibrations" / identity.key))

@@ -1,4 +1,4 @@
-"""Small JSON files of what was learned, readable by people: kind, version, numbers. Knows not what they mean."""
+"""Small human-readable JSON files of learned numbers: kind, version and values, whatever their meaning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FORMAT = 1
 
 
 def write_learned(path: Path, kind: str, values: dict[str, Any]) -> None:
-    """Write JSON values under the name of what they are."""
+    """Write JSON values together with their kind and the format version."""
     text = json.dumps({"kind": kind, "format": _FORMAT, **values}, indent=1, allow_nan=False)
     path.write_text(f"{text}\n", encoding="utf-8")
 
@@ -40,5 +40,5 @@ def read_learned(path: Path, kind: str) -> dict[str, Any]:
 
 
 def damaged(path: Path, kind: str, error: Exception) -> RecordingError:
-    """The error for a file whose content makes no sense."""
+    """The error for a file with invalid content."""
     return RecordingError(f"{path} is missing or damaged ({error!r}). Fit the {kind} again.")

@@ -1,1 +1,1 @@
-"""Users that a language model plays: what all kinds share."""
+"""Users played by a language model: the code that all kinds share."""

@@ -1,7 +1,7 @@
-"""The seam of an agent kind: what distinguishes Agent4Rec, RecAgent and AgentCF. `agent_users` does the rest.
+"""Protocol of an agent kind: what distinguishes Agent4Rec, RecAgent and AgentCF. `agent_users` does the rest.
 
-A kind is one file and a folder of prompts. Its turns are generators: they yield prompts, are sent completions and
-return a result (`language.converse`); they do no I/O. A kind owns the memory of its whole population.
+A kind is one file and a folder of prompts. Its turns are generators without I/O: they yield prompts, are sent
+completions and return a result (`language.converse`). A kind owns the memory of its whole population.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Turn: TypeAlias = Generator[Sequence[Prompt], Sequence[Completion], T]
 
 @dataclass(slots=True)
 class Agent:
-    """One session (or life, in a society) of one person: the few numbers that are not in the memory.
+    """State of one session (or life, in a society) of one person, apart from the memory.
 
     Attributes:
-        handle: Where its memory is; chosen by the environment.
+        handle: Handle of its memory; chosen by the environment.
         user: User id.
         key: Session key, for randomness of its own (`recsim_llm.seeding`).
         page: Pages seen in this visit.
         hour: Simulated hours since the run began.
         satisfaction: Running satisfaction of this visit, [0, 1].
-        topic, stars: The item watched last that it liked best, and what it gave it: what it talks about. EMPTY and 0
-            before anything was watched.
+        topic, stars: The item it talks about, and its rating: the best-rated item of the last page on which it watched
+            anything. EMPTY and 0 before that.
     """
 
     handle: int
@@ -59,7 +59,7 @@ class PageAnswer(NamedTuple):
 
 
 class AgentKind(Protocol):
-    """A design of an agent, for one catalogue and population.
+    """An agent design, for one catalogue and population.
 
     Attributes:
         name: Registered name.
@@ -67,8 +67,8 @@ class AgentKind(Protocol):
         num_items: N; item ids are 0..N-1, EMPTY marks an empty slot.
         rating_levels: (R,) stars, ascending, positive.
         leaving: The declared hazard of leaving.
-        counts: What models answered, counted.
-        slogans: Words shown with an item on every page, by item: adverts. Filled from outside.
+        counts: Counters of the model's answers.
+        slogans: Adverts: words shown with an item on every page, by item. Filled by the caller.
     """
 
     name: str
@@ -81,39 +81,39 @@ class AgentKind(Protocol):
 
     @property
     def memory(self) -> Memory:
-        """The memories of all agents, of whatever design."""
+        """The memories of all agents."""
         ...
 
     def begin(self, me: Agent) -> Turn[None]:
-        """Whatever has to be asked before a person is met for the first time (a taste in words); often nothing."""
+        """Ask what is needed before a person's first session (a taste in words, say); often nothing."""
         ...
 
     def query(self, me: Agent, page: Sequence[int]) -> str:
-        """What to recall before looking at this page of K items; "" for nothing."""
+        """The recall query for this page of K items; "" recalls nothing."""
         ...
 
     def react(self, me: Agent, page: Sequence[int], recalled: Sequence[Event]) -> Turn[PageAnswer]:
-        """Look at a page of K items (EMPTY in empty slots). Changes nothing."""
+        """Answer a page of K items (EMPTY in empty slots), given the recalled events; changes no state."""
         ...
 
     def observe(self, me: Agent, page: Sequence[int], stars: Sequence[float]) -> Turn[list[Event]]:
-        """What of a page enters the memory; `stars` has K entries, 0 where not watched.
+        """The events of a page that enter the memory; `stars` has K entries, 0 where not watched.
 
-        Called once a page. The memory may be rehearsed here, the kind itself does not change.
+        Called once per page. The memory may be rehearsed here, but the kind itself does not change.
         """
         ...
 
     def reflect(self, me: Agent) -> Turn[list[Event]]:
-        """After events have entered the memory: consolidate, and return what further enters it (often nothing).
+        """Consolidate after events have entered the memory, and return further events for it (often none).
 
-        Texts that the kind keeps itself are returned too, with `kept` False, so that runs show them.
+        Texts that the kind stores itself are returned too, with `kept` False, so that runs record them.
         """
         ...
 
     def context(self, me: Agent, recalled: Sequence[Event]) -> str:
-        """Who the person is and what it remembers: the context of prompts outside pages (chat, interview, plans)."""
+        """The context of prompts outside pages (chat, interview, plans): who the person is and what they remember."""
         ...
 
     def change(self, persona: Persona) -> None:
-        """This person (`persona.user`) is from now on as described; forget texts that were rendered of them."""
+        """Replace the description of the person `persona.user`, and drop cached texts about them."""
         ...

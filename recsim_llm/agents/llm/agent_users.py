@@ -1,7 +1,7 @@
-"""A population of agents of one kind behind `UserModel` and `Inhabitants`: one batched `generate` a round for all.
+"""A population of agents of one kind as `UserModel` and `Inhabitants`: one batched `generate` per round for all.
 
-What a kind does not say is here: who is in which session, the running satisfaction, the clock, the hazard of leaving,
-and what agents say to each other.
+It holds what kinds share: sessions, the running satisfaction, the clock, the hazard of leaving, and what agents say to
+each other.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class AgentUsers:
     Args:
         llm: Answers the prompts.
         kind: The design of the agents, with the memory of all of them.
-        social: What they need to plan, search, chat and post.
+        social: Prompts for planning, searching, chatting and posting.
         activity: (U,) trait levels 1..3, for patience.
 
     Attributes:
-        texts: What became of chats and posts, counted.
-        notebook: What is added to memories is also written here, for people to read, where somebody has put a list.
-        thoughts: What they think of pages is written here, where somebody has put a list; nothing else reads it.
-        thinker: Asks what they think of a page once they have chosen; None: nobody is asked.
+        texts: Counters of chats and posts.
+        notebook: If set to a list, also receives what is added to memories, for people to read.
+        thoughts: If set to a list, receives what agents think of pages; nothing else reads it.
+        thinker: Asks agents what they think of a page after their choice; None: they are not asked.
     """
 
     def __init__(self, llm: LLM, kind: AgentKind, social: SocialTexts, activity: Ints) -> None:
@@ -63,7 +63,7 @@ class AgentUsers:
 
     @property
     def counts(self) -> AnswerCounts:
-        """What the model answered, counted."""
+        """Counters of the model's answers."""
         return self.kind.counts
 
     def agent(self, handle: int) -> Agent:
@@ -123,7 +123,7 @@ class AgentUsers:
         return Description(counts=counts | thought_counts(self.thinker))
 
     def recall(self, sessions: Ints, queries: Sequence[str], k: int = RECALLED) -> list[list[Event]]:
-        """What each agent remembers that has to do with its query; nothing for "". Changes nothing."""
+        """The memories of each agent that match its query best; none for "". Changes no state."""
         asked = [i for i, query in enumerate(queries) if query]
         recalled: list[list[Event]] = [[] for _ in queries]
         if asked:
@@ -134,12 +134,12 @@ class AgentUsers:
         return recalled
 
     def context(self, session: int, query: str, k: int = RECALLED) -> str:
-        """Who an agent is and what it remembers about a query, as its prompts tell it."""
+        """Who an agent is and what it remembers about a query, as its prompts state it."""
         recalled = self.recall(np.array([session]), [query], k)[0]
         return self.kind.context(self._agents[session], recalled)
 
     def intend(self, agents: Ints, hours: Floats) -> Floats:
-        """See `Inhabitants.intend`: one label read an agent."""
+        """See `Inhabitants.intend`: one label read per agent."""
         contexts = self._contexts(agents, hours)  # sets the clocks
         turns = [
             social_turns.plan(*row, self._social, self.counts) for row in zip(self._at(agents), contexts, strict=True)
@@ -148,13 +148,13 @@ class AgentUsers:
         return np.array(rows, dtype=np.float64).reshape(len(agents), social_turns.NUM_ACTIONS)
 
     def search_query(self, agents: Ints, hours: Floats) -> list[str]:
-        """See `Inhabitants.search_query`: one short text an agent; who answers nothing searches a genre they like."""
+        """See `Inhabitants.search_query`: one short text per agent; a genre they like replaces an unusable one."""
         rows = zip(self._at(agents), self._contexts(agents, hours), strict=True)
         turns = [social_turns.search_query(me.user, context, self._social, self.counts) for me, context in rows]
         return converse(self.llm, turns, _users(self._at(agents)))
 
     def chat(self, agents: Ints, partners: Ints, hours: Floats) -> list[list[Message]]:
-        """See `Inhabitants.chat`: one text a dialogue."""
+        """See `Inhabitants.chat`: one text per dialogue."""
         rows = zip(self._at(agents), self._at(partners), self._contexts(agents, hours), strict=True)
         turns = [
             social_turns.chat(me, other, context, self._social, self.counts, self.texts) for me, other, context in rows
@@ -162,7 +162,7 @@ class AgentUsers:
         return converse(self.llm, turns, _users(self._at(agents)))
 
     def post(self, agents: Ints, hours: Floats) -> list[Message]:
-        """See `Inhabitants.post`: one text an agent."""
+        """See `Inhabitants.post`: one text per agent."""
         rows = zip(self._at(agents), self._contexts(agents, hours), strict=True)
         turns = [social_turns.post(me, context, self._social, self.counts, self.texts) for me, context in rows]
         return converse(self.llm, turns, _users(self._at(agents)))
@@ -218,7 +218,7 @@ class AgentUsers:
                 me.stars, me.topic = max(watched)[0], -max(watched)[1]
 
     def _repeats(self, sessions: Ints, pages: Ints) -> Floats:
-        """(B,) share of each page that was shown before in this visit; the page itself is noted as shown."""
+        """(B,) share of each page that was shown before in this visit; also records the page as shown."""
         real = pages != EMPTY
         repeated = self._shown.has(sessions, pages) & real
         self._shown.add(sessions, pages, real)
@@ -236,7 +236,7 @@ class AgentUsers:
             self._note([me for me, _ in rows], events, hours)
 
     def _think(self, thinker: Thinker, sessions: Ints, pages: list[list[int]], stars: list[list[float]]) -> None:
-        """Ask what was thought of pages, before they change anything: memories are as they were for the choice."""
+        """Ask agents what they think of pages before memories change, so that these are as they were for the choice."""
         here = self._at(sessions)
         recalled = self.recall(sessions, [self.kind.query(me, page) for me, page in zip(here, pages, strict=True)])
         contexts = [self.kind.context(*row) for row in zip(here, recalled, strict=True)]

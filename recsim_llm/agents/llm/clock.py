@@ -1,4 +1,4 @@
-"""How long things take, in simulated hours. Declared: rating logs hold no durations."""
+"""Durations of actions, in simulated hours. Declared, because rating logs hold no durations."""
 
 WATCH_HOURS = 2.0
 """Watching an item (RecAgent's published constant)."""

@@ -1,4 +1,4 @@
-"""The registry of agent kinds: from a name and options to a design for one data set. A new kind is one line here."""
+"""The registry of agent kinds: builds a kind for one data set from name and options. A new kind is one line here."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _THRESHOLD = "threshold="
 
 
 class Material(NamedTuple):
-    """What a kind is made of.
+    """The inputs of a kind.
 
     Attributes:
         dataset: Catalogue, people, rating levels.
         log: The training ratings.
         personas: `personas[u].user == u`.
         encoder: One text encoder for the whole population.
-        options: Words behind the colon of a user model's name ("agent4rec:text,genres").
+        options: Words after the colon of a user model's name ("agent4rec:text,genres").
         settings: Fields of the kind's options behind its question mark ("agent4rec?memory_bytes=800").
-        llm: The language model, for user models that others bring; kinds are handed its answers.
+        llm: The language model, for plug-in user models; kinds only receive its answers.
     """
 
     dataset: Dataset
@@ -48,14 +48,14 @@ class Material(NamedTuple):
 
 
 class KindWord(NamedTuple):
-    """A word that may stand behind the colon of a kind's name.
+    """An option word, written after the colon of a kind's name.
 
     Attributes:
-        word: The word; what is in capitals stands for a value.
-        field: The field of the kind's options that it sets, whose docstring and default say what it does; "" where it
+        word: The word; a part in capitals stands for a value.
+        field: The field of the kind's options that it sets, whose docstring and default describe it; "" where the word
             has a value of its own.
-        value: What the field is set to.
-        help: Where there is no such field.
+        value: Value that the field is set to.
+        help: Help text where there is no such field.
     """
 
     word: str
@@ -65,11 +65,11 @@ class KindWord(NamedTuple):
 
 
 class KindWords(NamedTuple):
-    """What may stand behind the colon of a kind's name.
+    """The option words of a kind.
 
     Attributes:
         options: The kind's options.
-        words: The words, any number of them with commas between.
+        words: The words; any number of them may be given, separated by commas.
     """
 
     options: type
@@ -92,7 +92,7 @@ KIND_WORDS: dict[str, KindWords] = {
     "agentcf": KindWords(AgentCFOptions, (_ITEMS, _FOLDER)),
     "dialogue": KindWords(DialogueOptions, (_ITEMS,)),
 }
-"""What each kind of `AGENT_KINDS` takes; 'recsim-llm agents' lists it."""
+"""The option words of each kind of `AGENT_KINDS`; 'recsim-llm agents' lists them."""
 
 
 def _agent4rec(m: Material) -> AgentKind:
@@ -205,10 +205,10 @@ def settable(options: Any) -> list[str]:
 
 
 def _fields(kind: str, given: frozenset[str]) -> dict[str, Any]:
-    """What the words set of the kind's options.
+    """The fields of the kind's options that the words set.
 
     Raises:
-        ConfigError: One is unknown.
+        ConfigError: A word is unknown.
     """
     known = {word.word: word for word in KIND_WORDS[kind].words}
     wrong = [word for word in sorted(given) if word not in known or not known[word].field]

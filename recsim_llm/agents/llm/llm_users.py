@@ -1,4 +1,4 @@
-"""LLM users: a population of page agents behind the `UserModel` interface, one batched `generate` a round."""
+"""LLM users: a population of page agents behind the `UserModel` interface, one batched `generate` per round."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from recsim_llm.runs.step_notes import Thought
 from recsim_llm.types import Floats, Ints, Keys, Persona, Reaction, Responses
 
 MEMORY_IMPRESSIONS = 40
-"""Shown items that an agent remembers of a visit, in whole pages, at least one: about 500 tokens of a prompt.
+"""Most impressions of a visit that an agent remembers, in whole pages, at least one: about 500 tokens of a prompt.
 
 The oldest pages are forgotten first, so that a prompt cannot overflow."""
 
@@ -29,19 +29,19 @@ The oldest pages are forgotten first, so that a prompt cannot overflow."""
 class LLMUsers:
     """Language-model users (see `agents.user_model.UserModel`).
 
-    The memory of a session is its impressions, written out as text when prompts are made: append-only within a visit,
-    so that prompts share prefixes.
+    The memory of a session is its impressions, rendered as text for each prompt: append-only within a visit, so that
+    prompts share prefixes.
 
     Args:
         llm: Answers the prompts.
         catalogue: Titles, genres and descriptions.
         personas: `personas[u].user == u`.
         rating_levels: (R,) stars.
-        texts: The words of the prompts; default: those for models as they come.
+        texts: Texts of the prompts; default: those for untuned models.
 
     Attributes:
-        thoughts: What they think of pages is written here, where somebody has put a list; nothing else reads it.
-        thinker: Asks what they think of a page once they have chosen; None: nobody is asked.
+        thoughts: If set to a list, receives what users think of pages; nothing else reads it.
+        thinker: Asks users what they think of a page after their choice; None: they are not asked.
 
     Raises:
         ConfigError: The data set has no titles, so there is nothing a language model could judge.
@@ -92,7 +92,7 @@ class LLMUsers:
         return Description(counts={"answers": asdict(self.counts), **thought_counts(self.thinker)})
 
     def remember(self, sessions: Ints, pages: Ints, responses: Responses) -> None:
-        """Append a page to the memories of sessions; what was thought of it is asked before."""
+        """Append a page to the memories of sessions, after asking what users thought of it."""
         if self.thinker is not None:
             self._think(self.thinker, sessions, pages, responses)
         self._memory.add(sessions, pages, responses.ratings_BK)
@@ -105,7 +105,7 @@ class LLMUsers:
             self.thoughts += [Thought(user, PAGE, text) for user, text in zip(users, texts, strict=True) if text]
 
     def contexts(self, sessions: Ints) -> list[str]:
-        """What each of (B,) sessions has in common in all its prompts now: who the person is, what was seen."""
+        """The context that all current prompts of each of (B,) sessions share: who the person is and what they saw."""
         with garbage_collection_paused():
             people, memories = self._users[sessions].tolist(), self._memory.texts(sessions)
             return [self.texts.person[user] + memory for user, memory in zip(people, memories, strict=True)]

@@ -1,4 +1,4 @@
-"""Page agents: one generator that asks many people about their pages by label reads. It does no I/O, holds no client.
+"""Page agents: one generator without I/O that asks many people about their pages by label reads.
 
 For each item it asks whether the person watches it (yes, no) and how the person would rate it (1..R); after the page,
 whether the person leaves (yes, no). Items are judged one at a time after a shared context, so that the model cannot
@@ -23,7 +23,7 @@ YES_NO = ("Yes", "No")
 def react(
     contexts: Sequence[str], users: Sequence[int], pages: Ints, texts: PageTexts, counts: AnswerCounts
 ) -> Generator[Sequence[Prompt], Sequence[Completion], Reaction]:
-    """Read a page each.
+    """Ask B people about one page each.
 
     Args:
         contexts: B texts: who the person is and what happened on this visit (`PageTexts.context`).
@@ -66,7 +66,7 @@ def _questions(contexts: Sequence[str], users: Sequence[int], pages: Ints, texts
 
 
 def _places(real: Bools) -> tuple[Ints, Ints]:
-    """Where among all prompts the two about each item are, row by row of the pages."""
+    """Indices of the watch prompt and the rating prompt of each item among all prompts, row by row of the pages."""
     size = real.sum(axis=1)
     first = 2 * (np.cumsum(size) - size)
     watched: Ints = (first[:, None] + np.cumsum(real, axis=1) - 1)[real]

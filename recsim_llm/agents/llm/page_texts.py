@@ -1,6 +1,6 @@
-"""Turns personas, items and memories into the text that a page agent reads. Knows no model.
+"""Texts of the page agent's prompts: personas, items and memories. Independent of any language model.
 
-The words are in a folder of prompts: "page" is for models as they come, "tuned" and "tuned-public" are what
+The words are in a folder of prompts: "page" is for untuned models, "tuned" and "tuned-public" are what
 `recsim-llm tune` teaches.
 """
 
@@ -22,24 +22,24 @@ RatedItem = tuple[int, float]
 
 
 class PageTexts:
-    """All texts of the page agent for one catalogue and population; pieces are rendered once and kept.
+    """All texts of the page agent for one catalogue and population; rendered pieces are cached.
 
     Args:
         catalogue: Titles, genres and descriptions.
         personas: By user.
         rating_levels: (R,) stars.
         kind: Folder of prompts.
-        history: Some of what each user rated, by user, for prompts that tell it ("tuned").
-        public: What the page says of items, by item, for prompts that tell it ("tuned-public").
+        history: Sample of each user's ratings, by user, for prompts that list it ("tuned").
+        public: Public rating shown with an item, by item, for prompts that include it ("tuned-public").
 
     Attributes:
         system: Instructions shared by all agents.
-        remind: What is added to a question asked again.
+        remind: Text added to a repeated question.
         levels: Choices of a rating question, "1" (worst) to "R" (best).
         watch, rate: The questions whether the person watches an item and how they rate it, by item.
         person: Who a person is, by user.
         seen: The line about an impression, by item and stars (0 where not watched); "" for an EMPTY slot.
-        nothing: The memory of who has seen nothing yet.
+        nothing: Memory text of a person who has seen nothing yet.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class PageTexts:
             user: User id.
             items: Impressions of the visit, oldest first; EMPTY slots are left out.
             stars: Stars given to each, 0 where not watched.
-            page_size: Impressions a page.
+            page_size: Impressions per page.
         """
         lines = []
         for start in range(0, len(items), page_size):
@@ -86,7 +86,7 @@ class PageTexts:
         return self.person[user] + ("".join(lines).removesuffix("\n") or self.nothing)
 
     def told(self, user: int) -> list[tuple[int, int, float]]:
-        """Where a person's context tells stars: (place of the first character of the stars, item, stars) of each."""
+        """The ratings in a person's context: (position of the first character of the stars, item, stars) of each."""
         line = self._rated(user)
         rated = self._history.get(user, ())
         items = [self._told(each) for each in rated]

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Phrase(Template):
-    """A template that is cut into pieces once, because prompts are made by the hundred thousand: three times as fast.
+    """A template that is parsed only once: three times as fast, for prompts made by the hundred thousand.
 
     >>> Phrase("$name pays $$5.").substitute(name="Ann")
     'Ann pays $5.'
@@ -25,7 +25,7 @@ class Phrase(Template):
             name = found["named"] or found["braced"]
             before = template[start : found.start()]
             if found["invalid"] is not None:
-                super().substitute(defaultdict(str))  # says what is wrong, and where
+                super().substitute(defaultdict(str))  # raises an error that names the fault and its place
             self._pieces.append((before, name) if name else (before + "$", ""))
             start = found.end()
         self._end = template[start:]

@@ -1,4 +1,4 @@
-"""Texts that are written once and kept: a look-up is a hundred times as fast as a template."""
+"""Cache of rendered texts: a look-up is a hundred times as fast as a template."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Value = TypeVar("Value")
 
 
 class Rendered(dict[Key, Value]):
-    """A dictionary that makes what is missing when it is asked for. Whoever changes what it is made from deletes it.
+    """A dictionary that computes missing values on first access. Delete an entry to invalidate it.
 
     Args:
-        make: Makes the value of a key.
+        make: Computes the value of a key.
 
     >>> squares = Rendered[int, str](lambda n: f"{n * n}")
     >>> squares[3], len(squares)

@@ -1,7 +1,7 @@
-"""The gate for texts of a language model that people are to read: one pure function says why a text is not usable.
+"""The gate for generated texts that people will read: one pure function returns why a text is not usable.
 
-It judges form, not truth: that a text is words, in the language of its prompt, the model's own, and about something
-that was shown. "I loved Heat" passes whether or not the person loved it.
+It judges form, not truth: that a text consists of words, in the language of its prompt, not copied from it, and names
+something that was shown. "I loved Heat" passes whether or not the person loved it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ NAMES_NOTHING = "names nothing that was shown"
 
 MOST_CHARACTERS = 400
 """A message of a society has at most as many bytes."""
-_LEAST_LETTERS = 0.6  # share of letters among what is not white space; plain English has more than 0.9
+_LEAST_LETTERS = 0.6  # share of letters among non-space characters; plain English has more than 0.9
 _LEAST_ASCII = 0.8  # share of ASCII letters in a text whose prompt is written in them
 _LEAST_OWN = 2  # words besides names: "I laughed"
 _MANY_WORDS, _LEAST_DISTINCT = 8, 0.5  # from so many words on, at least this share must be different ones
 _ECHO_WORDS, _MOST_ECHO = 5, 0.5  # words in a row that also stand in the prompt; the share of them that is too much
 _SPEAKS = re.compile(r"\b(language model|chatbot|an? (?:\w+ )?assistant|as an ai)\b", re.IGNORECASE)
 _YEAR = re.compile(r"[(\[]\d{4}[)\]]")
-_GAP = "|"  # where a name stood; no word is one
+_GAP = "|"  # stands for a name; never a word itself
 _NO_GENRES = frozenset({"unknown", "none", "(no genres listed)"})
 # Titles that are also ordinary words ("It", "Her", "Go") are named only in quotes or with their year.
 _ORDINARY = frozenset(words(
@@ -48,8 +48,8 @@ def refusal(text: str, prompt: str, mentions: Sequence[str]) -> str:
 
     Args:
         text: What a model wrote.
-        prompt: All that it was told: system text, context and question.
-        mentions: What the text may be about, at least one of which it must name: titles as written, with or without
+        prompt: The whole prompt: system text, context and question.
+        mentions: Names of which the text must contain at least one: titles as written, with or without
             their year; genres in lower case (`mentions_of`). A one-word name that begins with a capital must be
             written with one, so that "a big film" does not name Big. () where there is nothing to name.
 
@@ -100,7 +100,7 @@ def mentions_of(items: Iterable[Item]) -> tuple[str, ...]:
 
 def _without_names(text: str, mentions: Sequence[str]) -> list[str]:
     """The words of a text with a gap for each name; longer names first, as "Star Trek" may stand in a longer one."""
-    # A film of a series is mostly named by what stands before the colon.
+    # A film of a series is mostly named by the part before the colon.
     names = {name for mention in mentions for name in (mention, mention.partition(":")[0])}
     keys = sorted({(form, name[:1].isupper()) for name in names for form in forms(name)}, key=lambda k: (-len(k[0]), k))
     rest = f" {' '.join(words(text))} "
@@ -133,7 +133,7 @@ def _ascii_share(text: str) -> float:
 
 
 def _is_echo(text: str, rest: Sequence[str], prompt: str) -> bool:
-    """Whether a text stands in the prompt, or more than half of its words besides names do, five and more in a row."""
+    """Whether the prompt contains a text, or more than half of its words other than names in runs of five or more."""
     told = words(prompt)
     if f" {' '.join(words(text))} " in f" {' '.join(told)} ":
         return True

@@ -1,7 +1,7 @@
-"""What people think of a page, asked after they have chosen: one sentence a page, gated, for people to read.
+"""Thoughts: what people think of a page, asked after their choice; one gated sentence per page, for readers.
 
-A thought is asked for when the choices are drawn, and goes into the record of the run and nowhere else: neither a
-memory nor a later prompt holds it, so a run with thoughts has the choices, rewards and hashes of one without.
+A thought is asked for once the choices are drawn, and is stored only in the record of the run: neither a memory nor a
+later prompt contains it, so a run with thoughts has the same choices, rewards and hashes as one without.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ KIND = "thoughts"
 PAGE = "page"
 """Kind of a thought that was asked for; those that an agent wrote of its own accord have the kind of the memory."""
 UNANSWERED = "the model cannot answer"
-_TOKENS, _TEMPERATURE = 48, 0.7  # drawn, not greedy: small models say the same of every page when greedy
+_TOKENS, _TEMPERATURE = 48, 0.7  # sampled: greedy small models repeat one sentence on every page
 _MOST_SENTENCES = 4
 _ENDS = re.compile(r"(?<!\bDr\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bSt\.)(?<!\bMrs\.)(?<!\bvs\.)(?<=[.!?])\s+")
 
 
 @dataclass(slots=True)
 class ThoughtCounts:
-    """What became of the pages whose thought was asked for; asked = stored + refused.
+    """Counters of the pages whose thought was asked for; asked = stored + refused.
 
     Attributes:
         asked: Pages.
         stored: Pages with a usable sentence.
-        distinct: Different sentences among them: 1 where a model says the same of every page.
+        distinct: Different sentences among them: 1 where a model repeats the same sentence on every page.
         reasked: Pages asked once again.
         refused: Pages without a usable sentence.
-        why: Reason of the last answer (`agents.llm.text_gate`) to pages refused.
+        why: Refused pages by the reason (`agents.llm.text_gate`) that their last answer was refused.
     """
 
     asked: int = 0
@@ -55,7 +55,7 @@ class Thinker:
         top: Best rating, in stars.
 
     Attributes:
-        counts: What became of the pages.
+        counts: Counters of the pages.
     """
 
     def __init__(self, catalogue: Catalogue, top: float) -> None:
@@ -67,7 +67,7 @@ class Thinker:
     def turn(
         self, context: str, page: Sequence[int], stars: Sequence[float], seed: int
     ) -> Generator[Sequence[Prompt], Sequence[Completion], str]:
-        """One sentence about a page, "" where two answers hold none that the gate lets pass.
+        """One sentence about a page, "" where neither of two answers has one that passes the gate.
 
         Args:
             context: Who the person is and what it remembered when it saw the page.
@@ -111,7 +111,7 @@ class Thinker:
 
 
 def told(context: str, thoughts: Sequence[str]) -> str:
-    """A context of an interview with what the person thought of pages; as it is where there is nothing to tell."""
+    """An interview context extended by what the person thought of pages; unchanged where there are no thoughts."""
     return f"{context}\n{phrases(KIND)['told'].substitute(thoughts=' '.join(thoughts))}" if thoughts else context
 
 
@@ -128,5 +128,5 @@ def _read(completion: Completion, prompt: Prompt, mentions: Sequence[str]) -> tu
 
 
 def thought_counts(thinker: Thinker | None) -> dict[str, Any]:
-    """What became of the pages whose thought was asked for, as a run's summary has it; {} where nobody asks."""
+    """Counters of thoughts for a run's summary; {} where none are asked for."""
     return {} if thinker is None else {f"thoughts_{name}": value for name, value in asdict(thinker.counts).items()}

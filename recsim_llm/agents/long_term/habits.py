@@ -1,17 +1,17 @@
-"""What each person's log says of repetition: how alike they take items one after the other, and how they rate such.
+"""Habits of repetition per person: how similar the items are that follow each other, and how those are rated.
 
-Both are fitted to the training log alone, person by person, and drawn to what holds for all by empirical Bayes:
+Both are fitted to the training log alone, person by person, and shrunk to the population by empirical Bayes:
 
-- *Tolerance*. The quantile `QuitRule.nearest` of the distances of each item to the items rated just before it. Who
-  takes near items one after the other tolerates them: their threshold is lower. Only the difference to the mean person
-  is taken, and added to the catalogue's threshold, so that the level stays the declared one.
-- *Repetition*. The slope of stars less expected stars against nearness to the items rated just before, where the
-  instrument is how much nearer these are than as many items drawn at random from the same person's log. People like
-  more of what they like, and a plain slope takes that for an effect of order; the instrument has nothing to do with it.
+- *Tolerance*. The quantile `QuitRule.nearest` of the distances of each item to the items rated just before it. People
+  who take near items in succession tolerate them and have a lower threshold. Only the difference from the mean person
+  is used; it is added to the catalogue's threshold, so that the level stays the declared one.
+- *Repetition*. The slope of (stars - expected stars) on nearness to the items rated just before, by an instrumental
+  variable: how much nearer these are than as many items drawn at random from the same person's log. People like more
+  of what they like, and an ordinary slope mistakes that for an effect of order; the instrument is free of it.
 
-What is said of a person must be seen twice: the variance between people is the covariance of what the earlier and the
-later half of each log say, and noise is the rest. Where that covariance cannot be told from 0, all people have the
-common value; where the common slope cannot be told from 0, there is no effect. Both decisions are at the 5 % level.
+The variance between people is estimated as the covariance of the estimates from the earlier and the later half of each
+log; the rest is noise. Where that covariance is not significant, all people have the common value; where the common
+slope is not significant, there is no effect. Both tests are at the 5 % level.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Bools, Floats, Ints
 
 MOST_BACK = 20
-"""Of longer windows, so many of the latest items are looked at in the log."""
+"""Most preceding items that are compared in the log; longer windows are cut to the latest of them."""
 _SHUFFLES = 3
-_ROWS = 1 << 20  # ratings, person by person, that are looked at at once
-_BLOCK = 1 << 18  # rows whose distances are in memory at once
+_ROWS = 1 << 20  # ratings per block of whole people
+_BLOCK = 1 << 18  # rows whose vectors are in memory at once
 _FEWEST = 4  # rows, of which a line takes three
-_LEAST_SPREAD = 0.01  # sum of squares of nearness below which a slope says nothing
+_LEAST_SPREAD = 0.01  # sum of products (instrument, nearness) below which a slope is undefined
 _BETWEEN, _COMMON = 1.645, 1.96  # one-sided: a variance; two-sided: a mean
 
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """What is known of U people.
+    """Estimated habits of U people.
 
     Attributes:
-        thresholds: (U,) distance below which two items are too much alike.
+        thresholds: (U,) distance below which two items are too similar.
         slopes: (U,) stars that an item gains (negative: loses) per unit of nearness to the items before it.
         usual: (U,) mean nearness in the person's log, at which a rating is as expected.
         typical: Distance from which on items are not near at all (`data.likeness.nearness`).
-        notes: What was found, by "tolerance" and "repetition": see `Spread.notes`.
+        notes: Results of the fit, by "tolerance" and "repetition": see `Spread.notes`.
     """
 
     thresholds: Floats
@@ -59,15 +59,15 @@ class Habits:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How people differ in something that is estimated for each.
+    """A quantity estimated for each person, and how people differ in it.
 
     Attributes:
-        values: (U,) what holds of each, drawn to the mean; the mean where nothing is known.
-        mean: Of all people, each weighted by what their log says.
+        values: (U,) estimate of each person, shrunk to the mean; the mean itself where there is no estimate.
+        mean: Mean of all people, weighted by the information in their logs.
         error: Standard error of the mean.
         variance: Between people; 0 where it cannot be told from noise.
-        found: The covariance of both halves of the logs, which may be negative: what was found before that decision.
-        z: `found` in its standard errors.
+        found: The covariance of both halves of the logs before that decision; may be negative.
+        z: `found` divided by its standard error.
         half_way: Information at which a person's own value counts as much as the mean; infinite without variance.
         own: How many people have a value of their own.
     """
@@ -94,14 +94,14 @@ class Spread:
 
 
 class Estimates(NamedTuple):
-    """(U,) estimates, NaN where there is none, and their information: what their variance falls with."""
+    """(U,) estimates, NaN where undefined, and their information: noise variance is inversely proportional to it."""
 
     values: Floats
     information: Floats
 
 
 class _Seen(NamedTuple):
-    """What the logs of some people say: the whole and both halves of each, of tolerance and of repetition."""
+    """Estimates of tolerance and repetition for a block of people: from the whole and from both halves of each log."""
 
     quantiles: tuple[Estimates, ...]
     slopes: tuple[Estimates, ...]
@@ -116,9 +116,9 @@ def fit_habits(
 
     Args:
         log: The training ratings; their order in time counts. Without times, or among equal ones, the order of rows
-            counts, and what is found of order is noise.
+            counts, and estimated effects of order are noise.
         expected: Stars that a model of the same people expects of (M,) people for (M,) items.
-        likeness: Of the items.
+        likeness: Distances between the items.
         window: `QuitRule.window`.
         nearest: `QuitRule.nearest`; 0: no tolerances are fitted, and all thresholds are the common one.
     """
@@ -129,10 +129,12 @@ def fit_habits(
         look(users, first, log.items[rows], log.values[rows] - expected(users + first, log.items[rows]), count)
         for rows, users, first, count in _blocks(log, np.arange(len(log)) if order is None else order)
     ]
+    # Parts 0, 1, 2: whole logs, earlier halves, later halves.
     slopes = _told_from_none(shrink(*(_joined([one.slopes[part] for one in seen]) for part in range(3))))
     thresholds, tolerance = np.full(log.num_users, likeness.threshold), {}
     if nearest > 0:
         spread = shrink(*(_joined([one.quantiles[part] for one in seen]) for part in range(3)))
+        # Personal thresholds stay between the distances at a third and at most three times the declared quantile.
         limits = distance_quantiles(likeness.vectors, [nearest / 3, min(3 * nearest, (1 + nearest) / 2)])
         thresholds = np.clip(likeness.threshold + (spread.values - spread.mean), *limits)
         tolerance = {**spread.notes(), "lowest": float(thresholds.min()), "highest": float(thresholds.max())}
@@ -142,7 +144,7 @@ def fit_habits(
 
 
 def _blocks(log: Ratings, order: Ints) -> Iterator[tuple[Ints, Ints, int, int]]:
-    """People a million ratings at a time: rows in order, people counted from the first, the first, how many."""
+    """Blocks of about a million ratings: rows in order, their users counted from `first`, `first`, number of users."""
     ends = np.cumsum(np.bincount(log.users, minlength=log.num_users))
     starts = np.flatnonzero(np.diff(ends // _ROWS, prepend=-1))
     for first, last in zip(starts.tolist(), [*starts[1:].tolist(), log.num_users], strict=True):
@@ -161,13 +163,14 @@ def _told_from_none(slopes: Spread) -> Spread:
 
 
 def shrink(whole: Estimates, earlier: Estimates, later: Estimates) -> Spread:
-    """Draw each person's estimate to the mean of all, by how much people differ beyond noise.
+    """Shrink each person's estimate to the mean of all, by how much people differ beyond noise.
 
     Args:
-        whole: From each person's whole log.
-        earlier: From its earlier half.
-        later: From its later half, which shares no rating with the earlier: their noise is independent.
+        whole: Estimates from each person's whole log.
+        earlier: Estimates from its earlier half.
+        later: Estimates from its later half, which shares no rating with the earlier: their noise is independent.
     """
+    # The noise of the halves is independent, so their covariance holds only differences between people.
     both = ~np.isnan(earlier.values + later.values)
     a, b = _centred(earlier, both), _centred(later, both)
     weight = np.sqrt(earlier.information[both] * later.information[both])
@@ -175,6 +178,7 @@ def shrink(whole: Estimates, earlier: Estimates, later: Estimates) -> Spread:
     found = float(products.sum() / max(weight.sum(), 1e-12))
     z = float(products.sum() / max(np.sqrt((products**2).sum()), 1e-12))
     variance = found if z > _BETWEEN else 0.0
+    # a - b has variance noise * (1 / i_a + 1 / i_b), so this mean estimates the noise at information 1.
     joint = earlier.information[both] * later.information[both] / (earlier.information + later.information)[both]
     noise = float((joint * (a - b) ** 2).mean()) if both.any() else 0.0
     half_way = noise / variance if variance > 0 else np.inf
@@ -184,6 +188,7 @@ def shrink(whole: Estimates, earlier: Estimates, later: Estimates) -> Spread:
     mean = float((weights * value).sum() / max(weights.sum(), 1e-12))
     error = float(np.sqrt((weights**2 * (value - mean) ** 2).sum()) / max(weights.sum(), 1e-12))
     values = np.full(len(whole.values), mean)
+    # Empirical Bayes: the weight of the own value is variance / (variance + noise / information).
     values[known] += information / (information + half_way) * (value - mean)
     own = int(known.sum()) if variance > 0 else 0
     return Spread(values, mean, error, variance, found, z, half_way, own)
@@ -200,6 +205,7 @@ def _gaps_back(users: Ints, items: Ints, likeness: Likeness, back: int) -> Float
     gaps = np.full((len(users), back), np.inf)
     for lag in range(1, back + 1):
         same = np.flatnonzero(users[lag:] == users[:-lag]) + lag
+        # In blocks, because the (rows, D) differences of a whole log may not fit into memory.
         for rows in np.array_split(same, max(1, -(-len(same) // _BLOCK))):
             apart = likeness.vectors[items[rows]] - likeness.vectors[items[rows - lag]]
             gaps[rows, lag - 1] = np.sqrt(np.einsum("md,md->m", apart, apart))
@@ -215,7 +221,7 @@ def _later_half(users: Ints, num_users: int) -> Bools:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """Looks at logs, whose rows are person by person and in order, people counted from `first`; see `fit_habits`."""
+    """Estimator for one block of logs: rows person by person and in order, people counted from `first`."""
 
     likeness: Likeness
     back: int
@@ -254,6 +260,7 @@ def _quantiles(users: Ints, gaps: Floats, quantile: float, num_users: int) -> Es
     """Each person's quantile of finite distances, linear between ranks; information is the number of compared items."""
     finite = np.isfinite(gaps)
     owners, values = np.repeat(users, finite.sum(axis=1)), gaps[finite]
+    # All finite distances in one array, sorted within each person.
     order = np.lexsort((values, owners))
     values, counts = values[order], np.bincount(owners, minlength=num_users)
     some = counts > 0
@@ -265,16 +272,17 @@ def _quantiles(users: Ints, gaps: Floats, quantile: float, num_users: int) -> Es
 
 
 def _slopes(users: Ints, near: Floats, usual: Floats, residual: Floats, num_users: int) -> Estimates:
-    """Each person's slope of the residual in `near`; the instrument is `near` less `usual`.
+    """Each person's slope of the residual in `near`; the instrument is `near` minus `usual`.
 
-    In a log whose order does not matter both have the same mean for each item, so their difference has nothing to do
-    with what a person thinks of the item. Information is the inverse of the slope's variance for a residual of 1 star.
+    In a log whose order does not matter both have the same mean for each item, so their difference is independent of
+    what a person thinks of the item. Information is the inverse of the slope's variance for a residual of 1 star.
     """
 
     def total(values: Floats) -> Floats:
         return np.asarray(np.bincount(users, weights=values, minlength=num_users), dtype=np.float64)
 
     counts = np.bincount(users, minlength=num_users)
+    # Centred per person; the instrumental-variable slope is sum(w * e) / sum(w * x).
     x, w, e = (v - (total(v) / np.maximum(counts, 1))[users] for v in (near, near - usual, residual))
     moved_by, spread = total(w * x), total(w * w)
     known = (counts >= _FEWEST) & (moved_by > _LEAST_SPREAD)

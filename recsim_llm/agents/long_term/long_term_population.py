@@ -1,4 +1,4 @@
-"""From names to a population in BiLLP's long-term setting."""
+"""Builds a population in BiLLP's long-term setting from names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from recsim_llm.types import Floats, Ints
 
 RULE = "window"
 RULE_NOTES = ("quit_rule", "distance_threshold", "habits")
-"""What the notes of a population in this setting say of leaving."""
+"""Keys about leaving in the notes of a population in this setting."""
 _COLUMNS = 2_000
 
 
@@ -38,7 +38,7 @@ def rule_of(spec: str | QuitRule) -> QuitRule:
     """A quit rule from a line of text: "window", or with options "window?nearest=0.2&ratings=sampled".
 
     Raises:
-        ConfigError: It is no such line, or an option is unknown or out of its range.
+        ConfigError: The line is malformed, or an option is unknown or out of its range.
     """
     if isinstance(spec, QuitRule):
         return spec
@@ -66,9 +66,10 @@ def rule_line(rule: str | QuitRule) -> str:
 
 
 def rule_of_older(line: str) -> str:
-    """A rule as a run recorded it; what versions without people's own habits recorded means what it meant to them.
+    """A rule as a run recorded it, completed with the defaults of the version that wrote it.
 
-    They wrote the line as it was typed. Ratings were expected then, and everybody's threshold and repetition the same.
+    Versions without personal habits wrote the line as it was typed. Their ratings were "expected", their tolerance
+    "common" and their repetition "none".
     """
     if "tolerance=" in line and "repetition=" in line:
         return line
@@ -89,7 +90,7 @@ def make_long_term(
 ) -> Population:
     """A population in the long-term setting; arguments as in `make_population`, and the rule.
 
-    What is alike is a matter of the data set's items (`item_vectors`); who reacts may be anybody.
+    Similarity depends on the data set's items alone (`item_vectors`); any user model may react.
 
     Raises:
         ConfigError: As `make_population` and `rule_of`.
@@ -106,10 +107,10 @@ def make_long_term(
 
 
 def habits_of(dataset: str | Source, rule: QuitRule) -> Habits:
-    """What the training log of a data set says of its people under this rule (`agents.long_term.habits`).
+    """Habits of a data set's people under this rule, fitted to the training log (`agents.long_term.habits`).
 
-    Of invented people the log is invented too. They were not given tolerances or costs of repetition of their own, so
-    what is found is what their tastes and the log's order bring with them; `make_long_term` notes where it is from.
+    The log of a synthetic world is synthetic too. Its people have no tolerances or costs of repetition of their own, so
+    the estimates reflect only their tastes and the order of the log; `make_long_term` notes the origin.
     """
     source = dataset if isinstance(dataset, Source) else Source(dataset)
     return _habits(source.untouched, rule.window, rule.nearest, rule.likeness)
@@ -129,7 +130,7 @@ def _habits(source: Source, window: int, nearest: float, likeness: str) -> Habit
 
 
 def _notes(dataset: str | Source, users: LongTermUsers) -> Mapping[str, Any]:
-    """What a run or a certificate says of the rule: its options, and what was fitted to which log."""
+    """Notes on the rule for a run or a certificate: its options, and what was fitted to which log."""
     found: dict[str, Any] = {"quit_rule": asdict(users.rule), "distance_threshold": users.likeness.threshold}
     if users.habits.notes:
         name = dataset.dataset if isinstance(dataset, Source) else dataset
@@ -139,9 +140,9 @@ def _notes(dataset: str | Source, users: LongTermUsers) -> Mapping[str, Any]:
 
 
 def item_vectors(dataset: str | Source, likeness: str) -> Floats:
-    """(N, D) what the distances of a quit rule are between, from statistical users of the data set.
+    """(N, D) item vectors whose distances a quit rule uses, from statistical users of the data set.
 
-    Those are fitted to its training log, or the true ones of an invented world.
+    Those users are fitted to its training log, or are the true ones of a synthetic world.
 
     Args:
         dataset: A data set.

@@ -1,4 +1,4 @@
-"""People in BiLLP's long-term setting: any users, who take up what they are shown and leave by a rule."""
+"""BiLLP's long-term setting: wraps any user model; every shown item is taken up, and a rule decides who leaves."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Reaction, Respons
 
 
 class LongTermUsers:
-    """Any user model in BiLLP's setting (see `UserModel`): every shown item is taken up, and the rule says who leaves.
+    """Any user model in BiLLP's setting (see `UserModel`): every shown item is taken up; the rule decides who leaves.
 
-    The inner users answer, remember and learn as ever; their watching is set to 1, and their ratings are moved by what
-    repetition does to this person (`QuitRule.repetition`) and may be made deterministic (`QuitRule.ratings`). A session
-    takes 8 bytes an item of the window and 8 more besides what the inner users keep.
+    The inner users answer, remember and learn as usual; their watching is set to 1, and their ratings are shifted by
+    the person's effect of repetition (`QuitRule.repetition`) and may be made deterministic (`QuitRule.ratings`). A
+    session takes 8 bytes per item of the window and 8 more, besides the state of the inner users.
 
     Args:
         inner: The people.
         rule: When they leave.
-        vectors: (N, D) of the items, whose Euclidean distances the rule is about (`data.likeness`).
+        vectors: (N, D) item vectors, whose Euclidean distances the rule uses (`data.likeness`).
         genres: (N, G) which item has which genre, for `QuitRule.repeats`.
-        habits: What is known of each person; None where the rule asks for nobody's own.
+        habits: Each person's habits; None where the rule uses no personal ones.
 
     Raises:
-        ConfigError: Vectors or genres are not about the users' catalogue, or habits not about the users.
+        ConfigError: Vectors or genres do not fit the users' catalogue, or habits do not fit the users.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class LongTermUsers:
         return replace(self.inner.describe(), long_term=self)
 
     def _repeated(self, sessions: Ints, pages: Ints, ratings_BKR: Floats) -> Floats:
-        """The ratings, moved by what these people think of items like those just shown."""
+        """(B, K, R) ratings, shifted by each person's effect of nearness to the items just shown."""
         habits, users = self.habits, self._users[sessions][:, None]
         if not habits.slopes.any():
             return ratings_BKR
@@ -92,7 +92,7 @@ class LongTermUsers:
         return moved(ratings_BKR, stars, self.rating_levels)
 
     def alike(self, sessions: Ints, pages: Ints) -> Bools:
-        """(B,) whether people would leave because these pages are too much like what was shown just before."""
+        """(B,) whether people would leave because these pages are too similar to what was shown just before."""
         windows, wrong = self._windows[sessions], np.zeros(pages.shape, dtype=np.bool_)
         if self.rule.nearest > 0:
             wrong |= self.likeness.near(windows, pages, self.habits.thresholds[self._users[sessions]])
@@ -108,10 +108,10 @@ class LongTermUsers:
 
 
 def _habits_under(rule: QuitRule, threshold: float, num_users: int, habits: Habits | None) -> Habits:
-    """What of the habits counts under this rule.
+    """The habits, restricted to what this rule uses.
 
     Raises:
-        ConfigError: The rule asks for each person's own, and nothing is known of these people.
+        ConfigError: The rule uses personal habits, and there are none.
     """
     if habits is None:
         if rule.repetition == "own" or (rule.tolerance == "own" and rule.nearest > 0):
@@ -129,7 +129,8 @@ def _habits_under(rule: QuitRule, threshold: float, num_users: int, habits: Habi
 
 
 def _newest(windows: Ints, pages: Ints) -> Ints:
-    """(B, W) windows after these pages; empty slots are no items, so they push nothing out."""
+    """(B, W) windows after these pages; empty slots are not items, so they displace nothing."""
     joined = np.concatenate([windows, pages], axis=1)
+    # The stable sort moves EMPTY to the front and preserves the order of the items.
     order = np.argsort(joined != EMPTY, axis=1, kind="stable")
     return np.take_along_axis(joined, order, axis=1)[:, -windows.shape[1] :]

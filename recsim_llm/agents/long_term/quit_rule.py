@@ -1,4 +1,4 @@
-"""BiLLP's way of leaving: what was shown is too much like what was shown just before, or it was not liked.
+"""BiLLP's quit rule: people leave when items are too similar to those just shown, or are not liked.
 
 The rule of BiLLP (Shi et al., SIGIR 2024) and EasyRL4Rec (Yu et al., SIGIR 2024): a person leaves when the distance of
 a new item to any of the last N shown is below a threshold, when a category comes too often, or when the reward is low.
@@ -31,8 +31,7 @@ class QuitRule:
 
     Attributes:
         window: N, how many of the last shown items a new one is compared with, at least 1.
-        nearest: Quantile of the distances between two items below which they are too much alike, [0, 1); 0: no such
-            rule.
+        nearest: Quantile of the distances between two items below which they are too similar, [0, 1); 0: no such rule.
         likeness: What distances are between: "taste", directions of taste and genres; "ratings", the ratings that
             everybody is predicted to give; "raw", item factors as they are, whose length decides (kept to show what a
             wrong likeness does: docs/results).
@@ -40,12 +39,12 @@ class QuitRule:
             such rule.
         low_reward: A person leaves when the best rating of a page is below it, in stars; 0: no such rule.
         first_item: Whether the first page can make a person leave (in BiLLP's release it cannot, whatever its reward).
-        tolerance: Below which distance items are too much alike: "own", each person's threshold, fitted to their
+        tolerance: Below which distance items are too similar: "own", each person's threshold, fitted to their
             training log (`agents.long_term.habits`); "common", the threshold of `nearest` for everybody, as published.
-        repetition: What it does to a rating that an item is like those just shown: "own", what it did to the person's
-            logged ratings (`agents.long_term.habits`); "none", nothing, as published.
+        repetition: Effect on a rating of similarity to the items just shown: "own", the effect in the person's logged
+            ratings (`agents.long_term.habits`); "none", no effect, as published.
         ratings: "sampled", or "expected", the level nearest to the expected rating (deterministic, as in BiLLP).
-        share: Share of a page's items that must be too alike, (0, 1]; of no consequence for pages of one item.
+        share: Share of a page's items that must be too similar, (0, 1]; irrelevant for pages of one item.
         hazard: Whether the people's own probability of leaving counts too.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The rows of a log user by user, in one array: for a hundred thousand people a list of arrays takes too long."""
+"""Row order of a log, user by user, as one array: a list of arrays is too slow for a hundred thousand people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recsim_llm.types import Ints
 def user_order(log: Ratings) -> Ints | None:
     """(M,) row numbers, users ascending, each one's rows oldest first (ties by row), as `Ratings.by_user` has them.
 
-    None where the log is in that order already, as most are: a look costs a fiftieth of sorting, and no memory.
+    None where the log is in that order already, as most are: the check costs a fiftieth of sorting, and no memory.
     """
     same = log.users[1:] == log.users[:-1]
     if np.all((log.users[1:] > log.users[:-1]) | (same & (log.times[1:] >= log.times[:-1]))):

@@ -1,4 +1,4 @@
-"""Personas from real ratings: Agent4Rec's three traits, tastes from genres, example titles. Knows nothing of models.
+"""Personas from real ratings: Agent4Rec's three traits, tastes from genres, example titles; without a language model.
 
 Trait formulas and cuts are Agent4Rec's (Zhang et al., SIGIR 2024; released code), computed on the training ratings:
 
@@ -9,7 +9,7 @@ Trait formulas and cuts are Agent4Rec's (Zhang et al., SIGIR 2024; released code
   cuts at the 33rd and 66th percentile.
 
 A value below the lower cut is level 1, below the upper cut level 2, and anything else level 3: a value equal to a cut
-belongs to the level above, as published. Diversity is a small whole number, so a third of all people stand on a cut.
+belongs to the level above, as published. Diversity is a small whole number, so a third of all people lie on a cut.
 
 Deviation: cuts are percentiles of the data set at hand, not ML-1M's fixed numbers.
 """
@@ -113,7 +113,7 @@ def _examples(ratings: Ratings, count: int) -> Iterator[tuple[tuple[int, ...], t
     order = user_order(ratings)
     rows = (np.arange(len(ratings)) if order is None else order)[::-1]
     rows = rows[np.lexsort((-ratings.values[rows], ratings.users[rows]))]
-    # Numbers are shared, because a hundred thousand people have a million examples.
+    # Share int objects, because a hundred thousand people have a million examples.
     number = list(range(ratings.num_items)).__getitem__
     items = ratings.items[rows].tolist()
     ends = user_ends(ratings)
@@ -126,18 +126,18 @@ def _examples(ratings: Ratings, count: int) -> Iterator[tuple[tuple[int, ...], t
 def _genre_tastes(
     tastes: Floats, names: Sequence[str], count: int
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Genres with the highest and the lowest (U, G) tastes of each user in turn, as far as they are above, below 0."""
+    """Genres with the highest (above 0) and the lowest (below 0) of the (U, G) tastes, for each user in turn."""
     order = np.argsort(-tastes, axis=1, kind="stable")
     likes = np.minimum((tastes > 0).sum(axis=1), count).tolist()
     dislikes = np.minimum((tastes < 0).sum(axis=1), count).tolist()
-    # Few combinations occur, and each is kept once.
+    # Few combinations occur, so each tuple is stored once.
     named = Rendered[tuple[int, ...], tuple[str, ...]](lambda genres: tuple(names[genre] for genre in genres))
     for row, liked, disliked in zip(order.tolist(), likes, dislikes, strict=True):
         yield named[tuple(row[:liked])], named[tuple(row[::-1][:disliked])]
 
 
 def build_personas(dataset: Dataset, train: Ratings, num_genres: int = 4, num_examples: int = 4) -> tuple[Persona, ...]:
-    """One persona a user, from training ratings only.
+    """One persona per user, from training ratings only.
 
     Args:
         dataset: Gives the catalogue and demographics; its ratings are not read.

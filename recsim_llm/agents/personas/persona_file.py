@@ -1,4 +1,4 @@
-"""Personas from a file: people as an experimenter describes them, over those derived from ratings."""
+"""Personas from a file: an experimenter's descriptions, which override those derived from ratings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KNOWN = {f.name for f in fields(Persona)} - {"user"} | {"raw_id"}
 
 
 def read_personas(path: Path, dataset: Dataset, derived: Sequence[Persona]) -> tuple[Persona, ...]:
-    """Personas of all people of a data set: as the file says, and for people and fields it leaves out, as derived.
+    """Personas of all people of a data set: from the file or, for people and fields it leaves out, as derived.
 
     The file is a JSON list of objects, in the form of a run's `people.json`. Each has `raw_id` and the three traits
     (levels 1..3); age, gender, occupation, likes, dislikes (genres of the catalogue), liked_items, disliked_items (item

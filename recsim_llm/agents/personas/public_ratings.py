@@ -1,4 +1,4 @@
-"""What a page says of an item to everybody: how many people rated it, and their mean. Knows no model and no prompts."""
+"""Public ratings of items, as a page shows them to everybody: how many people rated an item, and their mean."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from recsim_llm.data.dataset import Ratings
 PublicRating = tuple[float, int]
 """Mean stars of an item, and how many people gave them."""
 FEWEST = 3
-"""Ratings below which a page shows none: the mean of one or two is somebody's opinion."""
+"""Fewest ratings for which a page shows a mean: that of one or two is an individual opinion."""
 
 
 def public_ratings(ratings: Ratings) -> dict[int, PublicRating]:
     """Mean and number of the ratings of each item that has at least `FEWEST`, by item.
 
     Args:
-        ratings: What is public.
+        ratings: The public ratings.
     """
     people = np.bincount(ratings.items, minlength=ratings.num_items)
     total = np.bincount(ratings.items, weights=ratings.values, minlength=ratings.num_items)

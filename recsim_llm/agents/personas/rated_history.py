@@ -1,4 +1,4 @@
-"""Some of what each person rated, for prompts that tell it."""
+"""Samples of each person's ratings, for prompts that list them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from recsim_llm.data.dataset import Ratings
 from recsim_llm.seeding import Stream, uniforms
 
 HISTORY = 24
-"""Ratings that a prompt tells of a person: about 300 tokens of films."""
+"""Ratings of a person in a prompt: about 300 tokens of films."""
 
 
 def rated_history(ratings: Ratings, seed: int = 0, most: int = HISTORY) -> dict[int, tuple[RatedItem, ...]]:
     """Up to `most` ratings of each person, chosen by a hash of (seed, user, item), so that other people do not matter.
 
     Args:
-        ratings: What may be told.
-        seed: Another one chooses others.
-        most: Ratings a person.
+        ratings: The ratings to choose from.
+        seed: Seed of the choice.
+        most: Most ratings per person.
     """
     luck = uniforms(seed, Stream.HISTORY, ratings.users, ratings.items)
     order = np.lexsort((luck, ratings.users))

@@ -1,1 +1,1 @@
-"""Users who live on between visits: plans, talk, search, and who knows whom."""
+"""Users who persist between visits: plans, talk, search, and the social graph."""

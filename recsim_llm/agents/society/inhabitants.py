@@ -1,4 +1,4 @@
-"""The seam of a society: a user model whose agents live on between visits, plan, talk and listen."""
+"""Protocol of a society's people: a user model whose agents persist between visits, plan, talk and listen."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Action(IntEnum):
 
 
 class Message(NamedTuple):
-    """Something said.
+    """A message.
 
     Attributes:
         author: User id; -1 for someone outside the population.
         text: The words.
         item: An item that the words name, EMPTY where they name none.
-        stars: How many stars the words say the author gave it, 0 where they do not say.
+        stars: Stars that the author gave it according to the words, 0 where they name none.
     """
 
     author: int
@@ -40,7 +40,7 @@ class Message(NamedTuple):
 class Inhabitants(ReturningUsers, Protocol):
     """A population that lives through simulated time. A handle is a user id here: everybody lives once.
 
-    `reset` is birth; `visit` begins a visit of somebody who remembers the ones before.
+    `reset` begins a life; `visit` begins a visit, with the earlier ones remembered.
     """
 
     def intend(self, agents: Ints, hours: Floats) -> Floats:
@@ -60,11 +60,11 @@ class Inhabitants(ReturningUsers, Protocol):
         ...
 
     def advertise(self, item: int, slogan: str) -> None:
-        """From now on, pages show these words with an item; "" ends it. Users who do not read take no notice."""
+        """Show these words with an item on all further pages; "" removes them. No effect on users who do not read."""
         ...
 
     def change(self, persona: Persona) -> None:
-        """This person (`persona.user`) is from now on as described."""
+        """Replace the description of the person `persona.user`."""
         ...
 
     def hear(self, agents: Ints, messages: Sequence[Message], hours: Floats) -> None:

@@ -1,4 +1,4 @@
-"""The search box: BM25 over label, genres and description of items. It knows nothing of who searches.
+"""The search box: BM25 over label, genres and description of items, the same for all users.
 
 Scores are BM25 as Lucene has it, k1 = 1.5 and b = 0.75 (package bm25s; Lù, arXiv 2407.03618). Words are runs of letters
 and digits, without case and accents; a word that a query repeats counts once. Scripts without spaces are found by whole
@@ -30,7 +30,7 @@ class CatalogueSearch:
     """An index over a catalogue.
 
     Args:
-        catalogue: What can be found. Items of one title stay apart.
+        catalogue: The items to index. Items with equal titles stay separate.
 
     Raises:
         MissingExtraError: bm25s is not installed.
@@ -50,11 +50,11 @@ class CatalogueSearch:
 
         Args:
             queries: B texts of any content; the first `MAX_QUERY_BYTES` are read.
-            k: Most items a query, >= 1.
+            k: Most items per query, >= 1.
 
         Returns:
-            (B, k) item ids, best first, equal scores by id, EMPTY where fewer than k have a word of the query. A query
-            without a word finds nothing.
+            (B, k) item ids, best first, equal scores by id, EMPTY where fewer than k contain a word of the query. A
+            query without a word finds nothing.
 
         Raises:
             ConfigError: k is less than 1.

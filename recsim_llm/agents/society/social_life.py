@@ -1,4 +1,4 @@
-"""The social half of a wrapper of `Inhabitants`: all that is said, heard and planned is the inner one's."""
+"""Mix-in for wrappers of `Inhabitants`: delegates everything said, heard and planned to the inner population."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from recsim_llm.types import Floats, Ints, Persona
 
 
 class SocialLife:
-    """Passes on what has to do with other people, to mix into a wrapper of a user model.
+    """Mix-in that delegates the social methods of a user-model wrapper.
 
     Attributes:
-        inner: Who lives.
+        inner: The wrapped inhabitants.
     """
 
     inner: Inhabitants

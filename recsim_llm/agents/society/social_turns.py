@@ -1,10 +1,10 @@
-"""What agents of any kind do besides looking at pages: plan, search, chat, post. Generators; they do no I/O.
+"""Actions of agents of any kind other than looking at pages: plan, search, chat, post. Generators without I/O.
 
-Costs: a plan is one label read; a query, a chat (the whole dialogue) and a post are one text each. What is heard costs
-no call: it enters the memory as it was said.
+Costs: a plan is one label read; a query, a chat (the whole dialogue) and a post are one text each. Hearing costs no
+call: messages enter the memory verbatim.
 
-Chats and posts pass a gate (`text_gate`): what it refuses is asked for once again and then said in plain words of ours,
-counted. A message is tagged with an item and stars only where its words carry them.
+Chats and posts pass a gate (`text_gate`): a refused text is asked for once more and then replaced by a template,
+counted. A message is tagged with an item and stars only where its words state them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from recsim_llm.types import EMPTY, Completion, Persona, Prompt
 KIND = "social"
 NUM_ACTIONS = len(Action)
 HEARD_IMPORTANCE = 0.5
-"""Declared: RecAgent asks a model for the importance of each message received; we do not pay for that."""
+"""Declared: RecAgent asks a model for the importance of each message received; this package saves that call."""
 LETTERS = tuple("ABCDE")
 _QUERY_TOKENS, _CHAT_TOKENS, _POST_TOKENS = 16, 120, 60
 _TEMPERATURE = 0.7
@@ -50,14 +50,14 @@ Texts = Generator[Sequence[Prompt], Sequence[Completion], str]
 
 @dataclass(slots=True)
 class TextCounts:
-    """What became of the chats and posts that a model was asked for.
+    """Counters of the chats and posts that a model was asked for.
 
     Attributes:
         asked: Chats and posts.
-        templates: Of these, said in our words in the end.
-        distinct: Different messages among the usable ones: few where a model says the same whoever asks.
-        refused: Texts that could not be used, by the reason of the gate; those asked again count anew.
-        lines_dropped: Lines left out of chats that could be used for the rest.
+        templates: Of these, replaced by a template.
+        distinct: Different messages among the usable ones: few where a model repeats itself.
+        refused: Unusable texts, by the reason of the gate; each repeated attempt counts.
+        lines_dropped: Lines left out of chats that were otherwise usable.
     """
 
     asked: int = 0
@@ -87,7 +87,7 @@ class SocialTexts:
         self._usable: set[int] = set()  # hashes of what a model said and the gate let pass
 
     def change(self, persona: Persona) -> None:
-        """This person is from now on as described."""
+        """Replace the description of this person."""
         self._personas[persona.user] = persona
 
     def persona(self, user: int) -> Persona:
@@ -95,12 +95,12 @@ class SocialTexts:
         return self._personas[user]
 
     def fallback_query(self, user: int) -> str:
-        """What a person searches who names nothing: the genre they like best, else the first of the catalogue."""
+        """The query of a person who names nothing: the genre they like best, else the first of the catalogue."""
         likes = self._personas[user].likes
         return likes[0] if likes else next(iter(self._catalogue.genres), "")
 
     def name(self, user: int) -> str:
-        """How people are called: by id, so that no two share a name (RecAgent's thousand users share a hundred)."""
+        """A person's name in texts: by id, so that no two share a name (RecAgent's thousand users share a hundred)."""
         name = "someone" if user < 0 else f"person {user}"
         return name
 
@@ -119,7 +119,7 @@ class SocialTexts:
         )
 
     def plain(self, me: Agent) -> Message:
-        """What a person says in our words."""
+        """What a person says by template."""
         if me.topic == EMPTY:
             return Message(me.user, phrases(KIND)["plain nothing"].template)
         label = self._catalogue.shown.label[me.topic]
@@ -141,7 +141,7 @@ class SocialTexts:
         Args:
             me: Who speaks.
             words: What they say.
-            other: Whom they speak to: their item may be named as well, but only the own one has the speaker's stars.
+            other: The listener, whose item may be named as well; only the speaker's own item gets the speaker's stars.
         """
         topics = dict.fromkeys(who.topic for who in (me, other) if who is not None and who.topic != EMPTY)
         named = [topic for topic in topics if self._names(words, topic)]
@@ -210,7 +210,7 @@ def search_query(user: int, context: str, texts: SocialTexts, counts: AnswerCoun
 def chat(
     me: Agent, other: Agent, context: str, texts: SocialTexts, counts: AnswerCounts, said: TextCounts
 ) -> Generator[Sequence[Prompt], Sequence[Completion], list[Message]]:
-    """A dialogue: one text, read line by line. Where it cannot be used, each says in our words what they watched."""
+    """A dialogue: one text, read line by line. Where it is unusable, each says by template what they watched."""
     stem = Prompt(texts.system, context, texts.chat(me, other), max_tokens=_CHAT_TOKENS, temperature=_TEMPERATURE)
     told, names = _told(stem, texts), texts.mentions(me, other)
     speakers = {texts.name(who.user): who for who in (me, other)}
@@ -228,7 +228,7 @@ def chat(
 def post(
     me: Agent, context: str, texts: SocialTexts, counts: AnswerCounts, said: TextCounts
 ) -> Generator[Sequence[Prompt], Sequence[Completion], Message]:
-    """A post about what was watched; where nothing usable comes, the plain fact in our words."""
+    """A post about what was watched; where no usable text comes, the plain fact by template."""
     stem = Prompt(texts.system, context, texts.post(me), max_tokens=_POST_TOKENS, temperature=_TEMPERATURE)
     told, names = _told(stem, texts), texts.mentions(me)
 
@@ -277,7 +277,7 @@ def _told(stem: Prompt, texts: SocialTexts) -> str:
 def _gated(
     prompt: Prompt, read: Callable[[str], tuple[str, T]], texts: SocialTexts, counts: AnswerCounts, said: TextCounts
 ) -> Generator[Sequence[Prompt], Sequence[Completion], T | None]:
-    """What `read` makes of an answer that it gives no reason against; None, counted, where there is none."""
+    """The parsed answer that `read` accepts; None, counted, where it accepts none."""
 
     def parse(text: str) -> T | None:
         reason, found = read(text)

@@ -1,4 +1,4 @@
-"""Statistical users who live in a society: scripted words, declared habits, word of mouth. Knows no language model."""
+"""Statistical users who live in a society: scripted words, declared habits, word of mouth; no language model."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import EMPTY, Floats, Ints, Keys, Persona, Reaction, Responses
 
 WordOfMouth: TypeAlias = Annotated[float, Ge(0.0), Le(10.0)]
-"""Log-odds a message."""
+"""Log-odds per message."""
 Exposure: TypeAlias = Annotated[float, Ge(-5.0), Le(5.0)]
-"""Log-odds a page."""
+"""Log-odds per page."""
 _HEARD = 32  # messages about items that a person keeps in mind; the oldest go first
 _KIND = "scripted"
 
 
 @dataclass(frozen=True, slots=True)
 class SocialHabits:
-    """What statistical people do when they wake, and what others do to them. Declared, not fitted (docs/society.md).
+    """What statistical people do when they wake, and how others influence them. Declared, not fitted (docs/society.md).
 
-    Where the last four are 0, nothing that is said or was shown before changes what anybody does.
+    Where `word_of_mouth`, `seek`, `conformity` and `exposure` are 0, earlier messages and pages influence nobody.
 
     Attributes:
         browse, search, chat, post: Probabilities; what is left is doing nothing.
@@ -70,7 +70,7 @@ class StatisticalInhabitants:
     """See `agents.society.inhabitants.Inhabitants`. People say plain facts: what they watched and how they rated it.
 
     Args:
-        parameters: Of the statistical users.
+        parameters: Parameters of the statistical users.
         catalogue: Titles.
         personas: `personas[u].user == u`; a person searches the genres they like, one after the other.
         habits: Declared.
@@ -118,9 +118,11 @@ class StatisticalInhabitants:
         if self.habits.exposure:
             shift = shift + self._exposure(sessions, pages)
         if shift.any():
+            # A factor on the odds; entries without a shift keep their exact value.
             odds = watch / np.maximum(1.0 - watch, 1e-12) * np.exp(shift)
             watch = np.where(shift != 0, odds / (1.0 + odds), watch)
         if self.habits.conformity and ((means := self._means(sessions, pages)) > 0).any():
+            # Only items that others rated in messages get a new distribution, (B, K, R).
             taste = self._people.taste(sessions, pages)
             moved = taste + self.habits.conformity * np.where(means > 0, means - taste, 0.0)
             rating = np.where((means > 0)[..., None], rating_distribution(self._people.parameters, moved), rating)
@@ -184,7 +186,7 @@ class StatisticalInhabitants:
         self._people.parameters = replace(self._people.parameters, activity=activity)
 
     def hear(self, agents: Ints, messages: Sequence[Message], hours: Floats) -> None:
-        """See `Inhabitants.hear`: only what is said about a rated item, by somebody else, moves anybody."""
+        """See `Inhabitants.hear`: only messages by others about a rated item have an effect."""
         for agent, message in zip(agents.tolist(), messages, strict=True):
             if message.item == EMPTY or message.author == agent or message.stars <= 0:
                 continue
@@ -203,30 +205,32 @@ class StatisticalInhabitants:
         return Message(agent, text, item, stars)
 
     def _moods(self, sessions: Ints, pages: Ints) -> Floats:
-        """Of (B, K) items: praise less blame that was heard, clipped; 0 in EMPTY slots."""
+        """(B, K) praise minus blame heard about each item, clipped; 0 in EMPTY slots."""
         most = self.habits.most_words
         return np.clip(self._sums(sessions, pages, np.sign(self._given[sessions] - self._middle)), -most, most)
 
     def _means(self, sessions: Ints, pages: Ints) -> Floats:
-        """Of (B, K) items: the mean stars that they were heard to get; 0 for none."""
+        """(B, K) mean stars in the messages heard about each item; 0 for none."""
         given = self._given[sessions]
         times = self._sums(sessions, pages, np.ones_like(given))
         return self._sums(sessions, pages, given) / np.maximum(times, 1.0)
 
     def _sums(self, sessions: Ints, pages: Ints, worth: NDArray[np.float32]) -> Floats:
-        """(B, K) sums of what the (B, `_HEARD`) messages about each item are worth."""
+        """(B, K) sums over each item's messages of their `worth` (B, `_HEARD`)."""
         width = int(min(self._heard_count[sessions].max(initial=0), _HEARD))
         sums = np.zeros(pages.shape)
+        # One message of each person at a time: (B, K) against (B, 1).
         for heard, each in zip(self._heard[sessions, :width].T, worth[:, :width].T, strict=True):
             sums += (pages == heard[:, None]) * each[:, None]
         sums *= pages != EMPTY
         return sums
 
     def _most_praised(self, agents: Ints) -> Ints:
-        """(B,) items of the most praise, of two the lower id, that these people have not watched; EMPTY for none."""
-        # Every item that was heard of, as a page of its own.
+        """(B,) most praised items (ties: lower id) that these people have not watched; EMPTY for none."""
+        # (B, `_HEARD`): the items heard about, as a page per person.
         pages = self._heard[agents].astype(np.int64)
         moods = np.where((pages != EMPTY) & ~self._people.watched(agents, pages), self._moods(agents, pages), 0.0)
+        # `num_items` masks all but the maxima, so that the lowest id wins.
         best = np.where(moods == moods.max(axis=1, keepdims=True), pages, self.num_items).min(axis=1)
         return np.where(moods.max(axis=1) > 0, best, EMPTY)
 

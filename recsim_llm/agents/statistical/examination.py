@@ -1,9 +1,9 @@
-"""The slot effect as a module of its own: the position-based model, P(watch) = P(slot examined) * P(watch | examined).
+"""The slot effect, by the position-based model: P(watch) = P(slot examined) * P(watch | examined).
 
 Sources: Richardson et al., WWW 2007; Craswell et al., WSDM 2008; as propensities, Joachims et al., WSDM 2017. Slots and
-level are identified up to a constant only, so the most examined slot has probability 1, and whatever is missing there
-belongs to the level of watching. A language model is never asked to have a position bias; where a log shows slots,
-people get the bias that the log shows.
+level are identified up to a constant only, so the most examined slot has probability 1, and any shortfall there is part
+of the level of watching. A language model is never asked to have a position bias; where a log records slots, people get
+the bias fitted to it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LEAST = 1e-4
 
 
 class FittedExamination(NamedTuple):
-    """What a log of impressions says of slots.
+    """The slot effect fitted to a log of impressions.
 
     Attributes:
         probability: (S,) that a slot is examined; the largest is 1.
@@ -40,7 +40,7 @@ class FittedExamination(NamedTuple):
 
 
 def examined(watch_BK: Floats, probability: Floats) -> Floats:
-    """Probabilities of watching on (B, K) pages, once slots are taken into account.
+    """(B, K) probabilities of watching, with the slot effect applied.
 
     Args:
         watch_BK: Probabilities of watching what is examined.
@@ -57,14 +57,15 @@ def examined(watch_BK: Floats, probability: Floats) -> Floats:
 def fit_examination(log_odds: Floats, slots: Ints, watched: Floats) -> FittedExamination:
     """Maximum likelihood of slots and level, given each pair's attraction up to that level.
 
-    The slot with the most watching for the attraction of what it showed is taken as the one that is always examined.
-    Its choice adds nothing to the standard errors, which are those of the expected information.
+    The slot with the most watching relative to the attraction of its items is taken as the one that is always examined.
+    This choice is not included in the standard errors, which are those of the expected information.
 
     Args:
-        log_odds: (M,) of watching, by a model that knows nothing of slots; its level is fitted here.
+        log_odds: (M,) of watching, by a model without slots; its level is fitted here.
         slots: (M,) from 0. Slots with fewer than 20 impressions join the one before (the first ones, the one after).
         watched: (M,) 1 or 0; both must occur.
     """
+    # (S,) group of each slot, then (M,) group of each row.
     group_of_slot = _groups(np.bincount(slots))
     groups, size = group_of_slot[np.minimum(slots, len(group_of_slot) - 1)], int(group_of_slot.max()) + 1
     best = _most_watched(log_odds, groups, watched, size)
@@ -73,6 +74,7 @@ def fit_examination(log_odds: Floats, slots: Ints, watched: Floats) -> FittedExa
         p, drawn = _chance(x, log_odds, groups)
         slope = (p - watched) / (1 - p)  # d loss / d log p
         value = -(watched * np.log(p) + (1 - watched) * np.log1p(-p)).mean()
+        # By each group's log-probability, then by the level.
         gradient = np.append(np.bincount(groups, weights=slope, minlength=size), (slope * (1 - drawn)).sum())
         return float(value), gradient / len(watched)
 
@@ -90,15 +92,16 @@ def fit_examination(log_odds: Floats, slots: Ints, watched: Floats) -> FittedExa
 
 
 def _groups(shown: Ints) -> Ints:
-    """(S,) group of each slot: slots that were shown too little have none of their own."""
+    """(S,) group of each slot: slots with too few impressions share one with a neighbour."""
     own = np.flatnonzero(shown >= FEWEST_SHOWN)
+    # The last slot at or before this one with enough impressions; leading slots take the first such.
     place = np.searchsorted(own, np.arange(len(shown)), side="right") - 1
     groups: Ints = np.maximum(place, 0).astype(np.int64)
     return groups[: own[-1] + 1] if len(own) else groups[:1]
 
 
 def _level(log_odds: Floats, watched: Floats) -> float:
-    """Log-odds to be added for as much watching as there was, were there no slot effect."""
+    """Log-odds to add for the observed share of watching, if there were no slot effect."""
     share = float(np.clip(watched.mean(), 1e-6, 1 - 1e-6))
     return float(scipy.optimize.brentq(lambda c: expit(log_odds + c).mean() - share, -100.0, 100.0))
 
@@ -118,6 +121,7 @@ def _errors(x: Floats, best: int, log_odds: Floats, groups: Ints) -> Floats:
     """(S + 1,) standard errors of the logs of the probabilities and of the level, from the expected information."""
     p, drawn = _chance(x, log_odds, groups)
     size, weight, slope = len(x) - 1, p / (1 - p), 1 - drawn  # d log p / d level
+    # Diagonal in the log-probabilities; only the level's row and column couple them.
     information = np.diag(np.append(np.bincount(groups, weights=weight, minlength=size), (weight * slope**2).sum()))
     information[:size, -1] = information[-1, :size] = np.bincount(groups, weights=weight * slope, minlength=size)
     free = np.arange(size + 1) != best

@@ -4,10 +4,10 @@ Tastes: shrunken biases, then factors of the residuals by alternating ridge regr
 number of ratings (ALS-WR, Zhou et al. 2008). Ratings: thresholds and spread of the ordered logit by maximum likelihood
 on a tenth of the training ratings that the tastes were fitted without. Watching: logs hold no exposures, so "was rated"
 against uniformly drawn unrated items stands in for "was watched"; a logistic model over the user's activity, the log
-of an implicit-feedback ALS score and the taste score, fitted on the same held-out tenth. Popularity is no term of its
-own: the ALS score carries it, and with it the people would prefer a popular item to one of their taste (on ML-100K,
-AUC against popularity-matched items 0.808 with the term, 0.831 without). The *level* of watching is not identified by
-such logs: it is declared by `FitOptions.watch_rate`.
+of an implicit-feedback ALS score and the taste score, fitted on the same held-out tenth. Popularity is no separate
+term: the ALS score carries it, and with such a term people would prefer a popular item to one of their taste (on
+ML-100K, AUC against popularity-matched items 0.808 with the term, 0.831 without). The *level* of watching is not
+identified by such logs: it is declared by `FitOptions.watch_rate`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FitOptions:
         watch_reg: Ridge penalty on the watch factors.
         watch_alpha: Extra weight of a rated cell.
         watch_rate: Declared mean probability of watching a uniformly drawn item, (0, 1).
-        held_out: Share of the training ratings kept back to fit thresholds and the watch model, (0, 1).
+        held_out: Share of the training ratings held out to fit thresholds and the watch model, (0, 1).
         seed: Seed of the held-out draw and of the starting factors.
     """
 
@@ -127,9 +127,10 @@ def _assemble(
 
 
 def fit_biases(train: Ratings, options: FitOptions) -> tuple[float, Floats, Floats]:
-    """Global mean, then shrunken item biases, then shrunken user biases of what is left (Koren 2010, section 2.1)."""
+    """Global mean, then shrunken item biases, then shrunken user biases of the residuals (Koren 2010, section 2.1)."""
     mean = float(train.values.mean(dtype=np.float64))
     residual = train.values.astype(np.float64) - mean
+    # A bias is sum / (count + shrinkage): few ratings leave it near 0.
     item_counts = np.bincount(train.items, minlength=train.num_items)
     item_sums = np.bincount(train.items, weights=residual, minlength=train.num_items)
     item_bias = item_sums / (item_counts + options.item_shrinkage)
@@ -144,6 +145,7 @@ def fit_tastes(train: Ratings, options: FitOptions) -> _Tastes:
     mean, user_bias, item_bias = fit_biases(train, options)
     residual = train.values - mean - user_bias[train.users] - item_bias[train.items]
     shape = (train.num_users, train.num_items)
+    # (U, N) sparse residuals and their transpose, because each half-step solves row by row.
     by_user = sp.csr_array((residual, (train.users, train.items)), shape=shape)
     by_item = sp.csr_array(by_user.T)
     rng = np.random.default_rng(options.seed)
@@ -162,6 +164,7 @@ def _ridge(residuals: sp.csr_array, factors: Floats, reg: float) -> Floats:
     for row in np.flatnonzero(np.diff(residuals.indptr)):
         start, end = residuals.indptr[row], residuals.indptr[row + 1]
         chosen = factors[residuals.indices[start:end]]
+        # chosen (n, D), gram (D, D): the penalty grows with the n ratings of the row (ALS-WR).
         gram = chosen.T @ chosen + reg * (end - start) * eye
         out[row] = np.linalg.solve(gram, chosen.T @ residuals.data[start:end])
     return out
@@ -179,10 +182,12 @@ def fit_thresholds(taste: Floats, stars: np.ndarray, rating_levels: Floats) -> t
     rows = np.arange(len(level))
 
     def unpack(x: Floats) -> tuple[Floats, float]:
+        # First threshold, logs of the R-2 gaps, log scale: ascending and positive without bounds.
         return np.cumsum(np.concatenate([x[:1], np.exp(x[1:-1])])), float(np.exp(x[-1]))
 
     def loss(x: Floats) -> float:
         thresholds, scale = unpack(x)
+        # (M, R-1); padded to (M, R+1) with 0 and 1, neighbours differ by a level's probability.
         cdf = expit((thresholds - taste[:, None]) / scale)
         padded = np.pad(cdf, ((0, 0), (1, 1)), constant_values=((0, 0), (0.0, 1.0)))
         pmf = padded[rows, level + 1] - padded[rows, level]
@@ -194,9 +199,9 @@ def fit_thresholds(taste: Floats, stars: np.ndarray, rating_levels: Floats) -> t
 
 
 def _log_activity(log: Ratings) -> Floats:
-    """(U,) log number of ratings; people without any count as average ones.
+    """(U,) log number of ratings; people without ratings get the average number.
 
-    An active person's implicit-feedback scores are higher for all items alike; this takes that back.
+    An active person's implicit-feedback scores are higher for all items alike; this term corrects for that.
     """
     counts = np.bincount(log.users, minlength=log.num_users)
     activity: Floats = np.log(np.where(counts > 0, counts, counts[counts > 0].mean()))
@@ -216,7 +221,7 @@ def _watch_factors(log: Ratings, options: FitOptions) -> tuple[Floats, Floats]:
         users = _weighted_ridge(seen, items, options)
         items = _weighted_ridge(seen_by_item, users, options)
     rated = np.diff(seen.indptr) > 0
-    users[~rated] = users[rated].mean(axis=0)  # of a person nobody knows: what people watch on average
+    users[~rated] = users[rated].mean(axis=0)  # people without ratings get the mean factors
     return users, items
 
 
@@ -225,6 +230,7 @@ def _weighted_ridge(seen: sp.csr_array, factors: Floats, options: FitOptions) ->
     everything = factors.T @ factors + options.watch_reg * np.eye(factors.shape[1])
     for row in np.flatnonzero(np.diff(seen.indptr)):
         chosen = factors[seen.indices[seen.indptr[row] : seen.indptr[row + 1]]]
+        # All cells share F'F; rated cells add only their extra weight.
         gram = everything + options.watch_alpha * (chosen.T @ chosen)
         out[row] = np.linalg.solve(gram, (1.0 + options.watch_alpha) * chosen.sum(axis=0))
     return out
@@ -232,11 +238,13 @@ def _weighted_ridge(seen: sp.csr_array, factors: Floats, options: FitOptions) ->
 
 def _fit_watch(part: Ratings, rest: Ratings, tastes: _Tastes, options: FitOptions) -> Floats:
     """Weights (1, log activity, log ALS, s - mean) of held-out interactions against uniform unrated items."""
+    # Each held-out rating (label 1) is followed by a uniformly drawn item for the same user (label 0).
     users, items = np.repeat(rest.users, 2), np.repeat(rest.items, 2)
     label = np.tile([1.0, 0.0], len(rest))
     negative = label == 0.0
     draw = uniforms(options.seed + 1, Stream.DATA, users[negative], items[negative])
     items[negative] = (draw * part.num_items).astype(np.int64)
+    # Dropped: pairs of the fitted part, and drawn items that are held-out ratings.
     known = _rated(part, users, items) | (negative & _rated(rest, users, items))
     keep = ~known
     features = _watch_features(part, users[keep], items[keep], tastes, options)
@@ -285,6 +293,7 @@ def _watch_level(
     options: FitOptions,
 ) -> float:
     """Intercept at which uniformly drawn (user, item) pairs are watched with the declared mean probability."""
+    # 20,000 uniform pairs stand for all U * N.
     draws = uniforms(options.seed + 2, Stream.DATA, np.arange(20_000)[:, None], np.arange(2))
     users = (draws[:, 0] * len(user_factors)).astype(np.int64)
     items = (draws[:, 1] * len(item_factors)).astype(np.int64)

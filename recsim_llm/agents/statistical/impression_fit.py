@@ -1,6 +1,6 @@
-"""Fits to a log of impressions what ratings cannot tell: how often people watch, the slots, and when they leave.
+"""Fits to a log of impressions what ratings do not identify: the level of watching, slots, and leaving.
 
-What the log is too small to tell stays as declared, and the parameters say so: without a fit of slots and level
+What the log is too small to identify stays as declared, and the parameters record it: without a fit of slots and level
 `examination` is empty, without one of leaving `leave_fitted` is 0.
 """
 
@@ -24,15 +24,15 @@ from recsim_llm.errors import DataError
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Responses
 
 FEWEST_CHOICES = 30
-"""Items watched, and items not watched, below which slots and the level of watching stay as declared."""
+"""Fewest items watched, and fewest not watched, for slots and level to be fitted; below, they stay as declared."""
 
 FEWEST_EXITS = 30
-"""Pages after which somebody left, and pages after which somebody stayed, below which leaving stays as declared."""
+"""Fewest pages with an exit, and fewest without one, for leaving to be fitted; below, it stays as declared."""
 
 _PRIOR = 1e-4
 """Precision, about what is declared, of all terms but the base: a standard deviation of 100 log-odds.
 
-It matters only where exits are told apart perfectly, and the likelihood has no maximum (Albert and Anderson 1984).
+It matters only where exits are separated perfectly, and the likelihood has no maximum (Albert and Anderson 1984).
 """
 
 _TERMS = ("base", "per_page", "pleasure", "boredom", "patience")
@@ -48,7 +48,7 @@ class Pages:
         repeats: (P,) share of its items already shown in the session.
         activity: (P,) trait level 1..3.
         left: (P,) whether the person left after it.
-        cut: (P,) whether it says nothing of leaving: the session was cut off after it, or would have been (`pages_of`).
+        cut: (P,) whether the page is censored: the session was cut off after it, or would have been (`pages_of`).
     """
 
     page: Ints
@@ -64,9 +64,9 @@ class FittedLeave:
     """The hazard of leaving, fitted.
 
     Attributes:
-        parameters: In which what the log does not vary is as declared.
-        errors: Standard error of each fitted term; a term that is not here is declared.
-        pages, exits: How many there were.
+        parameters: The hazard; terms that do not vary in the log are as declared.
+        errors: Standard error of each fitted term; an absent term is declared.
+        pages, exits: Numbers of pages and exits.
     """
 
     parameters: LeaveParameters
@@ -76,10 +76,10 @@ class FittedLeave:
 
 
 def fit_from_impressions(parameters: StatisticalParameters, log: Impressions) -> StatisticalParameters:
-    """Statistical people with the level of watching, the slots and, where there are exits, the leaving of a log.
+    """Parameters with the level of watching, the slots and, where there are exits, leaving fitted to a log.
 
     Args:
-        parameters: Fitted to ratings; everything else is kept.
+        parameters: Fitted to ratings; everything else stays unchanged.
         log: Of the same people and items.
     """
     fitted = _with_watching(parameters, log)
@@ -93,10 +93,11 @@ def fit_from_impressions(parameters: StatisticalParameters, log: Impressions) ->
 
 
 def _with_watching(parameters: StatisticalParameters, log: Impressions) -> StatisticalParameters:
-    log = log.take(~_repeated(log))  # what was watched before is watched less, for another reason
+    log = log.take(~_repeated(log))  # watching again is a separate effect
     watched = int(log.watched.sum())
     if min(watched, len(log) - watched) < FEWEST_CHOICES:
         return parameters
+    # Each row as a page of one slot, (M, 1).
     taste = scores(parameters, log.users, log.items[:, None])
     chance = np.clip(watch_probability(parameters, log.users, log.items[:, None], taste)[:, 0], 1e-12, 1 - 1e-12)
     odds = np.log(chance) - np.log1p(-chance)
@@ -115,10 +116,12 @@ def fit_leave(pages: Pages, declared: LeaveParameters) -> FittedLeave:
     """
     free = ~pages.cut
     ones = np.ones(len(pages.page))
+    # (P, 5), in the order of `_TERMS`, with the signs of `LeaveParameters`.
     columns = np.stack([ones, pages.page, -pages.satisfaction, pages.repeats, 2.0 - pages.activity], axis=1)[free]
     label = pages.left[free].astype(np.float64)
     varies = np.append(True, np.ptp(columns[:, 1:], axis=0) > 1e-9 if len(label) else np.zeros(4, dtype=np.bool_))
     values = np.array([getattr(declared, name) for name in _TERMS])
+    # Terms that do not vary enter as an offset, with their declared weights.
     weights, errors = _hazard(columns[:, varies], label, columns[:, ~varies] @ values[~varies], values[varies])
     names = [name for name, known in zip(_TERMS, varies.tolist(), strict=True) if known]
     found = asdict(declared) | dict(zip(names, weights.tolist(), strict=True))
@@ -137,6 +140,7 @@ def _hazard(x: Floats, label: Floats, offset: Floats, declared: Floats) -> tuple
         p = expit(offset + x @ weights)
         information = (x * (p * (1 - p))[:, None]).T @ x + penalty
         step = np.linalg.solve(information, x.T @ (label - p) - penalty @ (weights - declared))
+        # Steps are capped at 2 log-odds, so that a nearly separable log does not overshoot.
         weights = weights + step * min(1.0, 2.0 / float(np.abs(step).max() + 1e-300))
         if np.abs(step).max() < 1e-9:
             return weights, np.sqrt(np.diag(np.linalg.inv(information)))
@@ -146,24 +150,27 @@ def _hazard(x: Floats, label: Floats, offset: Floats, declared: Floats) -> tuple
 def pages_of(log: Impressions, parameters: StatisticalParameters) -> Pages:
     """The pages of a log, with the satisfaction that statistical people would have had.
 
-    Where sessions are cut off after the longest session's last page, that page is a limit. Then nobody's decision there
-    counts: of those who would have stayed none is known, so those who left would make leaving look certain.
+    Where sessions are cut off after the longest session's last page, that page is a limit. Then no decision there
+    counts: those who would have stayed are not observed, so those who left would make leaving look certain.
 
     Args:
         log: Rows in any order.
         parameters: For activity, rating levels, and the memory of satisfaction.
     """
     log = log.take(np.lexsort((log.slots, log.pages, log.sessions)))
+    # P distinct pages: first (P,) is a row of each, place (M,) the page of each row.
     _, first, place = np.unique(
         np.stack([log.sessions, log.pages], axis=1), axis=0, return_index=True, return_inverse=True
     )
     place = place.ravel()
     width = int(log.slots.max(initial=0)) + 1
+    # Rows scattered into (P, K) pages; slots without a row count as not watched.
     watched, stars = np.zeros((len(first), width), dtype=np.bool_), np.zeros((len(first), width))
     watched[place, log.slots], stars[place, log.slots] = log.watched, log.ratings
     pleased = page_satisfaction(Responses(watched, stars), parameters.rating_levels)
     sessions, left = log.sessions[first], log.left[first]
     last = np.append(sessions[1:] != sessions[:-1], True) if len(sessions) else np.zeros(0, dtype=np.bool_)
+    # Pages are sorted by session, so the search finds the first page of each session.
     number = np.arange(len(sessions)) - np.searchsorted(sessions, sessions)
     shown_before = np.bincount(place, weights=_shown_before(log), minlength=len(first))
     return Pages(
@@ -190,7 +197,7 @@ def says_nothing_of_leaving(number: Ints, left: Bools, last: Bools) -> Bools:
 
 
 def _running(pleased: Floats, number: Ints, memory: float) -> Floats:
-    """Running satisfaction over the pages of each session, as `StatisticalUsers` keeps it."""
+    """Running satisfaction over the pages of each session, as `StatisticalUsers` computes it."""
     running = np.zeros(len(pleased))
     for page in range(int(number.max(initial=-1)) + 1):
         rows = np.flatnonzero(number == page)
@@ -202,6 +209,7 @@ def _running(pleased: Floats, number: Ints, memory: float) -> Floats:
 def _shown_before(log: Impressions) -> Floats:
     """(M,) 1 where the item was on an earlier page of the session; rows sorted by session and page."""
     key = log.sessions * (int(log.items.max(initial=0)) + 1) + log.items
+    # Sorted by (session, item), then page: an equal key on an earlier page is a repeat.
     order = np.lexsort((log.pages, key))
     earlier = np.zeros(len(key))
     same = key[order][1:] == key[order][:-1]
@@ -213,6 +221,7 @@ def _shown_before(log: Impressions) -> Floats:
 def _repeated(log: Impressions) -> Bools:
     """(M,) whether the item was watched on an earlier page of the session."""
     key = log.sessions * (int(log.items.max(initial=0)) + 1) + log.items
+    # First page on which each (session, item) was watched; the largest integer where never.
     first = np.full(len(key), np.iinfo(np.int64).max)
     _, place = np.unique(key, return_inverse=True)
     np.minimum.at(first, place[log.watched], log.pages[log.watched])

@@ -1,8 +1,8 @@
 """Leaving as a hazard: the probability that a user ends the session after a page.
 
 Rating logs have no exits, so these parameters are *declared*: chosen so that a user of middling patience who is never
-pleased sees about 2 pages, and one who is always pleased about 8. A log of impressions with exits has them fitted
-(`agents.statistical.impression_fit`); `StatisticalParameters.leave_fitted` says which it was.
+pleased sees about 2 pages, and one who is always pleased about 8. They are fitted where a log of impressions
+has exits (`agents.statistical.impression_fit`); `StatisticalParameters.leave_fitted` tells which it was.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class LeaveParameters:
 
     Attributes:
         base: Log-odds after the first page, for satisfaction 0 and middling patience.
-        per_page: Added for each page already seen (fatigue), log-odds a page.
+        per_page: Added for each page already seen (fatigue), log-odds per page.
         pleasure: Taken off at full satisfaction, log-odds.
         boredom: Added if everything on the page had been shown before in this session, log-odds.
         patience: Taken off for activity level 3, added for level 1 (active people browse longer), log-odds.

@@ -30,7 +30,7 @@ class OrdinalFit:
 
     Attributes:
         thresholds: (R-1,) ascending, log-odds.
-        weights: (D,) log-odds per unit of a feature; positive ones speak for higher levels.
+        weights: (D,) log-odds per unit of a feature; positive ones favour higher levels.
         slope: Log-odds per unit of the offset.
     """
 
@@ -49,7 +49,7 @@ def fit_ordinal(
 ) -> OrdinalFit:
     """Fit thresholds, weights and the slope of the offset.
 
-    One imaginary row, spread evenly over all levels, keeps possible what nobody did in these rows.
+    One pseudo-observation, spread evenly over all levels, keeps levels possible that do not occur in these rows.
 
     Args:
         features: (M, D), of about unit spread; D may be 0.
@@ -66,12 +66,14 @@ def fit_ordinal(
         raise DataError("An ordered logit needs at least one row to be fitted to; there is none.")
     edges, size = num_levels - 1, features.shape[1]
     columns = np.column_stack([offset, features])
+    # The slope of a constant offset is not identified, so it is penalised towards 0.
     penalty = np.concatenate([[0.0 if np.ptp(offset) > 0 else 1.0], np.full(size, ridge)])
 
     def loss(x: Floats) -> tuple[float, Floats]:
         thresholds, weights = _thresholds(x[:edges]), x[edges:]
         value, by_lower, by_upper = _row_losses(*_bounds(thresholds, columns @ weights, level))
         prior, prior_gradient = _prior(thresholds)
+        # Threshold k is the upper edge of level k and the lower edge of level k + 1.
         by_threshold = np.bincount(level, by_upper, num_levels)[:-1] + np.bincount(level, by_lower, num_levels)[1:]
         by_weight = -columns.T @ (by_lower + by_upper) + penalty * weights
         total = value.sum() + prior + 0.5 * float(penalty @ weights**2)
@@ -98,6 +100,7 @@ def fit_weights(
         ridge: Penalty, in rows, on the squared weights; one for all, or (D,).
         nonnegative: Whether weights must not be negative; one for all, or (D,).
     """
+    # (M, R+1) with infinite ends: level k lies between columns k and k + 1.
     padded = np.pad(edges, ((0, 0), (1, 1)), constant_values=((0, 0), (-np.inf, np.inf)))
     rows = np.arange(len(level))
     lower, upper = padded[rows, level], padded[rows, level + 1]
@@ -124,7 +127,7 @@ def ordinal_pmf(fit: OrdinalFit, features: Floats, offset: Floats | float = 0.0)
         features: (..., D).
         offset: (...) or one number for all.
     """
-    # A sum, not a matrix product, whose last bits may depend on the number of rows.
+    # A sum, because the last bits of a matrix product may depend on the number of rows.
     shift = (features * fit.weights).sum(axis=-1) + fit.slope * offset
     edges = fit.thresholds - shift[..., None]
     return _from_tails(expit(edges), expit(-edges))
@@ -133,13 +136,14 @@ def ordinal_pmf(fit: OrdinalFit, features: Floats, offset: Floats | float = 0.0)
 def shifted(pmf: Floats, shift: Floats) -> Floats:
     """Distributions with their cumulative log-odds shifted; positive means higher levels, 0 changes no bit.
 
-    Of an ordered logit this is exactly a shift of its score, and it needs nothing but the distribution. Odds are
-    multiplied, not log-odds added: what is impossible stays so, and nothing overflows.
+    For an ordered logit this is exactly a shift of its score, computed from the distribution alone. Odds are multiplied
+    instead of adding log-odds, so that what is impossible stays so, and nothing overflows.
 
     Args:
         pmf: (..., R).
         shift: (...) log-odds.
     """
+    # (..., R-1) lower and upper tails; the shift multiplies their odds.
     below = np.cumsum(pmf, axis=-1)[..., :-1]
     above = np.cumsum(pmf[..., ::-1], axis=-1)[..., ::-1][..., 1:]
     factor = np.exp(-shift)[..., None]
@@ -155,7 +159,7 @@ def raised(chance: Floats, shift: Floats) -> Floats:
 
 
 def row_log_loss(pmf: Floats, level: Ints) -> Floats:
-    """(M,) -log of the probability of what happened, nats."""
+    """(M,) -log of the probability of the observed level, nats."""
     loss: Floats = -np.log(np.maximum(pmf[np.arange(len(level)), level], 1e-12))
     return loss
 
@@ -189,6 +193,7 @@ def _thresholds(x: Floats) -> Floats:
 
 def _through_gaps(by_threshold: Floats, x: Floats) -> Floats:
     """Gradient by first threshold and logs of gaps from the gradient by thresholds."""
+    # A gap moves all later thresholds, so it collects their gradients.
     from_here = np.cumsum(by_threshold[::-1])[::-1]
     return np.concatenate([from_here[:1], from_here[1:] * np.exp(x[1:])])
 

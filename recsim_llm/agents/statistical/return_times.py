@@ -1,4 +1,4 @@
-"""Coming back: how many days pass between two visits of a person, as a hazard over at most ten days.
+"""Return times: the number of days between two visits of a person, as a hazard over at most ten days.
 
 On day d after a visit, 1 <= d <= days, a person who has not been back yet comes with probability
 
@@ -6,8 +6,8 @@ On day d after a visit, 1 <= d <= days, a person who has not been back yet comes
 
 and who has not come by the last day does not come back. With per_day = 0 the gap is geometric, cut off at `days`. The
 level is that of KuaiSim's cross-session environment (Zhao et al., NeurIPS 2023: return time "geometric-like over 10
-days", a bias and a term in what the person felt). Deviations: its third term, a linear layer that nobody has trained,
-is left out; and people may stay away for good, where there everybody is back on day 10.
+days", a bias and a term in what the person felt). Deviations: its third term, an untrained linear layer, is left out;
+and people may stay away for good, whereas there everybody is back on day 10.
 
 The satisfaction of a visit is the mean rating of what was watched in it, on a scale from 0 (lowest level, or nothing
 watched) to 1: the one definition that both a simulated visit and a log of ratings can fill.
@@ -27,7 +27,7 @@ from recsim_llm.types import Bools, Floats, Ints, Keys
 
 DAYS = 10
 LEAST_RETURNS, LEAST_PEOPLE = 30, 10
-"""What a log must hold at least before a return model is fitted to it."""
+"""Minimum contents of a log to which a return model is fitted."""
 
 _DAY_SECONDS = 86_400
 _STEPS, _TOLERANCE, _LARGEST = 50, 1e-9, 30.0  # of Newton's method; log-odds beyond 30 mean that there is no maximum
@@ -43,7 +43,7 @@ class ReturnParameters:
     Attributes:
         base: Log-odds of coming on the first day after a visit of satisfaction 0.5.
         pleasure: Log-odds between a visit of satisfaction 0 and one of satisfaction 1.
-        per_day: Added for each day that has passed, log-odds a day.
+        per_day: Added for each day that has passed, log-odds per day.
         days: Longest gap; who has not come by then does not come back. At least 1.
     """
 
@@ -66,9 +66,9 @@ class ReturnFit:
     Attributes:
         parameters: The maximum-likelihood estimate.
         standard_errors: Of base, pleasure and per_day, from the observed information.
-        people: People with at least one visit that something is known of afterwards.
+        people: People with at least one visit that has an observed follow-up.
         repeat_people: Those of them who came more than once.
-        gaps: Visits that something is known of afterwards.
+        gaps: Visits that have an observed follow-up.
         returns: Gaps that ended within the days of the model.
         cut_short: Gaps that the end of the log cut off before the last day.
         log_likelihood: At the estimate, natural logarithm.
@@ -101,6 +101,7 @@ def return_distribution(parameters: ReturnParameters, satisfaction: Floats) -> F
     """(B, days + 1) probability of each gap of 1..days days, and last of not coming back; rows sum to 1."""
     hazard = return_hazard(parameters, satisfaction)
     away = np.cumprod(1.0 - hazard, axis=1)
+    # (B, days + 1) probability of not being back before each day.
     before = np.concatenate([np.ones((len(hazard), 1)), away], axis=1)
     return np.concatenate([hazard * before[:, :-1], away[:, -1:]], axis=1)
 
@@ -108,8 +109,8 @@ def return_distribution(parameters: ReturnParameters, satisfaction: Floats) -> F
 def draw_gaps(parameters: ReturnParameters, satisfaction: Floats, keys: Keys, visits: Ints) -> Ints:
     """(B,) days until the next visit, 1..days, or 0 for those who do not come back.
 
-    One number decides a gap, so under two policies the person whom one pleased more is back no later (common random
-    numbers).
+    One random number decides a gap, so that of two policies the one that pleases a person more does not bring them back
+    later (common random numbers).
 
     Args:
         parameters: The hazard.
@@ -117,6 +118,7 @@ def draw_gaps(parameters: ReturnParameters, satisfaction: Floats, keys: Keys, vi
         keys: (B,) keys of the people's episodes.
         visits: (B,) numbers of these visits within the episodes, from 0.
     """
+    # (B, days) probability of being back by each day, inverted at one uniform number.
     reached = np.cumsum(return_distribution(parameters, satisfaction)[:, :-1], axis=1)
     gaps = 1 + (uniforms(keys, Stream.RETURN, visits)[:, None] >= reached).sum(axis=1)
     return np.where(gaps > parameters.days, 0, gaps).astype(np.int64)
@@ -127,7 +129,7 @@ def visit_satisfaction(stars: Floats, watched: Ints, low: float, high: float) ->
 
     Args:
         stars: (B,) sum of the stars given in each visit.
-        watched: (B,) how many items they were given to.
+        watched: (B,) number of items rated in each visit.
         low: Lowest rating level, stars.
         high: Highest rating level, stars.
     """
@@ -140,9 +142,9 @@ def fit_returning(ratings: Ratings, levels: Sequence[float] = (), days: int = DA
     """Fit the return model to a log of ratings with times, by maximum likelihood.
 
     A visit is all that a person rated on one day (UTC). A gap longer than `days` counts as days without a return, and
-    so does what is left of the log after a person's last visit; a log that ends sooner cuts the gap short, which says
-    nothing of the days after. Given a gap's days, each is one Bernoulli observation: a discrete-time hazard model
-    (Singer and Willett 1993), whose likelihood is that of a logistic regression.
+    so does what is left of the log after a person's last visit; a log that ends sooner censors the gap. Given a gap's
+    days, each is one Bernoulli observation: a discrete-time hazard model (Singer and Willett 1993), whose likelihood is
+    that of a logistic regression.
 
     Args:
         ratings: The log; rows in any order.
@@ -150,7 +152,7 @@ def fit_returning(ratings: Ratings, levels: Sequence[float] = (), days: int = DA
         days: Longest gap of the model, at least 1.
 
     Raises:
-        DataError: Too few people come more than once, or the log cannot tell what satisfaction does.
+        DataError: Too few people come more than once, or the log does not identify the effect of satisfaction.
         ConfigError: `days` is below 1.
     """
     ReturnParameters(days=days)
@@ -158,7 +160,7 @@ def fit_returning(ratings: Ratings, levels: Sequence[float] = (), days: int = DA
     _check(gaps)
     x, y = _person_days(gaps, days)
     beta, information, log_likelihood = _newton(x, y)
-    # With days = 1 there is no slope over days: it is 0, and known.
+    # With days = 1 there is no slope over days: it is 0, with standard error 0.
     base, pleasure, per_day = np.pad(beta, (0, 3 - len(beta))).tolist()
     errors = np.pad(np.sqrt(np.diag(np.linalg.inv(information))), (0, 3 - len(beta))).tolist()
     return ReturnFit(
@@ -175,7 +177,7 @@ def fit_returning(ratings: Ratings, levels: Sequence[float] = (), days: int = DA
 
 @dataclass(frozen=True, slots=True)
 class _Gaps:
-    """What came after each visit: `length` days are known of, and on the last of them the person was back or not."""
+    """Follow-up of each visit: `length` days are observed, and on the last of them the person was back or not."""
 
     users: Ints
     satisfaction: Floats
@@ -189,6 +191,7 @@ def _gaps(ratings: Ratings, levels: Sequence[float], days: int) -> _Gaps:
         raise DataError("A return model needs ratings with times; the log is empty.")
     day = ratings.times // _DAY_SECONDS
     first, last = int(day.min()), int(day.max())
+    # V distinct (user, day) keys, sorted; rows (M,) is the visit of each rating.
     visits, rows = np.unique(ratings.users * (last - first + 1) + (day - first), return_inverse=True)
     users, when = np.divmod(visits, last - first + 1)
     stars, watched = np.bincount(rows, weights=ratings.values).astype(np.float64), np.bincount(rows).astype(np.int64)
@@ -197,6 +200,7 @@ def _gaps(ratings: Ratings, levels: Sequence[float], days: int) -> _Gaps:
         raise DataError("All ratings of the log are equal, so it cannot tell what satisfaction does to coming back.")
     again = np.zeros(len(users), dtype=np.bool_)
     again[:-1] = users[1:] == users[:-1]
+    # Days to the next visit or, after the last one, to the end of the log.
     until = np.where(again, np.roll(when, -1), last - first) - when
     length = np.minimum(until, days)
     known = length > 0
@@ -222,7 +226,8 @@ def _check(gaps: _Gaps) -> None:
 
 
 def _person_days(gaps: _Gaps, days: int) -> tuple[Floats, Floats]:
-    """(M, P) regressors and (M,) outcomes, a row a day that is known of; with days = 1 there is no slope over days."""
+    """(M, P) regressors and (M,) outcomes, one row per observed day; with days = 1 there is no slope over days."""
+    # row (M,) is the gap of each observed day; day (M,) counts from 0 within the gap.
     row = np.repeat(np.arange(len(gaps.length)), gaps.length)
     ends = np.cumsum(gaps.length)
     day = np.arange(ends[-1]) - (ends - gaps.length)[row]
@@ -240,6 +245,7 @@ def _newton(x: Floats, y: Floats) -> tuple[Floats, Floats, float]:
     beta = np.zeros(x.shape[1])
     for _ in range(_STEPS):
         p = 1.0 / (1.0 + np.exp(-(x @ beta)))
+        # (P, P); nearly singular where the log separates the outcomes.
         information = (x * (p * (1.0 - p))[:, None]).T @ x
         if np.linalg.cond(information) > 1e12:
             break

@@ -1,4 +1,4 @@
-"""Statistical users: a collaborative-filtering model of the same people, stepped as arrays. Knows no language model.
+"""Statistical users: a collaborative-filtering model of the same people, stepped as arrays; no language model.
 
 A user's taste for an item is a score in stars, s = mean + user bias + item bias + user factors . item factors.
 Ratings follow an ordered logit over s, watching a logistic model, leaving a hazard (`agents.statistical.leaving`).
@@ -26,7 +26,7 @@ _FORMAT = 2
 
 @dataclass(frozen=True)
 class StatisticalParameters:
-    """What is known of U users and N items; D and D2 factors, R rating levels. `fitting` says how.
+    """Parameters of U users and N items, with D and D2 factors and R rating levels; fitted by `fitting`.
 
     All float64: sums of float32 products are buffered, and may then depend on the size of the batch.
 
@@ -81,7 +81,7 @@ class StatisticalParameters:
         """Read what `save` wrote.
 
         Raises:
-            RecordingError: The file is no such file, or of another version.
+            RecordingError: The file is of another kind or version.
         """
         try:
             data = read_arrays(path)
@@ -104,6 +104,7 @@ def scores(parameters: StatisticalParameters, users: Ints, items: Ints) -> Float
 
 def rating_distribution(parameters: StatisticalParameters, scores_BK: Floats) -> Floats:
     """(B, K, R) ordered-logit distribution over the rating levels."""
+    # (B, K, R-1) log-odds of a rating at or below each level.
     edges = (parameters.thresholds - scores_BK[..., None]) / parameters.scale
     cumulative = _sigmoid(edges)
     pmf = np.empty((*scores_BK.shape, len(parameters.rating_levels)))
@@ -137,7 +138,7 @@ def _sigmoid(logit: Floats) -> Floats:
 class StatisticalUsers:
     """A population of statistical users (see `agents.user_model.UserModel`).
 
-    Session state is arrays, indexed by session handle: 40 bytes a session, and of who has seen a page 4 bytes an item
+    Session state is arrays, indexed by session handle: 40 bytes per session and, once a page was seen, 4 bytes per item
     shown in this visit or watched in this life, each at most `item_log.MOST`.
     """
 
@@ -170,7 +171,7 @@ class StatisticalUsers:
         self._watched.forget(sessions)
 
     def visit(self, agents: Ints, hours: Floats) -> None:
-        """See `ReturningUsers.visit`: what was watched before is still known; the hour means nothing."""
+        """See `ReturningUsers.visit`: what was watched before is remembered; the hour is ignored."""
         self._pages[agents] = 0
         self._satisfaction[agents] = 0.5
         self._shown.forget(agents)
@@ -178,6 +179,7 @@ class StatisticalUsers:
     def react(self, sessions: Ints, pages: Ints) -> Reaction:
         """See `UserModel.react`."""
         users = self._users[sessions]
+        # Item 0 stands in for EMPTY (-1); its probability is set to 0 below.
         items = np.maximum(pages, 0)
         taste = self.taste(sessions, pages)
         watch = examined(watch_probability(self.parameters, users, items, taste), self.parameters.examination)
@@ -224,7 +226,7 @@ class StatisticalUsers:
 
 
 def page_satisfaction(responses: Responses, rating_levels: Floats) -> Floats:
-    """(B,) how much a page pleased: its best rating on a scale from 0 (worst level, or nothing watched) to 1."""
+    """(B,) satisfaction with a page: its best rating on a scale from 0 (worst level, or nothing watched) to 1."""
     low, high = rating_levels[0], rating_levels[-1]
     best = responses.ratings_BK.max(axis=1, initial=0.0)
     pleased: Floats = np.clip((best - low) / (high - low), 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Agent4Rec (Zhang et al., SIGIR 2024): traits, tastes in words, factual and emotional memory, page by page, a hazard.
+"""Agent4Rec (Zhang et al., SIGIR 2024): agents with traits, verbal tastes, factual and emotional memory, and a hazard.
 
 What the paper specifies, what is done here and every deviation: docs/agents/agent4rec.md.
 """
@@ -34,7 +34,7 @@ ANSWERS = ("labels", "text")
 # FOLDER --fit-exits`): standard errors 0.44, 0.07, 0.60, 0.09. Pleasure is within one error of 0: fatigue decides.
 # Boredom is declared, as that run shows nothing twice.
 PAGE_HAZARD = LeaveParameters(base=-3.72, per_page=1.69, pleasure=0.33, boredom=2.0, patience=1.51)
-_ITEM_TOKENS = 60  # of a text answer, for each item
+_ITEM_TOKENS = 60  # per item of a text answer
 _TASTE_TOKENS, _REFLECTION_TOKENS = 80, 48
 _TASTE_LINES, _TASTE_LINE_BYTES = 5, 160
 _TASTE = re.compile(r"\b(enjoys?|dislikes?|likes|loves?|hates?|prefers?)\b", re.IGNORECASE)
@@ -46,16 +46,16 @@ class Agent4RecOptions:
     """How agents answer and what they remember.
 
     Attributes:
-        answers: "labels": one label read a page and feelings from a template; "text": generated text under a schema,
-            and feelings generated too, as published.
+        answers: "labels": one label read per page, and feelings from a template; "text": text generated under a schema,
+            and generated feelings, as published.
         tastes: "llm": written by the model from the person's rated titles when the person is first met, as published;
             "genres": the genres that the person rates above and below their own mean.
-        show_average: Whether an item is shown with its mean rating, as published; without it, conformity has no object.
+        show_average: Whether an item is shown with its mean rating, as published; without it, conformity has no effect.
         reflect_every: Pages between emotional memories; 2 as in the published run.
-        capacity: Events that an agent keeps.
+        capacity: Most events that an agent remembers.
         memory_bytes: Most bytes of memories in a prompt; a token has at least one byte, so this bounds tokens.
-        temperature: Of generated texts; 0.2 as published.
-        one_by_one: One label read an item instead of one a page: more calls, for small models that count along in a
+        temperature: Temperature of generated texts; 0.2 as published.
+        one_by_one: One label read per item instead of one per page: more calls, for small models that count along in a
             line of numbers.
         leaving: The declared hazard of leaving.
     """
@@ -86,8 +86,8 @@ class Agent4Rec:
         personas: `personas[u].user == u`.
         rating_levels: (R,) stars.
         log: Training ratings: mean ratings of items, and the titles that tastes are written from.
-        encoder: Turns memories into vectors, one for the whole population.
-        options: See there.
+        encoder: Text encoder of memories, shared by the whole population.
+        options: Default: `Agent4RecOptions()`.
 
     Raises:
         ConfigError: The data set has no titles, so there is nothing a language model could judge.
@@ -119,7 +119,7 @@ class Agent4Rec:
         self._tastes: dict[int, str] = {}
 
     def begin(self, me: Agent) -> Generator[Sequence[Prompt], Sequence[Completion], None]:
-        """See `AgentKind.begin`: the tastes of a person in words, once a person."""
+        """See `AgentKind.begin`: asks for a person's tastes in words, once per person."""
         if me.user in self._tastes:
             return
         if self.options.tastes == "genres":
@@ -132,13 +132,13 @@ class Agent4Rec:
         self._tastes[me.user] = lines or self._texts.genre_tastes(me.user)
 
     def query(self, me: Agent, page: Sequence[int]) -> str:
-        """See `AgentKind.query`: what is on the page; nothing at the first page of a life, when there is no memory."""
+        """See `AgentKind.query`: the page's titles and genres; "" on the first page of a life, without memories."""
         return self._texts.query(page)
 
     def react(
         self, me: Agent, page: Sequence[int], recalled: Sequence[Event]
     ) -> Generator[Sequence[Prompt], Sequence[Completion], PageAnswer]:
-        """See `AgentKind.react`: one call a page."""
+        """See `AgentKind.react`: one call per page."""
         stem = Prompt(self._texts.system, self.context(me, recalled), "")
         order, levels = listing_order(me.key, me.page, page), len(self.rating_levels)
         if self.options.answers == "text":
@@ -161,7 +161,7 @@ class Agent4Rec:
     def observe(
         self, me: Agent, page: Sequence[int], stars: Sequence[float]
     ) -> Generator[Sequence[Prompt], Sequence[Completion], list[Event]]:
-        """See `AgentKind.observe`: a factual memory, in our words."""
+        """See `AgentKind.observe`: a factual memory, from a template."""
         yield from ()
         return [Event(self._texts.fact(me.page + 1, page, stars), 0.5)]
 
@@ -216,7 +216,7 @@ class Agent4Rec:
 
         (answer,) = yield from ask_text([prompt], parse, self._texts.remind, self.counts)
         if answer is None:
-            # The declared fallback of a page that cannot be read: nothing is known, every answer equally likely.
+            # Declared fallback for an unreadable answer: uniform probabilities.
             return PageAnswer([0.5 if item != EMPTY else 0.0 for item in page], nothing.rating)
         return _decided(answer, order, nothing)
 
@@ -227,7 +227,7 @@ def complete(answer: PageAnswerText) -> bool:
 
 
 def _decided(answer: PageAnswerText, order: Sequence[int], nothing: PageAnswer) -> PageAnswer:
-    """A decision as probabilities: what the text says is certain. The model's own temperature is the only chance."""
+    """A decision as probabilities: what the text states is certain, as sampling the text was the only randomness."""
     feelings = []
     for slot, item in zip(order, answer.items, strict=True):
         nothing.watch[slot] = float(item.watch)
@@ -239,7 +239,7 @@ def _decided(answer: PageAnswerText, order: Sequence[int], nothing: PageAnswer) 
 
 
 def taste_lines(text: str) -> str | None:
-    """The lines of a text that speak of a taste, at most five; None where there is none.
+    """The lines of a text that name a taste, at most five; None where there is none.
 
     A line in the first person is the model speaking of itself ("I'm sorry, as an assistant I like ..."), not of a
     taste.

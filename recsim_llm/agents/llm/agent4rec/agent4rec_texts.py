@@ -1,4 +1,4 @@
-"""Turns Agent4Rec's personas, tastes, pages and memories into text. Knows no model."""
+"""Texts of Agent4Rec's prompts: personas, tastes, pages and memories. Independent of any language model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from recsim_llm.types import EMPTY, Ints, Persona
 
 KIND = "agent4rec"
 TITLES_A_RATING = 10
-"""Titles of each rating that a taste is written from; published: 100, which is more than small models can read."""
+"""Titles per rating in the prompt that a taste is written from; published: 100, more than small models can read."""
 
 
 class Agent4RecTexts:
-    """All texts of Agent4Rec for one catalogue and population; an item is rendered once and kept.
+    """All texts of Agent4Rec for one catalogue and population; rendered items are cached.
 
     Args:
         catalogue: Titles, genres, descriptions.
@@ -60,26 +60,26 @@ class Agent4RecTexts:
         self._profiles = Rendered[int, tuple[str, str]](self._profile)
 
     def item(self, item: int) -> str:
-        """The line that tells of an item."""
+        """The line that describes an item."""
         slogan = self._slogans.get(item)
         return self._items[item] if slogan is None else f"{self._items[item]} {slogan}"
 
     def change(self, persona: Persona) -> None:
-        """This person is from now on as described."""
+        """Replace the description of this person."""
         self._personas[persona.user] = persona
         self._profiles.pop(persona.user, None)
 
     def query(self, page: Sequence[int]) -> str:
-        """What memories a page brings up: those about its titles and genres.
+        """The recall query for a page: its titles and genres.
 
-        Published: one constant question, for which the same memories come up whatever is shown.
+        Published: one constant question, which recalls the same memories whatever is shown.
         """
         items = [self._catalogue[item] for item in page if item != EMPTY]
         genres = dict.fromkeys(genre for item in items for genre in item.genres)
         return " ".join([*(item.title for item in items), *genres])
 
     def page_text(self, items: Sequence[int]) -> str:
-        """The question about a page that is answered by text."""
+        """The question about a page, to be answered in text."""
         listed = numbered([self.item(item) for item in items])
         return template(KIND, "page_text").substitute(items=listed, top=f"{self._levels[-1]:g}")
 
@@ -116,7 +116,7 @@ class Agent4RecTexts:
         return " ".join(parts)
 
     def feeling(self, pages: int, satisfaction: float, topic: int, stars: float) -> str:
-        """An emotional memory from the running satisfaction: text explains behaviour, it does not decide it."""
+        """An emotional memory from the running satisfaction: the text explains behaviour but does not decide it."""
         say = phrases(KIND)
         pleased = topic != EMPTY and stars > self._levels[len(self._levels) // 2]
         liked = say["liked some"].substitute(items=self.label[topic]) if pleased else say["liked none"].template

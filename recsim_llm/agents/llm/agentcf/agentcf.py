@@ -1,6 +1,6 @@
-"""AgentCF (Zhang et al., WWW 2024) as users of an environment: people who read pages by memories in words.
+"""AgentCF (Zhang et al., WWW 2024) as users of an environment: people who judge pages by verbal memories.
 
-Learning these memories is `agents.llm.agentcf.agentcf_learning`. What the paper specifies and what is done here:
+`agents.llm.agentcf.agentcf_learning` learns these memories. What the paper specifies and what is done here:
 docs/agents/agentcf.md.
 """
 
@@ -38,13 +38,13 @@ class AgentCFOptions:
     """How agents answer and what they are told.
 
     Attributes:
-        online: Whether people rewrite their self-description after each page: one generated text more a page.
+        online: Whether people rewrite their self-description after each page: one more generated text per page.
         user_bytes, item_bytes: Most bytes of a self-description and of an item's memory in a prompt; a token has at
             least one byte, so this bounds tokens.
-        memory_bytes: Most bytes of what a page brings back: an earlier self-description, and what happened. Each.
-        history: Most titles told of what a person took before, the latest; needs a log.
-        temperature: Of rewritten self-descriptions.
-        one_by_one: One label read an item instead of one a page: more calls, for small models that count along in a
+        memory_bytes: Most bytes recalled for a page, each for an earlier self-description and for what happened.
+        history: Most titles in a prompt of what a person took before, the latest ones; needs a log.
+        temperature: Temperature of rewritten self-descriptions.
+        one_by_one: One label read per item instead of one per page: more calls, for small models that count along in a
             line of numbers.
         leaving: The declared hazard of leaving: AgentCF has no exit.
     """
@@ -67,10 +67,10 @@ class AgentCF:
         personas: `personas[u].user == u`; only their number is used: who a person is stands in the memories.
         rating_levels: (R,) stars.
         memories: What users and items learned (`agentcf_learning.learn_agentcf`). None: the start memories, with which
-            all users are alike but for their history.
-        log: Training ratings, from which a person's latest liked items are told; None tells of none.
+            users differ only in their history.
+        log: Training ratings, from which prompts list a person's latest liked items; None: they list none.
         encoder: Finds the earlier self-description that is nearest to a page; None takes `HashEncoder()`.
-        options: See there.
+        options: Default: `AgentCFOptions()`.
 
     Raises:
         ConfigError: The data set has no titles, or the memories are of another catalogue.
@@ -111,7 +111,7 @@ class AgentCF:
         yield from ()
 
     def query(self, me: Agent, page: Sequence[int]) -> str:
-        """See `AgentKind.query`: what is on the page, by title and genre."""
+        """See `AgentKind.query`: the titles and genres of the page."""
         items = [self._catalogue[item] for item in page if item != EMPTY]
         genres = dict.fromkeys(genre for item in items for genre in item.genres)
         return " ".join([*(item.title for item in items), *genres])
@@ -119,7 +119,7 @@ class AgentCF:
     def react(
         self, me: Agent, page: Sequence[int], recalled: Sequence[Event]
     ) -> Generator[Sequence[Prompt], Sequence[Completion], PageAnswer]:
-        """See `AgentKind.react`: one call a page, a label an item."""
+        """See `AgentKind.react`: one call per page, one label per item."""
         stem = Prompt(system_text(self._catalogue), self.context(me, recalled), "")
         order, levels = listing_order(me.key, me.page, page), len(self.rating_levels)
         remind = prompt_text(KIND, "remind")
@@ -163,7 +163,7 @@ class AgentCF:
             return []
         earlier = self._current[me.handle]
         self._current[me.handle] = limit_words(text, USER_WORDS)[0]
-        # The new description is in every prompt and in no memory; it is told, so that a run shows it.
+        # The new description is in every prompt and in no memory; the event lets a run record it.
         told = Event(self._current[me.handle], 0.5, "insight", written=True, kept=False)
         return [Event(earlier, 0.5, "insight"), told]
 
@@ -181,7 +181,7 @@ class AgentCF:
         )
 
     def change(self, persona: Persona) -> None:
-        """See `AgentKind.change`: who a person is stands in memories here, so only patience changes, elsewhere."""
+        """See `AgentKind.change`: memories describe people here, so only patience changes, outside this kind."""
 
     @cached_property
     def _question(self) -> Template:

@@ -46,7 +46,7 @@ from recsim_llm.types import Completion, Prompt
 ANSWERS = ("labels", "text")
 UPDATES = ("positive", "both")
 _PROCEDURE = 2
-"""Of `learn_step`: 1 let only those choose again who had been wrong. What one began the other must not end."""
+"""Version of `learn_step`; another version must not resume its runs. In 1, only wrong choosers chose again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class LearnOptions:
     Attributes:
         answers: "labels": the choice is read as the probabilities of "A" and "B"; "text": as generated text with an
             explanation, as published.
-        rounds: Rounds a trial: in each, everybody chooses, with the memories as rewritten by then; published: 2.
+        rounds: Rounds per trial: in each, everybody chooses, with the memories as rewritten by then; published: 2.
         confirm: Whether memories are rewritten after a right choice too, as published: those of user and item in the
             first round, that of the item alone after the last.
         update: "positive": of the two items only the one that was taken is rewritten, as published; "both".
-        positives: Trials a user: the latest this many items that they took.
+        positives: Trials per user: one for each of this many latest items that they took.
         user_words, item_words: Most words of a memory; longer ones are cut at the end of a sentence, and counted.
-        temperature: Of generated texts.
+        temperature: Temperature of generated texts.
         noun: What an item is called in prompts.
     """
 
@@ -99,7 +99,7 @@ class LearnCounts:
         user_rewrites, item_rewrites: Memories rewritten.
         user_cut, item_cut: Of these, those that were cut to the limit of words.
         kept: Rewrites that could not be used: the memory is unchanged.
-        answers: What the model answered.
+        answers: Counters of the model's answers.
     """
 
     choices: int = 0
@@ -118,7 +118,7 @@ class LearnCounts:
 
 @dataclass(slots=True)
 class Learning:
-    """Where learning is.
+    """Progress of learning.
 
     Attributes:
         step, steps: Steps done, and how many there are.
@@ -144,12 +144,12 @@ def learn_agentcf(
     """Learn memories of users and items from a log.
 
     Args:
-        llm: Chooses and writes.
+        llm: Language model that chooses and writes.
         dataset: For its catalogue.
         log: Training ratings, of `dataset`'s users and items; never what is tested on.
         users: Ids of the users who learn; their order does not matter.
-        seed: Of negatives and of the order in which two items are listed.
-        folder: Where to save after each step; a run that was killed goes on from there, with the same result.
+        seed: Seed of negatives and of the order in which two items are listed.
+        folder: Where to save after each step; an interrupted run resumes from there, with the same result.
         options: How to learn.
 
     Raises:
@@ -170,7 +170,7 @@ def learning(
     folder: Path | str | None = None,
     options: LearnOptions | None = None,
 ) -> Iterator[Learning]:
-    """`learn_agentcf`, seen step by step: yields where it is, first before any step and then after each."""
+    """`learn_agentcf` as an iterator: yields the progress before the first step and after each step."""
     how = options or LearnOptions()
     _check_titles(dataset.catalogue)
     steps = plan_trials(log, users, how.positives, seed)
@@ -210,10 +210,10 @@ def learn_step(
     seeing the text of the one before: the order of `trials` does not matter.
 
     Args:
-        llm: Chooses and writes.
+        llm: Language model that chooses and writes.
         memories: Changed in place.
-        trials: At most one a user.
-        seed: Of the order in which the two items are listed.
+        trials: At most one per user.
+        seed: Seed of the order in which the two items are listed.
         options: How to learn.
         counts: Counters to add to.
 
@@ -262,7 +262,7 @@ def _choose(
     mine = AnswerCounts()
     (probabilities,) = yield from ask([prompt], prompt_text(KIND, "remind"), mine)
     add_counts(counts.answers, mine)
-    # The fallback of a label read says that all choices are equally likely; AgentCF's says that nothing was learned.
+    # A label read falls back to equal probabilities; in AgentCF an unusable choice must leave memories unchanged.
     return None if mine.fallbacks else Pick(int(probabilities[1] > probabilities[0]))
 
 
@@ -297,7 +297,7 @@ def _rewrite_items(
         for item in (trial.positive, trial.negative) if options.update == "both" else (trial.positive,):
             waiting.setdefault(item, []).append((trial, right))
     wave = 0
-    # Wave after wave: in each, every item is rewritten by the next of its users.
+    # In waves, because rewrites of one item are sequential: in each, every item is rewritten by the next of its users.
     while now := [(item, *queue[wave]) for item, queue in sorted(waiting.items()) if wave < len(queue)]:
         prompts = [rewrite_item_prompt(memories, t, item, right, options.item_words) for item, t, right in now]
         texts = converse(llm, [_rewrite(prompt, options, counts) for prompt in prompts])

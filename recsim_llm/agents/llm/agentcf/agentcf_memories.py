@@ -1,4 +1,4 @@
-"""AgentCF's memories in words, of users and of items; saved and loaded as JSON. Knows no model."""
+"""AgentCF's verbal memories of users and items, saved and loaded as JSON. Independent of any language model."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from recsim_llm.untrusted import read_json as read_values
 
 KIND = "agentcf"
 USER_WORDS, ITEM_WORDS = 180, 50
-"""Most words of a rewritten memory: what the published prompts ask for, and what 69 of 100 published users break."""
+"""Most words of a rewritten memory, as the published prompts ask; 69 of 100 published users exceed them."""
 STATE_FILE = "agentcf.json"
-"""What `learn_agentcf` leaves in its folder."""
+"""File that `learn_agentcf` writes into its folder."""
 _VERSION = 1
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)")
 
@@ -27,13 +27,13 @@ _SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)")
 class AgentCFMemories:
     """Every version of every user's and item's memory, oldest first. An item's memory is shared by all users.
 
-    What was never rewritten is not stored: a user then has the start memory, one sentence that is the same for all; an
-    item has its title and categories.
+    Memories that were never rewritten are not stored: such users have the start memory, one sentence that is the same
+    for all, and such items their title and categories.
 
     Args:
         catalogue: The items.
         noun: What one of them is called in prompts and memories: "item", "movie", "CD".
-        users: Rewritten user memories: user id to versions, the start memory not among them.
+        users: Rewritten user memories: user id to versions, without the start memory.
         items: Rewritten item memories, likewise.
     """
 
@@ -59,11 +59,11 @@ class AgentCFMemories:
         return sorted(self._items)
 
     def user(self, user: int) -> str:
-        """What a user's memory says now."""
+        """The current memory of a user."""
         return self._users[user][-1] if user in self._users else self.start_user()
 
     def item(self, item: int) -> str:
-        """What an item's memory says now."""
+        """The current memory of an item."""
         return self._items[item][-1] if item in self._items else self.start_item(item)
 
     def user_versions(self, user: int) -> list[str]:
@@ -90,7 +90,7 @@ class AgentCFMemories:
         return say.substitute(noun=self.noun, title=shown.name[item], genres=genres)
 
     def content(self) -> dict[str, Any]:
-        """All that is stored, as JSON values (`from_content` is the way back)."""
+        """The stored memories as JSON values; `from_content` is the inverse."""
         return {
             "version": _VERSION,
             "catalogue": catalogue_digest(self.catalogue),
@@ -106,10 +106,10 @@ class AgentCFMemories:
         Args:
             content: JSON values.
             catalogue: The catalogue that the memories were learned on.
-            where: Where the content is from, for messages.
+            where: Source of the content, for error messages.
 
         Raises:
-            DataError: Another catalogue or version, or not such content at all.
+            DataError: The content is of another catalogue or version, or is malformed.
         """
         try:
             version, digest, noun = content["version"], content["catalogue"], content["noun"]
@@ -124,12 +124,12 @@ class AgentCFMemories:
         return cls(catalogue, str(noun), users, items)
 
     def save(self, path: Path | str) -> None:
-        """Write a JSON file; a reader sees the old file or the new one, never half of it."""
+        """Write a JSON file atomically: a reader sees the old file or the new one."""
         write_json(path, self.content())
 
     @classmethod
     def load(cls, path: Path | str, catalogue: Catalogue) -> AgentCFMemories:
-        """Read what `save` wrote, or what `learn_agentcf` left in its folder.
+        """Read a file written by `save` or by `learn_agentcf`.
 
         Args:
             path: The file, or the folder.
@@ -153,13 +153,13 @@ def _texts(texts: Iterable[Any]) -> list[str]:
 
 
 def catalogue_digest(catalogue: Catalogue) -> str:
-    """A checksum of ids, titles and genres: whatever start memories are made of."""
+    """A checksum of ids, titles and genres, from which start memories are made."""
     rows = [(raw, item.label, *item.genres) for raw, item in zip(catalogue.raw_ids, catalogue, strict=True)]
     return sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
 def write_json(path: Path | str, content: Any) -> None:
-    """Write JSON in one move, so that a killed process leaves the old file or the new one."""
+    """Write JSON atomically, so that a killed process leaves the old file or the new one."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f"{target.name}.part")

@@ -1,4 +1,4 @@
-"""AgentCF ranks: ten candidates by a user's memory and the items' memories, in the three published variants."""
+"""Ranking by AgentCF: orders ten candidates by user and item memories, in the three published variants."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CANDIDATES = 10
 
 @dataclass(frozen=True, slots=True)
 class RankRequest:
-    """What is to be ranked for whom.
+    """One ranking task.
 
     Attributes:
         user: User id.
@@ -42,7 +42,7 @@ class RankRequest:
 
 
 def shuffled(candidates: Sequence[int], seed: int, user: int) -> tuple[int, ...]:
-    """Candidates in an order drawn by (seed, user, item): the order in which they came does not matter."""
+    """Candidates in an order drawn by (seed, user, item), independent of the order given."""
     draws = uniforms(seed, Stream.LISTING, user, np.sort(np.asarray(candidates, dtype=np.int64)))
     return tuple(np.sort(np.asarray(candidates, dtype=np.int64))[np.argsort(draws, kind="stable")].tolist())
 
@@ -59,19 +59,19 @@ def rank_agentcf(
     """Rank candidates for a batch of users.
 
     Args:
-        llm: Judges.
-        memories: Of users and items.
-        requests: One a user.
+        llm: Language model that judges.
+        memories: Memories of users and items.
+        requests: One per user.
         variant: "basic": user and item memories; "retrieval": also the earlier version of the user's memory that is
             nearest to the candidates; "history": also the titles of what the user has had.
-        answers: "labels": each candidate is judged alone by the probability of "Yes", ties in listed order, so that no
-            place of a list can be preferred; "text": one generated list of numbers, as published.
-        encoder: Turns texts into vectors, for "retrieval".
+        answers: "labels": each candidate is judged alone by the probability of "Yes", ties in listed order, so that
+            list position has no effect; "text": one generated list of numbers, as published.
+        encoder: Text encoder for "retrieval".
         counts: Counters to add to.
 
     Returns:
-        For each request its candidates, best first. Where a text cannot be used: as they were listed, counted in
-        `counts.fallbacks`.
+        The candidates of each request, best first; in listed order where a text cannot be used (counted in
+        `counts.fallbacks`).
 
     Raises:
         ConfigError: No such variant or way to answer, or "retrieval" without an encoder.

@@ -1,4 +1,4 @@
-"""Turns AgentCF's memories into prompts, and its texts back into choices, memories and rankings. Knows no model."""
+"""Prompts from AgentCF's memories, and parsers of the answers: choices, memories and rankings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _REFUSALS = ("i'm sorry", "i am sorry", "i cannot", "i can't", "as an ai", "sorr
 
 
 class Pick(NamedTuple):
-    """What an agent picked of two.
+    """Which of two items an agent chose.
 
     Attributes:
         slot: 0 or 1, in the order in which the two were listed.
@@ -57,7 +57,7 @@ def titles(memories: AgentCFMemories, trial: Trial, swapped: bool) -> tuple[str,
 
 
 def choose_prompt(memories: AgentCFMemories, trial: Trial, swapped: bool, answers: str) -> Prompt:
-    """Which of the two does the user prefer? A label, or a text with an explanation."""
+    """The prompt that asks which of two items the user prefers: for a label, or a text with an explanation."""
     first, second = _listed(trial, swapped)
     question = template(KIND, "choose" if answers == "labels" else "choose_text").substitute(
         noun=memories.noun, first=item_text(memories, first), second=item_text(memories, second)
@@ -67,7 +67,7 @@ def choose_prompt(memories: AgentCFMemories, trial: Trial, swapped: bool, answer
 
 
 def rewrite_user_prompt(memories: AgentCFMemories, trial: Trial, swapped: bool, pick: Pick, words: int) -> Prompt:
-    """How does the user describe themselves after they learned what they really enjoyed?"""
+    """The prompt for a user's new self-description, after they learned which item they really enjoyed."""
     first, second = _listed(trial, swapped)
     right = (first, second)[pick.slot] == trial.positive
     question = template(KIND, "rewrite_user_right" if right else "rewrite_user_wrong").substitute(
@@ -84,7 +84,7 @@ def rewrite_user_prompt(memories: AgentCFMemories, trial: Trial, swapped: bool, 
 
 
 def rewrite_item_prompt(memories: AgentCFMemories, trial: Trial, item: int, right: bool, words: int) -> Prompt:
-    """What does an item's description say after one more person took it or did not?"""
+    """The prompt for an item's new description, after one more person took it or did not."""
     positive = item == trial.positive
     other = trial.negative if positive else trial.positive
     name = ("rewrite_item_confirmed" if right else "rewrite_item_liked") if positive else "rewrite_item_other"
@@ -98,13 +98,13 @@ def rewrite_item_prompt(memories: AgentCFMemories, trial: Trial, item: int, righ
 
 
 def judge_prompt(context: str, memories: AgentCFMemories, item: int) -> Prompt:
-    """Does the user take this one item? Every candidate is asked about alone, so that its place cannot matter."""
+    """The prompt that asks whether the user takes one item; list position has no effect on single candidates."""
     question = template(KIND, "judge").substitute(noun=memories.noun, item=item_text(memories, item))
     return Prompt(system_text(memories.catalogue), context, question, YES_NO)
 
 
 def rank_prompt(context: str, memories: AgentCFMemories, candidates: Sequence[int]) -> Prompt:
-    """In which order does the user like these items? A list of numbers."""
+    """The prompt that asks for a ranking of the candidates, as a list of numbers."""
     items = numbered([item_text(memories, item) for item in candidates])
     question = template(KIND, "rank").substitute(noun=memories.noun, items=items, count=len(candidates))
     return Prompt(system_text(memories.catalogue), context, question, max_tokens=6 * len(candidates) + 16)
@@ -146,7 +146,7 @@ def _slot(text: str, listed: tuple[str, str]) -> int | None:
 
 
 def _named(text: str, listed: tuple[str, str]) -> set[int]:
-    """Which titles a text names. The longer is looked for first and taken out: it may hold the shorter."""
+    """Which titles a text names. The longer is searched for first and removed, as it may contain the shorter."""
     plain = f" {plain_title(text)} "
     keys = [plain_title(title) for title in listed]
     if keys[0] == keys[1]:
@@ -161,7 +161,7 @@ def _named(text: str, listed: tuple[str, str]) -> set[int]:
 
 
 def plain_title(text: str) -> str:
-    """Letters and digits of a text in lower case, whatever entities, accents, quotes and dashes it came with."""
+    """Letters and digits of a text in lower case, without entities, accents, quotes and dashes."""
     flat = unicodedata.normalize("NFKD", html.unescape(html.unescape(text))).casefold()
     flat = "".join(c for c in flat if not unicodedata.combining(c))
     return " ".join("".join(c if c.isalnum() else " " for c in flat.replace("&", " and ")).split())
@@ -188,7 +188,7 @@ def _unquoted(text: str) -> str:
 
 
 def parse_ranking(text: str, count: int) -> list[int] | None:
-    """Positions 0..count-1 in the order of the numbers 1..count in a text; what is not named follows in listed order.
+    """Positions 0..count-1 in the order of the numbers 1..count in a text; numbers not named follow in listed order.
 
     None where fewer than half of them are named: such a text is no ranking.
     """
@@ -208,7 +208,7 @@ def _context(memories: AgentCFMemories, user: int) -> str:
 
 
 def item_text(memories: AgentCFMemories, item: int) -> str:
-    """An item's memory, with its title in front where a rewrite has lost it: a memory must stay a name of its item."""
+    """An item's memory, with its title in front where a rewrite has lost it: a memory must identify its item."""
     shown, memory = memories.catalogue.shown, memories.item(item)
     if plain_title(shown.name[item]) in plain_title(memory):
         return memory

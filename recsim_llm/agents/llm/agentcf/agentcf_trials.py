@@ -1,4 +1,4 @@
-"""What AgentCF learns from: for each user, items they took, each beside a popular one that they did not take."""
+"""AgentCF's training trials: for each user, items they took, each paired with a popular one they did not take."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Trial(NamedTuple):
 
 
 def plan_trials(log: Ratings, users: Sequence[int], positives: int, seed: int) -> list[list[Trial]]:
-    """All trials: step after step, of each step's users in the order of their ids.
+    """All trials: one list per step, each in the order of user ids.
 
     A user's positives are the latest items that they rated at least as high as their own mean (all items, where the log
     has no stars), oldest first. The negative of each is drawn with a probability proportional to popularity in the log

@@ -1,12 +1,11 @@
 """The kind "dialogue": a visit is one growing text, so that each page costs an engine only its own tokens.
 
-Other kinds tell a model anew, page by page, what a person remembers. Here the text of a page is followed by what the
-person did, then by the next page, as in a dialogue: each prompt begins with the whole prompt before it, and an engine
-with a prefix cache reads the new page alone. It is the cheapest way to play people with a language model that this
-package knows; what it gives up is choice of what to remember.
+Other kinds restate on every page what a person remembers. Here the text of a page is followed by what the person did,
+then by the next page, as in a dialogue: each prompt begins with the whole previous prompt, and an engine with a prefix
+cache reads only the new page. This is the cheapest kind of the package; in exchange it cannot choose what to remember.
 
-Parts end in letters or digits, never in a full stop: many tokenizers join a full stop with the line break behind it,
-and the same text would then be other tokens at the end of a context than in the middle of the next.
+Parts end in letters or digits, never in a full stop: many tokenizers merge a full stop with the following line break,
+so the same text would have different tokens at the end of one context and in the middle of the next.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ _LOVED = 3
 
 @dataclass(frozen=True, slots=True)
 class DialogueOptions:
-    """What agents are told.
+    """Options of the prompts and of leaving.
 
     Attributes:
         memory_bytes: Most bytes of a transcript; beyond it the older half is forgotten. A token has at least one byte,
             so this bounds tokens.
-        one_by_one: One label read an item instead of one a page: more calls, for small models that count along in a
+        one_by_one: One label read per item instead of one per page: more calls, for small models that count along in a
             line of numbers.
         leaving: The declared hazard of leaving.
     """
@@ -58,7 +57,7 @@ class Dialogue:
         catalogue: Titles and genres.
         personas: `personas[u].user == u`.
         rating_levels: (R,) stars.
-        options: See there.
+        options: Default: `DialogueOptions()`.
 
     Raises:
         ConfigError: The data set has no titles, so there is nothing a language model could judge.
@@ -91,13 +90,13 @@ class Dialogue:
         yield from ()
 
     def query(self, me: Agent, page: Sequence[int]) -> str:
-        """See `AgentKind.query`: nothing is searched for; the transcript is told as it is."""
+        """See `AgentKind.query`: no query, because prompts contain the whole transcript."""
         return ""
 
     def react(
         self, me: Agent, page: Sequence[int], recalled: Sequence[Event]
     ) -> Generator[Sequence[Prompt], Sequence[Completion], PageAnswer]:
-        """See `AgentKind.react`: one call a page, a label an item."""
+        """See `AgentKind.react`: one call per page, one label per item."""
         system = self._catalogue.shown.system(template(KIND, "system").substitute(top=self._top))
         remind = template(KIND, "remind").safe_substitute(top=self._top)
         question = Template(template(KIND, "page").safe_substitute(page=me.page + 1))
@@ -131,7 +130,7 @@ class Dialogue:
         return [Event(f"{text}\n{numbers}", 0.5)]
 
     def reflect(self, me: Agent) -> Generator[Sequence[Prompt], Sequence[Completion], list[Event]]:
-        """See `AgentKind.reflect`: the transcript is not commented on."""
+        """See `AgentKind.reflect`: nothing is added to the transcript."""
         yield from ()
         return []
 

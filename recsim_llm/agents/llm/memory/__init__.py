@@ -1,1 +1,1 @@
-"""Memories of whole populations: one seam, three published designs, one shared text encoder. Knows no model."""
+"""Memories of whole populations: one protocol, three published designs, one shared text encoder."""

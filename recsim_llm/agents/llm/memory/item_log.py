@@ -1,4 +1,4 @@
-"""Which items each of many sessions has met: a bounded number each, in one array, and none for who has met nothing."""
+"""Log of the items that each session has met: bounded per session, one array, no row for sessions without items."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST = 1000
 class ItemLog:
     """Items met, by session.
 
-    A session takes 8 bytes, and 4 for each item that the fullest one holds once it has met its first item.
+    A session takes 8 bytes and, once it has met an item, 4 more for each item of the fullest session.
 
     Args:
         most: Items that a session remembers.
@@ -33,7 +33,7 @@ class ItemLog:
         return self._row.nbytes + self._count.nbytes + self._items.nbytes
 
     def forget(self, sessions: Ints) -> None:
-        """These (B,) sessions have met nothing; handles not met before are made."""
+        """Clear these (B,) sessions; unknown handles are created."""
         missing = int(sessions.max(initial=-1)) + 1 - len(self._row)
         if missing > 0:
             self._row = np.pad(self._row, (0, missing), constant_values=EMPTY)
@@ -43,7 +43,7 @@ class ItemLog:
         self._items[rows[rows != EMPTY]] = EMPTY
 
     def has(self, sessions: Ints, pages: Ints) -> Bools:
-        """(B, K) whether these sessions have met these items; for EMPTY slots it says anything."""
+        """(B, K) whether these sessions have met these items; undefined for EMPTY slots."""
         met = np.zeros(pages.shape, dtype=np.bool_)
         known = np.flatnonzero(self._count[sessions])
         if len(known):
@@ -51,7 +51,7 @@ class ItemLog:
         return met
 
     def times(self, sessions: Ints, pages: Ints) -> Ints:
-        """(B, K) how often these sessions have met these items, of what they remember; undefined for EMPTY slots."""
+        """(B, K) how often these items occur among those the sessions remember; undefined for EMPTY slots."""
         times = np.zeros(pages.shape, dtype=np.int64)
         known = np.flatnonzero(self._count[sessions])
         if len(known):
@@ -60,10 +60,11 @@ class ItemLog:
         return times
 
     def add(self, sessions: Ints, pages: Ints, new: Bools) -> None:
-        """These sessions meet the items of their (B, K) pages where `new` says so."""
+        """Add the items of (B, K) pages to these (B,) sessions where (B, K) `new` is True."""
         some = new.any(axis=1)
         sessions, pages, new = sessions[some], pages[some], new[some]
         self._make_room(sessions, int((self._count[sessions] + new.sum(axis=1)).max(initial=0)))
+        # (B, K) ring-buffer columns; `_count` counts all items ever added.
         places = (self._count[sessions][:, None] + np.cumsum(new, axis=1) - 1) % self._most
         rows = np.broadcast_to(self._row[sessions][:, None], pages.shape)
         self._items[rows[new], places[new]] = pages[new]
@@ -77,13 +78,13 @@ class ItemLog:
         return found.T
 
     def _columns(self, sessions: Ints, pages: Ints) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """What sessions hold, column by column, (W, B), and their pages, (K, B), both transposed."""
+        """The items of sessions, (W, B), and their pages, (K, B), both transposed."""
         width = min(int(self._count[sessions].max()), self._most)
         # Column by column of transposed arrays: a comparison with three axes and `any` takes up to five times as long.
         return self._items[self._row[sessions], :width].T.copy(), pages.astype(np.int32).T.copy()
 
     def _make_room(self, sessions: Ints, columns: int) -> None:
-        """A row for who has none, and `columns` items a session; more than asked for, so amortised."""
+        """Ensure a row and `columns` columns for each session; grows by more than needed, so amortised."""
         fresh = sessions[self._row[sessions] == EMPTY]
         self._row[fresh] = self._rows + np.arange(len(fresh))
         self._rows += len(fresh)

@@ -1,7 +1,7 @@
-"""Keeps texts within a budget by construction, so that a prompt can never overflow.
+"""Byte budgets of texts, enforced by construction, so that a prompt can never overflow.
 
-Budgets are bytes of UTF-8: a byte-level tokenizer makes at most one token of a byte, so a limit in bytes is a limit in
-tokens for every language and every model of that kind (all models since GPT-2 that this package has met).
+Budgets are bytes of UTF-8: a byte-level tokenizer produces at most one token per byte, so a limit in bytes is a limit
+in tokens for every language and every model of that kind (all models since GPT-2 that were used with this package).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def size(text: str) -> int:
 
 
 def cut(text: str, max_bytes: int) -> str:
-    """The text, or as many of its words as fit, with "…" behind them; "" where nothing fits.
+    """The text, or as many of its words as fit, followed by "…"; "" where nothing fits.
 
     A quote that the cut leaves open is closed: what follows must not seem to be part of it.
     """

@@ -1,4 +1,4 @@
-"""The memory seam: events go in, the ones that matter now come out, for a whole population at once."""
+"""Protocol of memories: stores events and recalls those that matter now, for a whole population at once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Event(NamedTuple):
     """One thing an agent remembers.
 
     Attributes:
-        text: A sentence or two, in the agent's own words or in ours.
-        importance: How much it matters, [0, 1].
+        text: A sentence or two, written by the agent's model or from a template.
+        importance: Importance, [0, 1].
         kind: "fact", "feeling", "insight" or "heard".
-        written: Whether a language model wrote it about the page just seen: it is shown as a thought. No memory keeps
-            this.
-        kept: Whether the memory is to keep it. What a kind keeps itself (a self-description, a conclusion in place
-            of its sources) is only told to whoever records.
+        written: Whether a language model wrote it about the page just seen, so that it is shown as a thought. Not
+            stored by memories.
+        kept: Whether the memory stores it. What a kind stores itself (a self-description, a conclusion in place of its
+            sources) is only passed on to be recorded.
     """
 
     text: str
@@ -36,16 +36,16 @@ class Memory(Protocol):
     """
 
     def forget(self, agents: Ints, keys: Keys | None = None) -> None:
-        """Let these (B,) agents begin with an empty memory; handles not met before are made.
+        """Clear the memories of these (B,) agents; unknown handles are created.
 
         Args:
             agents: (B,) handles.
-            keys: (B,) session keys for designs that draw; None counts as zeros.
+            keys: (B,) session keys for designs with random draws; None counts as zeros.
         """
         ...
 
     def add(self, agents: Ints, events: Sequence[Event], hours: Floats) -> None:
-        """Remember.
+        """Store events.
 
         Args:
             agents: (M,) handles; one that occurs several times gets its events in this order.
@@ -57,7 +57,7 @@ class Memory(Protocol):
     def recall(self, agents: Ints, queries: Sequence[str], hours: Floats, k: int = 5) -> list[list[Event]]:
         """The at most k events of each agent that matter most for its query, in the order they happened.
 
-        Changes nothing: asked twice, it says the same.
+        Changes no state: repeated calls return the same events.
 
         Args:
             agents: (B,) handles.
@@ -68,5 +68,5 @@ class Memory(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What became of memories, counted over all agents: JSON values for a run's summary; {} for nothing to say."""
+        """Counters over all agents, as JSON values for a run's summary; {} where there are none."""
         ...

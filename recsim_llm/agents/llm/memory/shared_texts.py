@@ -1,4 +1,4 @@
-"""Texts by number, each kept once and as long as somebody holds it. Knows no agent."""
+"""Reference-counted store of texts: each text is stored once, under a number, while it has a holder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class SharedTexts:
-    """Texts that several hold.
+    """Texts with reference counts.
 
     >>> texts = SharedTexts()
     >>> number = texts.hold("I saw Heat.")
@@ -15,20 +15,20 @@ class SharedTexts:
     """
 
     def __init__(self) -> None:
-        self._texts: list[str] = []  # by number; "" where nobody holds the number
+        self._texts: list[str] = []  # by number; "" where the number is free
         self._holders: list[int] = []
         self._free: list[int] = []
         self._numbers: dict[str, int] = {}
 
     def __len__(self) -> int:
-        """Texts that somebody holds."""
+        """Number of texts held."""
         return len(self._numbers)
 
     def __getitem__(self, number: int) -> str:
         return self._texts[number]
 
     def hold(self, text: str) -> int:
-        """The number of a text, held once more."""
+        """Add a reference to a text and return its number."""
         number = self._numbers.get(text)
         if number is None:
             number = self._numbers[text] = self._room()
@@ -37,7 +37,7 @@ class SharedTexts:
         return number
 
     def release(self, numbers: Iterable[int]) -> None:
-        """Hold these once less; what nobody holds is forgotten, and its number given to another text."""
+        """Drop one reference to each; a text without references is deleted, and its number reused."""
         for number in numbers:
             self._holders[number] -= 1
             if not self._holders[number]:

@@ -1,4 +1,4 @@
-"""The memory stream: everything is kept until there is no room, and what matters now is found by its vector.
+"""The memory stream: stores all events up to a capacity, and recalls those that matter now by vector similarity.
 
 Agent4Rec's memory is this with relevance alone; recency and importance, as in Generative Agents (Park et al., UIST
 2023), are weights that are 0 by default.
@@ -31,7 +31,7 @@ class StreamWeights:
 
     Attributes:
         relevance, recency, importance: Weights.
-        decay: Of recency, an hour; 0.99 as in RecAgent.
+        decay: Decay of recency per hour; 0.99 as in RecAgent.
     """
 
     relevance: float = 1.0
@@ -51,7 +51,7 @@ class _StreamLife:
         self.start = self.count = self.dropped = 0
 
     def add(self, row: tuple[int, int, float, float], vector: Floats32, capacity: int) -> list[int]:
-        """Keep a row; return the text that was dropped for it, if any was."""
+        """Store a row; return the number of the text dropped for it, if any."""
         if self.count == len(self.rows) < capacity:
             more = min(max(_FIRST_ROOM, len(self.rows)), capacity - len(self.rows))
             self.rows = np.concatenate([self.rows, np.zeros(more, dtype=_ROW)])
@@ -67,7 +67,7 @@ class _StreamLife:
         return gone
 
     def ages(self) -> Ints:
-        """(count,) place of each row of the ring in the order of happening."""
+        """(count,) rank of each row of the ring in order of time, from 0."""
         size = max(len(self.rows), 1)
         return (np.arange(self.count) - self.start) % size
 
@@ -75,14 +75,14 @@ class _StreamLife:
 class StreamMemory:
     """A memory stream for a whole population (see `agents.llm.memory.memory_protocol.Memory`).
 
-    Vectors are arrays, 4 * D bytes an event, and 17 bytes more; who remembers nothing takes no room. A text is kept
-    once, however many agents hold it, and as long as one does.
+    An event takes 4 * D bytes for its vector and 17 more; an agent without memories takes none. A text is stored once,
+    however many agents share it, until the last of them drops it.
 
     Args:
-        encoder: One for all agents.
-        capacity: Most events an agent; the oldest are dropped, and counted.
+        encoder: Text encoder, shared by all agents.
+        capacity: Most events per agent; the oldest are dropped, and counted.
         max_bytes: Longest event text in UTF-8 bytes; longer ones are cut between words.
-        weights: What makes a memory matter.
+        weights: Weights of the score.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class StreamMemory:
 
     @property
     def dropped(self) -> int:
-        """Events dropped for want of room, over all agents."""
+        """Events dropped for lack of room, over all agents."""
         return sum(life.dropped for life in self._lives.values())
 
     @property
@@ -132,20 +132,20 @@ class StreamMemory:
             self._texts.release(life.add(row, vector, self._capacity))
 
     def recall(self, agents: Ints, queries: Sequence[str], hours: Floats, k: int = 5) -> list[list[Event]]:
-        """See `Memory.recall`; of equals the later one counts more."""
+        """See `Memory.recall`; ties go to the later event."""
         vectors = self._encoder.encode(queries)
         rows = zip(agents.tolist(), vectors, hours.tolist(), strict=True)
         return [self._best(self._lives.get(agent), vector, hour, k) for agent, vector, hour in rows]
 
     def describe(self) -> dict[str, Any]:
-        """See `Memory.describe`: nothing moves in stages here."""
+        """See `Memory.describe`: there are no stages to count."""
         return {}
 
     def _best(self, life: _StreamLife | None, query: Floats32, hour: float, k: int) -> list[Event]:
         if life is None or k < 1:
             return []
         ages = life.ages()
-        if life.count <= k:  # all of them, however they score
+        if life.count <= k:  # return all, whatever their scores
             return self._events(life.rows[np.argsort(ages)])
         scores = self._scores(life, query, hour)
         # Partitioning finds the k-th best in linear time; only it and what beats it are sorted.

@@ -1,8 +1,8 @@
 """RecAgent's memory (Wang et al., TOIS; released code): sensory, short-term and long-term, with its own constants.
 
-What happens enters the sensory stage with an importance; the unimportant is lost at once. The short-term stage holds
-ten memories; one that is often reminded of moves to the long-term stage, where memories are merged by reflection and
-forgotten with time. Deviations: docs/agents/recagent.md. Knows no model: insights are written by the kind.
+Events enter the sensory stage with an importance; unimportant ones are dropped at once. The short-term stage holds ten
+memories; one that is often enhanced by similar ones moves to the long-term stage, where memories are merged by
+reflection and forgotten with time. The kind writes the insights. Deviations: docs/agents/recagent.md.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ class ThreeStageOptions:
     Attributes:
         importance_weight: Importance (a score of 1..10, times 0.1) is multiplied by this.
         admission: What is admitted to the short-term stage is more important than this: a score of 7 or more.
-        unscored: Kinds that nobody scores: admitted whatever their importance.
+        unscored: Kinds of events without a score: admitted whatever their importance.
         short_capacity: Memories of the short-term stage.
         newest_bonus: Added to the cosine with the newest short-term memory.
-        enhancement: Least sigmoid(cosine) that can enhance; it is then the probability. The published 0.7 belongs to
-            the published encoder; `agents.llm.recagent.recagent` finds what is as rare with another one.
+        enhancement: Least sigmoid(cosine) that can enhance; the sigmoid is then the probability. The published 0.7
+            belongs to the published encoder; `agents.llm.recagent.recagent` finds an equally rare value for other
+            encoders.
         promotion: Enhancements after which a memory moves to the long-term stage.
-        decay: Of recency, an hour.
+        decay: Decay of recency per hour.
         reflection: Summed importance of new long-term memories above which reflection is due.
         merging: Least sigmoid(cosine) with an insight for a source to be merged into it.
         forget_after: Hours since the last access before a memory can be forgotten.
         forget_power, forget_floor: Score of remembering = max(recency^power, floor) * (importance + recency) / 2.
-        long_capacity: Most long-term memories, a limit of ours; the oldest are dropped, and counted.
+        long_capacity: Most long-term memories, a limit added here; the oldest are dropped, and counted.
         max_bytes: Longest event text in UTF-8 bytes; longer ones are cut between words.
     """
 
@@ -64,12 +65,12 @@ class ThreeStageOptions:
 
 @dataclass(slots=True)
 class StageCounts:
-    """What happened in the stages, over all agents.
+    """Counters of the stages, over all agents.
 
     Attributes:
         admitted: Memories that entered the short-term stage.
         promoted: Of these, those that moved to the long-term stage.
-        insights: Insights stored, of promotions and of reflections.
+        insights: Insights stored, from promotions and from reflections.
         reflections: Reflections that ended with an insight.
         merged: Long-term memories that an insight of a reflection replaced.
         forgotten: Long-term memories forgotten.
@@ -93,7 +94,7 @@ class _Trace:
     accessed: float
     vector: Floats32
     enhancers: list[list[Any]] = field(default_factory=list)
-    """[serial, text] of what reminded of it; only in the short-term stage."""
+    """[serial, text] of the memories that enhanced it; only in the short-term stage."""
 
 
 @dataclass(slots=True)
@@ -112,11 +113,11 @@ class ThreeStageMemory:
     """RecAgent's memory for a whole population (see `agents.llm.memory.memory_protocol.Memory`).
 
     Args:
-        encoder: One for all agents.
+        encoder: Text encoder, shared by all agents.
         options: The constants.
 
     Attributes:
-        counts: What happened.
+        counts: Counters of the stages.
     """
 
     def __init__(self, encoder: TextEncoder, options: ThreeStageOptions | None = None) -> None:
@@ -126,7 +127,7 @@ class ThreeStageMemory:
 
     @property
     def dropped(self) -> int:
-        """Long-term memories dropped for want of room, over all agents; forgetting is not counted."""
+        """Long-term memories dropped for lack of room, over all agents; forgetting is not counted."""
         return sum(life.dropped for life in self._lives.values())
 
     @property
@@ -168,9 +169,9 @@ class ThreeStageMemory:
             self._fade(life, hour)
 
     def recall(self, agents: Ints, queries: Sequence[str], hours: Floats, k: int = 5) -> list[list[Event]]:
-        """See `Memory.recall`: k of the long-term stage, as published; where it holds fewer, short-term ones fill up.
+        """See `Memory.recall`: k of the long-term stage, as published; short-term ones fill up where it has fewer.
 
-        The best by recency + importance + relevance; of equals, the later.
+        Ranked by recency + importance + relevance; ties go to the later.
         """
         vectors = self._encoder.encode(queries)
         recalled = []
@@ -182,7 +183,7 @@ class ThreeStageMemory:
         return recalled
 
     def rehearse(self, agents: Ints, queries: Sequence[str], hours: Floats, k: int = 5) -> None:
-        """What retrieving does to a memory: what is retrieved of the long-term stage is accessed now, and enhances.
+        """Apply the effects of retrieval: long-term memories retrieved are accessed now, and enhance short-term ones.
 
         Args:
             agents: (B,) handles.
@@ -208,7 +209,7 @@ class ThreeStageMemory:
         return [trace.event for trace in (traces if last is None else traces[-last:])]
 
     def take_promoted(self, agent: int) -> list[list[str]]:
-        """What moved to the long-term stage and wants an insight: its text and those that enhanced it; given once."""
+        """Promoted memories that need an insight, each as its text and those that enhanced it; returned only once."""
         life = self._lives[agent]
         promoted, life.promoted = life.promoted, []
         return promoted
@@ -218,12 +219,12 @@ class ThreeStageMemory:
         return self._lives[agent].aggregate > self.options.reflection
 
     def sources(self, agent: int, query: str, hour: float, k: int = 5) -> list[tuple[int, Event]]:
-        """The long-term memories a reflection on `query` is drawn from, with the serial numbers `conclude` wants."""
+        """The long-term memories for a reflection on `query`, with the serial numbers that `conclude` takes."""
         vector = self._encoder.encode([query])[0]
         return [(trace.serial, trace.event) for trace in self._best(self._lives[agent].long, vector, hour, k)]
 
     def conclude(self, agent: int, insight: Event | None, serials: Sequence[int], hour: float) -> None:
-        """End a reflection: keep the insight; sources that say much the same are merged into it, and no more recalled.
+        """End a reflection: store the insight; similar sources are merged into it and no longer recalled.
 
         Args:
             agent: Handle.
@@ -264,7 +265,7 @@ class ThreeStageMemory:
         return uniforms(np.uint64(life.key), Stream.MEMORY, life.draws, purpose, numbers)
 
     def _enhance(self, life: _ThreeStageLife, reminder: _Trace, hour: float) -> None:
-        """Something new or retrieved reminds of short-term memories; what was reminded of often enough is promoted."""
+        """A new or retrieved memory enhances similar short-term ones; those enhanced often enough are promoted."""
         if not life.short:
             return
         draws = self._draw(life, _ENHANCE, [trace.serial for trace in life.short]).tolist()
@@ -279,12 +280,12 @@ class ThreeStageMemory:
         for trace in moved:
             life.promoted.append([trace.event.text, *(text for _, text in trace.enhancers)])
             trace.enhancers = []
-            # Whoever never asks for them must not hold ever more of them.
+            # Bounded, because some callers never take them.
             del life.promoted[: -self.options.long_capacity]
             self._store(life, trace, hour)
 
     def _discard(self, life: _ThreeStageLife) -> None:
-        """Over capacity the least important goes, of equals the least enhanced, then the oldest; never the newest."""
+        """Over capacity, drop the least important (ties: the least enhanced, then the oldest), but never the newest."""
         if len(life.short) <= self.options.short_capacity:
             return
         gone = min(life.short[:-1], key=lambda t: (t.event.importance, len(t.enhancers), t.serial))
@@ -301,7 +302,7 @@ class ThreeStageMemory:
             life.dropped += 1
 
     def _fade(self, life: _ThreeStageLife, hour: float) -> None:
-        """Forget: each long-term memory with its share of all that is not remembered well, if not accessed lately."""
+        """Forget long-term memories not accessed lately: each with probability its share of the summed losses."""
         if not life.long:
             return
         o = self.options
@@ -309,7 +310,7 @@ class ThreeStageMemory:
         recency = o.decay**hours
         importance = np.array([self._importance(trace.event) for trace in life.long])
         lost = 1.0 - np.maximum(recency**o.forget_power, o.forget_floor) * (importance + recency) / 2
-        # All scores are 1 only where nothing can be forgotten anyway.
+        # The sum is 0 only where nothing can be forgotten anyway: all scores of remembering are 1.
         chance = np.where(hours > o.forget_after, lost / max(float(lost.sum()), 1e-12), 0.0)
         if not chance.any():
             return

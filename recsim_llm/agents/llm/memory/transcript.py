@@ -1,7 +1,7 @@
-"""A transcript: everything in order, word for word, so that the text of now begins with the whole text of before.
+"""A transcript: all events in order, verbatim, so that the current text begins with the whole previous text.
 
-An engine with a prefix cache then reads of each prompt only what is new. Where the room is used up the older half goes
-at once, so that this holds again until the next time.
+An engine with a prefix cache then reads only the new part of each prompt. Over budget, the older half is dropped at
+once, so that this holds again until the next time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TranscriptMemory:
 
     @property
     def dropped(self) -> int:
-        """Events dropped for want of room, over all agents."""
+        """Events dropped for lack of room, over all agents."""
         return sum(self._dropped.values())
 
     def forget(self, agents: Ints, keys: Keys | None = None) -> None:
@@ -60,7 +60,7 @@ class TranscriptMemory:
         return list(self._lives[agent])
 
     def describe(self) -> dict[str, Any]:
-        """See `Memory.describe`: nothing moves in stages here."""
+        """See `Memory.describe`: there are no stages to count."""
         return {}
 
 

@@ -1,4 +1,4 @@
-"""AgentCF's memory: one text that is rewritten again and again, with its earlier versions kept."""
+"""AgentCF's memory: one text per agent that is rewritten over time, with its earlier versions."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class VersionMemory:
     """Versions of a text for each agent (see `agents.llm.memory.memory_protocol.Memory`).
 
     Args:
-        encoder: One for all agents.
+        encoder: Text encoder, shared by all agents.
         max_bytes: Longest version in UTF-8 bytes; longer ones are cut between words.
-        capacity: Most versions an agent, a limit of ours; the oldest are dropped, and counted.
+        capacity: Most versions per agent, a limit added here; the oldest are dropped, and counted.
 
     Attributes:
-        dropped: Versions dropped for want of room, over all agents.
+        dropped: Versions dropped for lack of room, over all agents.
     """
 
     def __init__(self, encoder: TextEncoder, max_bytes: int = MAX_VERSION_BYTES, capacity: int = 1000) -> None:
@@ -60,7 +60,7 @@ class VersionMemory:
                 self.dropped += 1
 
     def recall(self, agents: Ints, queries: Sequence[str], hours: Floats, k: int = 5) -> list[list[Event]]:
-        """See `Memory.recall`: the versions nearest to the query; of equals, the later."""
+        """See `Memory.recall`: the versions nearest to the query; ties go to the later."""
         vectors = self._encoder.encode(queries)
         return [
             self._nearest(self._versions[agent], vector, k)
@@ -68,7 +68,7 @@ class VersionMemory:
         ]
 
     def describe(self) -> dict[str, Any]:
-        """See `Memory.describe`: nothing moves in stages here."""
+        """See `Memory.describe`: there are no stages to count."""
         return {}
 
     def _nearest(self, versions: list[Event], query: np.ndarray, k: int) -> list[Event]:

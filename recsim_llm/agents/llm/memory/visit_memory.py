@@ -1,7 +1,7 @@
-"""What visitors were shown lately: a bounded number of impressions a session, kept as numbers of lines of text.
+"""Memory of recent pages: a bounded number of impressions per session, stored as numbers of text lines.
 
-A line ("- Title: watched, rated 4 of 5") is written once for all visitors, a session holds 4 bytes an impression, and
-the text of a memory is put together whenever a prompt needs it: about a microsecond, where keeping it would take 2 KB.
+A line ("- Title: watched, rated 4 of 5") is rendered once for all visitors, and a session stores 4 bytes per
+impression. The text of a memory is assembled for each prompt: about a microsecond, where storing it would take 2 KB.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class VisitMemory:
 
     Args:
         lines: The line about an impression (item and stars, 0 where not watched).
-        nothing: The memory of who has seen nothing yet.
+        nothing: Memory text of a session that has seen nothing yet.
         most: Impressions that a session remembers, in whole pages, at least one page; older pages are forgotten.
     """
 
@@ -33,7 +33,7 @@ class VisitMemory:
         self._numbers = Rendered[Impression, int](lambda key: self._number(lines[key]))
         self._headings = Rendered[int, int](lambda page: self._number(page_line(page + 1)))
         self._seen = np.zeros(0, dtype=np.int64)
-        # Of each session its pages, oldest first; of each page the number of its heading, then those of its lines.
+        # (sessions, pages, 1 + K) line numbers: pages oldest first; of each page its heading, then its K lines.
         self._pages: NDArray[np.int32] = np.zeros((0, 0, 1), dtype=np.int32)
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class VisitMemory:
         return self._pages.nbytes + self._seen.nbytes
 
     def forget(self, sessions: Ints) -> None:
-        """These sessions have seen nothing; handles not met before are made."""
+        """Clear these sessions; unknown handles are created."""
         missing = int(sessions.max(initial=-1)) + 1 - len(self)
         if missing > 0:
             self._seen = np.pad(self._seen, (0, missing))
@@ -53,25 +53,27 @@ class VisitMemory:
         self._seen[sessions] = 0
 
     def add(self, sessions: Ints, pages: Ints, stars: Floats) -> None:
-        """Remember (B, K) items and their stars; who has no room for a page forgets the oldest one.
+        """Append (B, K) items and their stars; a full session drops its oldest page.
 
-        A page of another size than before makes everybody forget: a platform shows pages of one size.
+        A change of page size clears all sessions: a platform shows pages of one size.
         """
         if self._pages.shape[2] != pages.shape[1] + 1:
             self._seen[:] = 0
             self._make_pages(len(self), pages.shape[1])
         full = sessions[self._seen[sessions] == self._pages.shape[1]]
+        # Full sessions shift their pages by one; headings (column 0) stay.
         self._pages[full, :-1, 1:] = self._pages[full, 1:, 1:]
         self._seen[full] -= 1
         self._pages[sessions, self._seen[sessions], 1:] = self._numbered(pages, stars)
         self._seen[sessions] += 1
 
     def texts(self, sessions: Ints) -> list[str]:
-        """What each of these (B,) sessions tells of its pages."""
+        """The memory text of each of these (B,) sessions."""
         line, nothing = self._texts.__getitem__, self._nothing
         seen = self._seen[sessions]
         ends = np.cumsum(seen * self._pages.shape[2]).tolist()
         kept = np.arange(self._pages.shape[1]) < seen[:, None]
+        # Lines of all pages in use, session after session; `ends` cuts them apart.
         numbers = self._pages[sessions][kept].ravel().tolist()
         return [
             "".join(map(line, numbers[start:end])).removesuffix("\n") if end > start else nothing
@@ -79,7 +81,7 @@ class VisitMemory:
         ]
 
     def _make_pages(self, sessions: int, size: int) -> None:
-        """Room for the pages of so many sessions; what is there is kept if it has the same size."""
+        """Allocate pages for this many sessions; existing pages are preserved if they have the same size."""
         held = self._pages
         most = max(self._most // size, 1) if size else 0
         self._pages = np.zeros((sessions, most, size + 1), dtype=np.int32)

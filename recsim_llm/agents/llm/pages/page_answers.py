@@ -1,4 +1,4 @@
-"""Reads the text that an agent generated about a page. Knows the page's labels, no model, no agent, no catalogue.
+"""Parser of the text that an agent generated about a page. It needs only the page's labels.
 
 Two forms are read: JSON under `page_schema`, items by number; and the lines of Agent4Rec's published prompt (Zhang et
 al., SIGIR 2024), items by title:
@@ -179,7 +179,7 @@ def _from_lines(text: str, labels: Sequence[str], num_levels: int) -> PageAnswer
     lines = [line for line, _ in records if line is not None]
     listed = [titles for _, titles in records if titles is not None]
     aligns, ratings = _first(lines, "align"), _first(lines, "rating")
-    # Who rates has watched, whatever the WATCH line says: the published run counts so too.
+    # A rated item counts as watched whatever the WATCH line says, as in the published run.
     watched = set(ratings) | {i for titles in listed for i in mentioned(titles, labels)}
     if not aligns and not watched:
         return None
@@ -234,7 +234,7 @@ def _line(key: str, title: str, value: str, remark: str, labels: Sequence[str]) 
 
 
 def _is_title(value: str, labels: Sequence[str]) -> bool:
-    """A slip of the published run's model: "RATING: Apollo 13; RATING: 4"."""
+    """Whether a value is a title, a slip of the published run's model: "RATING: Apollo 13; RATING: 4"."""
     return not value.isdigit() and resolve_title(value, labels) is not None
 
 

@@ -2,7 +2,7 @@
 
 Chat models prefer the first items of a list (Agent4Rec's released run: watch rate 0.91 in slot 1, 0.19 in slot 4, while
 the true rates are 0.46 and 0.38), so the items are listed in an order that is drawn anew for each person and page.
-Small models also count along ("1 2 3 4"); for them, the same labels can be read with one question an item.
+Small models also count along ("1 2 3 4"); for them, the same labels can be read with one question per item.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from recsim_llm.types import EMPTY, Completion, Prompt
 
 
 def listing_order(key: int, page_number: int, page: Sequence[int]) -> list[int]:
-    """Slots of a page that hold an item, in the order in which a person is told of them.
+    """Slots of a page that hold an item, in the order in which prompts list them.
 
     Drawn by (session key, number of the page, item): neither the batch nor the slot matters.
     """
     draw = mix_one(key, Stream.LISTING, page_number)
-    # The upper 53 bits, as a uniform number has them; equal items keep their places.
+    # The upper 53 bits, as in a uniform float64; equal items stay in slot order.
     draws = [(mix_one(item, key=draw) >> 11, slot) for slot, item in enumerate(page) if item != EMPTY]
     return [slot for _, slot in sorted(draws)]
 
@@ -36,7 +36,7 @@ def numbered(lines: Sequence[str]) -> str:
 
 @cache
 def page_choices(num_levels: int) -> tuple[str, ...]:
-    """The labels of an item: "0" for passing it over, then a label a rating level."""
+    """The labels of an item: "0" for passing it over, then one label per rating level."""
     return tuple(str(level) for level in range(num_levels + 1))
 
 
@@ -51,18 +51,18 @@ def read_page(
     counts: AnswerCounts,
     one_by_one: bool = False,
 ) -> Generator[Sequence[Prompt], Sequence[Completion], PageAnswer]:
-    """Ask what the person does with each item of a page: one prompt, one label an item.
+    """Ask what the person does with each item of a page: one prompt, one label per item.
 
     Args:
         stem: System text and context; nothing else of it is used.
         question: Asks for the labels; `$items` is the numbered list, `$count` their number, `$top` the best label.
-        describe: The line that tells of an item.
+        describe: Returns the line that describes an item.
         page: K item ids, EMPTY in empty slots.
         order: Slots in the order in which items are listed (`listing_order`).
         num_levels: R.
         remind: Text added when the question is asked again.
         counts: Counters of usable and malformed answers.
-        one_by_one: One prompt an item instead, each behind the same context; `question` is not used then.
+        one_by_one: One prompt per item instead, each after the same context; `question` is then unused.
 
     Returns:
         The probability of watching is 1 - P("0"); the rating is distributed as the other labels.

@@ -1,4 +1,4 @@
-"""Which item of a page a written title means. Knows the page's labels and nothing else: no catalogue, no ids.
+"""Resolves a written title to an item of the page, using only the page's labels.
 
 A title is looked for only among the K labels of the page, in three steps, each of which must be unambiguous: the same
 words (up to case, punctuation, diacritics, HTML, articles and year), then one containing the other, then a close match.
@@ -27,18 +27,18 @@ _ARTICLES = frozenset(
 _YEAR = re.compile(r"[\[(]\s*((?:18|19|20)\d\d)\s*[\])]")
 _BRACKET = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 _TAG = re.compile(r"<[^<>]{0,40}>")
-_BROKEN = re.compile("\u00ef\u00bf\u00bd|\ufffd")  # what is left of a character that somebody could not decode
+_BROKEN = re.compile("\u00ef\u00bf\u00bd|\ufffd")  # U+FFFD, or its UTF-8 bytes read as Latin-1
 _WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class _Title:
-    """A title taken apart.
+    """A parsed title.
 
     Attributes:
         words: Words without leading or moved article and year.
-        short: The same without what stands in brackets ("Postman, The (Il Postino)").
-        inner: What stands in brackets, each.
+        short: The same without bracketed parts ("Postman, The (Il Postino)").
+        inner: Words of each bracketed part.
         year: The year, None where not written.
     """
 
@@ -49,7 +49,7 @@ class _Title:
 
     @property
     def forms(self) -> frozenset[tuple[str, ...]]:
-        """Every form under which the title is known."""
+        """Every form that the title may be written in."""
         return frozenset(form for form in (self.words, self.short, *self.inner) if form)
 
 
@@ -57,7 +57,7 @@ def resolve_title(text: str, labels: Sequence[str]) -> int | None:
     """Find the item that a title means.
 
     Args:
-        text: A title as somebody wrote it.
+        text: A title as written in a text.
         labels: Labels of the page's items.
 
     Returns:

@@ -48,14 +48,14 @@ class RecAgentOptions:
     """How agents answer and what they remember.
 
     Attributes:
-        answers: "labels": what happened enters the memory in our words; "text": in one sentence of the model's, as
-            published. Decisions are label reads in both.
+        answers: "labels": events enter the memory as template sentences; "text": as one sentence written by the model,
+            as published. Decisions are label reads in both.
         memory: The constants of the three stages; None takes the published ones, but for the threshold of enhancement,
             which is calibrated to the encoder (`calibrated_enhancement`). `ThreeStageOptions()` has the published one.
         memory_bytes: Most bytes of memories in a prompt; a token has at least one byte, so this bounds tokens.
         evidence_bytes: Most bytes of memories that an insight or reflection is drawn from, the latest kept.
-        temperature: Of generated texts.
-        one_by_one: One label read an item instead of one a page: more calls, for small models that count along in a
+        temperature: Temperature of generated texts.
+        one_by_one: One label read per item instead of one per page: more calls, for small models that count along in a
             line of numbers.
         leaving: The declared hazard of leaving.
     """
@@ -80,8 +80,8 @@ class RecAgent:
         catalogue: Titles, genres and descriptions.
         personas: `personas[u].user == u`.
         rating_levels: (R,) stars.
-        encoder: Turns memories into vectors, one for the whole population.
-        options: See there.
+        encoder: Text encoder of memories, shared by the whole population.
+        options: Default: `RecAgentOptions()`.
 
     Raises:
         ConfigError: The data set has no titles, so there is nothing a language model could judge.
@@ -115,13 +115,13 @@ class RecAgent:
         yield from ()
 
     def query(self, me: Agent, page: Sequence[int]) -> str:
-        """See `AgentKind.query`: what is on the page."""
+        """See `AgentKind.query`: the titles and genres of the page."""
         return self._texts.query(page)
 
     def react(
         self, me: Agent, page: Sequence[int], recalled: Sequence[Event]
     ) -> Generator[Sequence[Prompt], Sequence[Completion], PageAnswer]:
-        """See `AgentKind.react`: one call a page, a label an item."""
+        """See `AgentKind.react`: one call per page, one label per item."""
         texts = self._texts
         stem = Prompt(texts.system, self.context(me, recalled), "")
         order, levels = listing_order(me.key, me.page, page), len(self.rating_levels)
@@ -144,8 +144,8 @@ class RecAgent:
     ) -> Generator[Sequence[Prompt], Sequence[Completion], list[Event]]:
         """See `AgentKind.observe`: the sensory stage, one sentence with a score; nothing for an empty page.
 
-        What the page reminded of is accessed now, before the page itself enters the memory, as published. So this is
-        to be called once a page, unlike `react`.
+        Memories recalled for the page count as accessed now, before the page itself enters the memory, as published.
+        So, unlike `react`, this must be called once per page.
         """
         seen = self._texts.seen(page, stars)
         if not seen:
@@ -159,7 +159,7 @@ class RecAgent:
         return [Event(text, importance, written=bool(sentence))]
 
     def reflect(self, me: Agent) -> Generator[Sequence[Prompt], Sequence[Completion], list[Event]]:
-        """See `AgentKind.reflect`: an insight for what got to the long-term stage; a reflection where one is due."""
+        """See `AgentKind.reflect`: an insight per promotion to the long-term stage; a reflection where one is due."""
         insights = yield from self._insights(me, self.memory.take_promoted(me.handle))
         if self.memory.reflection_due(me.handle):
             insights += yield from self._conclude(me)
@@ -177,7 +177,7 @@ class RecAgent:
     def _insights(
         self, me: Agent, chains: Sequence[Sequence[str]]
     ) -> Generator[Sequence[Prompt], Sequence[Completion], list[Event]]:
-        """One sentence, and one score of it, for each chain of memories that reminded of each other."""
+        """One sentence, with a score, for each chain of memories that enhanced each other."""
         if not chains:
             return []
         found = yield from self._sentences(me, [self._texts.insight(chain) for chain in chains])
@@ -195,14 +195,14 @@ class RecAgent:
             events = [event for _, event in sources]
             told = self._texts.reflect([event.text for event in events], question)
             (text,) = yield from self._sentences(me, [told])
-            # Published: as important as its sources in the mean; no call.
+            # As published, its importance is the mean of its sources'; no call.
             mean = sum(event.importance for event in events) / len(events)
             insight = None if text is None else Event(text, mean, "insight", written=True, kept=False)
         self.memory.conclude(me.handle, insight, [serial for serial, _ in sources], me.hour)
         return [insight] if insight else []
 
     def _sentences(self, me: Agent, questions: Sequence[str], context: str = "") -> Sentences:
-        """One sentence each; None where no usable one comes, counted. Insights are asked without profile: published."""
+        """One sentence per question; None (counted) if unusable. As published, insights are asked without profile."""
         stem = Prompt(
             self._texts.system,
             context,
@@ -217,10 +217,10 @@ class RecAgent:
     def _importance(
         self, me: Agent, texts: Sequence[str], purpose: int
     ) -> Generator[Sequence[Prompt], Sequence[Completion], list[float]]:
-        """Scores in [0.1, 1], drawn from what the model gives each label: the published score is sampled text too."""
+        """Scores in [0.1, 1], drawn from the probabilities of the labels: the published score is sampled text too."""
         prompts = [Prompt(self._texts.system, "", self._texts.importance(text), SCORES) for text in texts]
         answers = yield from ask(prompts, self._texts.remind, self.counts)
-        # Seconds of a life, because pages are counted anew on each visit.
+        # Keyed by seconds of life, because page numbers restart on each visit.
         second = round(me.hour * 3600)
         draws = uniforms(np.uint64(me.key), Stream.MEMORY, second, purpose, np.arange(len(texts)))
         return [score(answer, draw) for answer, draw in zip(answers, draws.tolist(), strict=True)]
@@ -247,10 +247,10 @@ def calibrated_enhancement(encoder: TextEncoder) -> float:
 
     Cosines of different encoders cannot be compared: of the pairs of `probe_texts` the published encoder brings
     2.4 % to the published 0.847, the default one none. So the threshold is the cosine that a share `REACHED` of these
-    pairs reaches, rounded up to four decimals, lest it depend on the last bits of a machine.
+    pairs reaches, rounded up to four decimals, so that it does not depend on a machine's last bits.
 
     Args:
-        encoder: Its vectors of `probe_texts` are computed once a process.
+        encoder: Its vectors of `probe_texts` are computed once per process.
 
     Returns:
         A value for `ThreeStageOptions.enhancement`: the sigmoid of that cosine.
@@ -262,15 +262,15 @@ def calibrated_enhancement(encoder: TextEncoder) -> float:
 
 
 def _reached(encoder: TextEncoder, share: float) -> float:
-    """A cosine that at most a share of the pairs of probe texts reaches, and exactly so many where none are equal."""
+    """A cosine that at most this share of the pairs of probe texts reaches, and exactly this share without ties."""
     vectors = encoder.encode(probe_texts()).astype(np.float64)
     cosines = np.sort((vectors @ vectors.T)[np.triu_indices(len(vectors), 1)])
-    # Just above the first that must not reach it: where many cosines are equal, rather too few pairs do than all.
+    # Just above the first cosine that must not reach it: with many ties, rather too few pairs reach it than all.
     return float(np.nextafter(cosines[len(cosines) - 1 - int(share * len(cosines))], np.inf))
 
 
 def probe_texts() -> list[str]:
-    """200 memories of random pages of five in the invented world, each item watched with probability 0.4."""
+    """200 memories of random pages of five in the synthetic world, each item watched with probability 0.4."""
     world = make_world().dataset
     texts = RecAgentTexts(world.catalogue, (), world.rating_levels, 0, 0, {})
     stars, items = np.array(world.rating_levels), np.arange(len(world.catalogue))

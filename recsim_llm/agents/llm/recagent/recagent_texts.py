@@ -1,4 +1,4 @@
-"""Turns RecAgent's profiles, pages and memories into text. Knows no model."""
+"""Texts of RecAgent's prompts: profiles, pages and memories. Independent of any language model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def roles(persona: Persona) -> tuple[str, ...]:
 
 
 class RecAgentTexts:
-    """All texts of RecAgent for one catalogue and population; profiles and items are rendered once and kept.
+    """All texts of RecAgent for one catalogue and population; rendered profiles and items are cached.
 
     Args:
         catalogue: Titles, genres, descriptions.
@@ -48,7 +48,7 @@ class RecAgentTexts:
 
     Attributes:
         system: Instructions shared by all agents.
-        remind: What is added to a question asked again.
+        remind: Text added to a repeated question.
         page_labels: The question about a page.
     """
 
@@ -71,12 +71,12 @@ class RecAgentTexts:
         self._profiles: dict[int, dict[str, str]] = {}
 
     def change(self, persona: Persona) -> None:
-        """This person is from now on as described."""
+        """Replace the description of this person."""
         self._personas[persona.user] = persona
         self._profiles.pop(persona.user, None)
 
     def item(self, item: int) -> str:
-        """The line that tells of an item."""
+        """The line that describes an item."""
         if item not in self._items:
             genres, text = self._shown.genres(item), self._shown.description(item)
             self._items[item] = phrases(KIND)["item"].substitute(
@@ -88,7 +88,7 @@ class RecAgentTexts:
         return self._items[item] if slogan is None else f"{self._items[item]} {slogan}"
 
     def query(self, page: Sequence[int]) -> str:
-        """What a page reminds of: its titles and genres."""
+        """The recall query for a page: its titles and genres."""
         items = [self._catalogue[item] for item in page if item != EMPTY]
         genres = dict.fromkeys(genre for item in items for genre in item.genres)
         return " ".join([*(item.title for item in items), *genres])
@@ -113,11 +113,11 @@ class RecAgentTexts:
         return template(KIND, "compress").substitute(text=text)
 
     def insight(self, memories: Sequence[str]) -> str:
-        """The question for an insight from memories that reminded of each other."""
+        """The question for an insight from memories that enhanced each other."""
         return template(KIND, "insight").substitute(memories=self._evidence(memories))
 
     def reflect_question(self, memories: Sequence[str]) -> str:
-        """The question for the question that a reflection answers."""
+        """The prompt that asks for the question of a reflection."""
         return template(KIND, "reflect_question").substitute(memories=self._evidence(memories))
 
     def reflect(self, memories: Sequence[str], question: str) -> str:
@@ -130,7 +130,7 @@ class RecAgentTexts:
         return template(KIND, "context").substitute(self._profile(user), memory=memory)
 
     def _evidence(self, memories: Sequence[str]) -> str:
-        # A memory that has been enhanced by equal ones is told once.
+        # Equal memories are listed only once.
         return fit([Event(text) for text in dict.fromkeys(memories)], self._evidence_bytes)
 
     def _profile(self, user: int) -> dict[str, str]:

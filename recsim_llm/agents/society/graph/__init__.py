@@ -1,4 +1,4 @@
-"""Who knows whom: the graph, its file, and generators of graphs."""
+"""Social graphs: the graph, its file, and generators of graphs."""
 
 from recsim_llm.agents.society.graph.generators import (
     RELATIONS,

@@ -1,6 +1,6 @@
-"""Invented acquaintances: by taste, or by two classic random graphs. The same seed gives the same graph.
+"""Generators of social graphs: by taste, or by two classic random graphs. The same seed gives the same graph.
 
-Data sets of ratings seldom say who knows whom, so everything here is declared, nothing fitted. Relations are drawn
+Rating data sets seldom record who knows whom, so everything here is declared, nothing fitted. Relations are drawn
 from `RELATIONS`. No graph depends on the order in which the data set lists people, except through the seed.
 """
 
@@ -33,14 +33,14 @@ STRENGTH = 3.0
 _RELATION, _CLOSENESS, _EDGE, _PLACE, _WIRES = range(5)  # what a draw is for, below Stream.GRAPH
 _BINS = 8192
 _BLOCK_CELLS = 1 << 21  # pairs in memory at once: 16 MB an array
-_LEAST_CLOSENESS = 0.01  # of opposite tastes: an edge must have some
+_LEAST_CLOSENESS = 0.01  # for opposite tastes: closeness must be above 0
 
 
 def genre_tastes(log: Ratings, catalogue: Catalogue) -> Floats:
     """(U, G) how much more of each genre a user rates than everybody does: genre shares minus the log's shares.
 
-    Differences, because everybody's plain shares look alike: they follow what there is to watch. A user without ratings
-    or genres has a row of zeros, and is neither like nor unlike anybody.
+    Differences, because plain shares are similar for everybody: they follow what there is to watch. A user without
+    ratings or genres has a row of zeros, with cosine 0 to everybody.
     """
     genres = catalogue.genre_matrix.astype(np.float64)
     counts = np.asarray(log.matrix().astype(bool).astype(np.float64) @ genres)
@@ -51,7 +51,7 @@ def genre_tastes(log: Ratings, catalogue: Catalogue) -> Floats:
 
 
 def homophily(tastes: Floats, mean_degree: float, seed: int, strength: float = STRENGTH) -> SocialGraph:
-    """People of like taste know each other.
+    """A graph in which people of similar taste know each other.
 
     Every pair is an edge with probability sigmoid(a + strength * cosine of tastes), independently: the
     projection model of Hoff, Raftery and Handcock (Latent Space Approaches to Social Network Analysis, JASA 2002) with
@@ -61,10 +61,10 @@ def homophily(tastes: Floats, mean_degree: float, seed: int, strength: float = S
     Cost: two passes over all pairs, block by block; memory does not grow with their number.
 
     Args:
-        tastes: (U, G) one row a user, such as `genre_tastes`; only directions matter, a row of zeros has none.
+        tastes: (U, G) one row per user, such as `genre_tastes`; only directions matter, a row of zeros has none.
         mean_degree: Expected number of acquaintances of a user, in [0, U-1].
-        seed: Of everything drawn.
-        strength: Log-odds per unit of cosine, finite, >= 0; at 0, tastes mean nothing.
+        seed: Seed for all random draws.
+        strength: Log-odds per unit of cosine, finite, >= 0; at 0, tastes have no effect.
 
     Raises:
         ConfigError: An argument is out of its range, or tastes are not finite.
@@ -86,14 +86,14 @@ def homophily(tastes: Floats, mean_degree: float, seed: int, strength: float = S
 
 
 def barabasi_albert(num_users: int, m: int, seed: int) -> SocialGraph:
-    """Newcomers befriend the popular: few have many acquaintances (Barabási and Albert, Science 1999).
+    """A preferential-attachment graph: few people have many acquaintances (Barabási and Albert, Science 1999).
 
-    Which user is how popular is shuffled, so that a low id means nothing. Closeness is uniform in (0, 1].
+    Popularity is shuffled over users, so that ids carry no information. Closeness is uniform in (0, 1].
 
     Args:
         num_users: U, above m.
         m: Acquaintances that each newcomer begins with, >= 1; the mean degree is about 2m.
-        seed: Of everything drawn.
+        seed: Seed for all random draws.
 
     Raises:
         ConfigError: An argument is out of its range.
@@ -106,15 +106,15 @@ def barabasi_albert(num_users: int, m: int, seed: int) -> SocialGraph:
 
 
 def watts_strogatz(num_users: int, k: int, p: float, seed: int) -> SocialGraph:
-    """A small world: a ring of neighbours with a few long ways (Watts and Strogatz, Nature 1998).
+    """A small-world graph: a ring of neighbours with a few long-range edges (Watts and Strogatz, Nature 1998).
 
-    Who sits where on the ring is shuffled, so that close ids mean nothing. Closeness is uniform in (0, 1].
+    Places on the ring are shuffled over users, so that ids carry no information. Closeness is uniform in (0, 1].
 
     Args:
         num_users: U, above k.
         k: Acquaintances of each user before rewiring, even, >= 2; the mean degree is exactly k.
         p: Probability that an edge is rewired, [0, 1].
-        seed: Of everything drawn.
+        seed: Seed for all random draws.
 
     Raises:
         ConfigError: An argument is out of its range.
@@ -141,6 +141,7 @@ def _blocks(units: Floats) -> Iterator[tuple[Ints, Ints, Floats]]:
     """Each pair of users once, blockwise: row ids (b,), column ids (c,), cosines (b, c); skip columns <= row."""
     count, start = len(units), 0
     while start < count:
+        # About `_BLOCK_CELLS` pairs; columns begin at the first row, for the upper triangle.
         stop = min(count, start + max(1, _BLOCK_CELLS // (count - start)))
         cosines = np.clip(units[start:stop] @ units[start:].T, -1.0, 1.0)
         yield np.arange(start, stop), np.arange(start, count), cosines
@@ -148,7 +149,7 @@ def _blocks(units: Floats) -> Iterator[tuple[Ints, Ints, Floats]]:
 
 
 def _bias(units: Floats, num_edges: float, strength: float) -> float:
-    """The `a` at which the expected number of edges is as wanted, by halving, over a histogram of cosines."""
+    """The `a` that gives the wanted expected number of edges, by bisection over a histogram of cosines."""
     counts: Floats = np.zeros(_BINS)
     for rows, columns, cosines in _blocks(units):
         later = cosines[columns > rows[:, None]]
@@ -156,6 +157,7 @@ def _bias(units: Floats, num_edges: float, strength: float) -> float:
         counts += np.bincount(bins, minlength=_BINS)
     edges = np.linspace(-1.0, 1.0, _BINS + 1)
     centres: Floats = strength * (edges[:-1] + edges[1:]) / 2
+    # Bisection, as the expected number of edges increases with `a`.
     low, high = -60.0 - strength, 60.0 + strength
     while high - low > 1e-9:
         middle = (low + high) / 2
@@ -164,7 +166,7 @@ def _bias(units: Floats, num_edges: float, strength: float) -> float:
 
 
 def _linked(units: Floats, bias: float, strength: float, seed: int) -> tuple[Ints, Ints, Floats]:
-    """Drawn edges: lower ids, higher ids, cosines. A pair's draw depends on nothing but the seed and its ids."""
+    """Drawn edges: lower ids, higher ids, cosines. A pair's draw depends only on the seed and its ids."""
     found = []
     for rows, columns, cosines in _blocks(units):
         draws = uniforms(seed, Stream.GRAPH, _EDGE, rows[:, None], columns)
@@ -178,7 +180,8 @@ def _linked(units: Floats, bias: float, strength: float, seed: int) -> tuple[Int
 
 
 def _shuffled(num_users: int, pairs: Iterable[tuple[int, int]], seed: int) -> SocialGraph:
-    """Places of a generated graph, given to users at random; closeness uniform."""
+    """Assign the nodes of a generated graph to users at random, with uniform closeness."""
+    # (U,) the user at each node: a permutation by hash.
     user_at = np.argsort(mix(seed, Stream.GRAPH, _PLACE, np.arange(num_users)), kind="stable")
     ends = np.sort(user_at[np.array(list(pairs), dtype=np.int64).reshape(-1, 2)], axis=1)
     ones, twos = ends[np.lexsort((ends[:, 1], ends[:, 0]))].T

@@ -1,4 +1,4 @@
-"""A graph of acquaintances over user ids, typed and weighted. It never changes; `with_edge` returns another one."""
+"""An immutable social graph over user ids, with typed and weighted edges; `with_edge` returns a new graph."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def closeness_fault(closeness: float) -> str:
 
 @dataclass(frozen=True)
 class SocialGraph:
-    """Who knows whom. U users.
+    """An immutable social graph of U users.
 
     Attributes:
         graph: Nodes are the user ids 0..U-1; each edge has `closeness` in (0, 1] and `relation`, what its first user
             is to its second. An undirected edge has `inverse` as well, and its first user is the one of lower id.
-            The graph is frozen on the way in: write into a copy of it.
+            The graph is frozen by the constructor: modify a copy of it.
 
     Raises:
         ConfigError: Nodes are not 0..U-1, an edge joins a user to itself, or one of its attributes is out of range.
@@ -196,7 +196,7 @@ class SocialGraph:
         return np.where(lonely, EMPTY, self._neighbours[np.where(lonely, 0, found)])
 
     def with_edge(self, user_1: int, user_2: int, relation: str, closeness: float) -> SocialGraph:
-        """This graph with an edge more, or with this one in place of the edge between the two.
+        """A copy of this graph with this edge added, or replacing the edge between the two.
 
         In an undirected graph the relation holds both ways.
 
@@ -211,7 +211,7 @@ class SocialGraph:
         return SocialGraph(changed)
 
     def without_edge(self, user_1: int, user_2: int) -> SocialGraph:
-        """This graph without the edge between the two (in a directed graph, the one from user_1 to user_2).
+        """A copy of this graph without the edge between the two (in a directed graph, the one from user_1 to user_2).
 
         Raises:
             ConfigError: There is no such edge.

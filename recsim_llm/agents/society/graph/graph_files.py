@@ -1,8 +1,8 @@
 """The file of a social graph: CSV with the header user_1,user_2,relationship,closeness, as RecAgent has it.
 
 A row says that user_1 is the <relationship> of user_2. Users are named by the data set's own raw ids. Read as an
-undirected graph, one row stands for both directions; where the two call each other differently (mother, child), give
-both rows. Both directions of a pair must then have the same closeness.
+undirected graph, one row stands for both directions; where the two relations differ (mother, child), give both rows.
+Both directions of a pair must then have the same closeness.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def save_graph(graph: SocialGraph, people: Sequence[Person], path: Path) -> None
 
 
 def _rows(table: Table, people: Sequence[Person]) -> list[Edge]:
-    """One directed edge a row, all values checked, repeated rows agreeing."""
+    """One directed edge per row, all values checked, repeated rows agreeing."""
     known = [person.raw_id for person in people]
     ones, twos = (positions(table, n, ids(table, n), known, "the data set").tolist() for n in HEADER[:2])
     relations: list[str] = text(table, "relationship").to_pylist()
@@ -85,7 +85,7 @@ def _check_row(table: Table, row: int, edge: Edge, known: Sequence[str]) -> None
 
 
 def _both_ways(table: Table, rows: Sequence[Edge]) -> list[Edge]:
-    """Undirected edges: what the other direction says is the inverse."""
+    """Undirected edges; the relation of the opposite row becomes the inverse."""
     place = {edge[:2]: row for row, edge in enumerate(rows)}
     merged = []
     for row, edge in enumerate(rows):

@@ -1,4 +1,4 @@
-"""Graphs by a line of text, as a command line has them."""
+"""Makes social graphs from one line of text, as on a command line."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ GRAPHS = {
     "barabasi-albert": "few know many; barabasi-albert:3 for m = 3, which is also the default",
     "watts-strogatz": "a small world; watts-strogatz:10,0.1 for k = 10, p = 0.1, which is also the default",
 }
-"""Names of generators; what is none of them is the path of a CSV file."""
+"""Names of generators; any other text is the path of a CSV file."""
 
 MEAN_DEGREE = 20.0
-"""Default of homophily; RecAgent's thousand users have 20.8 acquaintances each. Half of all others in small worlds."""
+"""Default of homophily; RecAgent's thousand users have 20.8 acquaintances each. In small societies: half of others."""
 
 
 def make_graph(
@@ -38,19 +38,19 @@ def make_graph(
 ) -> SocialGraph:
     """Make or load a graph.
 
-    A generated graph is drawn among the members, so that they have as many acquaintances as was asked for; a file is
-    taken as it is.
+    A generated graph is drawn among the members, so that they have as many acquaintances as requested; a file is used
+    unchanged.
 
     Args:
         spec: A name of `GRAPHS`, with numbers after a colon or without, or the path of a CSV file (see `load_graph`).
         people: The data set's people.
         log: Training ratings, for tastes.
         catalogue: For tastes.
-        seed: Of generated graphs.
+        seed: Seed of generated graphs.
         members: (M,) ids of those who live in the society, ascending; default: everybody.
 
     Raises:
-        ConfigError: The text means nothing, or a number is out of range.
+        ConfigError: The text cannot be parsed, or a number is out of range.
         DataError: The file breaks a rule.
         MissingExtraError: networkx is not installed.
     """
@@ -68,7 +68,7 @@ def make_graph(
 def _drawn(
     spec: str, name: str, rest: str, members: Ints, log: Ratings, catalogue: Catalogue, seed: int
 ) -> SocialGraph:
-    """A generated graph whose node i is member i. Defaults fit small societies; numbers that were given do not bend."""
+    """A generated graph whose node i is member i. Defaults shrink for small societies; explicit numbers do not."""
     count = len(members)
     if name == "homophily":
         default = min(MEAN_DEGREE, (count - 1) / 2)
