@@ -74,8 +74,8 @@ def share_measure(users: Ints, chosen: Floats, labels: Floats, groups: Floats, n
         groups: (M, G) the groups of each item (popularity deciles, genres).
         num_users: U.
     """
-    # The columns are (M, 2G): simulated and real weight of each group.
     chosen = _as_many_as(users, chosen, labels, num_users)
+    # (M, 2G) columns: simulated and real weight of each group.
     columns = np.concatenate([groups * chosen[:, None], groups * labels[:, None]], axis=1)
     return Measure(per_user(users, columns, num_users), lambda t: divergence_bits(*np.split(t, 2, axis=-1)))
 
