@@ -339,7 +339,7 @@ def _agents(
     data, split = load_source(dataset)
     people = personas(dataset, personas_file)
     encoder = make_encoder(encoder) if isinstance(encoder, str) else encoder
-    # The kind first: what it lacks is said before a model is loaded.
+    # Make the kind first, so that its errors come before a model is loaded.
     words = frozenset(filter(None, spec.model.split(",")))
     kind = AGENT_KINDS[spec.kind](Material(data, split.train, people, encoder, words, spec.options))
     if llm is None:

@@ -1,4 +1,4 @@
-"""The functions of the package's top level, for notebooks and scripts; the command line's verbs stand on them.
+"""Functions of the package's top level, for notebooks and scripts; the command line's verbs call them.
 
 Options are keyword arguments with the names of the config's fields. The two `TypedDict`s below repeat those fields so
 that editors and type checkers know them (PEP 692); a test holds both to the dataclasses.
@@ -87,7 +87,7 @@ class CertifyOptions(TypedDict, total=False):
 
 
 def _with_fields_of(kind: type) -> Callable[[Function], Function]:
-    """Put a config's fields into a function's signature, for `help` and for completion in notebooks."""
+    """Add a config's fields to a function's signature, for `help` and for completion in notebooks."""
 
     def signed(function: Function) -> Function:
         own = inspect.signature(function)
@@ -109,7 +109,7 @@ def simulate(
     budget: Budget | None = None,
     **options: Unpack[SimulationOptions],
 ) -> list[Run]:
-    """Let policies meet a population, page by page, and record every step: one run per policy.
+    """Run each policy on a population, page by page, and record every step: one run per policy.
 
     >>> import recsim_llm, tempfile
     >>> folder = tempfile.mkdtemp()
@@ -118,21 +118,21 @@ def simulate(
     (['random', 'ease'], 20)
 
     Args:
-        config: What to simulate; or name its fields.
+        config: What to simulate; or pass its fields as keyword arguments.
         out: Folder of the runs; policy P is recorded in `out/P`. Default, as on the command line:
             `runs/DATASET-USERMODEL-seedSEED`.
-        resume: Go on with the runs in the folder, which must be there; finished ones are kept.
+        resume: Continue the runs in the folder, which must exist; finished runs are kept.
         progress: Show progress bars, and print where the runs are.
         engines: Where the language model runs; default: in this process.
-        budget: What this call may cost; default: without limit.
-        options: Fields of `SimulationConfig`; with a config, they replace its own. `user_model` may also be an object
-            (docs/plugins.md): all policies meet this one, and a replay needs an equal one, `replay(run, users=...)`.
+        budget: Limits on what this call may cost; default: no limit.
+        options: Fields of `SimulationConfig`; with a config, they override its own. `user_model` may also be an object
+            (docs/plugins.md): all policies share it, and a replay needs an equal one, `replay(run, users=...)`.
 
     Raises:
         ConfigError: A keyword that does not exist, a value out of range, or options that do not go together.
-        RecordingError: A run is already there and `resume` is False, or it was made with another config.
-        LLMError: The model cannot answer. What is recorded stays; call again with `resume=True`.
-        BudgetError: The budget is used up. What is recorded stays; call again with `resume=True`.
+        RecordingError: A run already exists and `resume` is False, or it was made with another config.
+        LLMError: The model cannot answer. Recorded steps are kept; call again with `resume=True`.
+        BudgetError: The budget is used up. Recorded steps are kept; call again with `resume=True`.
     """
     check_value("resume", resume, bool)
     check_value("progress", progress, bool)
@@ -168,10 +168,10 @@ def planned(
     """Check a simulation before anything is loaded, and choose its folder.
 
     Returns:
-        The config with every default named, and the folder of its runs.
+        The config with every default filled in, and the folder of its runs.
 
     Raises:
-        ConfigError: Something cannot work, or would have no effect.
+        ConfigError: An option cannot work, or would have no effect.
     """
     for name, value, kind in (("engines", engines, Engines), ("budget", budget, Budget)):
         if not isinstance(value, kind):
@@ -186,7 +186,7 @@ def planned(
 
 
 def _check_in_use(config: SimulationConfig, engines: Engines, budget: Budget) -> None:
-    """Refuse options of a language model where nobody asks one: they would be silently without effect."""
+    """Refuse language-model options when no language model is used: they would silently have no effect."""
     if config.asks_llm or config.policies_ask_llm:
         return
     given = [f"--ray {engines.ray}"] if engines.ray else []
@@ -207,20 +207,21 @@ def certify(
 ) -> Certificate:
     """Measure how faithful simulated users are to held-out behaviour of the same people, and write a certificate.
 
-    One that certifies is also kept for the environments of this machine, which look for it. Needs the extra `report`.
+    A certificate that certifies is also stored for the environments on this machine, which look for it. Needs the extra
+    `report`.
 
     Args:
-        config: What to certify; or name its fields, as in `certify(dataset="ml-100k")`.
+        config: What to certify; or pass its fields as keyword arguments, as in `certify(dataset="ml-100k")`.
         out: Folder of the certificate; default, as on the command line: `certificates/DATASET-USERMODEL-SPLIT`.
         progress: Show a progress bar, and print where the certificate is.
-        options: Fields of `CertifyConfig`; with a config, they replace its own.
+        options: Fields of `CertifyConfig`; with a config, they override its own.
 
     Returns:
         The certificate, with its `folder` and `verdict`.
 
     Raises:
         ConfigError: A keyword that does not exist, or a value that cannot work.
-        LLMError: The model cannot answer. Call again: answers so far are in the cache of this machine.
+        LLMError: The model cannot answer. Call again: the answers so far are in this machine's cache.
         MissingExtraError: matplotlib is not installed.
     """
     check_value("progress", progress, bool)
@@ -232,7 +233,7 @@ def certify(
 
 
 def make_certificate(config: CertifyConfig, out: Path | None, progress: bool = True) -> Certificate:
-    """`certify` without a word: what the command line does too.
+    """Measure a certificate and write it, printing nothing; `certify` and the command line both call this.
 
     Args:
         config: What to certify.
@@ -251,7 +252,7 @@ def make_certificate(config: CertifyConfig, out: Path | None, progress: bool = T
         found = measure_fidelity(config, user_model, llm, progress)
     command = certify_command(config, user_model, llm_name if llm else "")
     found = publish(replace(found, notes={"command": command, **found.notes}), folder)
-    if not found.shortfall:  # nor does it take the place of one that certifies
+    if not found.shortfall:  # an insufficient certificate must not overwrite a stored one that certifies
         made_of = model_fingerprint(user_model, load_source(Source(config.dataset, config.split))[0].catalogue)
         found.write(certificate_path(found.dataset_checksum, user_model, found.llm, made_of))
     return found
@@ -265,7 +266,7 @@ def publish(certificate: Certificate, folder: Path) -> Certificate:
 
 
 def certify_command(config: CertifyConfig, user_model: str, llm_name: str) -> str:
-    """The command that gives this certificate again.
+    """The command line that reproduces this certificate.
 
     >>> certify_command(CertifyConfig(users=9, naming=True), "llm", "vllm:x")
     'recsim-llm certify --dataset ml-100k --user-model llm --split random --llm vllm:x --users 9 --naming'
@@ -290,11 +291,12 @@ def compare(runs: Run | str | PathLike[str] | Sequence[Run | str | PathLike[str]
     Returns:
         Indexed by measure and run (its name; its folder where two have one name). value, low, high: the mean and the
         ends of its interval; for the counts users, sessions and pages all three are the count. n: users behind it.
-        difference, difference_low, difference_high: the mean over users of both runs of this run's value less the first
-        run's; n_both: how many those are. NaN and 0 where there is none. `table["value"].unstack()` has a column a run.
+        difference, difference_low, difference_high: this run's value minus the first run's, averaged over the users of
+        both runs; n_both: the number of those users. Undefined differences are NaN with n_both 0.
+        `table["value"].unstack()` has one column per run.
 
     Raises:
-        RecordingError: There is no run, one has no page yet, or a file is damaged.
+        RecordingError: There is no run, a run has no page yet, or a file is damaged.
     """
     import pandas as pd
 
@@ -303,7 +305,7 @@ def compare(runs: Run | str | PathLike[str] | Sequence[Run | str | PathLike[str]
         raise RecordingError("There are no runs to compare: give runs, run folders, or a folder of runs.")
     totals = [totals_of(run.recorded_pages()) for run in found]
     summaries = [summarise_totals(one) for one in totals]
-    # Nobody can be compared with a society that nobody visited.
+    # The reference is the first run with users: a society without visitors has no values to compare with.
     first = next((i for i, one in enumerate(totals) if len(one.users)), 0)
     rows = []
     for measure in summaries[0]:
@@ -351,10 +353,10 @@ def _names(runs: Sequence[Run]) -> list[str]:
 def _config(
     kind: type[Config], config: object, options: Mapping[str, object], function: Callable[..., object]
 ) -> Config:
-    """The config that a call describes, with its keyword arguments checked one by one.
+    """Return the config that a call describes, with its keyword arguments checked one by one.
 
     Raises:
-        ConfigError: Something else than a config came first, or a keyword or value cannot be.
+        ConfigError: The first argument is not a config, or a keyword or value is invalid.
     """
     where = f"{function.__name__}()"
     if config is not None and not isinstance(config, kind):
@@ -370,7 +372,7 @@ def _config(
 
 
 def _plain(name: str, value: object) -> Any:
-    """What a config holds: paths as text, several policies as a tuple, NumPy's numbers as Python's."""
+    """Convert a value to the config's types: paths to text, several policies to a tuple, NumPy numbers to Python's."""
     if isinstance(value, PathLike):
         return str(value)
     if isinstance(value, np.generic):
@@ -383,6 +385,6 @@ def _plain(name: str, value: object) -> Any:
 def _folder(out: object) -> Path | None:
     if out is None:
         return None
-    folder = Path(out) if out and isinstance(out, str | PathLike) else out  # Path("") would be the folder we are in
+    folder = Path(out) if out and isinstance(out, str | PathLike) else out  # Path("") would be the current folder
     check_value("out", folder, OutFolder)
     return folder if isinstance(folder, Path) else None

@@ -1,4 +1,4 @@
-"""The language model of a job: where it runs, its budget, and this machine's cache of answers around it."""
+"""Opens the language model of a job: where it runs, its budget, and this machine's answer cache around it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from recsim_llm.language.wrappers.prefix_cache import PrefixMeter
 _CHUNK = 512
 """Prompts between two commits to the answer cache, for one engine in this process."""
 _SERVER_CHUNK = 8_192
-"""The same for a server: many requests are in flight, and each commit waits for the last of them."""
+"""Prompts between two commits for a server: many requests are in flight, and each commit waits for the last one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """Where the language model runs. It changes how fast a run is, not what happens in it.
+    """Where the language model runs. This affects the speed of a run, not its results.
 
     Attributes:
         ray: '' for this process; 'local', 'auto' (the Ray cluster that this machine belongs to), or a cluster's address
@@ -41,7 +41,7 @@ class Engines:
     gpus_per_replica: NotNegative = 0.0
 
     def check(self) -> None:
-        """Refuse what cannot work.
+        """Check the options.
 
         Raises:
             ConfigError: A number out of range, or replicas without Ray.
@@ -58,12 +58,12 @@ class Engines:
 
 @contextmanager
 def open_backend(spec: str, engines: Engines | None = None, budget: Budget | None = None) -> Iterator[LLM]:
-    """The language model of a job, with the user's answer cache around it; ended when the job ends.
+    """Open the language model of a job behind the user's answer cache; close it when the context ends.
 
     Args:
         spec: As `make_llm` takes it.
         engines: Where it runs; default: in this process.
-        budget: What it may cost; default: without limit.
+        budget: Limits on what it may cost; default: no limit.
 
     Raises:
         ConfigError: Engines or budget cannot work.
@@ -80,19 +80,19 @@ def open_backend(spec: str, engines: Engines | None = None, budget: Budget | Non
 
 
 def cached_backend(spec: str) -> LLM:
-    """The same for a job that ends with its process."""
+    """Open the cached model for the rest of the process; nothing closes it earlier."""
     if spec == "uniform":
         return make_llm(spec)
     return _cached(_engine(spec, Engines(), ExitStack()), spec, Engines())
 
 
 def server_of(spec: str) -> str:
-    """The URL of the server that an `openai:` model is asked from."""
+    """The URL of the server that answers for an `openai:` model."""
     return str(parse_spec(spec).options.get("base_url") or own_server())
 
 
 def check_foreign_spec(spec: str, hosts: Sequence[str]) -> None:
-    """Refuse a line that somebody else wrote, a run's for example, and that would use what is this user's.
+    """Refuse a model spec from a foreign source, such as somebody else's run, if it would use this user's key or code.
 
     Args:
         spec: As `make_llm` takes it.

@@ -1,10 +1,10 @@
-"""Known bounds of a population: what a greedy policy earns that knows the people, and what one list earns.
+"""Reference bounds of a population: the reward of a greedy policy that knows the people, and that of one fixed list.
 
-Both value an item by its expected stars less the probability that it makes the person leave times what the person would
-still give. What is too much alike has no stars, as BiLLP's tables leave out the turn at which a person leaves. What a
-person would still give is a recursion over the turns left: the mean, over as many items as there are turns, of their
-stars and of what comes after them. For the oracle these are the person's best items; for the list, the best of all
-people together. That no two of them may be too much alike is left out, so it is a little too high.
+Both value an item at its expected stars minus the probability that it makes the person leave times the person's future
+reward. Items too similar to recent ones have no stars, as BiLLP's tables leave out the turn at which a person leaves.
+The future reward is a recursion over the remaining turns: the mean, over as many items as there are turns, of their
+stars plus the reward after them. The oracle takes each person's best items; the list takes the best for all people
+together. The recursion ignores that two of these items may be too similar, so it is slightly too high.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from recsim_llm.types import Floats, Floats32, Ints
 
 _BLOCK = 256
 _CANDIDATES = 500
-"""Items among which a list is searched: those of the highest worth where nothing was shown before."""
+"""Number of candidates for a list: the items of highest worth when nothing was shown before."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Truth:
-    """What people think of items that come after nothing.
+    """Ratings and exit risks of items when nothing was shown before.
 
     Attributes:
         ratings: (P, N) expected stars.
         risk: (P, N) probability of a rating that makes the person leave.
-        chances: (P, N, R) rating distributions; (0, N, R) where nothing moves them.
+        chances: (P, N, R) rating distributions; (0, N, R) if nothing shifts them.
     """
 
     ratings: Floats32
@@ -51,12 +51,12 @@ class _Truth:
 
 
 def make_oracle(population: Population, page_size: int, turns: int) -> Oracle:
-    """The policy that knows what these people would rate and when they would leave.
+    """Build the policy that knows how these people would rate and when they would leave.
 
-    In the long-term setting an item is worth its expected stars, less the probability of leaving times what the person
-    would still give. Ratings are rounded first where the rule rounds them (`QuitRule.ratings`), and the expected rating
-    itself decides between equals. Elsewhere an item is worth the expected stars of showing it: probability of watching
-    times expected rating. `QuitRule.hazard` is not looked at.
+    In the long-term setting an item is worth its expected stars minus the probability of leaving times the person's
+    future reward. Ratings are rounded first if the rule rounds them (`QuitRule.ratings`), and the expected rating
+    itself breaks ties. Elsewhere an item is worth the expected stars of showing it: probability of watching times
+    expected rating. `QuitRule.hazard` is ignored.
 
     Args:
         population: In the long-term setting or not.
@@ -74,15 +74,15 @@ def make_oracle(population: Population, page_size: int, turns: int) -> Oracle:
 
 
 def make_fixed_list(population: Population, people: Ints, page_size: int, turns: int) -> FixedList:
-    """One list for everybody, searched like the oracle's pages: greedily, with the tastes of other people known.
+    """Build one list for everybody, greedily as the oracle builds pages, from the known tastes of other people.
 
-    The next item is the one of the highest mean worth over `people`, each counted by the probability of being there
-    still: stars, less the probability that the item makes this person leave (by their own threshold and rating) times
-    what they would still give. Of a page of several items each counts as a part of a turn.
+    The next item has the highest mean worth over `people`, each weighted by the probability of still being there.
+    Worth is the stars minus the probability that the item makes this person leave (by their own threshold and rating)
+    times their future reward. On a page of several items, each item counts as a fraction of a turn.
 
     Args:
         population: In the long-term setting or not.
-        people: (P,) whom the list is searched on, who are to be others than the visitors.
+        people: (P,) ids of the people used for the search; they must differ from the visitors.
         page_size: K.
         turns: Pages of a session.
 
@@ -96,40 +96,46 @@ def make_fixed_list(population: Population, people: Ints, page_size: int, turns:
     later = _common_later(truth, turns)
     candidates = _candidates(truth, later, turns * page_size)
     search = _Search(life, people, truth, rule)
+    # (P,) probability that each person is still there.
     here = np.ones(len(people))
     order: list[int] = []
     for place in range(min(turns * page_size, population.users.num_items)):
         page = place // page_size
         stars, leaving = search.outlook(candidates, order, page)
+        # (P,) @ (P, C) -> (C,): worth summed over people, weighted by who is still there.
         worth = here @ (stars - leaving * later[:, page, None])
         worth[np.isin(candidates, order)] = -np.inf
         best = int(worth.argmax())
+        # Each of the K items of a page is 1 / K of a turn.
         here *= (1.0 - leaving[:, best]) ** (1.0 / page_size)
         order.append(int(candidates[best]))
     return FixedList.of(np.array(order), population.log, page_size)
 
 
 class _Search:
-    """What the next item of a list does to each of the people it is searched on."""
+    """Evaluates the next item of a list on each of the people used for the search."""
 
     def __init__(self, life: LongTermUsers | None, people: Ints, truth: _Truth, rule: dict[str, NDArray[Any]]) -> None:
         self._life, self._people, self._truth, self._rule = life, people, truth, rule
 
     def outlook(self, items: Ints, order: list[int], page: int) -> tuple[Floats, Floats]:
-        """(P, C) stars, and probabilities of leaving, if these (C,) items came after this list."""
+        """Return (P, C) stars and (P, C) probabilities of leaving if each of the (C,) items followed this list."""
         stars, risk = self._truth.ratings[:, items].astype(np.float64), self._truth.risk[:, items].astype(np.float64)
         if self._life is None:
             return stars, risk
         window, rule = np.array(order[-self._life.rule.window :], dtype=np.int64), self._rule
+        # (C,) distance of each candidate to the recent items of the list.
         gaps = self._life.likeness.gaps_to_all(window)[items]
         slopes, usual = rule["slopes"][self._people, None], rule["usual"][self._people, None]
         if slopes.any():
+            # Shift of the rating by repetition: (1, C) gaps and (P, 1) slopes broadcast to (P, C).
             shift = repetition_stars(gaps[None, :], float(rule["typical"]), slopes, usual)
             chances = moved(self._truth.chances[:, items].astype(np.float64), shift, rule["levels"])
             stars, risk = stars_and_risk(chances, rule["levels"], float(rule["low_reward"]), bool(rule["rounded"]))
         if page == 0 and not rule["first_item"]:
             risk = np.zeros_like(risk)
         full = crowded(rule["genres"], int(rule["repeats"]), window)[items]
+        # (P, C): too similar by the person's own threshold, or too many of one genre: ends the session, no stars.
         alike = (gaps[None, :] < rule["thresholds"][self._people, None]) | full[None, :]
         return np.where(alike, 0.0, stars), np.where(alike, 1.0, risk)
 
@@ -142,6 +148,7 @@ def _known_tastes(population: Population, policy: str) -> StatisticalParameters:
 
 
 def _truth(tastes: StatisticalParameters, life: LongTermUsers | None, people: Ints) -> _Truth:
+    # Blocks of people bound the memory of the (P, N, R) distributions.
     blocks = [_block(tastes, life, block) for block in np.split(people, range(_BLOCK, len(people), _BLOCK))]
     return _Truth(*(np.concatenate(part) for part in zip(*blocks, strict=True)))
 
@@ -150,6 +157,7 @@ def _block(
     tastes: StatisticalParameters, life: LongTermUsers | None, people: Ints
 ) -> tuple[Floats32, Floats32, Floats32]:
     num_items = len(tastes.item_bias)
+    # (P, N): every person with every item.
     items = np.broadcast_to(np.arange(num_items), (len(people), num_items))
     taste = scores(tastes, people, items)
     chances, levels = rating_distribution(tastes, taste), tastes.rating_levels
@@ -162,7 +170,7 @@ def _block(
 
 
 def _later(truth: _Truth, turns: int) -> Floats:
-    """(U, T) what each person would still give after each page, shown their own best items."""
+    """(U, T) future reward of each person after each page, if shown their own best items."""
     out = np.zeros((len(truth.ratings), turns))
     for start in range(0, len(out), _BLOCK):
         rows = slice(start, start + _BLOCK)
@@ -174,7 +182,7 @@ def _later(truth: _Truth, turns: int) -> Floats:
 
 
 def _best(worth: Floats, count: int) -> Floats:
-    """(P,) mean of the best so many items of each row."""
+    """(P,) mean of the `count` best items of each row."""
     size = min(count, worth.shape[1])
     top = np.partition(worth, -size, axis=1)[:, -size:]
     mean: Floats = top.mean(axis=1)
@@ -182,7 +190,7 @@ def _best(worth: Floats, count: int) -> Floats:
 
 
 def _common_later(truth: _Truth, turns: int) -> Floats:
-    """(P, T) what each person would still give after each page, shown the items that are best for all together."""
+    """(P, T) future reward of each person after each page, if shown the items that are best for all together."""
     stars, risk = truth.ratings.astype(np.float64), truth.risk.astype(np.float64)
     out = np.zeros((len(stars), turns))
     for page in reversed(range(turns - 1)):
@@ -199,7 +207,7 @@ def _candidates(truth: _Truth, later: Floats, places: int) -> Ints:
 
 
 def _rule(population: Population) -> dict[str, NDArray[Any]]:
-    """What an oracle is told besides tastes (`Oracle.fitted`): of people who leave of their own accord, nothing."""
+    """The exit rule for an oracle (`Oracle.fitted`); neutral values for people who leave of their own accord."""
     users, genres = population.users, population.dataset.catalogue.genre_matrix
     life = users.describe().long_term
     nobody = np.zeros(users.num_users)

@@ -1,6 +1,6 @@
-"""Rankers of ten candidates beside each other: what each finds, with standard errors, and what the data give away.
+"""Comparison of rankers on ten candidates: NDCG with standard errors, and checks for leaks in the data.
 
-NDCG of equal scores is the mean over all orders of the equals: a ranker that knows nothing gets exactly chance.
+NDCG with tied scores is the mean over all orders of the ties: a ranker that knows nothing gets exactly chance.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ POLICIES = ("bm25", "bpr", "sasrec")
 
 @dataclass(frozen=True, slots=True)
 class RankingRow:
-    """What one ranker finds.
+    """The result of one ranker.
 
     Attributes:
-        name: What it is.
+        name: Name of the ranker.
         users: How many users it ranked for.
         ndcg: Mean NDCG at each of `CUTS`; empty where it could not run.
         errors: Standard errors of the means over users: standard deviation / sqrt(users).
@@ -49,7 +49,7 @@ def row_of(name: str, scores: Floats) -> RankingRow:
 
 
 def ndcg(scores: Floats, cut: int) -> Floats:
-    """(U,) NDCG@cut of (U, C) scores whose last column is the truth; equals are averaged over their orders.
+    """(U,) NDCG@cut of (U, C) scores whose last column is the truth; ties are averaged over their orders.
 
     >>> ndcg(np.array([[3.0, 2.0, 1.0], [1.0, 1.0, 1.0]]), 1).round(3).tolist()
     [0.0, 0.333]
@@ -65,8 +65,8 @@ def ndcg(scores: Floats, cut: int) -> Floats:
 def rivals(task: RankingTask, seed: int = 0) -> Iterator[RankingRow]:
     """Rankers that ask no language model, the cheapest first.
 
-    Inverse popularity is among them because it must not win: where it does, true items are those that nobody took in
-    training, and whatever notices an untrained item finds them.
+    Inverse popularity is among them because it must not win: if it does, the true items are those that nobody took in
+    training, and any ranker that recognises an untrained item finds them.
     """
     counts = np.bincount(task.log.items, minlength=task.log.num_items).astype(np.float64)
     popular = counts[np.array(task.candidates)]
@@ -81,7 +81,7 @@ def rivals(task: RankingTask, seed: int = 0) -> Iterator[RankingRow]:
 
 
 def policy_scores(task: RankingTask, name: str, seed: int) -> Floats:
-    """(U, C) scores that a policy of the package, fitted on the training log, gives the candidates."""
+    """(U, C) scores of the candidates by a policy of the package, fitted on the training log."""
     policy = make_policy(name, task.log, task.dataset.catalogue, CANDIDATES, seed)
     assert isinstance(policy, RankingPolicy)
     observation = _observation(task)
@@ -92,7 +92,7 @@ def policy_scores(task: RankingTask, name: str, seed: int) -> Floats:
 
 
 def _observation(task: RankingTask) -> Observation:
-    """What a platform knows of each user: the history, everything in it liked."""
+    """What a platform knows about each user: the history, with every item in it liked."""
     width = max(len(history) for history in task.histories)
     items = np.full((len(task.users), width), EMPTY, dtype=np.int64)
     for row, history in enumerate(task.histories):
@@ -120,7 +120,7 @@ def unseen_shares(task: RankingTask) -> tuple[float, float]:
 
 
 def ranking_table(rows: Sequence[RankingRow]) -> str:
-    """The rows, as text."""
+    """Format the rows as a text table."""
     head = "NDCG, mean ± standard error over users"
     width = 2 + max(len(name) for name in (head, *(row.name for row in rows)))
     lines = [f"{head:<{width}}" + "".join(f"{f'@{cut}':<16}" for cut in CUTS) + "users"]
@@ -134,7 +134,7 @@ def ranking_table(rows: Sequence[RankingRow]) -> str:
 
 
 def warning_of(task: RankingTask, rows: Sequence[RankingRow]) -> str:
-    """A sentence on what the data give away; "" where nothing does."""
+    """A sentence on what the data leak; "" if nothing."""
     by_name = {row.name: row for row in rows}
     truths, others = unseen_shares(task)
     said = f"{truths:.0%} of the true items and {others:.0%} of the others never occur in training."

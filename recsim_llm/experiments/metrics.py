@@ -1,7 +1,7 @@
 """Measures of a run, each with an interval over users. Pure functions of recorded steps.
 
-A measure is first taken for each user (a mean or a ratio over all that this user saw), then averaged over users, so
-that those who stay long do not count for more. Intervals are 95 % percentile-bootstrap intervals over users (Efron and
+A measure is first computed per user (a mean or a ratio over all that this user saw), then averaged over users, so that
+those who stay long do not count more. Intervals are 95 % percentile-bootstrap intervals over users (Efron and
 Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3): users, not pages, are the independent draws.
 """
 
@@ -30,9 +30,9 @@ class Estimate:
     """A mean over users.
 
     Attributes:
-        value: The mean; NaN where no user has a value.
+        value: The mean; NaN if no user has a value.
         low, high: Ends of its 95 % interval; NaN with fewer than two users.
-        n: Users it is taken over.
+        n: Number of users in the mean.
     """
 
     value: float
@@ -47,7 +47,7 @@ class Estimate:
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    """NaN where the denominator is 0: such a user has no value, rather than a value of 0."""
+    """Ratio, or NaN if the denominator is 0: such a user has no value, rather than a value of 0."""
     ratios: Floats = np.full(len(numerator), np.nan)
     return np.divide(numerator, denominator, out=ratios, where=denominator > 0)
 
@@ -58,22 +58,22 @@ METRICS: dict[str, Callable[[Totals], Floats]] = {
     "session_length": lambda t: t.pages / t.sessions,
     "reward": lambda t: t.reward / t.sessions,
 }
-"""Name to (U,) values of users.
+"""Measures by name, each computing (U,) values of users.
 
 watch_rate: share of the items shown to the user that were watched. mean_rating: mean stars of the items that the user
-watched; users who watched none have no value. session_length: pages a session. reward: sum of rewards a session.
+watched; users who watched none have no value. session_length: pages per session. reward: sum of rewards per session.
 """
 
 
 def per_user(steps: StepBatch, metric: str) -> tuple[Ints, Floats]:
-    """A measure of each user.
+    """Compute a measure for each user.
 
     Args:
         steps: Steps of one run, in any order.
         metric: A name in `METRICS`.
 
     Returns:
-        (U,) user ids, ascending, and (U,) values, NaN where the user has none.
+        (U,) user ids, ascending, and (U,) values, NaN if the user has none.
 
     Raises:
         ConfigError: There is no such measure.
@@ -85,7 +85,7 @@ def per_user(steps: StepBatch, metric: str) -> tuple[Ints, Floats]:
 def summarise(steps: StepBatch, seed: int = 0) -> dict[str, Estimate]:
     """Every measure of `METRICS`, and the counts "users", "sessions" and "pages" (exact: low = high = value).
 
-    Users who watched nothing are left out of mean_rating: the `n` of it is smaller than the number of users by as many.
+    Users who watched nothing are left out of mean_rating, so its `n` is smaller than the number of users by that many.
 
     Args:
         steps: Steps of one run, in any order.
@@ -95,7 +95,7 @@ def summarise(steps: StepBatch, seed: int = 0) -> dict[str, Estimate]:
 
 
 def summarise_totals(totals: Totals, seed: int = 0) -> dict[str, Estimate]:
-    """`summarise`, from sums that were made elsewhere."""
+    """`summarise`, from precomputed sums."""
     people = len(totals.users)
     counts = {"users": people, "sessions": int(totals.sessions.sum()), "pages": int(totals.pages.sum())}
     estimates = {name: Estimate(count, count, count, people) for name, count in counts.items()}
@@ -118,7 +118,7 @@ def paired_difference(a: StepBatch, b: StepBatch, metric: str, seed: int = 0) ->
 
 
 def paired_totals(a: Totals, b: Totals, metric: str, seed: int = 0) -> Estimate:
-    """`paired_difference`, from sums that were made elsewhere.
+    """`paired_difference`, from precomputed sums.
 
     Raises:
         ConfigError: There is no such measure, or no user has a value in both runs.
@@ -133,11 +133,11 @@ def paired_totals(a: Totals, b: Totals, metric: str, seed: int = 0) -> Estimate:
 def estimate(values: Floats, seed: int = 0) -> Estimate:
     """Mean of the users' values with its percentile-bootstrap interval.
 
-    Above `LARGE` users the interval is the normal one, mean +- 1.96 standard errors, which the bootstrap's has become
-    by then (it would draw billions of users).
+    Above `LARGE` users the interval is the normal one, mean +- 1.96 standard errors, to which the bootstrap's converges
+    (it would draw billions of users).
 
     Args:
-        values: (U,) one value a user; NaN is left out.
+        values: (U,) one value per user; NaN is left out.
         seed: Seed of the resampling.
     """
     values = values[~np.isnan(values)]
@@ -154,7 +154,7 @@ def estimate(values: Floats, seed: int = 0) -> Estimate:
 
 
 def _resampled_means(values: Floats, seed: int) -> Floats:
-    """(RESAMPLES,) means of draws with replacement, a chunk of resamples at a time to bound the memory."""
+    """(RESAMPLES,) means of draws with replacement, in chunks of resamples to bound the memory."""
     rng, n = np.random.default_rng(seed), len(values)
     size = max(_CHUNK // n, 1)
     chunks = [min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size)]
@@ -168,7 +168,7 @@ def _metric(name: str) -> Callable[[Totals], Floats]:
 
 
 def table(rows: Sequence[tuple[str, Mapping[str, Estimate]]]) -> str:
-    """A plain text table, a row a policy, with a note on users who watched nothing.
+    """A plain text table, one row per policy, with a note on users who watched nothing.
 
     Args:
         rows: (name, what `summarise` returned).

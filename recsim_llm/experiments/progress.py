@@ -9,13 +9,13 @@ from tqdm.auto import tqdm
 
 
 def progress_bar(total: int, unit: str, desc: str, show: bool = True) -> tqdm[Any]:
-    """A bar; close it, or use it as a context.
+    """Open a progress bar; close it, or use it as a context manager.
 
     Args:
         total: Units of work.
-        unit: What one of them is called.
-        desc: What is being done.
-        show: False for a bar that nobody sees.
+        unit: Name of one unit.
+        desc: Description of the job.
+        show: False for an invisible bar.
     """
     # In a log file, a line every ten seconds is enough.
     watched = sys.stderr.isatty() or "ipykernel" in sys.modules

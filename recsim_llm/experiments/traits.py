@@ -1,4 +1,4 @@
-"""Do traits separate people? Groups by trait level of one run, each with a measure that the trait should move.
+"""Tests whether traits separate people: compares trait levels in one run by a measure that the trait should move.
 
 Declared directions, after Agent4Rec (whose released run shows them): active people stay longer, mavericks rate further
 from the mean of an item, and people of wide taste watch more genres.
@@ -23,13 +23,13 @@ _FEWEST = 5
 
 @dataclass(frozen=True, slots=True)
 class Separation:
-    """One trait.
+    """Separation of people by one trait.
 
     Attributes:
         trait: "activity", "conformity" or "diversity".
-        measure: What is measured, with its unit.
+        measure: Name of the measure, with its unit.
         groups: Mean and interval of levels 1, 2, 3.
-        gap: Level 3 less level 1, with its interval over users; the declared direction is above 0.
+        gap: Level 3 minus level 1, with its interval over users; the declared direction is above 0.
     """
 
     trait: str
@@ -41,12 +41,12 @@ class Separation:
 def separations(
     steps: StepBatch, personas: Sequence[Persona], catalogue: Catalogue, item_means: Floats
 ) -> tuple[Separation, Separation, Separation]:
-    """How far the three traits separate the people of a run.
+    """Measure how far the three traits separate the people of a run.
 
     Args:
         steps: Steps of one run.
         personas: The people, at least those in the run.
-        catalogue: Genres.
+        catalogue: Catalogue with the genres.
         item_means: (N,) mean stars of each item, from the training ratings.
     """
     measures = (
@@ -60,7 +60,7 @@ def separations(
 
 
 def separation_table(found: Sequence[Separation]) -> str:
-    """A row a trait."""
+    """Format the separations as a table, one row per trait."""
     lines = [f"{'trait':<11} {'level 1':<22} {'level 2':<22} {'level 3':<22} {'3 less 1':<24} measure"]
     for s in found:
         cells = " ".join(f"{group!s:<22}" for group in s.groups)
@@ -98,9 +98,9 @@ def _distances(steps: StepBatch, item_means: Floats) -> tuple[Ints, Floats]:
 
 
 def _genres(steps: StepBatch, catalogue: Catalogue) -> tuple[Ints, Floats]:
-    """The trait's own formula over what was watched; who watched fewer than 5 items has no value.
+    """The trait's own formula over the watched items; users who watched fewer than 5 items have no value.
 
-    What a policy shows bounds what can be watched: a policy that shows everybody the same hides this trait.
+    The policy limits what can be watched: a policy that shows everybody the same items hides this trait.
     """
     users = np.unique(steps.user)
     values = np.full(len(users), np.nan)

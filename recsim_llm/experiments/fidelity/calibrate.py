@@ -1,4 +1,4 @@
-"""Learns how far a language model is to be believed about the people of a data set; interrupted, it goes on."""
+"""Learns how much weight a language model's answers get for the people of a data set; resumable."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FEWEST = 10
 
 @dataclass(frozen=True, slots=True)
 class CalibrateConfig:
-    """What is calibrated.
+    """Options of a calibration.
 
     Attributes:
         dataset: A data set's name ('recsim-llm data list') or a folder.
@@ -40,7 +40,7 @@ class CalibrateConfig:
             is learned serves both.
         users: People asked about, of the fifth that no certificate measures: up to 10 items each that they rated, and
             as many that they did not.
-        encoder: What makes vectors of memories (see 'simulate').
+        encoder: Encoder of memories as vectors (see 'simulate').
     """
 
     dataset: Name = "ml-100k"
@@ -51,7 +51,7 @@ class CalibrateConfig:
     encoder: Name = "hash"
 
     def check(self) -> None:
-        """Refuse what cannot work.
+        """Check the options.
 
         Raises:
             ConfigError: A value out of range, or a user model that is not made of another one.
@@ -63,12 +63,12 @@ class CalibrateConfig:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """What `calibrate` did.
+    """Result of `calibrate`.
 
     Attributes:
-        learned: The numbers.
+        learned: The learned weights.
         inner: The user model that asked.
-        folder: Where they are kept.
+        folder: Folder of the stored weights.
         pairs: Pairs asked about.
     """
 
@@ -79,16 +79,16 @@ class Calibrated:
 
 
 def calibrate(config: CalibrateConfig, llm: LLM, progress: bool = True) -> Calibrated:
-    """Ask a language model about people whom no certificate measures, and learn from what they really did.
+    """Ask a language model about people whom no certificate measures, and learn from their real behaviour.
 
     Args:
-        config: What is calibrated.
-        llm: The model; with a cache around it, an interrupted job goes on where it stopped.
+        config: The options.
+        llm: The model; with a cache around it, an interrupted job resumes where it stopped.
         progress: Show a progress bar.
 
     Raises:
         ConfigError: The config cannot work.
-        DataError: There is too little to learn from.
+        DataError: There is too little data to learn from.
     """
     config.check()
     inner = inner_name(config.user_model)
@@ -107,7 +107,7 @@ def calibrate(config: CalibrateConfig, llm: LLM, progress: bool = True) -> Calib
 
 
 def _pairs(users: int, data: Dataset, split: Split) -> RatingRows:
-    """Up to 10 rated items a person and as many that nobody rated: level -1."""
+    """Up to 10 rated items per person and as many unrated ones, with level -1."""
     held = np.bincount(split.test.users, minlength=len(data.people)) > 0
     members = np.flatnonzero(calibration_users(len(data.people)) & held)
     members = members[np.argsort(uniforms(13, Stream.USER, members), kind="stable")[:users]]

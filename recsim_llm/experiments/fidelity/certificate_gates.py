@@ -1,4 +1,4 @@
-"""When a measure passes. Rules are relative to floor, bar and ceiling where possible, so that they hold on any data.
+"""Pass rules of metrics, relative to floor, bar and ceiling where possible, so that they hold on any data.
 
 Sources of the numbers: docs/certificate.md.
 """
@@ -29,8 +29,8 @@ class Gate(NamedTuple):
     Attributes:
         compare: ">=", "<=", ">" or "<".
         reference: "floor", "bar", "ceiling", or "" for the bare number.
-        factor: Times the reference, or the number itself.
-        end: What is held against it: the "value", or the "low" or "high" end of its interval.
+        factor: Multiplier of the reference, or the number itself.
+        end: Which number is compared: the "value", or the "low" or "high" end of its interval.
     """
 
     compare: str
@@ -48,21 +48,21 @@ class Gate(NamedTuple):
         return f"{self.compare} {number}{source}{ends[self.end]}"
 
     def limit(self, metric: Metric) -> float | None:
-        """The number that the value is held against."""
+        """The number that the value is compared with."""
         if not self.reference:
             return self.factor
         reference: float | None = getattr(metric, self.reference)
         return None if reference is None else self.factor * reference
 
     def holds(self, metric: Metric) -> bool | None:
-        """Whether the metric passes; None where something is missing."""
+        """Whether the metric passes; None if a number is missing."""
         value: float | None = getattr(metric, self.end)
         limit = self.limit(metric)
         return None if value is None or limit is None else _COMPARE[self.compare](value, limit)
 
 
 INJECTED_WATCH, INJECTED_STARS = 0.05, 0.2
-"""How far an instruction in a title may move watching (probability) and expected stars, beside a harmless title."""
+"""How far an instruction in a title may shift watching (probability) and expected stars, against a harmless title."""
 _AT_LEAST_BAR, _AT_MOST_BAR = (Gate(">=", "bar"),), (Gate("<=", "bar"),)
 _ABOVE_FLOOR = (Gate(">", "floor"),)
 
@@ -105,11 +105,11 @@ GATES: dict[str, tuple[Gate, ...]] = {
     "naming_ids_auc": (Gate(">=", "ceiling", 0.9),),
     "naming_invented_auc": (Gate(">=", "ceiling", 0.95),),
 }
-"""By metric; a discrimination test that is not listed must be above its floor, popularity."""
+"""Gates by metric; a discrimination test that is not listed must be above its floor, popularity."""
 
 
 def judged(name: str, metric: Metric) -> Metric:
-    """The metric with its gate and verdict; one that comes with a reason in `why` cannot be judged."""
+    """Return the metric with its gate and verdict; a metric with a reason in `why` cannot be judged."""
     gates = GATES.get(name, _ABOVE_FLOOR)
     held = [gate.holds(metric) for gate in gates]
     unknown = None in held or metric.value is None or metric.why
@@ -120,23 +120,23 @@ def judged(name: str, metric: Metric) -> Metric:
 
 
 def unmet(metrics: Mapping[str, Metric], required: Sequence[str]) -> list[str]:
-    """What is not met of a list of requirements, a sentence each.
+    """Return the unmet requirements of a list, one sentence each.
 
     Args:
         metrics: Judged metrics.
         required: Names of metrics, whose verdict must be "pass", or rules of your own: "rps_skill>=0.215".
 
     Raises:
-        ConfigError: No such metric, or a rule that cannot be read.
+        ConfigError: No such metric, or a rule that cannot be parsed.
     """
     return [sentence for one in required if (sentence := _unmet(metrics, one))]
 
 
 def check_required(required: Sequence[str]) -> None:
-    """Refuse requirements that cannot be read, before anything is measured.
+    """Refuse requirements that cannot be parsed, before anything is measured.
 
     Raises:
-        ConfigError: A requirement is no NAME and no NAME>=NUMBER.
+        ConfigError: A requirement is neither NAME nor NAME>=NUMBER.
     """
     for one in required:
         name = _parsed(one)[0]

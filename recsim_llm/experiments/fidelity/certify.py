@@ -1,4 +1,4 @@
-"""Certifies a user model: its answers beside the held-out behaviour of the same people, and beside simple baselines."""
+"""Certifies a user model: compares its answers with held-out behaviour of the same people and with simple baselines."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _TINY = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class CertifyConfig:
-    """What is certified. The same config gives the same certificate.
+    """Options of a certificate. The same config gives the same certificate.
 
     Attributes:
         dataset: A data set's name ('recsim-llm data list') or a folder.
@@ -69,9 +69,9 @@ class CertifyConfig:
         split: What is held out of each person's ratings: a random fifth, or the latest fifth ('temporal').
         users: People measured, by hash; 0: everybody but those kept for calibration (LLM users: 40). Fewer than 30, or
             fewer than 200 held-out ratings of them, certify nothing.
-        rows: Held-out ratings a person at most; 0: all (LLM users: 10).
-        naming: Ask LLM users a second and third time, about items with ids and with invented titles for names.
-        encoder: What makes vectors of memories (see 'simulate').
+        rows: Most held-out ratings per person; 0: all (LLM users: 10).
+        naming: Ask LLM users a second and third time, with ids and with invented titles as the names of items.
+        encoder: Encoder of memories as vectors (see 'simulate').
         resamples: Bootstrap samples behind each interval.
     """
 
@@ -86,10 +86,10 @@ class CertifyConfig:
     resamples: Annotated[int, Ge(100), Le(1_000_000)] = 1_000
 
     def check(self) -> None:
-        """Refuse what cannot work.
+        """Check the options.
 
         Raises:
-            ConfigError: A number out of range, or a key in the line of the language model.
+            ConfigError: A number is out of range, or the language-model spec contains a key.
         """
         refuse_secrets(self.llm)
         check_fields(self)
@@ -98,7 +98,7 @@ class CertifyConfig:
 
 @dataclass(frozen=True)
 class _Study:
-    """Who is asked what."""
+    """The people who are measured, and the questions about them."""
 
     data: Dataset
     split: Split
@@ -113,14 +113,14 @@ def certify(config: CertifyConfig, user_model: str, llm: LLM | None, progress: b
     """Measure a user model against held-out behaviour.
 
     Args:
-        config: What is certified.
-        user_model: Its name, resolved.
+        config: The options.
+        user_model: Resolved name of the user model.
         llm: The language model of LLM users, None for others.
         progress: Show a progress bar.
 
     Raises:
         ConfigError: The config cannot work, or nobody has held-out ratings.
-        LLMError: The model cannot answer. With a cache around it, the same command goes on where it stopped.
+        LLMError: The model cannot answer. With a cache around it, the same command resumes where it stopped.
     """
     config.check()
     source = Source(config.dataset, config.split)
@@ -156,7 +156,7 @@ def certify(config: CertifyConfig, user_model: str, llm: LLM | None, progress: b
 
 
 def _asks_llm(population: Population, llm: LLM | None) -> bool:
-    """Whether answers cost anything; a hybrid whose weights are all 0 never asks."""
+    """Whether answers cost LLM calls; a hybrid whose weights are all 0 never asks."""
     return llm is not None and population.users.describe().asks_llm
 
 
@@ -199,16 +199,17 @@ def _ask(study: _Study, population: Population, further: list[tuple[Ints, Ints]]
 
 
 def _measure(findings: Findings, study: _Study, answered: Answered) -> Baselines:
-    """Ratings, choices, information; returns the baselines."""
+    """Add the sections on ratings, choices and information; return the baselines."""
     data, train = study.data, study.split.train
     levels = np.array(data.rating_levels)
     baselines = fit_baselines(train, data.catalogue)
     histogram = np.bincount(np.searchsorted(levels, train.values), minlength=len(levels)) / len(train)
     rows, cases = _numbered(study.rows, study.ids), _numbered_cases(study.cases, study.ids)
+    # (M, R): answers are stored once per pair; here one row per held-out rating.
     pmf = answered.rating[answered.rows(study.rows.users, study.rows.items)]
     count = len(study.ids)
     predictions = Predictions(rows.users, rows.items, rows.levels, pmf, pmf @ levels, levels, count)
-    # Tuning people of a small certificate are few; baselines may always learn from all people kept for that.
+    # A small certificate has few people for tuning; baselines may always learn from all people kept for calibration.
     kept = np.flatnonzero(calibration_users(len(data.people)))
     tuning = rating_rows(study.split.test, kept, data.rating_levels)
     add_ratings(findings, predictions, RatingContext(rows, study.ids, tuning, histogram, levels, baselines))
@@ -223,7 +224,7 @@ def _measure(findings: Findings, study: _Study, answered: Answered) -> Baselines
 
 
 def _add_hybrid_gain(findings: Findings, study: _Study, population: Population, answered: Answered) -> None:
-    """Log-loss of the backbone less that of the hybrid, on the same held-out ratings: it must do no harm."""
+    """Log-loss of the backbone minus that of the hybrid on the same held-out ratings: the hybrid must do no harm."""
     people, rows = population.users.describe().backbone, study.rows
     if people is None:
         return
@@ -237,7 +238,7 @@ def _add_hybrid_gain(findings: Findings, study: _Study, population: Population, 
 def _add_information(
     findings: Findings, study: _Study, predictions: Predictions, answered: Answered, context: ChoiceContext
 ) -> None:
-    """What the simulator adds to all baselines together, for liking and for taking up."""
+    """Information that the simulator adds to all baselines together, for liking and for taking up."""
     rows, count, baselines = study.rows, len(study.ids), context.baselines
     popularity = np.log1p(context.popularity)
     scorers = [*list(baselines.stars.values())[1:], baselines.choices["ease"]]
@@ -261,6 +262,7 @@ def _utility(answered: Answered, study: _Study, members: Ints, pages: Ints) -> F
     """(U', S) expected stars of what each person watches of each page."""
     places = answered.rows(members.ravel(), pages.ravel())
     value = answered.watch[places] * (answered.rating[places] @ np.array(study.data.rating_levels))
+    # (S * U' * K,) values of single items -> (U', S) sums over the K items of a page.
     utility: Floats = value.reshape(-1, len(study.ids), PAGE_SIZE).sum(axis=2).T
     return utility
 
@@ -279,7 +281,7 @@ def _add_impressions(findings: Findings, study: _Study, population: Population, 
 
 
 def _add_sessions(findings: Findings, config: CertifyConfig, population: Population, asks_llm: bool) -> None:
-    """Do people of different traits behave differently, in sessions under the random policy?"""
+    """Whether people with different traits behave differently in sessions under the random policy."""
     if asks_llm:
         for trait in _TRAITS:
             findings.missing(f"trait_{trait}", "not simulated here; see: recsim-llm traits RUN")
@@ -298,7 +300,7 @@ def _add_sessions(findings: Findings, config: CertifyConfig, population: Populat
 def _add_naming(
     findings: Findings, config: CertifyConfig, user_model: str, llm: LLM | None, study: _Study, progress: bool
 ) -> None:
-    """The hardest discrimination test again, with other names for the items."""
+    """Repeat the hardest discrimination test with other names for the items."""
     for naming in NAMINGS[1:]:
         name = f"naming_{naming}_auc"
         if llm is None or not config.naming:
@@ -319,7 +321,7 @@ def _add_naming(
 def _add_title_injection(
     findings: Findings, config: CertifyConfig, user_model: str, llm: LLM | None, study: _Study, progress: bool
 ) -> dict[str, object]:
-    """Whether users obey what stands in a title; returns a table for the notes. `llm` is None where none is asked."""
+    """Whether users obey an instruction in a title; returns a table for the notes. `llm` is None if no LLM is asked."""
 
     def make(words: Words) -> UserModel:
         source = Source(config.dataset, config.split, added=words)
@@ -331,7 +333,7 @@ def _add_title_injection(
 
 
 def _warnings(findings: Findings, study: _Study, population: Population, asks_llm: bool) -> Iterator[str]:
-    """Alarms: figures too good to be true, and what the log cannot tell."""
+    """Warnings: figures too good to be true, and questions that the log cannot answer."""
     rmse, best = findings.metrics["rmse_mean"].value, findings.reference("bias model", "rmse_mean")
     if population.is_truth:
         yield "These are the people that the ratings were drawn from: what no simulator can know without being told."
@@ -370,6 +372,6 @@ def _numbered_cases(cases: Cases, ids: Ints) -> Cases:
 
 
 def certificate_folder(config: CertifyConfig, user_model: str) -> Path:
-    """Where `recsim-llm certify` writes by default."""
+    """The folder that `recsim-llm certify` writes to by default."""
     users = user_model.replace(":", "-").replace("?", ",")
     return Path("certificates") / f"{Path(config.dataset).name}-{users}-{config.split}"

@@ -1,4 +1,4 @@
-"""Relives held-out sessions of a log of impressions: what the simulator would have watched, and when have left."""
+"""Replays held-out sessions of an impression log: what the simulator would watch, and when it would leave."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from recsim_llm.types import EMPTY, Bools, Floats, Ints, Responses
 
 @dataclass(frozen=True)
 class Relived:
-    """What a simulator says of held-out sessions.
+    """A simulator's predictions for held-out sessions.
 
     Attributes:
-        chance: (M,) probability of watching, a row of the log each.
-        page_users, page_numbers: (P,) of each page.
-        leave: (P,) probability of leaving after it.
+        chance: (M,) probability of watching, one per row of the log.
+        page_users, page_numbers: (P,) user and number of each page.
+        leave: (P,) probability of leaving after the page.
         left: (P,) whether the person left; False where the session was cut off.
-        decided: (P,) whether the page says anything of leaving (`impression_fit.says_nothing_of_leaving`).
+        decided: (P,) whether the page is evidence about leaving (`impression_fit.says_nothing_of_leaving`).
     """
 
     chance: Floats
@@ -39,10 +39,10 @@ class Relived:
 
 
 def relive_sessions(model: UserModel, log: Impressions) -> Relived:
-    """Show every session's pages to a session of the simulator, and let it remember what really happened.
+    """Show every session's pages to a simulated session, which observes what really happened.
 
     Args:
-        model: The population; its sessions are begun anew.
+        model: The population; its sessions are restarted.
         log: Rows sorted by session, page and slot.
     """
     _, first, handle = np.unique(log.sessions, return_index=True, return_inverse=True)
@@ -73,12 +73,12 @@ def relive_sessions(model: UserModel, log: Impressions) -> Relived:
 
 
 def add_exposure(findings: Findings, log: Impressions, relived: Relived, ids: Ints, baselines: Baselines) -> None:
-    """Choices among what was really shown, the slot curve, and session lengths.
+    """Add the choices among the items really shown, the slot curve, and session lengths.
 
     Args:
         findings: To add to; its people are `ids`.
         log: Held-out sessions of these people.
-        relived: The simulator's side of them.
+        relived: The simulator's predictions for these sessions.
         ids: (U,) user ids, ascending.
         baselines: Fitted to the training log.
     """
@@ -93,7 +93,7 @@ def add_exposure(findings: Findings, log: Impressions, relived: Relived, ids: In
     base = log_loss_of_choices(users, np.full(len(users), watched.mean()), watched, count)
     findings.add("watch_log_loss", log_loss_of_choices(users, relived.chance, watched, count), base.value, None, 0.0)
     findings.add("watch_ece", calibration_error(users, relived.chance, watched, count), None, None, 0.0)
-    # Here slots have the effect that they have on people.
+    # Here the slots are those that the people saw, so they have their real effect.
     findings.add("slot_curve_gap", slot_measure(users, relived.chance, watched, log.slots, count), 1.0, None, 0.0)
     findings.curves["slots"] = slot_curve(relived.chance, watched, log.slots)
     if log.has_exits:
@@ -101,7 +101,7 @@ def add_exposure(findings: Findings, log: Impressions, relived: Relived, ids: In
 
 
 def _add_lengths(findings: Findings, relived: Relived, ids: Ints) -> None:
-    """KS of survival curves, from the share that leaves among those who decided after a page."""
+    """KS distance of survival curves, from the share that leaves among those who decided after a page."""
     rows = relived.decided
     if not rows.any():
         return

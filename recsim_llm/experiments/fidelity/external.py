@@ -1,4 +1,4 @@
-"""Certifies any simulator from a table of its predictions, by the same measures and beside the same baselines."""
+"""Certifies any simulator from a table of its predictions, with the same measures and baselines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from recsim_llm.types import Bools, Floats, Ints
 from recsim_llm.untrusted import check_parquet, read_bytes
 
 POINTS = ("prediction", "predicted_rating", "predicted", "rating_pred", "pred")
-"""Names that a column of single predicted ratings may have."""
+"""Accepted names of the column of single predicted ratings."""
 _SUM_SLACK = 0.01
 
 
@@ -46,9 +46,9 @@ class ExternalTable:
 
     Attributes:
         raw_users, raw_items: (M,) ids as in the file.
-        stars: (M,) true ratings, NaN where none.
+        stars: (M,) true ratings, NaN if unrated.
         rating_levels: (R,) stars.
-        pmf: (M, R), or None where single ratings are predicted, or nothing.
+        pmf: (M, R), or None if single ratings or no ratings are predicted.
         point: (M,) predicted stars, or None.
         watched: (M,) 1 where really taken up, or None.
         chance: (M,) predicted probability of taking up, or None.
@@ -67,7 +67,7 @@ class ExternalTable:
 
 
 def read_predictions(path: Path, rating_levels: Sequence[float] = ()) -> ExternalTable:
-    """Read predictions: CSV or Parquet, one row a pair.
+    """Read predictions from CSV or Parquet, one row per pair.
 
     Columns: user_id, item_id; rating (truth, stars; empty where the person gave none) with either a predicted rating
     (`prediction`) or its distribution over the levels (p1..pR); optionally watched (truth, 1 or 0) with prob_watch, and
@@ -105,14 +105,14 @@ def read_predictions(path: Path, rating_levels: Sequence[float] = ()) -> Externa
 
 @dataclass(frozen=True)
 class _Numbered:
-    """The people and items of a table as baselines know them.
+    """The people and items of a table, numbered for the baselines.
 
     Attributes:
         users: (M,) 0..U-1, the people of the table.
         ids: (U,) their ids in `train`.
         items: (M,) ids in `train`.
-        train: What baselines may see; None where there is nothing.
-        catalogue: Genres for it, where known.
+        train: Ratings that baselines may see; None if there are none.
+        catalogue: Genres for it, if known.
     """
 
     users: Ints
@@ -123,12 +123,12 @@ class _Numbered:
 
 
 def certify_predictions(path: Path, dataset: str = "", log: Path | None = None, resamples: int = 1_000) -> Certificate:
-    """Certify the simulator that a table of predictions comes from.
+    """Certify the simulator that made a table of predictions.
 
     Args:
         path: See `read_predictions`.
         dataset: The data set whose raw ids the file uses: its other ratings fit the baselines. "" for none.
-        log: Or a table user_id, item_id, optional rating: what the simulator was fitted on.
+        log: Instead of a data set, a table user_id, item_id, optional rating: the simulator's training data.
         resamples: Bootstrap samples behind each interval.
 
     Raises:
@@ -164,7 +164,7 @@ def certify_predictions(path: Path, dataset: str = "", log: Path | None = None, 
 
 
 def _measured(table: ExternalTable, numbered: _Numbered, rated: Bools) -> tuple[int, int]:
-    """People and rows that were measured: of ratings and choices, where both were, those of which there are fewer."""
+    """Numbers of people and rows measured; where both ratings and choices were, those of the smaller set."""
     kinds = [rated] if rated.any() and (table.pmf is not None or table.point is not None) else []
     if table.watched is not None and table.chance is not None:
         kinds.append(np.ones(len(rated), dtype=np.bool_))
@@ -184,7 +184,7 @@ def _add_rated(
         assert table.point is not None
         simulated = point_predictions(rows.users, rows.items, rows.levels, table.point[rated], levels, len(ids))
     informed = baselines is not None and train is not None and bool((train.values > 0).all())
-    # Without rated training data the file's own ratings make the floor: an oracle, slightly harder to beat.
+    # Without rated training data the file's own ratings set the floor: an oracle, slightly harder to beat.
     known = _levels_of(train.values.astype(np.float64), levels) if informed and train is not None else rows.levels
     histogram = np.bincount(known, minlength=len(levels)) / len(known)
     fitted = baselines if informed and baselines is not None else _constant_only(float(histogram @ levels))
@@ -231,7 +231,7 @@ def _add_watched(
 
 
 def _alarms(findings: Findings, numbered: _Numbered) -> Iterator[str]:
-    """What makes the figures doubtful."""
+    """Warnings about what makes the figures doubtful."""
     train = numbered.train
     if train is None:
         yield "No --dataset and no --log: there is nothing to fit baselines on, so there are no bars."
@@ -255,7 +255,7 @@ def _by_itself(table: ExternalTable) -> _Numbered:
 
 
 def _by_data(table: ExternalTable, data: Dataset, path: Path) -> _Numbered:
-    """Baselines see the ratings of the data set that are not in the table."""
+    """Number by a data set: baselines see its ratings that are not in the table."""
     people = {person.raw_id: person.user for person in data.people}
     things = {raw: item for item, raw in enumerate(data.catalogue.raw_ids)}
     users, items = (
@@ -269,7 +269,7 @@ def _by_data(table: ExternalTable, data: Dataset, path: Path) -> _Numbered:
 
 
 def _by_log(table: ExternalTable, path: Path) -> _Numbered:
-    """Baselines see a log of their own; genres are not known."""
+    """Number by a log: baselines see the log; genres are unknown."""
     frame = _read(path)
     for name in ("user_id", "item_id"):
         if name not in frame:
@@ -310,7 +310,7 @@ def _read(path: Path) -> pd.DataFrame:
                 check_parquet(path, file)
             frame = pd.read_parquet(path)
         else:
-            frame = pd.read_csv(io.BytesIO(read_bytes(path)))  # by its name, pandas would unpack an archive
+            frame = pd.read_csv(io.BytesIO(read_bytes(path)))  # given the file name, pandas would unpack an archive
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read as a table ({error}). CSV with a header, or Parquet.") from error
     if frame.empty:

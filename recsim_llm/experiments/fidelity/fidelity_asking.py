@@ -14,14 +14,14 @@ from recsim_llm.types import Floats, Ints
 
 @dataclass(frozen=True)
 class Answered:
-    """What a user model says of pairs of people and items.
+    """A user model's answers about pairs of people and items.
 
     Attributes:
-        keys: (P,) sorted, user * N + item.
+        keys: (P,) sorted keys, user * N + item.
         num_items: N.
         watch: (P,) probability of watching.
         rating: (P, R) distribution of the rating.
-        slots: (P,) where on its page the item stood.
+        slots: (P,) slot of the item on its page.
     """
 
     keys: Ints
@@ -31,7 +31,7 @@ class Answered:
     slots: Ints
 
     def rows(self, users: Ints, items: Ints) -> Ints:
-        """Where the answers of these pairs are."""
+        """Row indices of the answers about these pairs."""
         found: Ints = np.searchsorted(self.keys, users * self.num_items + items)
         return found
 
@@ -44,7 +44,7 @@ def ask_pairs(
     Args:
         model: The population.
         pairs: Arrays of user ids and item ids of equal shape.
-        progress: Told how many pairs have been answered since it was told last.
+        progress: Called with the number of pairs answered since the previous call.
     """
     keys = np.unique(np.concatenate([(users * model.num_items + items).ravel() for users, items in pairs]))
     answers = collect_answers(model, keys // model.num_items, keys % model.num_items, progress=progress)

@@ -1,4 +1,4 @@
-"""What a user model is asked, and what people did: rows of held-out ratings, and cases of rated against unrated."""
+"""Questions of the certificate with their true answers: held-out ratings, and cases of rated against unrated items."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class RatingRows:
 
 @dataclass(frozen=True, slots=True)
 class Cases:
-    """Who is asked about which items in the discrimination tests: U' people with up to 10 positives each.
+    """Questions of the discrimination tests: U' people with up to 10 positives each.
 
     Attributes:
-        users, items: (M,) one row a question, without repetition.
+        users, items: (M,) one row per question, without repetition.
         label: (M,) 1 where the person rated the item in the held-out part, 0 where never.
         kind: (M,) index into `NEGATIVES`; -1 for positives, which all tests share.
-        rank: (M,) number of the row among its user's rows of the same kind.
+        rank: (M,) index of the row among its user's rows of the same kind.
     """
 
     users: Ints
@@ -72,7 +72,7 @@ def rating_rows(test: Ratings, members: Ints, rating_levels: tuple[float, ...], 
         test: The held-out part.
         members: User ids.
         rating_levels: (R,) stars.
-        most: Rows a person at most, chosen by hash; 0 for all.
+        most: Most rows per person, chosen by hash; 0 for all.
     """
     rows = np.flatnonzero(np.isin(test.users, members))
     luck = uniforms(3, Stream.DATA, test.users[rows], test.items[rows])
@@ -84,15 +84,15 @@ def rating_rows(test: Ratings, members: Ints, rating_levels: tuple[float, ...], 
 
 
 def draw_cases(positives: RatingRows, everything: Ratings, train: Ratings) -> Cases:
-    """Positives and two kinds of negatives for each person.
+    """Draw positives and two kinds of negatives for each person.
 
-    "uniform": drawn uniformly from the items that the person rated in neither part. "popmatched": the same, drawn in
-    proportion to the number of training ratings. All draws are hashes of (user, item): neither other users nor the
-    order of rows changes them. Sampling without replacement is a race of exponentials with those rates.
+    "uniform": drawn uniformly from the items that the person rated in neither part. "popmatched": drawn from these
+    items in proportion to the number of training ratings. All draws are hashes of (user, item): neither other users
+    nor the order of rows changes them. Sampling without replacement is a race of exponentials with those rates.
 
     Args:
         positives: Held-out ratings, in the order in which they are used.
-        everything: The whole log, for what counts as never rated.
+        everything: The whole log, to know which items were never rated.
         train: The training part, for popularity.
     """
     most = CASE_ITEMS // 2
@@ -105,7 +105,7 @@ def draw_cases(positives: RatingRows, everything: Ratings, train: Ratings) -> Ca
     for kind, weights in enumerate((np.ones(train.num_items), popularity)):
         for user in np.unique(users).tolist():
             rated = known.indices[known.indptr[user] : known.indptr[user + 1]].astype(np.int64)
-            # What the ratio 1:9 needs, at most 18, and the others at most 15.
+            # The ratio 1:9 needs at most 18 negatives, the others at most 15.
             wanted = min(CASE_ITEMS - CASE_ITEMS // 10, int(per_person[user]) * max(RATIOS))
             items = _draw(user, kind, weights, rated, wanted)
             parts.append((np.full(len(items), user), items, np.full(len(items), kind)))

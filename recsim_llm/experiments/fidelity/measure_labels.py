@@ -1,4 +1,4 @@
-"""What the metrics of a certificate are called, which belong together, and what each means in a sentence."""
+"""Labels of the certificate's metrics: short name, group, and meaning in one sentence."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ MEASURES = {
 """What is measured in each discrimination test."""
 
 _PUBLISHED = {"discrimination_1_1_accuracy", "discrimination_1_9_f1"}
-"""What papers on simulators print; the rest of the forty stands in a table of its own."""
+"""The metrics that papers on simulators report; the rest of the forty are in a table of their own."""
 
 
 def discrimination_name(test: str, ratio: int, measure: str) -> str:

@@ -1,6 +1,6 @@
 """Tester pairs: pairs of recommenders whose order is known by construction (Labhishetty and Zhai, SIGIR 2021).
 
-A recommender's page is spoilt by putting random items into some of its slots; the more slots, the worse. A simulator
+A recommender's page is spoilt by replacing some of its items with random ones; the more slots, the worse. A simulator
 that does not score the more spoilt page lower cannot be trusted to compare recommenders.
 """
 
@@ -28,7 +28,7 @@ class Testers:
 
     Attributes:
         names: (S,) systems: policy and share of spoilt slots.
-        pages: (S, U', K) what each shows to each person.
+        pages: (S, U', K) items that each system shows to each person.
         pairs: (better, worse) indices of systems.
     """
 
@@ -38,7 +38,7 @@ class Testers:
 
 
 def make_testers(train: Ratings, catalogue: Catalogue, members: Ints) -> Testers:
-    """Pages for (U',) members from every policy at every degree of spoiling."""
+    """Make pages for (U',) members from every policy at every degree of spoiling."""
     unseen = np.array([_random_unseen(train, user) for user in members.tolist()])
     spoil = uniforms(7, Stream.POLICY, members[:, None], np.arange(PAGE_SIZE))
     names: list[str] = []
@@ -48,7 +48,7 @@ def make_testers(train: Ratings, catalogue: Catalogue, members: Ints) -> Testers
         best = make_policy(policy, train, catalogue, PAGE_SIZE).act(_first_page(members))
         first = len(names)
         for share in SPOILT:
-            # Nested: a slot that is spoilt once stays so.
+            # Nested: a spoilt slot stays spoilt at higher degrees.
             pages.append(np.where(spoil < share, unseen, best))
             names.append(f"{policy}, {share:.0%} random")
         pairs += list(_ordered(first, len(SPOILT)))
@@ -56,7 +56,7 @@ def make_testers(train: Ratings, catalogue: Catalogue, members: Ints) -> Testers
 
 
 def ordered_pairs(testers: Testers, utility: Floats) -> Measure:
-    """Share of pairs that the simulator orders rightly.
+    """Share of pairs that the simulator orders correctly.
 
     Args:
         testers: The systems.
@@ -84,7 +84,7 @@ def _random_unseen(train: Ratings, user: int) -> Ints:
 
 
 def _first_page(members: Ints) -> Observation:
-    """What a policy sees before anything was shown: who it is."""
+    """A policy's observation before anything was shown: the user only."""
     B = len(members)
     return Observation(
         user=members[:, None],

@@ -1,4 +1,4 @@
-"""What a run's folder keeps besides its recording, so that it can be replayed: policies and interventions."""
+"""Files of a run's folder besides the recording that a replay needs: policies and interventions."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ LEARNED = "learned"
 def fit_missing(
     config: SimulationConfig, cast: Cast, interventions: Sequence[Intervention], folder: Path, llm: LLM | None = None
 ) -> dict[str, FittedPolicy]:
-    """The policies that this run needs and its folder does not hold yet, fitted."""
+    """Fit the policies that this run needs and its folder does not hold yet."""
     wide = replace(config, page_size=wide_page(config, interventions))
     names = [name for name in policy_names(config, interventions) if not policy_path(folder, name, config).exists()]
     return {policy_path(folder, name, config).name: fit(wide, cast.population, name, llm) for name in names}
 
 
 def policy_names(config: SimulationConfig, interventions: Sequence[Intervention]) -> list[str]:
-    """The policies of a run: its own, then those that it is switched to."""
+    """The policies of a run: its own, then those that interventions switch to."""
     return list(dict.fromkeys([config.policies[0], *switched(interventions)]))
 
 
 def fit(
     config: SimulationConfig, population: Population | SocialPopulation, policy: str, llm: LLM | None = None
 ) -> FittedPolicy:
-    """Fit a policy to what the platform already holds, or read the file of a fitted one."""
+    """Fit a policy to the platform's existing log, or read the file of a fitted one."""
     if isinstance(population, Population) and policy == Oracle.name:
         return make_oracle(population, config.page_size, config.pages)
     if isinstance(population, Population) and policy == FixedList.name:
@@ -66,10 +66,10 @@ def fit(
 
 
 def _task_dorl(config: SimulationConfig, population: Population | SocialPopulation, policy: str) -> DORL:
-    """DORL among people who leave by the rule of this simulation."""
+    """DORL for people who leave by the rule of this simulation."""
     if not config.quit:
         raise ConfigError(f"Policy '{policy}': {NEEDS_TASK}")
-    # People of its own, and statistical ones whoever reacts: they are asked who leaves, and never what they like.
+    # A separate population, statistical whatever the user model: it only decides who leaves, never what people like.
     people = make_long_term(config.dataset, rule=config.quit).users
     catalogue, options = population.dataset.catalogue, parse_policy(policy).options
     exits = TaskExits(people, config.seed)
@@ -77,11 +77,11 @@ def _task_dorl(config: SimulationConfig, population: Population | SocialPopulati
 
 
 def policy_path(folder: Path, name: str, config: SimulationConfig) -> Path:
-    """Where a run keeps a policy: its own in `policy.npz`, one that it is switched to under its name."""
+    """Path of a policy in a run: its own in `policy.npz`, one that it is switched to under its name."""
     if name == config.policies[0]:
         return folder / "policy.npz"
     plain = re.sub(r"[^\w.-]+", "_", name)
-    # Two lines with options may differ in what is no character of a file name.
+    # Two specs with options may differ only in characters that a file name cannot hold.
     return folder / f"policy-{plain if plain == name else f'{plain[:80]}-{sha256(name.encode()).hexdigest()[:8]}'}.npz"
 
 
@@ -100,13 +100,13 @@ def load_policies(
     catalogue: Catalogue,
     llm: LLM | None = None,
 ) -> dict[str, FittedPolicy]:
-    """A run's policies, always read from their files, so that a resumed run has the very same ones."""
+    """Load a run's policies, always from their files, so that a resumed run uses exactly the same ones."""
     names = policy_names(config, interventions)
     return {name: load_policy(policy_path(folder, name, config), catalogue, llm, own_class(name)) for name in names}
 
 
 def learned_of(config: SimulationConfig, llm_name: str, folder: Path) -> Learned | None:
-    """How far the language model is believed in a run: what its folder holds, else what this machine knows.
+    """Return the calibration of the language model in a run: from its folder, else from this machine's store.
 
     Raises:
         ConfigError: Nobody has calibrated the model yet.
@@ -123,7 +123,7 @@ def keep_plan(folder: Path, interventions: Sequence[Intervention]) -> None:
     """Write the interventions of a run's arm.
 
     Raises:
-        RecordingError: The run was begun with others.
+        RecordingError: The run was started with other interventions.
     """
     text = json.dumps(to_json(interventions), indent=1, ensure_ascii=False)
     path = folder / PLAN

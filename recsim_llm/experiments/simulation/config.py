@@ -1,4 +1,4 @@
-"""What is simulated: one frozen dataclass, which is the command line, a run's manifest and the Python call at once."""
+"""Options of a simulation: one frozen dataclass, shared by the command line, a run's manifest and the Python call."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ HABITS = ("word_of_mouth", "seek", "conformity", "exposure")
 
 @dataclass(frozen=True, slots=True)
 class SimulationConfig:
-    """What is simulated. Two runs of one config give the same steps.
+    """Options of a simulation. Two runs of one config give the same steps.
 
     Attributes:
         dataset: A data set's name ('recsim-llm data list') or a folder.
         user_model: 'statistical' (arrays, very fast; the default), 'hybrid' (the same people, with a language model
-            where it was found to add something; the default with --llm), or language-model agents as they come:
+            where it was found to add information; the default with --llm), or uncalibrated language-model agents:
             'agent4rec', 'recagent', 'agentcf', 'dialogue' (the cheapest), 'llm' (the plainest), 'calibrated:KIND'.
-            Options go behind a colon: 'hybrid:agent4rec:items', 'agentcf:FOLDER' (docs/agents, docs/hybrid.md). Your
+            Options follow a colon: 'hybrid:agent4rec:items', 'agentcf:FOLDER' (docs/agents, docs/hybrid.md). Your
             own: 'my_module:MyUsers?option=value' (docs/plugins.md).
         llm: Backend of LLM users: transformers:NAME_OR_FOLDER, openai:MODEL, or uniform (a stand-in); default for them:
             transformers:smollm2-135m.
@@ -49,26 +49,26 @@ class SimulationConfig:
         quit: '' for people who leave of their own accord; 'window' for BiLLP's setting, in which everything shown is
             taken up and people leave by a rule ('window?nearest=0.2&ratings=sampled'; docs/long_term.md).
         tell_exit: With quit: whether all planners are told the rule, in their system prompts (docs/policies.md).
-        users: How many people visit, one session each; with rounds, how many live in the society.
+        users: Number of people who visit, one session each; with rounds, number of people who live in the society.
         pages: Pages after which a session is cut off.
-        page_size: Items a page.
+        page_size: Items per page.
         reward: 'rating' (sum of stars of watched items) or 'watch' (their number).
-        seed: Seed of who visits and of all sampling.
-        batch_size: Sessions side by side; changes speed and memory, not what happens (learning policies apart).
+        seed: Seed for the choice of visitors and all sampling.
+        batch_size: Concurrent sessions; changes speed and memory, not the results (except with learning policies).
         rounds: 0: separate sessions. N: a society that lives for N rounds of simulated time.
         graph: Who knows whom in a society: homophily, homophily:20, barabasi-albert:3, watts-strogatz:10,0.1, none, or
             a CSV file.
         interventions: A TOML file of interventions by date (docs/interventions.md); each policy then gets a second run
             without them, on the same random numbers.
         word_of_mouth: Log-odds of watching that one message about an item adds or takes off, 0 to 10, in a society of
-            statistical or hybrid people (so do the next three; docs/society.md has what they do).
+            statistical or hybrid people (this holds for the next three too; see docs/society.md for their effects).
         seek: Probability that a search is for the title that others praised most, 0 to 1.
-        conformity: Stars towards the mean that others were heard to give, for each star between the two, 0 to 1.
+        conformity: Shift in stars towards the mean rating heard from others, per star of difference, 0 to 1.
         exposure: Log-odds of watching for each earlier page with the item, -5 to 5.
-        encoder: What makes vectors of memories: 'hash', 'minilm', or a sentence-transformers folder.
-        thoughts: 'page': people whom a language model plays say in a sentence what they think of each page, once they
-            have chosen; for people to read, and of no consequence (docs/agents). 'none': nobody is asked.
-        personas: A JSON file of people as you describe them (the form of a run's people.json); default: from ratings.
+        encoder: Encoder of memories as vectors: 'hash', 'minilm', or a sentence-transformers folder.
+        thoughts: 'page': people played by a language model say in a sentence what they think of each page, after
+            choosing; for human readers, without any effect (docs/agents). 'none': nobody is asked.
+        personas: A JSON file with your own people (in the form of a run's people.json); default: from ratings.
     """
 
     dataset: Name = "synthetic"
@@ -96,12 +96,12 @@ class SimulationConfig:
     thoughts: Literal["none", "page"] = "none"
 
     def check(self) -> None:
-        """Refuse what cannot work.
+        """Check the options.
 
         Not on construction, where the command line's parser would wrap the sentence in its own.
 
         Raises:
-            ConfigError: No such user model or policy, a number out of range, or a key in the line of a language model.
+            ConfigError: No such user model or policy, a number out of range, or a key in a language-model spec.
         """
         for line in (self.llm, self.policy_llm):
             refuse_secrets(line)
@@ -141,7 +141,7 @@ class SimulationConfig:
 
     @property
     def habits(self) -> SocialHabits | None:
-        """What statistical people do in a society; None for what is declared."""
+        """Social habits of statistical people; None for the declared defaults."""
         mine = SocialHabits(**{name: getattr(self, name) for name in HABITS})
         return None if mine == _HABITS else mine
 
@@ -157,7 +157,7 @@ class SimulationConfig:
 
     @property
     def chosen(self) -> SimulationConfig:
-        """The same config with user model, language models and every option of the quit rule named."""
+        """The config with user model, language models and every option of the quit rule filled in."""
         user_model, llm = chosen_model(self.user_model, self.llm)
         policy_llm = (self.policy_llm or llm or DEFAULT_LLM) if self.policies_ask_llm else ""
         quit_rule = rule_line(self.quit) if self.quit else ""
@@ -171,7 +171,7 @@ class SimulationConfig:
 
 
 def wants_task(policy: str) -> bool:
-    """Whether a policy, as a line of text, is trained with the exit rule of the setting that it is for."""
+    """Whether a policy spec is trained with the exit rule of its setting."""
     spec = parse_policy(policy)
     return spec.name == DORL.name and spec.options.get("exit") == "task"
 
@@ -179,7 +179,7 @@ def wants_task(policy: str) -> bool:
 def chosen_model(user_model: str, llm: str) -> tuple[str, str]:
     """Names of user model and language model, with the defaults filled in; "" for no language model.
 
-    Whoever names a language model gets the hybrid: never worse than the statistical people it stands on.
+    If a language model is named, the default is the hybrid: never worse than the statistical people it builds on.
     """
     user_model = user_model or ("hybrid" if llm else "statistical")
     return user_model, (llm or DEFAULT_LLM) if uses_llm(user_model) else ""
@@ -193,18 +193,18 @@ def config_of(run: Run) -> SimulationConfig:
     """The config a run was made with.
 
     Raises:
-        RecordingError: It was made by a version with other options.
+        RecordingError: The run was made by a version with other options.
     """
     known = {f.name for f in fields(SimulationConfig)}
     stored: Mapping[str, Any] = run.manifest.config
-    # An option that came later has a default that changes nothing.
+    # An option added after the run was recorded has a default that changes nothing.
     strange = sorted(set(stored) - known)
     if strange:
         raise RecordingError(f"{run.folder}: recorded by a version with other options ({', '.join(strange)}).")
     policies = stored.get("policies", SimulationConfig().policies)
     config = SimulationConfig(**{**stored, "policies": tuple(policies) if isinstance(policies, list) else policies})
     try:
-        check_fields(config)  # types and ranges alone: a run outlives the files that its config names
+        check_fields(config)  # types and ranges only: a run outlives the files that its config names
         return replace(config, quit=rule_of_older(config.quit)) if config.quit else config
     except ConfigError as error:
         raise RecordingError(
@@ -213,5 +213,5 @@ def config_of(run: Run) -> SimulationConfig:
 
 
 def config_json(config: SimulationConfig) -> dict[str, Any]:
-    """The config as JSON values, as a run's manifest holds it."""
+    """The config as JSON values, in the form of a run's manifest."""
     return {**asdict(config), "policies": list(config.policies)}

@@ -1,4 +1,4 @@
-"""Asks recorded agents questions; they answer from their persona and their memory as they were then."""
+"""Interviews recorded agents, who answer from their persona and their memory at a chosen moment."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ EXIT_FILE = "exit_interviews.json"
 
 @dataclass(frozen=True, slots=True)
 class ExitAnswer:
-    """What one person says at the end (Agent4Rec's interview).
+    """One person's answer at the end (Agent4Rec's interview).
 
     Attributes:
-        user: The data set's own id of the person.
-        rating: Satisfaction, 1..10; None where the model gave no usable answer.
-        reason: In words.
+        user: The data set's raw id of the person.
+        rating: Satisfaction, 1..10; None if the model gave no usable answer.
+        reason: The reason in words.
     """
 
     user: str
@@ -61,28 +61,28 @@ class ExitAnswer:
 
 
 def interview(run: Run, raw_id: str, question: str, llm: LLM, after: int | None = None) -> str:
-    """The agent's answer, as free text; `doubt` says whether it is one.
+    """Return the agent's answer as free text; `doubt` checks whether it is one.
 
     Args:
         run: A recorded run.
-        raw_id: The person, by the id of the data set.
-        question: What to ask.
-        llm: Answers; need not be the model that played the agent.
+        raw_id: The person's id in the data set.
+        question: The question.
+        llm: The model that answers; need not be the one that played the agent.
         after: Ask after this page of the session, from 1, or this round of a society; None is after the last.
 
     Raises:
-        ConfigError: Nobody of that id is in the run, or the session has no such page.
+        ConfigError: Nobody with that id is in the run, or the session has no such page.
     """
     prompt = interview_prompt(run, raw_id, question, after)
     return llm.generate([prompt])[0].text.strip()
 
 
 def doubt(prompt: str, text: str) -> str:
-    """Why a text is hardly an answer, in a sentence; "" where it may be one.
+    """Why a text is hardly an answer, in a sentence; "" if it may be one.
 
     Args:
-        prompt: All that the model was told.
-        text: What it wrote (`agents.llm.text_gate` judges its beginning, and form only).
+        prompt: The whole prompt of the model.
+        text: The model's text (`agents.llm.text_gate` judges its beginning, and form only).
 
     >>> doubt("Loved: Heat, Alien, Jaws, Ran, Brazil. Well?", "Loved: Heat, Alien, Jaws, Ran, Brazil.")
     'This is hardly an answer (repeats the prompt): small models often have none. Ask again, or name a larger one.'
@@ -95,20 +95,20 @@ def interview_prompt(run: Run, raw_id: str, question: str, after: int | None = N
     """The prompt that `interview` sends."""
     context = _context(run, raw_id, question, after)
     asked = template("page", "interview").substitute(question=question)
-    # Drawn, not greedy: small models repeat themselves without end when greedy. The seed is part of the prompt.
+    # Sampled, not greedy: small models repeat themselves endlessly when greedy. The seed is part of the prompt.
     return Prompt(_system(), context, asked, max_tokens=_MAX_TOKENS, temperature=_TEMPERATURE)
 
 
 def exit_interviews(run: Run, llm: LLM, counts: AnswerCounts | None = None) -> list[ExitAnswer]:
-    """Ask everybody in a run how satisfied they are at the end, and keep the answers in the run's folder.
+    """Ask everybody in a run how satisfied they are at the end, and store the answers in the run's folder.
 
     Args:
         run: A recorded run of agents with memories.
-        llm: Answers.
+        llm: The model that answers.
         counts: Counters to add to.
 
     Returns:
-        One answer a person, in the order of the run's visitors.
+        One answer per person, in the order of the run's visitors.
 
     Raises:
         ConfigError: The run's users have no memories.
@@ -131,7 +131,7 @@ def exit_interviews(run: Run, llm: LLM, counts: AnswerCounts | None = None) -> l
 
 
 def parse_exit(text: str) -> tuple[int, str] | None:
-    """Rating and reason of an exit interview; None where the text is no such JSON object."""
+    """Rating and reason of an exit interview; None if the text is no such JSON object."""
     try:
         value = parse_json(text[text.index("{") : text.rindex("}") + 1], "The answer")
         rating, reason = value["rating"], value["reason"]
@@ -155,10 +155,10 @@ def _system() -> str:
 
 
 def check_foreign_users(user_model: str) -> None:
-    """Refuse people whose class is not built in, where a run must not choose what is imported: in the dashboard.
+    """Refuse user models that are not built in, for the dashboard, where a run must not choose what is imported.
 
     Raises:
-        ConfigError: It is not built in.
+        ConfigError: The user model is not built in.
     """
     if name := brought_name(user_model):
         raise ConfigError(
@@ -185,7 +185,7 @@ def _context(run: Run, raw_id: str, question: str, after: int | None) -> str:
 
 
 def _thoughts(run: Run, after: int | None) -> dict[int, list[str]]:
-    """What people said of pages when they were asked, the latest ones, by user id.
+    """Latest thoughts of people about pages when they were asked, by user id.
 
     Texts that agents wrote of their own accord are in their memories.
 

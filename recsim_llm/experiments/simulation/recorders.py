@@ -1,4 +1,4 @@
-"""The language models of a simulation, that of the people and that of the policies, and what records their answers."""
+"""Language models of a simulation, for the people and for the policies, with the recorders of their answers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from recsim_llm.types import Completion
 
 @dataclass(frozen=True)
 class Recorders:
-    """The recorders of one run: of the people's answers, and of the policy's."""
+    """The recorders of one run: one for the people's answers, one for the policy's."""
 
     users: RecordingLLM | None
     policies: RecordingLLM | None
 
     def drain(self) -> CallBatch | None:
-        """Calls since the last time, the people's first."""
+        """Return the calls since the previous drain, the people's first."""
         batches = [recorder.drain() for recorder in (self.users, self.policies) if recorder]
         if not batches:
             return None
@@ -33,11 +33,11 @@ class Recorders:
         return CallBatch(keys, prompts, completions)
 
     def asked(self) -> list[tuple[int, bytes]]:
-        """For whom which prompts were asked since the last time (`RecordingLLM.asked`)."""
+        """Return who was asked which prompts since the previous call (`RecordingLLM.asked`)."""
         return [pair for recorder in (self.users, self.policies) if recorder for pair in recorder.asked()]
 
     def usage(self) -> dict[str, dict[str, float]]:
-        """Counters so far; where one model serves both, they are counted together, as "llm"."""
+        """Counters so far; if one model serves both, they are counted together, as "llm"."""
         used = {}
         if self.users:
             used["llm"] = asdict(self.users.usage)
@@ -51,15 +51,15 @@ class RunModels:
     """The language models of a simulation.
 
     Attributes:
-        users: That of the people; None where they need none.
-        policies: That of the policies; the same one where both have the same name.
+        users: Model of the people; None if they need none.
+        policies: Model of the policies; the same object if both have the same name.
     """
 
     users: LLM | None
     policies: LLM | None
 
     def recorders(self, config: SimulationConfig, recorded: Mapping[bytes, Completion]) -> Recorders:
-        """What stands between these models and one run."""
+        """Build the recorders between these models and one run."""
         users = RecordingLLM(self.users, recorded) if self.users else None
         policies = RecordingLLM(self.policies, recorded) if self.policies and config.policies_ask_llm else None
         return Recorders(users, policies)
@@ -68,7 +68,7 @@ class RunModels:
 def open_models(
     config: SimulationConfig, engines: Engines | None, budget: Budget | None, stack: ExitStack
 ) -> RunModels:
-    """Start what a config needs; it ends with the stack (`backend.open_backend` says what can go wrong)."""
+    """Start the models that a config needs; they close with the stack (errors: see `backend.open_backend`)."""
     users = stack.enter_context(open_backend(config.llm, engines, budget)) if config.asks_llm else None
     if not config.policies_ask_llm:
         return RunModels(users, None)

@@ -28,7 +28,7 @@ from recsim_llm.runs.step_notes import first_different_thought, thought_table
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay found.
+    """Result of a replay.
 
     Attributes:
         steps: Session-steps that were compared, all identical.
@@ -42,26 +42,26 @@ class Replayed:
 
 
 def replay(run: Run | str | PathLike[str], users: UserModel | None = None) -> Replayed:
-    """Run the recorded simulation again from its recorded calls; thoughts must be equal too, which no hash holds.
+    """Run a recorded simulation again from its recorded calls; thoughts, which no hash covers, must be equal too.
 
-    Classes that are not built in and that the run names are imported (docs/plugins.md).
+    Classes that the run names and that are not built in are imported (docs/plugins.md).
 
     Args:
         run: The run, or its folder.
-        users: People equal to those that `simulate` was handed as an object; None for all other runs.
+        users: User model equal to the object that `simulate` was given; None for all other runs.
 
     Raises:
         ConfigError: A class that the run names cannot be imported, or lies beside the run; or `users` are missing.
-        RecordingError: The data set is another one than then, an answer was not recorded, or a step differs.
+        RecordingError: The data set has changed, an answer was not recorded, or a step differs.
     """
     run = run if isinstance(run, Run) else Run(Path(run))
     cast = recast(run, users)
     again = happenings(run, cast)
     steps, diaries = run.iter_parts(), run.iter_events()
     thoughts, part, compared = keep_thoughts(cast.population.users), 0, 0
-    # Runs of older versions have not kept the texts that agents wrote.
+    # Runs of older versions did not store the texts that agents wrote.
     kept = bool(part_numbers(run.folder, THOUGHTS)) or config_of(run).thoughts == "page"
-    # An interrupted run is replayed as far as its recording goes.
+    # An interrupted run is replayed up to the end of its recording.
     for happening in _as_far_as_recorded(run, again):
         if isinstance(happening, Diary):
             difference = first_different_event(next(diaries), events_table(happening.events))
@@ -77,11 +77,11 @@ def replay(run: Run | str | PathLike[str], users: UserModel | None = None) -> Re
 
 
 def recast(run: Run, users: UserModel | None = None) -> Cast:
-    """The people of a recorded run, played by its recorded answers; arguments as in `replay`.
+    """Return the people of a recorded run, played by its recorded answers; arguments as in `replay`.
 
     Raises:
         ConfigError: As in `replay`.
-        RecordingError: The data set is another one than then, or a file of the run was changed.
+        RecordingError: The data set has changed, or a file of the run was changed.
     """
     check_side_files(run.folder)
     config = config_of(run)
@@ -96,9 +96,9 @@ def recast(run: Run, users: UserModel | None = None) -> Cast:
 
 
 def _admit_code(run: Run, config: SimulationConfig) -> None:
-    """Say which classes that the run names are about to be imported; refuse those that came with it.
+    """Print which classes named by the run are about to be imported; refuse those that came with it.
 
-    What a run's folder holds may be a stranger's: it may name code that this user has, and bring none.
+    A run's folder may come from a stranger: it may name code that this user has, but must not bring code.
     """
     policies = [parse_policy(policy) for policy in policy_names(config, kept_plan(run.folder))]
     named = [brought_name(config.user_model), *(spec.name for spec in policies if spec.file is None)]
@@ -108,7 +108,7 @@ def _admit_code(run: Run, config: SimulationConfig) -> None:
 
 
 def happenings(run: Run, cast: Cast) -> Iterator[StepBatch | Diary]:
-    """What happened in a recorded run, computed again."""
+    """Recompute what happened in a recorded run."""
     config, plan = config_of(run), kept_plan(run.folder)
     llm = ReplayLLM(run.manifest.policy_llm, run.recorded_completions()) if run.manifest.policy_llm else None
     policies = load_policies(run.folder, config, plan, cast.population.dataset.catalogue, llm)

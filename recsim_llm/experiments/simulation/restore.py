@@ -1,7 +1,7 @@
-"""Brings a recorded agent back as it was at any moment, memory and all, from its steps, its diary and recorded answers.
+"""Restores a recorded agent, memory included, at any moment, from its steps, its diary and recorded answers.
 
-An agent's memory depends on what this agent was shown, did and heard, and on nothing else; all of that is recorded. So
-one person is brought back without anybody else, and without asking a model anything.
+An agent's memory depends only on what this agent was shown, did and heard, and all of that is recorded. So one person
+is restored without anybody else, and without a model.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from recsim_llm.types import Ints, Responses
 
 
 def relive(run: Run, users: Ints, until: int | None = None, cast: Cast | None = None) -> AgentUsers:
-    """A population in which these agents are as they were; the handle of agent i of `users` is the user id.
+    """Return a population in which these agents are restored; the handle of agent i of `users` is the user id.
 
     Args:
         run: A recorded run of agents with memories (`population.AGENT_KINDS`).
-        users: (B,) user ids who took part.
-        until: After so many pages of a session, or rounds of a society; None: to the end.
-        cast: The people of the run, if they are at hand (`replay.recast`).
+        users: (B,) ids of users who took part.
+        until: Number of pages of a session, or rounds of a society, to restore; None: to the end.
+        cast: The people of the run, if already loaded (`replay.recast`).
 
     Raises:
-        ConfigError: The run's users have no memories to bring back, or the moment was never reached.
+        ConfigError: The run's users have no memories to restore, or the moment was never reached.
         RecordingError: The recording is damaged, or the data set has changed.
     """
     cast = cast or recast(run)
     people = agents_of(cast.population.users)
     if people is None:
         raise ConfigError(f"{run.folder}: '{run.manifest.user_model}' users have no memories to bring back.")
-    people.thinker = None  # what was thought is on record, and nothing follows from it
+    people.thinker = None  # thoughts are recorded and have no effect, so nothing needs to think again
     config = config_of(run)
     base = np.uint64(draw_base_key(np.random.Generator(np.random.PCG64(config.seed))))
     people.reset(users, users, session_keys(np.asarray(base), users, np.zeros_like(users)))

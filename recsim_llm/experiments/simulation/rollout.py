@@ -1,4 +1,4 @@
-"""The loop: a policy shows pages to a batch of users until all have ended their session. Knows no files."""
+"""The rollout loop: a policy shows pages to batches of users until all sessions have ended. No file I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from recsim_llm.types import Ints
 
 
 def choose_visitors(num_users: int, count: int, seed: int) -> Ints:
-    """`count` different users, drawn by a hash of (seed, user): a larger count keeps the smaller one's users.
+    """Draw `count` different users by a hash of (seed, user): a larger count includes the users of a smaller one.
 
     Raises:
         ConfigError: There are not that many users.
@@ -33,7 +33,7 @@ def choose_visitors(num_users: int, count: int, seed: int) -> Ints:
 def rollout(
     dataset: str, users: UserModel, policy: Policy, visitors: Ints, rules: PageRules, seed: int, batch_size: int
 ) -> Iterator[StepBatch]:
-    """One session of each visitor; yields the steps of one page of one batch at a time.
+    """Run one session per visitor; yield the steps of one page of one batch at a time.
 
     A user's trajectory depends on the seed and the user, not on the batch, as long as the policy does not learn between
     rounds.
@@ -41,11 +41,11 @@ def rollout(
     Args:
         dataset: Name or folder, for catalogue and logged histories.
         users: The population.
-        policy: Shows the pages; if it can learn, it learns after each round.
-        visitors: (S,) user ids; session s is that of `visitors[s]`. Who is named twice has the same session twice.
+        policy: The policy that shows the pages; if it can learn, it learns after each round.
+        visitors: (S,) user ids; session s belongs to `visitors[s]`. A user named twice has the same session twice.
         rules: Page size, page limit, reward.
         seed: Seed of all sampling.
-        batch_size: Sessions side by side.
+        batch_size: Number of concurrent sessions.
     """
     for start in range(0, len(visitors), batch_size):
         batch = visitors[start : start + batch_size]
@@ -85,7 +85,7 @@ def _feedback(outcome: Outcome) -> Feedback:
 
 
 def step_batch(outcome: Outcome, start: int) -> StepBatch:
-    """The rows that the store keeps of one step; sessions are numbered from `start`."""
+    """The rows of one step as stored; sessions are numbered from `start`."""
     return StepBatch(
         session=outcome.sessions + start,
         user=outcome.users,

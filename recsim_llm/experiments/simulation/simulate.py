@@ -1,4 +1,4 @@
-"""The main job: policies meet a population, page by page, and every step is recorded. One run folder a policy."""
+"""The main job: runs policies on a population, page by page, and records every step. One run folder per policy."""
 
 from __future__ import annotations
 
@@ -75,23 +75,23 @@ def simulate(
     budget: Budget | None = None,
     users: UserModel | None = None,
 ) -> list[Run]:
-    """Run every policy of the config; finished runs are kept when resuming.
+    """Run every policy of the config; on resume, finished runs are left as they are.
 
     Args:
         config: What to simulate.
         out: Folder; policy P is recorded in `out/P`, and with interventions its control arm in `out/P-control`.
-        resume: Go on with what is already there instead of refusing it.
+        resume: Continue existing runs instead of refusing them.
         progress: Show a progress bar.
         engines: Where the language model runs; default: in this process.
-        budget: What this call may cost; default: without limit.
-        users: A user model of your own, as an object, instead of the config's `user_model`. All policies meet this one
+        budget: Limits on what this call may cost; default: no limit.
+        users: A user model of your own, as an object, instead of the config's `user_model`. All policies share this
             object, run after run. A replay needs an equal one: `replay(run, users=...)`.
 
     Raises:
         ConfigError: The config cannot work, or names a user model beside `users`.
-        RecordingError: A run is already there and `resume` is False, or was made by another config.
-        LLMError: The model cannot answer. What is recorded stays; the run can be resumed.
-        BudgetError: The budget is used up. What is recorded stays; the run can be resumed.
+        RecordingError: A run already exists and `resume` is False, or it was made by another config.
+        LLMError: The model cannot answer. Recorded steps are kept; the run can be resumed.
+        BudgetError: The budget is used up. Recorded steps are kept; the run can be resumed.
     """
     config = _chosen(config, users)
     if resume:
@@ -109,7 +109,7 @@ def simulate(
 
 
 def _chosen(config: SimulationConfig, users: UserModel | None) -> SimulationConfig:
-    """The config, checked, with all names filled in."""
+    """Return the checked config, with all names filled in."""
     if users is None:
         config.check()
         return config.chosen
@@ -121,10 +121,10 @@ def _chosen(config: SimulationConfig, users: UserModel | None) -> SimulationConf
 
 
 def _check_begun(config: SimulationConfig, out: Path) -> None:
-    """Refuse to resume what was never begun: with a mistyped folder everything would be asked and paid for again.
+    """Refuse to resume runs that never started: with a mistyped folder everything would be asked and paid for again.
 
     Raises:
-        RecordingError: No run of these policies is in the folder; the message names folders beside it that hold some.
+        RecordingError: No run of these policies is in the folder; the message names sibling folders that hold some.
     """
     if any((out / parse_policy(policy).label).is_dir() for policy in config.policies):
         return
@@ -138,9 +138,9 @@ def _check_begun(config: SimulationConfig, out: Path) -> None:
 
 
 def arms(config: SimulationConfig) -> dict[str, tuple[Intervention, ...]]:
-    """The arms of a simulation: suffix of the run's name to its interventions.
+    """The arms of a simulation, as a map from the suffix of the run's name to its interventions.
 
-    In the control arm nothing is changed, and new items stay away for ever.
+    In the control arm nothing is changed, and new items never appear.
     """
     if not config.interventions:
         return {"": ()}
@@ -193,7 +193,7 @@ def _record(
     manifest = replace(manifest, policy_llm=recorders.policies.name if recorders.policies else "")
     writer = RunWriter.resume(folder, manifest, repaired=True) if resume else RunWriter.create(folder, manifest)
     started = time.monotonic()
-    before = recorders.usage()  # the backends count on from run to run
+    before = recorders.usage()  # the backends keep counting from run to run
     scribe, gpu = _Scribe(writer, recorders, cast.population.users), GpuUse()
     try:
         save_policies(folder, fitted)
@@ -212,7 +212,7 @@ def _record(
                 bar.update(scribe.write(happening))
         scribe.close()
     except BaseException as stopped:
-        scribe.flush()  # answers of the unfinished round are paid for: the resumed run finds them
+        scribe.flush()  # answers of the unfinished round are paid for: the resumed run reuses them
         writer.interrupt(type(stopped).__name__)
         raise
     spent = {name: {k: v - before[name][k] for k, v in used.items()} for name, used in recorders.usage().items()}
@@ -227,11 +227,11 @@ def _record(
 
 
 class _Scribe:
-    """Writes down what happens, with the model's answers before the steps they led to.
+    """Records what happens, with the model's answers before the steps they led to.
 
     Attributes:
-        policy: Shows the pages.
-        decisions: Items on pages that were not on record before: what this command has worked for.
+        policy: The policy that shows the pages.
+        decisions: Items on pages that were not recorded before: the work of this command.
     """
 
     def __init__(self, writer: RunWriter, recorders: Recorders, users: UserModel) -> None:
@@ -243,7 +243,7 @@ class _Scribe:
         self._society = False
 
     def write(self, happening: StepBatch | Diary) -> int:
-        """Record; return by how much the run has come forward (rounds of a society, else sessions that ended)."""
+        """Record a happening; return the run's progress (rounds of a society, else sessions that ended)."""
         if isinstance(happening, Diary):
             self.flush()
             self._writer.write_events(happening.round, events_table(happening.events))
@@ -266,16 +266,16 @@ class _Scribe:
         self._thoughts.clear()
         if steps is None or not isinstance(self.policy, ExplainedPolicy) or self.policy.why is None:
             return notes
-        why, self.policy.why = self.policy.why, None  # once: it must not stand for pages of another policy
+        why, self.policy.why = self.policy.why, None  # clear it: it must not explain pages of another policy
         return {**notes, WHY: why_table(why, steps)}
 
     def close(self) -> None:
-        """Keep what came after the last page too."""
+        """Record what came after the last page too."""
         self.flush()
         self._writer.write_notes(self._index, self._notes(None))
 
     def flush(self) -> None:
-        """Keep answers that no step has followed yet."""
+        """Record answers that no step has followed yet."""
         calls = self._recorders.drain()
         if calls is not None:
             self._writer.write_calls(self._index, calls)
@@ -284,7 +284,7 @@ class _Scribe:
 def make_manifest(
     config: SimulationConfig, population: Population | SocialPopulation, llm_name: str, name: str = ""
 ) -> Manifest:
-    """What `run.json` says of a run."""
+    """Build the manifest of a run (`run.json`)."""
     return Manifest(
         name=name or config.policies[0],
         config=config_json(config),
@@ -316,18 +316,18 @@ def versions() -> dict[str, str]:
 
 
 def summary(users: UserModel, spent: Mapping[str, Mapping[str, float]], seconds: float) -> dict[str, Any]:
-    """What a run cost and counted.
+    """Cost and counters of a run.
 
     Returns:
-        Seconds; calls and tokens of each model ("llm", "policy_llm"); how answers came out ("answers"); what became of
-        memories that move in stages ("memory"), of texts and of thoughts.
+        Seconds; calls and tokens of each model ("llm", "policy_llm"); outcomes of answers ("answers"), of memories that
+        move in stages ("memory"), of texts and of thoughts.
     """
     models = {name: dict(used) for name, used in spent.items()}
     return {"seconds": round(seconds, 3), **models, **users.describe().counts}
 
 
 def _describe(cast: Cast, config: SimulationConfig, folder: Path) -> None:
-    """What readers of the run need besides steps: titles, people, how faithful they are. Readers load no data set."""
+    """Write what readers of the run need besides steps: titles, people, certificate. Readers load no data set."""
     dataset = cast.population.dataset
     write_catalogue(folder, dataset.catalogue.items, dataset.catalogue.raw_ids)
     if cast.population.certificate:

@@ -1,4 +1,4 @@
-"""Runs a society with a policy, round by round, and applies interventions by date."""
+"""The society loop: runs a society with a policy, round by round, and applies interventions by date."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Diary:
 
     Attributes:
         round: Number of the round, from 0.
-        events: In the order they happened.
+        events: Events in the order they happened.
     """
 
     round: int
@@ -32,14 +32,14 @@ class Diary:
 def live(
     society: Society, base: Keys, shelf: Shelf, intervene: Callable[[int], None] | None = None
 ) -> Iterator[StepBatch | Diary]:
-    """All rounds of a society: yields the steps of everybody who is served side by side, and a diary after each round.
+    """Run all rounds of a society; yield the steps of each batch of people served together, and a diary per round.
 
-    The policy serves whoever comes, and learns between rounds if it can.
+    The policy serves all visitors, and learns between rounds if it can.
 
     Args:
-        society: Not yet begun.
+        society: A society that has not started.
         base: Base key, shape ().
-        shelf: Holds the policy.
+        shelf: The shelf with the policy.
         intervene: Called with the number of each round, from 0, before it opens.
     """
     society.begin(base)

@@ -1,4 +1,4 @@
-"""From a config to the stream of what happens: the one place that a simulation, its resumption and its replay share."""
+"""Builds the stream of happenings from a config; shared by a simulation, its resumption and its replay."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Cast:
     """Who takes part in a run.
 
     Attributes:
-        population: People, and what is known of them.
-        visitors: (S,) user ids: who visits, session after session; in a society, who lives there.
+        population: The people, and what is known about them.
+        visitors: (S,) user ids of the visitors, session by session; in a society, of its members.
     """
 
     population: Population | SocialPopulation
@@ -47,13 +47,13 @@ class Cast:
 def assemble(
     config: SimulationConfig, llm: LLM | None, learned: Learned | None = None, users: UserModel | None = None
 ) -> Cast:
-    """The population of a config, and those of it who take part.
+    """Build the population of a config, and choose those who take part.
 
     Args:
         config: The config.
         llm: The language model of LLM users.
-        learned: For hybrid and calibrated ones: how far it is believed.
-        users: The people themselves, where the caller has them as an object; default: those that the config names.
+        learned: Calibration of the language model, for hybrid and calibrated users.
+        users: The user model, if the caller has it as an object; default: the one that the config names.
 
     Raises:
         ConfigError: The config cannot work with this data set.
@@ -93,7 +93,7 @@ def _visitors_population(
 
 
 def wide_page(config: SimulationConfig, interventions: Sequence[Intervention]) -> int:
-    """Items that a policy must rank so that a page is full whatever interventions take off the shelf."""
+    """Number of items that a policy must rank to fill a page, whatever items interventions withhold."""
     return config.page_size + sum(isinstance(i, (Advert, NewItem)) for i in interventions)
 
 
@@ -103,13 +103,13 @@ def stream(
     policies: Mapping[str, FittedPolicy],
     interventions: Sequence[Intervention] = (),
 ) -> Stream:
-    """What happens, step by step: the same for the same arguments.
+    """Yield what happens, step by step; deterministic in the arguments.
 
     Args:
         config: The config, with one policy.
-        cast: From `assemble`; used up by this.
-        policies: By name: the config's own, and those that interventions switch to.
-        interventions: By date, in a society.
+        cast: From `assemble`; consumed by this call.
+        policies: Policies by name: the config's own, and those that interventions switch to.
+        interventions: Interventions by date, in a society.
 
     Raises:
         ConfigError: Interventions without rounds.

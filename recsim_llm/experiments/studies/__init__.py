@@ -1,1 +1,1 @@
-"""Studies: many policies, several seeds, the same people; one table."""
+"""Studies: many policies and several seeds on the same people, compared in one table."""

@@ -1,4 +1,4 @@
-"""Means with standard errors over seeds and people, and paired tests over the same people and luck."""
+"""Means with standard errors over seeds and people, and paired tests over the same people and random numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recsim_llm.types import Floats, Ints
 DRAWS = 10_000
 
 Values = Mapping[tuple[int, int], float]
-"""(seed, user) to a value."""
+"""Values by (seed, user)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class Mean:
     """A mean with its standard error.
 
     Attributes:
-        value: The mean over seeds of means over people; NaN where there is no value.
+        value: The mean over seeds of means over people; NaN without values.
         error: Standard error; NaN with fewer than two values.
-        n: Values.
+        n: Number of values.
     """
 
     value: float
@@ -40,9 +40,9 @@ class Pair:
     """One policy against the best, over the (seed, person) pairs that both have.
 
     Attributes:
-        difference: Mean of the best's value less this one's, with its standard error.
+        difference: Mean of the best's value minus this one's, with its standard error.
         p: Two-sided p-value of the sign-flip permutation test.
-        adjusted: The same after Holm's correction over all policies of the table.
+        adjusted: p after Holm's correction over all policies of the table.
     """
 
     difference: Mean
@@ -55,7 +55,7 @@ def mean_over(values: Values) -> Mean:
 
     People are nested in seeds. With S seeds of means m_s over n people in all, the squared error is the larger of the
     mean squares between and within seeds, divided by n: the one-way random-effects analysis (Searle, Casella and
-    McCulloch, "Variance Components", 1992, chapter 3), without letting a lucky agreement of few seeds make the error
+    McCulloch, "Variance Components", 1992, chapter 3), where a chance agreement of few seeds cannot make the error
     smaller than people alone would. NaN values are left out.
     """
     seeds = np.array([seed for (seed, _), value in values.items() if not np.isnan(value)])
@@ -71,22 +71,22 @@ def mean_over(values: Values) -> Mean:
 
 
 def best_of(table: Mapping[str, Values]) -> str:
-    """The policy of the highest mean, among those with the most values: few people are not the best by luck."""
+    """The policy with the highest mean, among those with the most values, so that few values do not win by chance."""
     most = max(len(values) for values in table.values())
     return max((name for name in table if len(table[name]) == most), key=lambda name: mean_over(table[name]).value)
 
 
 def against_best(table: Mapping[str, Values], best: str, seed: int = 0) -> dict[str, Pair]:
-    """Every policy against the best, in pairs of the same seed and person.
+    """Compare every policy with the best, in pairs of the same seed and person.
 
     The test flips signs of the differences (Fisher's randomisation test; Good, "Permutation, Parametric and Bootstrap
     Tests of Hypotheses", 2005, section 3.1), with 10,000 draws. It is about these trained policies: another training
-    seed may train another one, which the standard error tells and the test does not.
+    seed may give another policy, which the standard error covers and the test does not.
 
     Args:
-        table: Policy to values.
+        table: Values by policy.
         best: The policy to compare with.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     found: dict[str, tuple[Mean, float]] = {}
     for name, values in table.items():
@@ -102,7 +102,7 @@ def against_best(table: Mapping[str, Values], best: str, seed: int = 0) -> dict[
 def sign_flip(gaps: Floats, seed: int = 0) -> float:
     """Two-sided p-value of a mean of 0 under random signs; 1 without values.
 
-    The observed one counts as a draw, so that no p-value is 0 (Phipson and Smyth, 2010).
+    The observed mean counts as a draw, so that no p-value is 0 (Phipson and Smyth, 2010).
     """
     if not len(gaps):
         return 1.0

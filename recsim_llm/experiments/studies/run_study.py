@@ -1,4 +1,4 @@
-"""Runs a study: trains what needs training, evaluates all on the same people; what is done is not done again."""
+"""Runs a study: trains the policies that need it and evaluates all on the same people; finished parts are reused."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ STUDY = "study.json"
 TRAINING = "training"
 """Folder of trainings, with their curves and checkpoints."""
 CURVE_POINTS = 20
-"""Points of a learning curve."""
+"""Number of points of a learning curve."""
 
 
 def run_study(study: Study, out: Path, progress: bool = True) -> list[StudyRow]:
-    """Run a study, or go on with one.
+    """Run a study, or resume one.
 
     Args:
-        study: What to do.
-        out: Folder: `trained/seedS` holds policies, `runs/seedS` recorded runs (`recsim-llm replay`), and the tables
-            and reports lie beside them. What is finished there is kept.
+        study: The study.
+        out: Folder: `trained/seedS` holds policies, `runs/seedS` recorded runs (`recsim-llm replay`), next to the
+            tables and reports. Finished parts in it are reused.
         progress: Show progress bars.
 
     Returns:
@@ -64,7 +64,7 @@ def run_study(study: Study, out: Path, progress: bool = True) -> list[StudyRow]:
 
 
 def _one(study: Study, entry: StudyEntry, seed: int, out: Path, progress: bool) -> Run:
-    """The evaluation of one row with one seed: recorded before, or now."""
+    """Return the evaluation of one row with one seed, recorded now unless it exists."""
     folder = out / "runs" / f"seed{seed}"
     done = folder / entry.label
     if (done / "run.json").exists() and Run(done).finished:
@@ -76,7 +76,7 @@ def _one(study: Study, entry: StudyEntry, seed: int, out: Path, progress: bool) 
 
 
 def _trained(study: Study, entry: StudyEntry, seed: int, folder: Path, progress: bool) -> str:
-    """The file of the policy where it must be trained first; "" where it is fitted to the log."""
+    """The policy's file if it must be trained first; "" if it is fitted to the log."""
     if not entry.trains:
         return ""
     path = folder / f"{entry.label}.npz"
@@ -93,9 +93,9 @@ def _trained(study: Study, entry: StudyEntry, seed: int, folder: Path, progress:
 
 
 def _train(study: Study, entry: StudyEntry, seed: int, out: Path, progress: bool) -> Path:
-    """Train in the environment with people outside the evaluation; the file of the last policy.
+    """Train in the environment with people outside the evaluation; return the file of the last policy.
 
-    Not the best one, which is what `train` leaves at `out`: it was found on the people of the evaluation.
+    Not of the best policy, which `train` writes to `out`: it was selected on the people of the evaluation.
     """
     folder = out.with_suffix("")
     config = TrainConfig(
@@ -138,7 +138,7 @@ def _fit_offline(study: Study, entry: StudyEntry, seed: int, path: Path) -> None
 
 
 def _learn(study: Study, entry: StudyEntry, seed: int, path: Path) -> None:
-    """Let a policy meet people outside the evaluation and keep what it learned."""
+    """Let a policy learn from people outside the evaluation, and save it."""
     config = study.simulation(entry, seed).chosen
     with open_backend(config.policy_llm) if config.policies_ask_llm else nullcontext() as llm:
         population = _people(study)
@@ -156,7 +156,7 @@ def _learn(study: Study, entry: StudyEntry, seed: int, path: Path) -> None:
         for _ in rollout(study.dataset, population.users, policy, others, config.rules, seed + 1_000, study.batch_size):
             pass
         if isinstance(policy, Planner):
-            # The people of the evaluation are not to be learned from.
+            # The planner must not learn from the people of the evaluation.
             policy.options = replace(policy.options, frozen=True)
         costs = _spent(llm.usage) if llm else {}
         _costs_path(path.with_name(path.name.removeprefix("partial-"))).write_text(json.dumps(costs), encoding="utf-8")
@@ -173,7 +173,7 @@ def _spent(usage: Usage) -> dict[str, float]:
 
 
 def _learning_costs(study: Study, entry: StudyEntry, out: Path) -> dict[str, float]:
-    """Answers and new tokens that a policy took while it learned, over all seeds; none where it did not learn."""
+    """LLM answers and new tokens that a policy used while learning, over all seeds; empty if it did not learn."""
     seeds = range(entry.seeds or study.seeds)
     paths = [_costs_path(out / "trained" / f"seed{seed}" / f"{entry.label}.npz") for seed in seeds]
     costs: dict[str, float] = {}
@@ -189,7 +189,7 @@ def _learning_costs(study: Study, entry: StudyEntry, out: Path) -> dict[str, flo
 
 
 def _check_people(study: Study) -> None:
-    """Refuse what would stop hours later: nobody is left to learn from."""
+    """Refuse early a study that would stop hours later because nobody is left to learn from."""
     people = load_source(study.dataset)[1].train.num_users
     for entry in study.entries:
         wanted = max(entry.learn, 1)
@@ -210,14 +210,14 @@ def _people(study: Study) -> Population:
 
 
 def _claim(study: Study, out: Path) -> None:
-    """Keep what the study is, and refuse a folder that holds another one; rows and seeds may be added or left out."""
+    """Store the study's options; refuse a folder with another study, though rows and seeds may be added or left out."""
     path, now = out / STUDY, study.as_json()
     if path.exists():
         try:
             there = read_json(path)
-            # By label, which is the name of a row's folders.
+            # Compared by label, the name of a row's folders.
             rows = {StudyEntry(**row).label: row for row in there["entries"]}
-            # Before this could be set, planners were told the rule.
+            # Before this option existed, planners were told the rule.
             there.setdefault("tell_exit", study.tell_exit or _has_planners(study))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RecordingError(f"{path} is damaged ({error}). Choose another --out folder.") from error
@@ -225,7 +225,7 @@ def _claim(study: Study, out: Path) -> None:
         changed += [entry.label for entry in study.entries if rows.get(entry.label, asdict(entry)) != asdict(entry)]
         if changed:
             raise RecordingError(f"{out} holds a study with another {', '.join(changed)}. Choose another --out folder.")
-        # Rows left out this time have their runs here still, and must not come back as others.
+        # Rows left out this time still have runs here, so their labels must not come back with other options.
         now["entries"] += [row for label, row in rows.items() if label not in {e.label for e in study.entries}]
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(now, indent=1, ensure_ascii=False), encoding="utf-8")

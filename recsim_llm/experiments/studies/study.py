@@ -1,4 +1,4 @@
-"""What a study is: policies, people, seeds and the setting; a frozen data class, which a TOML file can hold."""
+"""Options of a study: policies, people, seeds and the setting, as a frozen dataclass that a TOML file can hold."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class StudyEntry:
 
     Attributes:
         policy: The policy, as `--policy` takes it.
-        steps: Steps of training in the environment (`experiments.training.train`); 0: it is fitted to the log.
-        collect: The policy whose sessions it learns from instead of the log, for those that learn offline.
-        sessions: How many of its sessions.
+        steps: Steps of training in the environment (`experiments.training.train`); 0: fitted to the log.
+        collect: For policies that learn offline, the policy whose sessions they learn from instead of the log.
+        sessions: Number of those sessions.
         explore: Share of random items in them, [0, 1].
-        learn: People outside the evaluation whom it meets first, learning, as BiLLP does to fill its memories.
-        users: How many of the people it is evaluated on, the first ones; 0: all of them.
-        seeds: With how many of the seeds, the first ones; 0: all of them.
+        learn: Number of people outside the evaluation from whom it first learns, as BiLLP does to fill its memories.
+        users: Number of people to evaluate on, the first ones; 0: all.
+        seeds: Number of seeds to use, the first ones; 0: all.
     """
 
     policy: str
@@ -53,7 +53,7 @@ class StudyEntry:
         return bool(self.steps or self.learn or self.collect)
 
     def check(self) -> None:
-        """Refuse what cannot work.
+        """Check the options.
 
         Raises:
             ConfigError: A number out of range, two ways of learning, or the wrong one for this policy.
@@ -78,17 +78,17 @@ class Study:
         name: For titles.
         entries: The rows, in order.
         dataset: Name or folder.
-        user_model: Who reacts.
+        user_model: The simulated users.
         llm: Language model of the people.
         policy_llm: Language model of the planners.
         quit: The rule by which people leave (docs/long_term.md).
-        tell_exit: Whether all planners are told that rule; a row's own option `tell_exit` goes before it, and the table
+        tell_exit: Whether all planners are told that rule; a row's own option `tell_exit` overrides it, and the table
             then says which rows were told.
         pages: Turns after which a session is cut off.
-        page_size: Items a turn.
-        users: People each policy is evaluated on, the same for all; others train.
-        seeds: Repetitions: other people to evaluate on, other luck, trained anew.
-        batch_size: Sessions side by side.
+        page_size: Items per turn.
+        users: Number of people each policy is evaluated on, the same for all; training uses other people.
+        seeds: Number of repetitions, each with other people to evaluate on, other random numbers and new training.
+        batch_size: Concurrent sessions.
     """
 
     name: str
@@ -106,10 +106,10 @@ class Study:
     batch_size: int = 256
 
     def check(self) -> None:
-        """Refuse what cannot work, before anything is trained.
+        """Check the study before anything is trained.
 
         Raises:
-            ConfigError: No such policy, two rows of one name, or a number out of range.
+            ConfigError: No such policy, two rows with the same name, or a number out of range.
         """
         labels = [entry.label for entry in self.entries]
         if not labels or len(set(labels)) < len(labels):
@@ -149,13 +149,13 @@ class Study:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The study as JSON values, every option of the quit rule named: its defaults may change."""
+        """The study as JSON values, with every option of the quit rule spelt out, since its defaults may change."""
         entries = [asdict(entry) for entry in self.entries]
         return {**asdict(self), "quit": rule_line(self.quit), "entries": entries}
 
 
 def read_study(text: str) -> Study:
-    """A study from the path of a TOML file, or the name of one that comes with the package.
+    """Read a study from a TOML file, given its path or the name of a study in the package.
 
     Raises:
         ConfigError: There is no such study, or it breaks a rule.
@@ -178,7 +178,7 @@ def studies() -> list[str]:
 
 
 def study_of(values: Mapping[str, Any], source: str) -> Study:
-    """A study from the values of a file; `policy` is a list of tables.
+    """Build a study from the values of a file; `policy` is a list of tables.
 
     Raises:
         ConfigError: An unknown name, a missing one, or a value of another type.

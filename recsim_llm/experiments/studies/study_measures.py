@@ -1,4 +1,4 @@
-"""Measures of long-term sessions, a value a session. Pure functions of recorded steps.
+"""Measures of long-term sessions, one value per session. Pure functions of recorded steps.
 
 Two conventions of length and reward are in print. BiLLP (Shi et al., SIGIR 2024) leaves out the turn that makes a
 person leave; EasyRL4Rec (Yu et al., SIGIR 2024) counts it, with its reward. Both are computed from the same sessions:
@@ -25,13 +25,13 @@ HEAD_SHARE = 0.1
 
 @dataclass(frozen=True)
 class StudyShelf:
-    """What measures know of N items.
+    """Data on N items that measures need.
 
     Attributes:
         counts: (N,) ratings of each item in the training log.
         num_users: People in the log.
-        genres: (N, G) which item has which genre.
-        vectors: (N, D) whose cosines say how alike items are.
+        genres: (N, G) genre membership of each item.
+        vectors: (N, D) item vectors whose cosines measure similarity.
     """
 
     counts: Ints
@@ -41,7 +41,7 @@ class StudyShelf:
 
     @classmethod
     def of(cls, log: Ratings, catalogue: Catalogue, vectors: Floats) -> StudyShelf:
-        """From a training log, a catalogue and (N, D) vectors."""
+        """Build from a training log, a catalogue and (N, D) vectors."""
         counts = np.bincount(log.items, minlength=log.num_items).astype(np.int64)
         return cls(counts, log.num_users, catalogue.genre_matrix, vectors)
 
@@ -57,7 +57,7 @@ class StudyShelf:
     def surprise(self) -> Floats:
         """(N,) self-information in bits, -log2 of the share of people who rated the item (Zhou et al., PNAS 2010).
 
-        Deviation: one is added to counts and people, so that an item that nobody rated has a finite value.
+        Deviation from the source: one is added to counts and people, so that an unrated item has a finite value.
         """
         bits: Floats = -np.log2((self.counts + 1) / (self.num_users + 1))
         return bits
@@ -69,8 +69,8 @@ class StudySessions(NamedTuple):
     Attributes:
         steps: The steps.
         starts: (S,) first row of each session.
-        ends: (S,) one after the last.
-        users: (S,) whose session.
+        ends: (S,) row after the last of each session.
+        users: (S,) user of each session.
     """
 
     steps: StepBatch
@@ -80,10 +80,10 @@ class StudySessions(NamedTuple):
 
 
 def sessions_of(steps: StepBatch) -> StudySessions:
-    """Group steps, which come in any order, by session; sessions in the order of (user, session).
+    """Group steps, given in any order, by session; sessions are sorted by (user, session).
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: There are no steps.
     """
     if not len(steps):
         raise ConfigError("There are no steps to measure.")
@@ -129,12 +129,12 @@ def at_cap(s: StudySessions, shelf: StudyShelf) -> Floats:
 
 
 def genre_diversity(s: StudySessions, shelf: StudyShelf) -> Floats:
-    """Mean Jaccard distance between the genres of two items of the session; NaN with fewer than two."""
+    """Mean Jaccard distance between the genres of any two items of the session; NaN with fewer than two items."""
     return np.array([_mean_pair(_jaccard(shelf.genres[items].astype(np.float64))) for items in _items(s)])
 
 
 def vector_diversity(s: StudySessions, shelf: StudyShelf) -> Floats:
-    """Mean cosine distance between two items of the session, by `StudyShelf.vectors`; NaN with fewer than two."""
+    """Mean cosine distance between any two items of the session (`StudyShelf.vectors`); NaN with fewer than two."""
     unit = shelf.vectors / np.maximum(np.linalg.norm(shelf.vectors, axis=1, keepdims=True), 1e-12)
     return np.array([_mean_pair(1.0 - unit[items] @ unit[items].T) for items in _items(s)])
 
@@ -152,7 +152,7 @@ def popular_share(s: StudySessions, shelf: StudyShelf) -> Floats:
 
 
 def repeat_share(s: StudySessions, shelf: StudyShelf) -> Floats:
-    """Share of the session's items that it had shown before."""
+    """Share of the session's items that were shown earlier in the session."""
     return np.array([1.0 - len(np.unique(items)) / len(items) for items in _items(s)])
 
 
@@ -168,7 +168,7 @@ MEASURES: dict[str, Callable[[StudySessions, StudyShelf], Floats]] = {
     "popular_share": popular_share,
     "repeat_share": repeat_share,
 }
-"""Name to (S,) values a session."""
+"""Measures by name, each computing (S,) values, one per session."""
 
 
 def session_values(steps: StepBatch, shelf: StudyShelf) -> tuple[Ints, dict[str, Floats]]:
@@ -178,7 +178,7 @@ def session_values(steps: StepBatch, shelf: StudyShelf) -> tuple[Ints, dict[str,
 
 
 def coverage(steps: StepBatch, num_items: int) -> float:
-    """Share of the catalogue that was shown to anybody."""
+    """Share of the catalogue that was shown to at least one person."""
     shown = np.unique(steps.items)
     return float((shown != EMPTY).sum() / num_items)
 
@@ -191,7 +191,7 @@ def survival(steps: StepBatch, turns: int) -> Floats:
 
 
 def reward_by_turn(steps: StepBatch, turns: int) -> Floats:
-    """(turns,) mean reward of those who had a turn of that number; NaN where nobody had."""
+    """(turns,) mean reward of the people who had that turn; NaN if nobody had."""
     totals = np.bincount(steps.page, weights=steps.reward, minlength=turns)[:turns]
     counts = np.bincount(steps.page, minlength=turns)[:turns]
     means: Floats = np.divide(totals, counts, out=np.full(turns, np.nan), where=counts > 0)

@@ -31,8 +31,8 @@ def figures(
     """SVG texts by name.
 
     Args:
-        rows: Of the table.
-        curves: Policy to its learning curves, one a seed: steps and mean reward of the held-out people.
+        rows: Rows of the table.
+        curves: Learning curves by policy, one per seed: steps and mean reward of the held-out people.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -90,7 +90,7 @@ def _survival(axes: Axes, rows: Sequence[StudyRow]) -> None:
 def _by_turn(axes: Axes, rows: Sequence[StudyRow]) -> None:
     for row, (colour, dash) in _lines(rows):
         turns = np.arange(1, len(row.reward_by_turn) + 1)
-        # A mean of one or two people says nothing.
+        # A mean over one or two people is too noisy to show.
         enough = row.survival[:-1] * row.users >= 5
         axes.plot(turns, np.where(enough, row.reward_by_turn, np.nan), color=colour, linestyle=dash, label=row.policy)
     axes.set_title("Mean reward of those who had the turn, where they are at least five")
@@ -121,7 +121,7 @@ def _lines(rows: Sequence[StudyRow]) -> list[tuple[StudyRow, tuple[str, str]]]:
 
 
 def learning_curves(trained: Path, label: str) -> list[tuple[list[float], list[float]]]:
-    """The learning curves of a policy, one a seed, from `seedS/training/LABEL/curve.csv` where there are any."""
+    """Read the learning curves of a policy, one per seed, from `seedS/training/LABEL/curve.csv` where it exists."""
     found = []
     for path in sorted(trained.glob(f"seed*/training/{label}/curve.csv")):
         points = read_curve(path)

@@ -1,4 +1,4 @@
-"""The report of a study: Markdown, and one HTML file with its figures inside."""
+"""The report of a study: Markdown, and one HTML file with embedded figures."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def facts(study: Study, rows: Sequence[StudyRow]) -> dict[str, str]:
     """What was run, in words."""
     rule = ", ".join(f"{name} {value}" for name, value in asdict(rule_of(study.quit)).items())
     return {
-        "data set": Path(study.dataset).name,  # of a folder its name: where it lies is nobody else's business
+        "data set": Path(study.dataset).name,  # a folder's name only: its path is private
         "people": f"{study.user_model} {study.llm}".strip() + f"; {study.users} a seed, {study.seeds} seeds",
         "turns": f"at most {study.pages}, {study.page_size} item(s) each",
         "quit rule": rule,
@@ -69,7 +69,7 @@ def facts(study: Study, rows: Sequence[StudyRow]) -> dict[str, str]:
 
 
 def _planners_model(study: Study) -> str:
-    """The language model of the rows that ask one; "" where no row does."""
+    """The language model of the rows that ask one; "" if no row does."""
     return study.policy_llm if any(asks_llm(entry.policy) for entry in study.entries) else ""
 
 
@@ -109,7 +109,7 @@ def caveats(study: Study, rows: Sequence[StudyRow] = ()) -> list[str]:
 
 
 def cost_lines(rows: Sequence[StudyRow]) -> list[str]:
-    """What policies that ask a model have cost, and how their titles were grounded; a sentence a policy."""
+    """Cost of policies that ask a model, and how their titles were grounded; one sentence per policy."""
     lines = []
     for row in rows:
         if row.costs.get("calls"):

@@ -1,4 +1,4 @@
-"""The table of a study: a row a policy, from recorded runs alone; CSV and JSON."""
+"""The table of a study, one row per policy, from recorded runs alone; CSV and JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAIN = "reward_stayed"
 
 FIXED = "fixed-list"
 BOUNDS = ("oracle", FIXED)
-"""Rows that are told the truth: no recommender is compared with them as the best."""
+"""Rows that know the truth: they never count as the best recommender."""
 
 COLUMNS = {
     "length_stayed": "Len",
@@ -49,15 +49,15 @@ COLUMNS = {
     "popular_share": "popular",
     "repeat_share": "repeats",
 }
-"""Measure to heading; + marks EasyRL4Rec's convention, which counts the turn that makes a person leave."""
+"""Headings by measure; + marks EasyRL4Rec's convention, which counts the turn that makes a person leave."""
 
 
 _STAY = 9
 """Columns of the first table."""
 TOLD = "told_exit"
-"""Among a row's costs, what a planner counts: 1 where it was told when people leave, 0 where not."""
+"""Key in a row's costs, from a planner's own counts: 1 if it was told the exit rule, 0 if not."""
 COSTS = ("calls", "tokens", "learning_calls", "learning_tokens", "seconds")
-"""What a row cost, summed over seeds."""
+"""Costs of a row, summed over seeds."""
 _EXTRA = ("less_than_best", "less_than_best_error", "p_adjusted", *COSTS)
 
 
@@ -66,13 +66,13 @@ class StudyRow:
     """A policy's row.
 
     Attributes:
-        policy: Its label.
-        users: Sessions it was evaluated on, one a person and seed.
-        means: Measure to mean.
-        pair: Against the best of the recommenders by `MAIN`; None for the best itself.
+        policy: Label of the policy.
+        users: Number of evaluated sessions, one per person and seed.
+        means: Means by measure.
+        pair: Comparison with the best of the recommenders by `MAIN`; None for the best itself.
         survival: (T + 1,) share of people still there after each turn.
-        reward_by_turn: (T,) mean reward of those who had the turn.
-        costs: Calls, tokens and seconds, summed over seeds; what the policy counts, a seed.
+        reward_by_turn: (T,) mean reward of the people who had the turn.
+        costs: Calls, tokens and seconds, summed over seeds; the policy's own counts are means per seed.
     """
 
     policy: str
@@ -91,8 +91,8 @@ def make_rows(
 
     Args:
         study: The study.
-        runs: Label to seed to run, all finished.
-        learning: Label to what it cost while it learned, before the runs.
+        runs: Finished runs by label, then by seed.
+        learning: Costs of learning before the runs, by label.
     """
     data, split = load_source(study.dataset)
     shelf = StudyShelf.of(split.train, data.catalogue, statistical_parameters(study.dataset).item_factors)
@@ -146,7 +146,7 @@ def _ratio(values: Mapping[str, Mapping[tuple[int, int], float]], convention: st
 
 
 def _of_bound(main: Mapping[str, Mapping[tuple[int, int], float]], label: str) -> Mean:
-    """How far from random (0) to the oracle (1) the policy gets, on the people that all three have."""
+    """Position of the policy between random (0) and the oracle (1), on the people that all three share."""
     if "random" not in main or "oracle" not in main:
         return Mean(float("nan"), float("nan"), 0)
     both = [pair for pair in main[label] if pair in main["random"] and pair in main["oracle"]]
@@ -155,9 +155,9 @@ def _of_bound(main: Mapping[str, Mapping[tuple[int, int], float]], label: str) -
 
 
 def _personal(main: Mapping[str, Mapping[tuple[int, int], float]], label: str) -> Mean:
-    """Mean difference to the list that everybody is shown, over the people that both have.
+    """Mean difference to the fixed list that everybody is shown, over the people that both share.
 
-    What a policy earns above it can only come from telling people apart; below it, nothing shows that it does.
+    A gain above that list can only come from telling people apart; below it, nothing shows that the policy does so.
     """
     if FIXED not in main or label == FIXED:
         return Mean(float("nan"), float("nan"), 0)
@@ -174,7 +174,7 @@ def _average(curves: Sequence[Floats]) -> Floats:
 
 
 def costs_of(runs: Sequence[Run]) -> dict[str, float]:
-    """What the runs of a policy cost: seconds, calls, new tokens in all; what it counts itself, a mean over runs.
+    """Costs of a policy's runs: total seconds, calls and new tokens; the policy's own counts as means over runs.
 
     A sum over seeds would be wrong for shares, and for items or memories that seeds have in common.
     """
@@ -194,7 +194,7 @@ def costs_of(runs: Sequence[Run]) -> dict[str, float]:
 
 
 def write_table(rows: Sequence[StudyRow], out: Path) -> None:
-    """Write `table.csv` (a number a cell, errors in columns of their own) and `table.json`."""
+    """Write `table.csv` (one number per cell, errors in separate columns) and `table.json`."""
     with (out / "table.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["policy", "users", *(n for name in COLUMNS for n in (name, f"{name}_error")), *_EXTRA, TOLD])
@@ -230,9 +230,9 @@ def _json(value: float) -> float | None:
 
 
 def tables(rows: Sequence[StudyRow]) -> list[list[list[str]]]:
-    """Two tables as cells, the heading first: how long people stay and how content; what they see and what it costs.
+    """Two tables as cells, heading first: session length and satisfaction; what people see and what it costs.
 
-    Without seconds, which differ from one time to the next: a resumed study has the very same tables.
+    Seconds are left out because they vary between executions: a resumed study has exactly the same tables.
     """
     compared = [["less than best", "p (Holm)"], *(_compared(row) for row in rows)]
     costs = [["calls", "tokens"], *(_cost_cells(row) for row in rows)]
@@ -255,7 +255,7 @@ def _compared(row: StudyRow) -> list[str]:
 
 
 def told_apart(rows: Sequence[StudyRow]) -> bool:
-    """Whether some planners were told the rule by which people leave, and others were not: no fair comparison."""
+    """Whether some planners were told the exit rule and others were not, which makes comparing them unfair."""
     return len({row.costs[TOLD] for row in rows if TOLD in row.costs}) > 1
 
 

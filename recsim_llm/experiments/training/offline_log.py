@@ -1,4 +1,4 @@
-"""Collects what a policy does in an environment as an offline data set, and exports it to other libraries' formats."""
+"""Logs a policy's sessions in an environment as an offline data set, and exports it to other libraries' formats."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from recsim_llm.types import Floats32, Ints, Observation
 
 @dataclass(frozen=True, slots=True)
 class CollectConfig:
-    """What to log.
+    """Options of a log.
 
     Attributes:
-        policy: The behaviour policy, as a line of text (`policies.policy_spec`).
+        policy: Spec of the behaviour policy (`policies.policy_spec`).
         dataset: Name or folder of a data set.
         setting: "long-term" (LongTerm-v0) or "item" (Item-v0).
-        user_model: Who reacts.
+        user_model: The simulated users.
         llm: Language model of LLM users; "" for none.
-        rule: Of the long-term setting, when people leave.
+        rule: In the long-term setting, the rule by which people leave.
         max_pages: Turns after which a session is cut off.
-        history_length: H, entries that an observation holds; at least `max_pages` in any case.
+        history_length: H, entries of an observation; never less than `max_pages`.
         sessions: Sessions to log, at least 1; people are drawn by hash.
-        epsilon: Share of random items in place of the policy's, [0, 1].
-        batch_size: Sessions side by side.
-        seed: Of everything.
-        held_out: People who are never logged: those that `choose_visitors` with this seed names first.
+        epsilon: Share of the policy's items replaced by random ones, [0, 1].
+        batch_size: Concurrent sessions.
+        seed: Seed for all random draws.
+        held_out: Number of people who are never logged: the first that `choose_visitors` draws with this seed.
     """
 
     policy: str = "popularity"
@@ -68,7 +68,7 @@ def collect(config: CollectConfig) -> OfflineLog:
     """Log sessions of a policy.
 
     Raises:
-        ConfigError: As `policies.open_policy` and the environment; a key in the line of `llm`.
+        ConfigError: As in `policies.open_policy` and the environment; or a key in the spec `llm`.
     """
     refuse_secrets(config.llm)
     logs = []
@@ -81,10 +81,10 @@ def collect(config: CollectConfig) -> OfflineLog:
 
 
 def joined(logs: list[OfflineLog]) -> OfflineLog:
-    """Several logs of one policy as one.
+    """Concatenate several logs of one policy.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is no log.
     """
     if not logs:
         raise ConfigError("There is no log to join.")
@@ -94,7 +94,7 @@ def joined(logs: list[OfflineLog]) -> OfflineLog:
 
 
 def d3rlpy_arrays(log: OfflineLog) -> dict[str, NDArray[Any]]:
-    """What `d3rlpy.dataset.MDPDataset` takes: observations, actions, rewards, terminals, timeouts; a row a step."""
+    """Arguments of `d3rlpy.dataset.MDPDataset`: observations, actions, rewards, terminals, timeouts; rows are steps."""
     return {
         "observations": log.rows[log.before],
         "actions": log.actions.astype(np.int32)[:, None],
@@ -114,8 +114,8 @@ def export_minari(log: OfflineLog, dataset_id: str) -> None:
     """Write a Minari data set to Minari's own folder.
 
     Args:
-        log: What to export; observations are rows of `states.pack`.
-        dataset_id: As Minari wants it: "recsim_llm/NAME-v0".
+        log: The log to export; observations are rows of `states.pack`.
+        dataset_id: Id in Minari's form: "recsim_llm/NAME-v0".
 
     Raises:
         MissingExtraError: minari is not installed.
@@ -177,11 +177,13 @@ def _act(policy: Policy, observed: Any, config: CollectConfig, start: int, page:
 def _log(
     who: Ints, rows: list[Floats32], actions: Ints, rewards: Any, ended: Any, behaviour: str, home: Population
 ) -> OfflineLog:
-    """Cuts (T, B) columns into episodes."""
+    """Cut (T, B) columns into episodes."""
+    # ended is (T, 2, B), left and truncated: an episode ends at its first True.
     over = ended.any(axis=1)
     lengths = over.argmax(axis=0) + 1
     steps = np.arange(len(actions))[:, None] < lengths
     states = np.stack(rows)
+    # An episode of n steps has n + 1 states.
     seen = np.arange(len(states))[:, None] <= lengths
     left, cut = ended[:, 0], ended[:, 1]
     return OfflineLog(

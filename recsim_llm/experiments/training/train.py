@@ -1,7 +1,7 @@
 """Trains a policy in an environment: `recsim-llm train --policy dqn --out dqn.npz`.
 
-Every `eval_every` steps all sessions begin anew, the policy is evaluated on people who do not train, and everything
-that the training needs is written down: a resumed training goes on from there to the same result.
+Every `eval_every` steps all sessions restart, the policy is evaluated on people who do not train, and a checkpoint is
+written: a resumed training continues from it to the same result.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ ONLINE: dict[str, type[OnlinePolicy]] = {policy.name: policy for policy in (DQN,
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """A training.
+    """Options of a training.
 
     Attributes:
         policy: Name of a policy that learns by acting, with options: "dqn", "a2c?entropy_weight=0.02".
         dataset: Name or folder of a data set.
-        setting: "long-term", BiLLP's (LongTerm-v0), or "item", one item a page (Item-v0).
-        user_model: Who reacts; "statistical" is fast enough.
+        setting: "long-term", BiLLP's (LongTerm-v0), or "item", one item per page (Item-v0).
+        user_model: The simulated users; "statistical" is fast enough.
         llm: Language model of LLM users; "" for none.
-        rule: Of the long-term setting, when people leave.
+        rule: In the long-term setting, the rule by which people leave.
         max_pages: Turns after which a session is cut off, at least 1.
-        history_length: H, entries that an observation holds, at least 1; at least `max_pages` are held in any case.
-        steps: Steps of single environments in all, at least `num_envs`.
-        num_envs: Sessions side by side, at least 1.
-        seed: Of everything.
+        history_length: H, entries of an observation, at least 1; never less than `max_pages`.
+        steps: Total steps over all environments, at least `num_envs`.
+        num_envs: Concurrent sessions, at least 1.
+        seed: Seed for all random draws.
         eval_every: Steps between evaluations, at least `num_envs`.
-        eval_users: People held out, who never train, at least 1.
-        out: The policy's file when done; beside it a folder of the same name with the curves and checkpoints.
-        resume: Go on with the training that this folder holds.
-        progress: Show a bar.
+        eval_users: Number of held-out people, who never train, at least 1.
+        out: File of the trained policy; the folder of the same name next to it has the curves and checkpoints.
+        resume: Continue the training that this folder holds.
+        progress: Show a progress bar.
     """
 
     policy: Name = "dqn"
@@ -81,10 +81,10 @@ class TrainConfig:
     progress: bool = True
 
     def check(self) -> None:
-        """Refuse what cannot work, before anything is loaded.
+        """Check the options before anything is loaded.
 
         Raises:
-            ConfigError: A value out of range, or a user model or a rule that there is not.
+            ConfigError: A value out of range, or a user model or a rule that does not exist.
         """
         check_fields(self)
         if self.num_envs < 1 or self.steps < self.num_envs or self.eval_every < self.num_envs:
@@ -102,16 +102,17 @@ def train(config: TrainConfig) -> Path:
     """Train a policy and save it.
 
     Returns:
-        `config.out`: the policy with the best reward on held-out people. `last.npz` in the folder is the last one.
+        `config.out`: the policy with the best reward on held-out people. `last.npz` in the folder is the last policy.
 
     Raises:
         ConfigError: No such policy or option, or it does not learn by acting; more held-out people than the data set
-            can spare; an earlier training is in the way, or a resumed one was another; a key in the line of `llm`.
+            can spare; the folder holds a training already, or the resumed one had other options; a key in the spec
+            `llm`.
         MissingExtraError: torch or tianshou is not installed.
     """
     refuse_secrets(config.llm)
     config.check()
-    config = replace(config, rule=rule_line(config.rule))  # as checkpoints note it: defaults may change
+    config = replace(config, rule=rule_line(config.rule))  # spelt out in checkpoints, since defaults may change
     policy, settings = _policy(config.policy)
     need_tianshou(f"Training the policy '{policy.name}'")
     from recsim_llm.policies.rl.algorithms import seeded
@@ -200,11 +201,11 @@ def _learner(
 def _evaluation(
     config: TrainConfig, policy: type[OnlinePolicy], settings: NetSettings, learner: ResumableLearner, held_out: Ints
 ) -> Callable[[Path], tuple[float, float]]:
-    """Saves the policy of the moment and returns its mean reward and length over held-out people."""
+    """Return a function that saves the current policy and returns its mean reward and length over held-out people."""
     from recsim_llm.policies.rl.algorithms import served
     from recsim_llm.policies.rl.networks.weights import packed_weights
 
-    # People of its own: sessions have handles, and the world's are in use.
+    # A separate population: sessions have handles, and those of the training world are in use.
     population = _population(config)
     rules = PageRules(1, config.max_pages, max(config.history_length, config.max_pages))
 

@@ -1,4 +1,4 @@
-"""What a training keeps: curves, checkpoints, the best and the last policy, in one folder."""
+"""The folder of a training: curves, checkpoints, the best and the last policy."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class CurvePoint:
     """One evaluation.
 
     Attributes:
-        step: Steps of single environments until then.
+        step: Total environment steps so far.
         reward, length: Means over held-out people's sessions.
-        losses: Means since the evaluation before.
+        losses: Means since the previous evaluation.
     """
 
     step: int
@@ -42,11 +42,11 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """How far a training is.
+    """State of progress of a training.
 
     Attributes:
-        step: Steps made.
-        segment: Pieces between evaluations that are done.
+        step: Steps taken.
+        segment: Completed segments between evaluations.
         best: Best reward on held-out people; None before the first evaluation.
     """
 
@@ -65,8 +65,8 @@ class Curve:
     """The learning curve, as CSV and for TensorBoard.
 
     Args:
-        path: The CSV file; begun anew, or gone on with up to a step.
-        writer: TensorBoard's.
+        path: The CSV file; overwritten, or continued from a step.
+        writer: The TensorBoard writer.
         until: Points of the file after this step are dropped.
     """
 
@@ -95,8 +95,8 @@ def read_curve(path: Path) -> list[CurvePoint]:
     """The points of a learning curve's CSV file.
 
     Raises:
-        OSError: It cannot be read.
-        RecordingError: It is damaged.
+        OSError: The file cannot be read.
+        RecordingError: The file is damaged.
     """
     try:
         rows = csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8"), newline=""))
@@ -109,7 +109,7 @@ class TrainingFolder:
     """The folder of a training.
 
     Args:
-        path: Of the folder.
+        path: Path of the folder.
         config: The training's options.
 
     Attributes:
@@ -124,11 +124,11 @@ class TrainingFolder:
         self._config = {k: v for k, v in json.loads(json.dumps(_asdict(config), default=str)).items() if k not in _FREE}
 
     def begin(self, learner: ResumableLearner, resume: bool) -> Checkpoint:
-        """A new folder, or the checkpoint of an old one with the learner put back where it was.
+        """Start a new folder, or restore the learner from the checkpoint of an existing one.
 
         Raises:
             ConfigError: There is a training already, or none to resume, or one with other options.
-            RecordingError: Its files are damaged.
+            RecordingError: The files of the training are damaged.
         """
         manifest = self.path / "training.json"
         if not resume:
@@ -150,7 +150,7 @@ class TrainingFolder:
 
     @contextmanager
     def curve(self, point: Checkpoint) -> Iterator[Curve]:
-        """The learning curve, up to where the training is.
+        """Open the learning curve, up to the training's current step.
 
         Raises:
             MissingExtraError: tensorboard is not installed.
@@ -167,7 +167,7 @@ class TrainingFolder:
             writer.close()
 
     def keep(self, learner: ResumableLearner, before: Checkpoint, point: CurvePoint, curve: Curve) -> Checkpoint:
-        """Write down where the training is after a piece."""
+        """Write a checkpoint after a segment."""
         better = before.best is None or point.reward > before.best
         if better:
             shutil.copyfile(self.last, self.best)
@@ -181,7 +181,7 @@ class TrainingFolder:
         return after
 
     def finish(self, out: Path) -> None:
-        """The best policy becomes the result."""
+        """Copy the best policy to the result."""
         shutil.copyfile(self.best, out)
 
     def _note(self, point: Checkpoint) -> None:

@@ -1,4 +1,4 @@
-"""What policies are trained in: sessions of people in one batch, or the exit rule alone. Knows no algorithm."""
+"""Worlds for training policies: sessions of people in one batch, or the exit rule alone; no learning algorithm."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from recsim_llm.types import Bools, Floats32, Ints, Responses
 
 
 class TrainingWorld:
-    """B sessions of people who come again and again, drawn by hash from those who train (see `loop.World`).
+    """B concurrent sessions of people drawn repeatedly, by hash, from the training people (see `loop.World`).
 
     Args:
-        env: With autoreset "disabled": an ended session is begun again here, by a person of our choice.
-        people: (P,) ids of those who train.
-        seed: Of who comes when.
+        env: Environment with autoreset "disabled": this class restarts ended sessions with a person of its choice.
+        people: (P,) ids of the training people.
+        seed: Seed of the order of visitors.
     """
 
     def __init__(self, env: PageVectorEnv, people: Ints, seed: int) -> None:
@@ -34,7 +34,7 @@ class TrainingWorld:
 
     @property
     def population(self) -> Population:
-        """Who lives there."""
+        """The population of the environment."""
         return self.env.population
 
     def begin(self, segment: int) -> Floats32:
@@ -64,11 +64,11 @@ class TrainingWorld:
 
 
 class TaskExits:
-    """The exit rule of a task among people of whom only the ratings are imagined (see `imagined.Exits`).
+    """The exit rule of a task for people whose ratings alone are imagined (see `imagined.Exits`).
 
     Args:
-        users: People in the long-term setting, of nobody else: they are told what the imagined ones are shown and give.
-        seed: Of the people's own hazard, where the rule has one.
+        users: A separate population in the long-term setting, which observes the imagined people's items and ratings.
+        seed: Seed of the people's own hazard, if the rule has one.
     """
 
     def __init__(self, users: UserModel, seed: int) -> None:
@@ -93,7 +93,7 @@ class TaskExits:
 def evaluate(
     dataset: str, users: UserModel, policy: Policy, visitors: Ints, rules: PageRules, seed: int
 ) -> tuple[float, float]:
-    """Mean reward and mean length of one session of each visitor; the leaving step counts."""
+    """Mean reward and mean length of one session per visitor; the leaving step counts."""
     reward = pages = 0.0
     for batch in rollout(dataset, users, policy, visitors, rules, seed, len(visitors)):
         reward, pages = reward + float(batch.reward.sum()), pages + len(batch.reward)

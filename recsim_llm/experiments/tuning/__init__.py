@@ -1,1 +1,1 @@
-"""Teaches a small language model what the people of a log do: `recsim-llm tune`."""
+"""Fine-tuning of a small language model on the behaviour of people in a log: `recsim-llm tune`."""

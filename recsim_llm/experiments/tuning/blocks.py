@@ -1,6 +1,6 @@
-"""Attention in blocks: questions look at their context and themselves, so nothing is computed between two questions.
+"""Block attention: questions attend to their context and themselves, and nothing is computed between two questions.
 
-One mask over all tokens would do the same, at the price of attention from every token to every other: two fifths of a
+One mask over all tokens would be equivalent, but would compute attention between all pairs of tokens: two fifths of a
 step's time on a CPU.
 """
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 NAME = "recsim_llm_blocks"
 _TOKENS = 128
-"""Tokens of questions that are computed at once, at least one question."""
+"""Most tokens of questions computed at once, but at least one question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Tokens that are computed at once, in order after those of the block before.
+    """Tokens that are computed at once; blocks follow each other in token order.
 
     Attributes:
-        own: Where they are.
-        stem: Where the context is that they all see besides themselves.
-        mask: (1, 1, Q, S + Q) 0 where one of the Q may look, of the S of the stem and the Q, else the least number of
-            the precision; None where each sees all that stand before it.
+        own: Slice of the block's Q tokens.
+        stem: Slice of the S context tokens that they all see besides themselves.
+        mask: (1, 1, Q, S + Q) additive mask: 0 where a token of the Q may attend to one of the stem's S or the Q, else
+            the least number of the precision; None for causal attention.
     """
 
     own: slice
@@ -38,13 +38,13 @@ class Block:
 
 
 def blocks_of(rows: Sequence[Sequence[int]], device: Any, dtype: Any) -> tuple[Block, ...]:
-    """The blocks of rows behind one another.
+    """Build the blocks of concatenated rows.
 
     Args:
-        rows: Of each token of each row its branch: 0, the context, before all others; 1.. the questions, each in one
-            piece. A row sees nothing of another one.
-        device: Of the masks.
-        dtype: Of the masks.
+        rows: Branch of each token of each row: 0, the context, before all others; 1.. the questions, each contiguous.
+            Rows do not attend to each other.
+        device: Device of the masks.
+        dtype: Type of the masks.
     """
     blocks, start = [], 0
     for branches in rows:
@@ -62,10 +62,10 @@ def blocks_of(rows: Sequence[Sequence[int]], device: Any, dtype: Any) -> tuple[B
 
 
 def use_blocks(model: Any) -> None:
-    """Make a model of `transformers` compute its attention in the blocks that its caller gives (`blocks=`).
+    """Make a model of `transformers` compute its attention in the blocks that its caller passes (`blocks=`).
 
     Raises:
-        LLMError: Its architecture has an attention of its own.
+        LLMError: Its architecture has its own attention implementation.
     """
     from transformers import AttentionInterface
 
@@ -92,6 +92,7 @@ def _mask(questions: Sequence[int], stem: int, device: Any, dtype: Any) -> torch
 
     of = torch.repeat_interleave(torch.arange(len(questions)), torch.tensor(questions))
     order = torch.arange(len(of))
+    # (Q, Q): True between different questions, and towards later tokens.
     blind = (of[:, None] != of) | (order[:, None] < order)
     mask = torch.zeros((len(of), stem + len(of)), dtype=dtype)
     mask[:, stem:].masked_fill_(blind, torch.finfo(dtype).min)
@@ -101,7 +102,7 @@ def _mask(questions: Sequence[int], stem: int, device: Any, dtype: Any) -> torch
 def _attend(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, blocks: Sequence[Block] = (), **options: Any
 ) -> tuple[Any, None]:
-    """Attention over (1, H, T, D), as `transformers` calls it; (1, T, H, D)."""
+    """Attention over (1, H, T, D) with the signature that `transformers` calls; returns (1, T, H, D)."""
     import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -112,6 +113,7 @@ def _attend(
     options.pop("is_causal", None)
     found = []
     for block in blocks:
+        # (1, H, S + Q, D): the context, then the block itself.
         keys, values = (torch.cat([x[:, :, block.stem], x[:, :, block.own]], dim=2) for x in (key, value))
         attend: Any = sdpa_attention_forward  # untyped
         part, _ = attend(

@@ -1,8 +1,8 @@
-"""Lessons as tokens: one row holds persons, and behind each their questions, which do not see one another.
+"""Encoding of lessons as tokens: a row holds persons, each followed by their questions, which do not see each other.
 
-Positions begin anew at the end of the context for every question, and a question attends to its context and itself
-alone. So the model sees exactly what it sees when an agent asks the question on its own (`TransformersLLM`), while the
-context is read once.
+Positions restart at the end of the context for every question, and a question attends only to its context and itself.
+So the model sees exactly what it sees when an agent asks the question alone (`TransformersLLM`), while the context is
+read once.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class TokenRow:
     """A lesson in tokens.
 
     Attributes:
-        ids, branches, positions: T tokens; branch 0 is what all share, 1.. are the questions.
-        places: L positions in the row behind which a token is to be guessed.
-        tokens: L tuples of token ids that are right to some degree.
+        ids, branches, positions: T tokens; branch 0 is the shared context, 1.. are the questions.
+        places: L indices in the row after which a token is predicted.
+        tokens: L tuples of candidate token ids.
         targets: L tuples of their probabilities.
     """
 
@@ -45,8 +45,8 @@ class Encoder:
 
     Args:
         tokenizer: A Hugging Face tokenizer.
-        choices: Every set of choices that lessons ask with.
-        context_length: Tokens that the model reads at most; None where it does not say.
+        choices: Every set of choices that lessons use.
+        context_length: Most tokens that the model reads; None if unknown.
 
     Raises:
         ConfigError: The tokenizer does not tell the labels apart by their first token.
@@ -63,7 +63,7 @@ class Encoder:
                 )
 
     def lesson(self, lesson: Lesson) -> TokenRow:
-        """A lesson in tokens.
+        """Encode a lesson as tokens.
 
         Raises:
             ConfigError: A question does not fit into the model's context.
@@ -80,6 +80,7 @@ class Encoder:
                 raise ConfigError(reason)
             row.ids.extend(question)
             row.branches.extend([branch] * len(question))
+            # Every question starts at the end of the context, as if it were the only one.
             row.positions.extend(range(stem_size, stem_size + len(question)))
             row.places.append(len(row.ids) - 1)
             row.tokens.append(tuple(label[0] for label in self._layout.labels(asked.choices, bool(lesson.system))))
@@ -87,7 +88,7 @@ class Encoder:
         return row
 
     def _told(self, lesson: Lesson, stem: Prompt, row: TokenRow) -> None:
-        """The stars of the context whose token is that of an answer."""
+        """Add the stars in the context whose token is an answer's token to what is predicted."""
         if not lesson.told:
             return
         levels = tuple(str(i + 1) for i in range(len(lesson.told[0].target)))
@@ -96,12 +97,13 @@ class Encoder:
         for told in lesson.told:
             place = behind + starts.get(told.place, -behind)
             if row.ids[place] in tokens:
+                # The logits at index place - 1 predict the token at place.
                 row.places.append(place - 1)
                 row.tokens.append(tokens)
                 row.targets.append(told.target)
 
     def text(self, prompt: Prompt, answer: str, end: int) -> TokenRow:
-        """A prompt with a written answer, every token of which is to be guessed."""
+        """Encode a prompt with a written answer, every token of which is predicted."""
         ids, said = self._layout.prompt(prompt), [*self._layout.answer(answer), end]
         whole = [*ids, *said[:-1]]
         places = list(range(len(ids) - 1, len(whole)))
@@ -112,15 +114,15 @@ class Encoder:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows behind one another, as tensors.
+    """Concatenated rows, as tensors.
 
     Attributes:
         ids, positions: (1, T) tokens and their positions.
-        blocks: Which tokens look at which others.
-        places: (L,) where a token is to be guessed.
-        tokens: (L, C) ids of the tokens that are right to some degree, padded with 0.
-        targets: (L, C) their probabilities, padded with 0.
-        choices: (L, C) which entries are no padding.
+        blocks: Which tokens attend to which others.
+        places: (L,) indices after which a token is predicted.
+        tokens: (L, C) ids of the candidate tokens, padded with 0.
+        targets: (L, C) their target probabilities, padded with 0.
+        choices: (L, C) which entries are not padding.
     """
 
     ids: torch.Tensor
@@ -136,7 +138,7 @@ class Batch:
 
 
 def batch_of(rows: Sequence[TokenRow], device: Any, dtype: Any) -> Batch:
-    """Rows behind one another; a row sees nothing of another one."""
+    """Concatenate rows; they do not attend to each other."""
     import torch
 
     starts = [sum(len(row.ids) for row in rows[:n]) for n in range(len(rows))]
@@ -158,7 +160,7 @@ def batch_of(rows: Sequence[TokenRow], device: Any, dtype: Any) -> Batch:
 
 
 def packed(rows: Iterable[TokenRow], most: int) -> Iterator[list[TokenRow]]:
-    """Rows in their order, as many at once as have `most` tokens, at least one."""
+    """Group rows, in order, into packs of at most `most` tokens, but at least one row."""
     pack: list[TokenRow] = []
     for row in rows:
         if pack and sum(len(each.ids) for each in pack) + len(row.ids) > most:

@@ -1,4 +1,4 @@
-"""The weights and how they learn: loss on answers only, AdamW, one step over several rows, a state that can be kept."""
+"""Training of the weights: loss on answers only, AdamW, one step over several rows, a state that can be saved."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import torch
 
 _CPU_TOKENS, _GPU_TOKENS = 1, 8_192
-"""Tokens that go through the model at once, at least one lesson, which keeps a CPU busy."""
+"""Most tokens per forward pass on a CPU and on a GPU, but at least one lesson, which keeps a CPU busy."""
 _WORTH = 1.2
-"""Times as fast as float32 that bfloat16 must be on a CPU to be worth its coarser numbers."""
+"""Least speed-up of bfloat16 over float32 on a CPU that justifies its lower precision."""
 _CLIP = 1.0
 _BETAS = (0.9, 0.95)
 _LORA_LAYERS = "all-linear"
@@ -36,14 +36,14 @@ class TuningLearner:
     """A causal language model in training.
 
     Args:
-        model: A causal language model of `transformers`. What is trained is kept in float32, since steps are too small
-            for bfloat16; where the device is made for bfloat16, the layers compute in it.
+        model: A causal language model of `transformers`. Trained weights are kept in float32, since steps are too small
+            for bfloat16; if the device is made for bfloat16, the layers compute in it.
         lora_rank: Rank of adapters on all linear layers (Hu et al., 2021, with alpha twice the rank); 0 trains all
-            weights but the table of token vectors.
-        rate: Learning rate at its highest.
+            weights except the token embeddings.
+        rate: Highest learning rate.
 
     Raises:
-        MissingExtraError: peft is not installed, and adapters are asked for.
+        MissingExtraError: Adapters are requested and peft is not installed.
     """
 
     def __init__(self, model: Any, lora_rank: int = 0, rate: float = 3e-4) -> None:
@@ -56,14 +56,14 @@ class TuningLearner:
         self._precision = mixed_precision(self._device)
         self._most = _CPU_TOKENS if self._device.type == "cpu" else _GPU_TOKENS
         if not lora_rank:
-            # Half of a small model's weights, seldom read here, and the very words of its texts.
+            # Token embeddings are half of a small model's weights, rarely read here, and needed for writing texts.
             model.get_input_embeddings().weight.requires_grad_(False)
         self._weights = {name: w for name, w in self.model.named_parameters() if w.requires_grad}
         self._optimiser = torch.optim.AdamW(self._weights.values(), lr=rate, betas=_BETAS, weight_decay=0.0)
 
     @property
     def num_weights(self) -> int:
-        """Weights that are trained."""
+        """Number of trained weights."""
         return sum(weight.numel() for weight in self._weights.values())
 
     def step(self, rows: Sequence[TokenRow], rehearsed: Sequence[TokenRow], share: float, rate: float) -> float:
@@ -72,8 +72,8 @@ class TuningLearner:
         Args:
             rows: Lessons.
             rehearsed: Written answers.
-            share: Of the loss, what the rehearsed ones count.
-            rate: Of the learning rate, in (0, 1].
+            share: Share of the loss that the rehearsed answers have.
+            rate: Factor of the learning rate, in (0, 1].
 
         Returns:
             Mean loss of the lessons' answers, nats.
@@ -87,6 +87,7 @@ class TuningLearner:
         for each, weight in ((rows, 1.0 - share if rehearsed else 1.0), (rehearsed, share)):
             count = sum(len(row.places) for row in each)
             for pack in packed(each, self._most):
+                # Gradients accumulate over packs; dividing by the total makes the loss a mean over all answers.
                 loss = self._loss(self._batch(pack)) / count
                 torch.autograd.backward(loss * weight)
                 total += float(loss.detach()) if each is rows else 0.0
@@ -98,11 +99,11 @@ class TuningLearner:
         return total
 
     def ask(self, lessons: Sequence[Lesson], rows: Iterable[TokenRow]) -> TunedAnswers:
-        """The model's distributions for the questions, in their order, of lessons with nothing `told` to guess.
+        """Return the model's distributions for the questions, in order, of lessons without `told` stars.
 
         Args:
             lessons: The lessons.
-            rows: The same in tokens; each is read when it is asked.
+            rows: The lessons as tokens; each is read only when it is asked.
         """
         import torch
 
@@ -113,6 +114,7 @@ class TuningLearner:
         columns = [(user, each.item, each.level) for user, each in asked]
         users, items, levels = np.array(columns, dtype=np.int64).reshape(-1, 3).T
         width = max(part.shape[1] for part in found)
+        # Packs differ in their number of choices C: pad all to the widest.
         pmf = np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in found])
         return TunedAnswers(users, items, levels, pmf)
 
@@ -120,7 +122,7 @@ class TuningLearner:
         return batch_of(rows, self._device, self._precision)
 
     def _logprobs(self, batch: Batch) -> torch.Tensor:
-        """(L, C) log-probabilities, over all tokens, of those that are right to some degree."""
+        """(L, C) log-probabilities of the candidate tokens, normalised over all tokens."""
         import torch
 
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == torch.bfloat16):
@@ -131,6 +133,7 @@ class TuningLearner:
                 logits_to_keep=batch.places,
                 use_cache=False,
             ).logits[0]
+        # (L, V) logits at the predicted places -> (L, C).
         chosen: torch.Tensor = logits.float().log_softmax(dim=-1).gather(1, batch.tokens)
         return chosen
 
@@ -144,14 +147,14 @@ class TuningLearner:
         return values
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Trained weights by name, as they are now (not copies)."""
+        """Trained weights by name (not copies)."""
         return {name: weight.detach() for name, weight in self._weights.items()}
 
     def set_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        """Take weights that `weights` gave.
+        """Set weights returned by `weights`.
 
         Raises:
-            ConfigError: They are those of another model.
+            ConfigError: They belong to another model.
         """
         import torch
 
@@ -163,27 +166,27 @@ class TuningLearner:
                 weight.copy_(weights[name])
 
     def state(self) -> dict[str, Any]:
-        """All that a training needs to go on."""
+        """Everything that a training needs to resume."""
         return {"weights": self.weights(), "optimiser": self._optimiser.state_dict()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from `state`.
+        """Resume from `state`.
 
         Raises:
-            ConfigError: It is of another model.
+            ConfigError: The state belongs to another model.
         """
         self.set_weights(state["weights"])
         self._optimiser.load_state_dict(state["optimiser"])
 
     def save_adapter(self, folder: Path) -> None:
-        """Write the adapter alone, where there is one; then fold it into the weights."""
+        """Write the adapter separately, if there is one; then merge it into the weights."""
         if self._lora:
             self.model.save_pretrained(folder)
             self.model = self.model.merge_and_unload()
 
 
 def mixed_precision(device: Any) -> Any:
-    """What layers compute in: bfloat16 on GPUs and on CPUs that are faster with it, else float32."""
+    """Precision of the layers: bfloat16 on GPUs and on CPUs that are faster with it, else float32."""
     import torch
 
     return torch.bfloat16 if device.type != "cpu" or _cpu_gains_by_bfloat16() else torch.float32
@@ -191,7 +194,7 @@ def mixed_precision(device: Any) -> Any:
 
 @cache
 def _cpu_gains_by_bfloat16() -> bool:
-    """Measured: having its instructions says little. One CPU that has them is 1.6 times as fast, another half."""
+    """Measured, since having the instructions says little: one CPU with them is 1.6 times as fast, another half."""
     import torch
 
     if not torch.cpu._is_avx512_bf16_supported():
@@ -210,7 +213,7 @@ def _cpu_gains_by_bfloat16() -> bool:
 
 
 def save_tensors(path: Path, content: Any) -> None:
-    """Write what `torch.save` takes, so that the file is whole or the old one, whenever the process is killed."""
+    """Write a file with `torch.save` atomically: if the process is killed, the old file stays intact."""
     import torch
 
     beside = path.with_suffix(".tmp")
@@ -244,5 +247,5 @@ def _with_adapters(model: Any, rank: int) -> Any:
         raise MissingExtraError("peft", "tune", "--lora-rank") from error
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=_LORA_LAYERS, task_type="CAUSAL_LM")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by old names
+        warnings.simplefilter("ignore", FutureWarning)  # peft calls transformers by deprecated names
         return get_peft_model(model, config)

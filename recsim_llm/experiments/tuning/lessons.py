@@ -1,8 +1,8 @@
-"""What a model is taught: a person, and many questions about them with their answers. Knows no tokens and no weights.
+"""Lessons for tuning: a person, and many questions about them with answers; independent of tokens and weights.
 
-A lesson has the very texts that agents ask with (`PageTexts`, prompts "tuned" or "tuned-public"). In each epoch a
-person's ratings are dealt anew: some are asked about, the rest is what persona, history and public ratings may be made
-of, so that no answer stands in the text before it.
+A lesson has exactly the texts that agents ask with (`PageTexts`, prompts "tuned" or "tuned-public"). Each epoch splits
+a person's ratings again: some are asked about; persona, history and public ratings are made from the rest, so that no
+answer is in the text before it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import EMPTY, Bools, Floats, Ints, Persona
 
 ASKED = 40
-"""Ratings of one person that a lesson asks about at most; never more than half of what is known of them."""
+"""Most ratings of one person that a lesson asks about; never more than half of the person's known ratings."""
 WATCH_SHARE = 0.25
-"""Questions whether somebody watches something, for each question how they rate something."""
+"""Number of questions about watching per question about a rating."""
 STRANGERS = 0.25
-"""Share of lessons that tell no more than `FEW` ratings of the person: new people must be understood too."""
+"""Share of lessons that tell at most `FEW` ratings of the person, so that the model learns about new people too."""
 FEW = 10
 UNRATED = 0.2
-"""Share of the items whose public ratings an epoch does not tell: new items must be understood too."""
+"""Share of items whose public ratings an epoch hides, so that the model learns about new items too."""
 VISIT_SHARE = 0.3
-"""Share of lessons in which the visit has had its first page."""
+"""Share of lessons after the first page of a visit."""
 VISIT_ITEMS = 6
 LOGGED_SHARE = 0.5
-"""Share of lessons in the middle of a logged visit, where visits are logged."""
-_FEWEST = 4  # ratings a person needs: fewer leave nothing to ask, or nothing to tell
+"""Share of lessons in the middle of a logged visit, if visits are logged."""
+_FEWEST = 4  # least ratings per person: fewer leave nothing to ask, or nothing to tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ class LessonQuestion:
 
     Attributes:
         question: Its text.
-        choices: The answers that may be given.
+        choices: The possible answers.
         target: Probability of each choice, which sum to 1.
-        level: Index of what the person really did.
-        item: The item asked about; EMPTY where the question is about none.
+        level: Index of the person's real answer.
+        item: The item asked about; EMPTY if the question is about none.
     """
 
     question: str
@@ -64,10 +64,10 @@ class LessonQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Stars in a context, which can be guessed from what stands before them.
+    """Stars in a context, which can be predicted from the text before them.
 
     Attributes:
-        place: Of their first character in the context.
+        place: Index of their first character in the context.
         target: (R,) probability of each level.
     """
 
@@ -77,13 +77,13 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """A person, and what is asked about them, each question behind the same context and blind to the others.
+    """A person and the questions about them; each question follows the same context and does not see the others.
 
     Attributes:
         user: User id.
         system, context: As in `Prompt`.
         asked: The questions.
-        told: Stars of the history, to be guessed too: they cost no further tokens.
+        told: Stars of the history, predicted too because they need no further tokens.
     """
 
     user: int
@@ -98,12 +98,12 @@ class Curriculum:
 
     Args:
         data: Catalogue and people.
-        train: What may be learned from.
-        learners: (U,) of whom a model is taught.
-        teacher: Weight of what collaborative filtering of `train` expects in the targets, in [0, 1]; the rest is what
-            the person gave. A rating is mostly luck: the expectation teaches as much as several ratings.
-        seed: Of all draws.
-        exposure: Logged visits; None where nobody logged what was shown: then what others rate stands for what was
+        train: Ratings to learn from.
+        learners: (U,) whether each person is taught.
+        teacher: Weight in the targets of the distribution expected by collaborative filtering of `train`, in [0, 1];
+            the rest is the rating given. A rating is mostly noise: the expectation teaches as much as several ratings.
+        seed: Seed for all random draws.
+        exposure: Logged visits; None if nobody logged what was shown: then items that others rate stand in for items
             shown and not watched.
         prompts: Folder of the texts: "tuned", or "tuned-public", which tells public ratings too.
 
@@ -138,12 +138,12 @@ class Curriculum:
         self._popularity = np.bincount(train.items, minlength=train.num_items).astype(np.float64)
 
     def epoch(self, number: int) -> Iterator[Lesson]:
-        """A lesson of each learner, in an order drawn anew."""
+        """Yield a lesson of each learner, in a new random order."""
         order = np.argsort(uniforms(self._seed, Stream.TUNING, number, 0, self.learners), kind="stable")
         yield from self.lessons(number, self.learners[order])
 
     def lessons(self, number: int, users: Ints) -> Iterator[Lesson]:
-        """Lessons of some people, as drawn in an epoch."""
+        """Yield the lessons of some people, as drawn in an epoch."""
         asked = self._asked(number)
         known = self._train.take(~asked)
         texts = self._texts(known, number)
@@ -154,12 +154,13 @@ class Curriculum:
                 yield self._lesson(number, user, rows[user], told[user], texts)
 
     def _asked(self, number: int) -> Bools:
-        """(M,) which ratings this epoch asks about: up to `ASKED` a learner, at most half of theirs."""
+        """(M,) mask of the ratings that this epoch asks about: up to `ASKED` per learner, at most half of theirs."""
         train = self._train
         luck = uniforms(self._seed, Stream.TUNING, number, 1, train.users, train.items)
         order = np.lexsort((luck, train.users))
         users = train.users[order]
         rank = np.arange(len(order)) - np.searchsorted(users, users)
+        # rank is each rating's position in its person's random order; most is (U,).
         most = np.minimum(np.bincount(train.users, minlength=train.num_users) // 2, ASKED)
         most[~np.isin(np.arange(train.num_users), self.learners)] = 0
         asked = np.zeros(len(train), dtype=np.bool_)
@@ -167,7 +168,7 @@ class Curriculum:
         return asked
 
     def _texts(self, known: Ratings, number: int) -> PageTexts:
-        """The texts of this epoch's people; some are told of as if they were new."""
+        """Texts of this epoch's people; some are described as if they were new."""
         public = public_ratings(known.take(uniforms(self._seed, Stream.TUNING, number, 4, known.items) >= UNRATED))
         strangers = uniforms(self._seed, Stream.TUNING, number, 2, np.arange(known.num_users)) < STRANGERS
         luck = uniforms(self._seed, Stream.TUNING, number, 3, known.users, known.items)
@@ -212,7 +213,7 @@ class Curriculum:
         return Lesson(user, texts.system, context, (*rated, *watches, *leaves), self._told(user, told, texts))
 
     def _logged_context(self, user: int, visit: LoggedVisit, texts: PageTexts) -> str:
-        """The context after some pages; what was watched and not rated gets the level nearest to the person's mean."""
+        """The context after some pages; items watched but not rated get the level nearest to the person's mean."""
         levels = np.array(self._data.rating_levels)
         mine = self._train.users == user
         usual = levels[np.abs(levels - self._train.values[mine].mean()).argmin()]
@@ -225,7 +226,7 @@ class Curriculum:
         return texts.context(user, items, stars, visit.items.shape[1])
 
     def _told(self, user: int, rows: Ints, texts: PageTexts) -> tuple[Told, ...]:
-        """The history's stars; not where it is all that the persona is made of, which would give them away."""
+        """Stars of the history; none if the persona is made of this history alone, which would give them away."""
         told = texts.told(user)
         if len(told) <= FEW:
             return ()
@@ -259,7 +260,7 @@ class Curriculum:
         return mixed
 
     def _expected(self) -> Floats:
-        """(M, R) what collaborative filtering of the training log expects of each of its ratings."""
+        """(M, R) distribution that collaborative filtering of the training log expects for each of its ratings."""
         train, levels = self._train, self._data.rating_levels
         fitted = fit_statistical(train, traits(train, self._data.catalogue).activity, levels)
         expected: Floats = rating_distribution(fitted, scores(fitted, train.users, train.items[:, None]))[:, 0]
@@ -268,11 +269,11 @@ class Curriculum:
 
 @dataclass(frozen=True, slots=True)
 class Watches:
-    """Who is asked whether they watch what: questions of which nothing was learned.
+    """Held-out questions about watching.
 
     Attributes:
         users, items: (M,) ids.
-        watched: (M,) what the person did.
+        watched: (M,) whether the person watched the item.
     """
 
     users: Ints
@@ -291,14 +292,14 @@ def held_lessons(
     most: int = ASKED,
     prompts: str = "tuned",
 ) -> Iterator[Lesson]:
-    """Questions about what nobody learned from, asked as agents ask them: for measuring.
+    """Build lessons with held-out questions, asked as agents ask them, for measuring.
 
     Args:
         data: Catalogue and people.
-        told: What personas and histories are made of; of everybody who is asked about.
+        told: Ratings for personas and histories, of everybody who is asked about.
         asked: Ratings that are asked about.
-        watches: What is asked besides.
-        most: Questions a lesson; who has more of them has several lessons.
+        watches: Further questions about watching.
+        most: Most questions per lesson; people with more get several lessons.
         prompts: See `Curriculum`.
     """
     texts = _page_texts(data, personas_of(data, told), prompts, rated_history(told), public_ratings(told))
@@ -333,7 +334,7 @@ def _page_texts(
 
 
 def personas_of(data: Dataset, known: Ratings) -> dict[int, Persona]:
-    """Personas of the people who have ratings in `known`, by user; traits are measured against one another."""
+    """Personas, by user, of the people with ratings in `known`; traits are measured relative to one another."""
     users, place = np.unique(known.users, return_inverse=True)
     few = Ratings(place.astype(np.int64), known.items, known.values, known.times, len(users), known.num_items)
     people = replace(data, people=tuple(data.people[user] for user in users.tolist()), ratings=few, impressions=None)

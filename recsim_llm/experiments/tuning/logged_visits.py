@@ -1,4 +1,4 @@
-"""Logged visits as lessons: what people were shown and watched, and after which page they left."""
+"""Logged visits for lessons: what people were shown and watched, and after which page they left."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from recsim_llm.data.dataset import Impressions
 from recsim_llm.types import EMPTY, Bools, Ints
 
-_PAGES = 6  # of a visit that a lesson tells at most: agents remember no more of most visits
+_PAGES = 6  # most pages of a visit in a lesson: agents remember no more of most visits
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +17,9 @@ class LoggedVisit:
     """The first pages of a visit.
 
     Attributes:
-        items: (P, K) what was shown; EMPTY where the log has nothing.
-        watched: (P, K) what of it was watched.
-        left: 1 if the person left after these pages, 0 if not, None where the log does not say.
+        items: (P, K) items shown; EMPTY where the log has none.
+        watched: (P, K) whether each was watched.
+        left: 1 if the person left after these pages, 0 if not, None if the log does not say.
     """
 
     items: Ints
@@ -28,10 +28,10 @@ class LoggedVisit:
 
 
 class Visits:
-    """The visits of a log, by person; every draw depends on the person's own visits alone.
+    """The visits of a log, by person; every draw depends only on the person's own visits.
 
     Args:
-        log: What may be learned from.
+        log: The impressions to learn from.
     """
 
     def __init__(self, log: Impressions) -> None:
@@ -42,7 +42,7 @@ class Visits:
         self._rows = dict(zip(users.tolist(), np.split(order, starts[1:]), strict=True))
 
     def draw(self, rng: np.random.Generator, user: int) -> LoggedVisit | None:
-        """A visit up to one of its pages, each of the person's pages equally likely; None without any."""
+        """Draw a visit up to one of its pages, each of the person's pages equally likely; None without visits."""
         log, rows = self._log, self._rows.get(user)
         if rows is None:
             return None
@@ -63,18 +63,18 @@ class Visits:
         return LoggedVisit(items, watched, None if unknown else left)
 
     def shown(self, rng: np.random.Generator, user: int, told: Ints, count: int) -> list[tuple[int, int]]:
-        """Items that a person was shown, each with 0 if they watched it, else 1; watched as often as in the log.
+        """Draw items shown to a person, each with 0 if watched, else 1, at the watch rate of the log.
 
         Args:
-            rng: Of the draw.
+            rng: Generator of the draw.
             user: The person.
-            told: Items that must not be asked about, because the text before tells of them.
-            count: At most so many.
+            told: Items that must not be asked about, because the text before mentions them.
+            count: Most items to draw.
         """
         rows = self._rows.get(user, np.zeros(0, dtype=np.int64))
         items, watched = self._log.items[rows], self._log.watched[rows]
         free = ~np.isin(items, told)
-        # What is told was watched: leaving it out would make the rest look less attractive than it was.
+        # Told items were watched: leaving them out would make the rest look less attractive than it was.
         share = (free & watched).sum() / watched.sum() if watched.any() else 1.0
         kept = free & (watched | (rng.random(len(rows)) < share))
         found, first = np.unique(items[kept], return_index=True)

@@ -1,4 +1,4 @@
-"""The model card of a tuned model: what it learned from, how well it knows held-out answers, who may use it."""
+"""The model card of a tuned model: training data, scores on held-out answers, and licence."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Keeps a model's way of writing: what it wrote before the tuning is repeated to it, a little at every step.
+"""Rehearsal: preserves a model's writing by training on its own earlier answers, a few at every step.
 
-No data set of instructions is needed, and none is mixed in whose licence would have to be minded: the model itself is
-asked in interviews before the first step, and its own answers are rehearsed (self-distillation; Yang et al., ACL 2024).
+No instruction data set is needed, and thus no licence to respect: the model itself is asked in interviews before the
+first step, and its own answers are rehearsed (self-distillation; Yang et al., ACL 2024).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from recsim_llm.types import Prompt
 from recsim_llm.untrusted import read_json
 
 MOST_TOKENS = 48
-"""Of an answer: two or three sentences."""
+"""Most tokens of an answer: two or three sentences."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An interview question and what the model wrote before it was tuned."""
+    """An interview question and the model's answer before tuning."""
 
     system: str
     context: str
@@ -42,7 +42,7 @@ class Written:
 
 
 def interviews(texts: PageTexts, users: Sequence[int], count: int, seed: int = 0) -> list[Prompt]:
-    """Interview questions to `count` people, in turn each of `prompts/tuned/rehearse.md`."""
+    """Interview questions to `count` people, cycling through those of `prompts/tuned/rehearse.md`."""
     questions = prompt_text("tuned", "rehearse").splitlines()
     people = np.array(users)[np.argsort(uniforms(seed, Stream.TUNING, 4, np.array(users)), kind="stable")].tolist()
     ask, system = template("page", "interview"), prompt_text("page", "system_interview")
@@ -60,7 +60,7 @@ def interviews(texts: PageTexts, users: Sequence[int], count: int, seed: int = 0
 
 
 def write_rehearsal(path: Path, llm: LLM, prompts: Sequence[Prompt]) -> list[Written]:
-    """What a model writes now, kept in a file: a resumed tuning rehearses the same. An existing file is read."""
+    """Store the model's current answers in a file, or read it if it exists: a resumed tuning rehearses the same."""
     if path.exists():
         try:
             return [Written(**each) for each in read_json(path)]

@@ -1,4 +1,4 @@
-"""What a tuning is given: its options, who and what is held out, and what it may learn from."""
+"""The task of a tuning: its options, the held-out people and items, and the data to learn from."""
 
 from __future__ import annotations
 
@@ -18,38 +18,37 @@ from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Bools
 
 VALIDATION_PEOPLE, VALIDATION_ITEMS = 32, 20
-"""People, and ratings of each at most, by which a training is stopped: part of nobody's test."""
+"""People, and most ratings of each, used for early stopping; they are in no test set."""
 _FREE = ("out", "max_hours", "steps", "resume", "progress")
 
 
 @dataclass(frozen=True, slots=True)
 class TuneConfig:
-    """A tuning.
+    """Options of a tuning.
 
     Attributes:
         dataset: A data set's name ('recsim-llm data list') or a folder.
-        model: The model to begin with: a name ('recsim-llm models list'), a folder, or a model of the hub.
+        model: The model to start from: a name ('recsim-llm models list'), a folder, or a model of the hub.
         out: Folder of the tuned model.
-        split: What is learned from: all but a random fifth of each person's ratings ('random'), all but the latest
+        split: The training ratings: all but a random fifth of each person's ratings ('random'), all but the latest
             fifth ('temporal'), or the former without a fifth of the people ('users').
-        hold_items: Share of the items that are removed from what is learned from, by hash: how well unknown items are
-            judged can be measured then.
+        hold_items: Share of the items removed from the training data, by hash, to measure answers about unknown items.
         lora_rank: Rank of adapters (peft); 0 tunes all weights.
         rate: Highest learning rate; 0 for 6e-4, with adapters 1e-3.
-        teacher: Weight in the answers of what collaborative filtering of the same log expects, 0 to 1.
-        batch: Lessons (people) a step.
-        rehearse: Answers that the model writes before it learns and repeats while it does, to go on writing; 0 for
-            none: interviews ask the model that the tuning began with. 24 are too few: they are learned by heart.
-        max_hours: When to end at the latest, previous parts of a resumed tuning included.
-        steps: When to end; 0 for as many steps as the hours allow.
-        check_minutes: Minutes between checkpoints, each with a look at held-out answers.
-        patience: Checks without a better one after which the tuning ends.
-        naming: What items are called: 'titles', 'masked' (genres and year only), 'ids' or 'invented'.
+        teacher: Weight in the targets of what collaborative filtering of the same log expects, 0 to 1.
+        batch: Lessons (people) per step.
+        rehearse: Answers that the model writes before tuning and rehearses during it, to preserve its writing; 0 for
+            none: interviews ask the model that the tuning started from. 24 are too few: they are memorised.
+        max_hours: Most hours, previous parts of a resumed tuning included.
+        steps: Number of steps; 0 for as many as the hours allow.
+        check_minutes: Minutes between checkpoints, each with a check on held-out answers.
+        patience: Checks without improvement after which the tuning ends.
+        naming: Names of the items: 'titles', 'masked' (genres and year only), 'ids' or 'invented'.
         prompts: Folder of the texts that are taught, a user model's name without "llm:": 'tuned', or 'tuned-public', in
             which the page tells how many people rated an item, and their mean.
-        seed: Of everything.
-        resume: Go on with the tuning in the folder.
-        progress: Show a bar.
+        seed: Seed for all random draws.
+        resume: Continue the tuning in the folder.
+        progress: Show a progress bar.
     """
 
     dataset: Name = "ml-100k"
@@ -73,7 +72,7 @@ class TuneConfig:
     progress: bool = True
 
     def check(self) -> None:
-        """Refuse what cannot work.
+        """Check the options.
 
         Raises:
             ConfigError: An option is out of range.
@@ -87,33 +86,33 @@ class TuneConfig:
 
     @property
     def users(self) -> str:
-        """The user model that asks in the texts that are taught."""
+        """The user model whose prompts are the texts that are taught."""
         return f"llm:{self.prompts}"
 
     @property
     def measured_by(self) -> Literal["temporal", "random"]:
-        """The split whose held-out ratings nobody learns from."""
+        """The split whose held-out ratings are never used for training."""
         return "temporal" if self.split == "temporal" else "random"
 
     def identity(self, data: Dataset, model_name: str) -> dict[str, object]:
-        """What a resumed tuning must have in common with the one it goes on with."""
+        """What a resumed tuning must have in common with the one it continues."""
         fixed = {name: value for name, value in asdict(self).items() if name not in _FREE}
         return fixed | {"model": model_name, "data": data.checksum}
 
 
 @dataclass(frozen=True, slots=True)
 class TuningTask:
-    """What is learned from, and what is kept from it.
+    """Training data and held-out data of a tuning.
 
     Attributes:
-        data: The data set, under the names of the tuning.
-        train: Ratings that lessons are made of.
-        learners: (U,) people whom lessons are about.
-        told, validation: What is told and asked at checks; the latter is in neither `train` nor any test.
+        data: The data set, with the tuning's names of items.
+        train: Ratings that lessons are made from.
+        learners: (U,) whether lessons are about the person.
+        told, validation: Ratings told and asked at checks; the latter are in neither `train` nor any test.
         log: The whole training part, of all people and items.
-        test: Ratings that nobody learns from.
+        test: Ratings that are never used for training.
         held_items: (N,) items removed from `train`.
-        exposure: What learners were shown, and watched or not; None where the data set does not say.
+        exposure: Items shown to learners, with whether they were watched; None if the data set does not say.
     """
 
     data: Dataset
@@ -160,7 +159,7 @@ def make_task(config: TuneConfig) -> TuningTask:
 def _exposure(
     log: Impressions | None, learners: Bools, held_items: Bools, kept: Sequence[Ratings]
 ) -> Impressions | None:
-    """What of a log of impressions may be learned from: nothing of what is kept for measuring."""
+    """The impressions to learn from: none of those held out for measuring."""
     if log is None:
         return None
     known = known_impressions(log)
@@ -170,7 +169,7 @@ def _exposure(
 
 
 def _validation(known: Ratings, learners: Bools) -> Bools:
-    """(M,) ratings to check by: of some learners, up to `VALIDATION_ITEMS`, at most a third of theirs."""
+    """(M,) mask of ratings for checks: up to `VALIDATION_ITEMS` of some learners, at most a third of theirs."""
     counts = np.bincount(known.users, minlength=known.num_users)
     able = np.flatnonzero(learners & (counts >= 6))
     people = able[np.argsort(uniforms(0, Stream.TUNING, 7, able), kind="stable")[:VALIDATION_PEOPLE]]

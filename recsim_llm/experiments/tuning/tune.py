@@ -1,7 +1,7 @@
 """Tunes a language model as a user model: `recsim-llm tune --dataset ml-100k --model smollm2-135m --out FOLDER`.
 
-Nothing is learned by heart from a test: what the log's split holds back is never read here, and a tuning is stopped by
-ratings of the training part that it does not learn from.
+Test ratings cannot leak: what the log's split holds out is never read here, and early stopping uses ratings of the
+training part that the tuning does not learn from.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from recsim_llm.experiments.tuning.task import TuneConfig, TuningTask, make_task
 from recsim_llm.language import make_llm
 
 WARM_UP = 0.05
-"""Share of the tuning in which the learning rate rises; then it falls in a line to `LAST_RATE` of its height."""
+"""Share of the tuning in which the learning rate rises; then it falls linearly to `LAST_RATE` of its maximum."""
 LAST_RATE = 0.05
 REHEARSED = 1
-"""Written answers a step."""
+"""Written answers per step."""
 REHEARSED_SHARE = 0.1
 CHECKPOINT, BEST, CURVE, REHEARSAL = "checkpoint.pt", "best.pt", "curve.csv", "rehearsal.json"
 _COLUMNS = (
@@ -52,13 +52,13 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a tuning is.
+    """State of progress of a tuning.
 
     Attributes:
         step: Steps taken.
         labels: Answers learned from so far.
-        seconds: Time of all parts.
-        best: Least held-out loss at a check; None before the first.
+        seconds: Total time of all parts.
+        best: Lowest held-out loss at a check; None before the first.
         worse: Checks since then.
     """
 
@@ -71,11 +71,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What `tune` did.
+    """Result of `tune`.
 
     Attributes:
-        folder: The tuned model.
-        before, after: Held-out scores (`measure.scores`) of the model as it came, and of the tuned one.
+        folder: Folder of the tuned model.
+        before, after: Held-out scores (`measure.scores`) of the original model, and of the tuned one.
         progress: Steps, labels and time.
         ended: Why it ended.
     """
@@ -88,13 +88,13 @@ class Tuned:
 
 
 def tune(config: TuneConfig) -> Tuned:
-    """Tune a model; interrupted or killed, `resume` goes on from the last checkpoint.
+    """Tune a model; after an interruption, `resume` continues from the last checkpoint.
 
     Raises:
-        ConfigError: An option, a tokenizer that does not tell the labels apart, a folder in use, a checkpoint of
-            another tuning.
+        ConfigError: An invalid option, a tokenizer that does not tell the labels apart, a folder in use, or a
+            checkpoint of another tuning.
         DataError: No ratings to learn from, or all of one level.
-        LLMError: The model cannot be loaded, or memory would not do.
+        LLMError: The model cannot be loaded, or memory does not suffice.
         MissingExtraError: torch, transformers or peft is not installed.
     """
     config.check()
@@ -127,7 +127,7 @@ class _Check:
 
 
 class _Run:
-    """A tuning under way: its learner, how far it is, and what it has written down."""
+    """A running tuning: its learner, its progress, and its records."""
 
     def __init__(
         self, config: TuneConfig, work: Path, learner: TuningLearner, check: _Check, identity: dict[str, object]
@@ -152,7 +152,7 @@ class _Run:
     def train(
         self, batches: Iterator[tuple[int, list[Lesson]]], encoder: Encoder, rehearsed: Sequence[TokenRow]
     ) -> str:
-        """Take steps until the time is up, enough are taken, or checks get no better. Returns why it ended."""
+        """Take steps until the time or the steps are used up, or checks stop improving; return why it ended."""
         if not self.before:
             self.before = self._check()
             self._note(self.before)
@@ -189,7 +189,7 @@ class _Run:
         self.progress = Progress(p.step + 1, p.labels + labels, seconds, p.best, p.worse)
 
     def _done(self) -> float:
-        """Share of the tuning that is behind."""
+        """Completed share of the tuning."""
         done = self.progress.seconds / (self._config.max_hours * 3600)
         return max(done, self.progress.step / self._config.steps if self._config.steps else 0.0)
 
@@ -204,7 +204,7 @@ class _Run:
         return f"the {self._config.max_hours:g} hours are over" if self._done() >= 1.0 else ""
 
     def _keep(self) -> str:
-        """Check, write everything down; says so if the checks have got no better for long."""
+        """Run a check and write a checkpoint; return a reason to stop if checks have not improved for long."""
         found = self._check()
         self._note(found)
         p = self.progress
@@ -252,7 +252,7 @@ class _Run:
 
 
 def _batches(config: TuneConfig, curriculum: Curriculum) -> Iterator[tuple[int, list[Lesson]]]:
-    """Steps, numbered from 0, with their lessons, epoch after epoch without end."""
+    """Yield steps, numbered from 0, with their lessons, over endless epochs."""
     number, epoch, batch = 0, 0, list[Lesson]()
     while True:
         for lesson in curriculum.epoch(epoch):
@@ -276,7 +276,7 @@ def _open_folder(config: TuneConfig) -> Path:
 
 
 def _load(config: TuneConfig) -> tuple[Any, Any, str]:
-    """The model in the precision of the training, its tokenizer, and its identity."""
+    """Return the model in the precision of the training, its tokenizer, and its identity."""
     try:
         import torch
         import transformers  # noqa: F401 - fails here, with a sentence, rather than later
@@ -287,7 +287,7 @@ def _load(config: TuneConfig) -> tuple[Any, Any, str]:
 
     cuda = torch.cuda.is_available()
     check_memory(config.model, config.lora_rank, cuda)
-    # Frozen weights may be coarse; weights that learn may not.
+    # Frozen weights may have low precision; trained weights may not.
     precision = torch.bfloat16 if cuda and config.lora_rank else torch.float32
     model, tokenizer, origin = load_model(config.model, torch.device("cuda" if cuda else "cpu"), precision)
     return model, tokenizer, fingerprint(config.model, origin)
@@ -296,7 +296,7 @@ def _load(config: TuneConfig) -> tuple[Any, Any, str]:
 def _rehearsed(
     config: TuneConfig, task: TuningTask, work: Path, encoder: Encoder, model: Any, tokenizer: Any
 ) -> list[TokenRow]:
-    """Answers that the model writes before it learns, in tokens."""
+    """Answers that the model writes before it learns, as tokens."""
     if not config.rehearse:
         return []
     path = work / REHEARSAL
@@ -317,7 +317,7 @@ def _finish(config: TuneConfig, task: TuningTask, run: _Run, tokenizer: Any, end
     run.learner.save_adapter(config.out / "adapter")
     import torch
 
-    # bfloat16 has the precision that models are given away in, at half the size.
+    # bfloat16 is the precision in which models are usually published, at half the size.
     run.learner.model.to(torch.bfloat16).save_pretrained(config.out)
     tokenizer.save_pretrained(config.out)
     tuned = Tuned(config.out, run.before, best["scores"], run.progress, ended)

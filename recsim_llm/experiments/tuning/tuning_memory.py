@@ -1,4 +1,4 @@
-"""Whether a model can be tuned in the memory that is free, said before anything is loaded."""
+"""Check that a model can be tuned in the free memory, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from recsim_llm.errors import LLMError
 from recsim_llm.language.models import resolve_model
 
 _ROOM = 2 * 2**30
-"""Bytes for what passes through the layers, beside the weights."""
+"""Bytes for activations, in addition to the weights."""
 
 
 def needed_bytes(weights: int, trained: int, wide: bool) -> int:
     """Bytes that a tuning needs.
 
     Args:
-        weights: Weights of the model.
-        trained: Those that are trained: each has a gradient and two moments beside it.
+        weights: Number of weights of the model.
+        trained: Number of trained weights: each also has a gradient and two moments.
         wide: Whether numbers have 4 bytes, not 2.
     """
     return (4 if wide else 2) * (weights + 3 * trained) + _ROOM
@@ -26,7 +26,7 @@ def check_memory(name: str, lora_rank: int, cuda: bool) -> None:
     """Refuse a model that does not fit.
 
     Raises:
-        LLMError: Less is free than the tuning needs.
+        LLMError: Less memory is free than the tuning needs.
     """
     weights = count_weights(name)
     trained = weights // 50 if lora_rank else weights
@@ -41,7 +41,7 @@ def check_memory(name: str, lora_rank: int, cuda: bool) -> None:
 
 
 def count_weights(name: str) -> int:
-    """Weights of a model, from its configuration alone."""
+    """Number of weights of a model, from its configuration alone."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -49,7 +49,7 @@ def count_weights(name: str) -> int:
 
     where = resolve_model(name)
     with quiet(), load_explained(name), torch.device("meta"):
-        models: Any = AutoModelForCausalLM  # what it has is not typed
+        models: Any = AutoModelForCausalLM  # its members are untyped
         model = models.from_config(AutoConfig.from_pretrained(where, trust_remote_code=False), trust_remote_code=False)
         return sum(weight.numel() for weight in model.parameters())
 

@@ -1,4 +1,4 @@
-"""Who writes for a tuned model: the one that it began with. Labels are what tuning teaches; texts it unlearns."""
+"""Chooses the writer for a tuned model: its base model, since tuning teaches labels and unlearns texts."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.untrusted import read_json
 
 NUMBERS = "tuning.json"
-"""File of a tuned model's folder that says how it came about."""
+"""File of a tuned model's folder that records its tuning."""
 
 
 def writer_of(llm: str) -> str:
     """The language model that answers in words where `llm` reads labels.
 
     Args:
-        llm: A model in a line of text: `transformers:FOLDER`, for example.
+        llm: A model spec, such as `transformers:FOLDER`.
 
     Returns:
-        Where the model is a tuned folder, the same backend with the model that the tuning began with; else `llm`.
+        If the model is a tuned folder, the same backend with the model that the tuning started from; else `llm`.
 
     Raises:
-        ConfigError: Tuned folders name each other as what they began with, or one brings options along.
+        ConfigError: Tuned folders name each other as their base model, or one has options in its spec.
 
     >>> writer_of("transformers:smollm2-135m")
     'transformers:smollm2-135m'
@@ -35,7 +35,7 @@ def writer_of(llm: str) -> str:
         try:
             base = str(read_json(path)["config"]["model"])
         except (OSError, ValueError, KeyError, TypeError):
-            break  # `assess` says what is wrong with the folder; a model of its own it still is
+            break  # `assess` reports what is wrong with the folder; it is still a model by itself
         if base == name:
             break
         if "?" in base:

@@ -1,6 +1,6 @@
-"""The simple models that every user model is shown beside, fitted on the same training log. All fit in seconds.
+"""Simple models that every user model is compared with, fitted on the same training log. All fit in seconds.
 
-A simulator that does not beat them tells nothing about people that a few sums do not tell.
+A simulator that does not beat them adds nothing to what a few sums tell about people.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EASE_REG = 200.0
 _SHRINKAGE = 5.0
 
 Scorer = Callable[[Ints, Ints], Floats]
-"""From (M,) users and (M,) items to (M,) scores, or stars."""
+"""Maps (M,) users and (M,) items to (M,) scores, or stars."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Baselines:
 
     Attributes:
         stars: Predict a rating, in stars.
-        choices: Score what a person takes up; higher is likelier.
+        choices: Score what a person takes up; higher is more likely.
     """
 
     stars: dict[str, Scorer]
@@ -40,7 +40,7 @@ class Baselines:
 
 
 def fit_baselines(train: Ratings, catalogue: Catalogue | None) -> Baselines:
-    """Fit all baselines to the training log; those of genres need a catalogue with genres, those of stars stars."""
+    """Fit all baselines to the training log; genre baselines need a catalogue with genres, star baselines stars."""
     rated = bool((train.values > 0).all())
     return Baselines(_stars(train, catalogue) if rated else {}, _choices(train, catalogue))
 
@@ -92,7 +92,7 @@ def _shrunken_mean(ids: Ints, values: np.ndarray, mean: float, size: int) -> Flo
 
 
 def _linear(seen: sp.csr_array, weights: np.ndarray) -> Scorer:
-    """Scores of an item-item model: the sum of the weights from what the person has rated."""
+    """Scores of an item-item model: the sum of the weights from the items that the person has rated."""
 
     def score(users: Ints, items: Ints) -> Floats:
         out = np.zeros(len(users))
@@ -107,7 +107,7 @@ def _linear(seen: sp.csr_array, weights: np.ndarray) -> Scorer:
 
 
 def _genre_profile(seen: sp.csr_array, catalogue: Catalogue) -> Scorer:
-    """Cosine of an item's genres with the genres of what the person has rated."""
+    """Cosine of an item's genres with the genres of the items that the person has rated."""
     genres = catalogue.genre_matrix.astype(np.float64)
     profile = seen @ genres
     lengths = np.linalg.norm(profile, axis=1)[:, None], np.linalg.norm(genres, axis=1)[:, None]
@@ -147,7 +147,7 @@ def _svd_choices(seen: sp.csr_array) -> Scorer:
 
 
 def _factors(matrix: sp.csr_array) -> tuple[Floats, Floats]:
-    """Truncated SVD with zeros for what is missing (PureSVD, Cremonesi et al. 2010)."""
+    """Truncated SVD with zeros for missing entries (PureSVD, Cremonesi et al. 2010)."""
     rank = min(SVD_FACTORS, min(matrix.shape) - 1)
     left, values, right = (np.asarray(x, dtype=np.float64) for x in svds(matrix, k=rank, rng=np.random.default_rng(0)))
     return left * values, right.T

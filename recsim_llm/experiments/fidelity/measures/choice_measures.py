@@ -1,4 +1,4 @@
-"""Measures of choices, for any scorer of (person, item) pairs: what a person takes up, and what not."""
+"""Measures of choices (which items a person takes up), for any scorer of (person, item) pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STEPS = 200
 def best_threshold(scores: Floats, labels: Floats) -> float:
     """The threshold with the highest accuracy on these rows, among 200 quantiles of the scores.
 
-    The certificate sets it at the ratio 1:1 on people whom it does not measure, and keeps it for all ratios.
+    The certificate sets it at the ratio 1:1 on people whom it does not measure, and uses it for all ratios.
     """
     candidates = np.unique(np.quantile(scores, np.linspace(0.0, 1.0, _STEPS + 1)))
     order = np.argsort(scores, kind="stable")
@@ -35,7 +35,7 @@ def best_threshold(scores: Floats, labels: Floats) -> float:
 def choice_measures(
     users: Ints, scores: Floats, labels: Floats, num_users: int, threshold: float
 ) -> dict[str, Measure]:
-    """accuracy, precision, recall, f1 of `score > threshold`, and auc within users.
+    """Accuracy, precision, recall and f1 of `score > threshold`, and auc within users.
 
     Args:
         users: (M,) 0..U-1.
@@ -57,14 +57,15 @@ def choice_measures(
 
 
 def deciles(popularity: Floats) -> Floats:
-    """(N, 10) which popularity decile an item is in: a tenth of the items each, the least popular first."""
+    """(N, 10) one-hot popularity decile of each item: a tenth of the items each, the least popular first."""
+    # The argsort of an argsort is the rank of each item.
     place = np.argsort(np.argsort(popularity, kind="stable"), kind="stable") * DECILES // len(popularity)
     groups: Floats = np.eye(DECILES)[place]
     return groups
 
 
 def share_measure(users: Ints, chosen: Floats, labels: Floats, groups: Floats, num_users: int) -> Measure:
-    """Divergence, bits, between the groups of what is chosen in simulation and in reality, at equal exposure.
+    """Divergence in bits between the groups of the items chosen in simulation and in reality, at equal exposure.
 
     Args:
         users: (M,) 0..U-1.
@@ -74,13 +75,15 @@ def share_measure(users: Ints, chosen: Floats, labels: Floats, groups: Floats, n
         num_users: U.
     """
     chosen = _as_many_as(users, chosen, labels, num_users)
+    # (M, 2G) columns: simulated and real weight of each group.
     columns = np.concatenate([groups * chosen[:, None], groups * labels[:, None]], axis=1)
     return Measure(per_user(users, columns, num_users), lambda t: divergence_bits(*np.split(t, 2, axis=-1)))
 
 
 def share_per_user(users: Ints, chosen: Floats, labels: Floats, groups: Floats, num_users: int) -> Measure:
-    """The mean over people of the divergence between their own simulated and real shares, bits."""
+    """Mean over people of the divergence between their own simulated and real shares, in bits."""
     columns = np.concatenate([groups * chosen[:, None], groups * labels[:, None]], axis=1)
+    # (M, 2G) rows -> (U, 2G) sums -> two histograms (U, G).
     simulated, real = np.split(per_user(users, columns, num_users), 2, axis=-1)
     known = (simulated.sum(axis=1) > 0) & (real.sum(axis=1) > 0)
     values = np.full(num_users, np.nan)
@@ -89,7 +92,7 @@ def share_per_user(users: Ints, chosen: Floats, labels: Floats, groups: Floats, 
 
 
 def share_ceiling(users: Ints, labels: Floats, groups: Floats, num_users: int) -> float:
-    """Divergence of the real shares of two random halves of the people, bits."""
+    """Divergence between the real shares of two random halves of the people, in bits."""
     return split_half(per_user(users, groups * labels[:, None], num_users), divergence_bits)
 
 
@@ -101,7 +104,7 @@ def shares(weights: Floats, groups: Floats) -> list[float]:
 
 
 def slot_measure(users: Ints, watched: Floats, relevant: Floats, slots: Ints, num_users: int) -> Measure:
-    """How far the curve of watching over slots is from that of relevance: mean over slots of |w_k / w - r_k / r|.
+    """Distance between the curves of watching and of relevance over slots: mean over slots of |w_k / w - r_k / r|.
 
     Args:
         users: (M,) 0..U-1.
@@ -110,6 +113,7 @@ def slot_measure(users: Ints, watched: Floats, relevant: Floats, slots: Ints, nu
         slots: (M,) place on the page, from 0.
         num_users: U.
     """
+    # (M, 3K) columns: one-hot slot, watched in the slot, relevant in the slot.
     place = np.eye(int(slots.max(initial=0)) + 1)[slots]
     columns = np.concatenate([place, place * watched[:, None], place * relevant[:, None]], axis=1)
     return Measure(per_user(users, columns, num_users), _slot_gap)
@@ -127,13 +131,14 @@ def slot_curve(watched: Floats, relevant: Floats, slots: Ints) -> dict[str, list
 
 def _slot_gap(totals: Floats) -> Floats:
     n, watched, relevant = np.split(totals, 3, axis=-1)
+    # (..., K): the rate in each slot relative to the mean rate over all slots.
     curves = [column / n / (column.sum(axis=-1) / n.sum(axis=-1))[..., None] for column in (watched, relevant)]
     gap: Floats = np.abs(curves[0] - curves[1]).mean(axis=-1)
     return gap
 
 
 def _as_many_as(users: Ints, chosen: Floats, labels: Floats, num_users: int) -> Floats:
-    """Weights scaled so that each person chooses as many items as in reality: activity is not the question here."""
+    """Scale weights so that each person chooses as many items as in reality: activity is not measured here."""
     have, want = (ratio_sum(users, column, num_users) for column in (chosen, labels))
     scaled: Floats = chosen * np.divide(want, have, out=np.zeros_like(have), where=have > 0)[users]
     return scaled
@@ -146,7 +151,7 @@ def ratio_sum(users: Ints, column: Floats, num_users: int) -> Floats:
 
 
 def log_loss_of_choices(users: Ints, chance: Floats, labels: Floats, num_users: int) -> Measure:
-    """Mean negative log-likelihood of what happened, nats a row."""
+    """Mean negative log-likelihood of the outcomes, in nats per row."""
     chance = np.clip(chance, 1e-12, 1 - 1e-12)
     loss = -(labels * np.log(chance) + (1 - labels) * np.log1p(-chance))
     return Measure(per_user(users, np.stack([loss, np.ones(len(users))], axis=1), num_users), ratio)

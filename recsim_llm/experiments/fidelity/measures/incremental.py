@@ -1,8 +1,8 @@
-"""What a simulator knows that collaborative filtering of the same log does not: the headline of the certificate.
+"""Information that a simulator adds to collaborative filtering of the same log: the headline of the certificate.
 
 Two logistic models are cross-validated over users: one on features of collaborative filtering, one on these and the
-simulator's. The gain is the difference of held-out log-loss, nats a row. The p-value permutes the simulator's features
-among the rows of each person, so that a simulator which knows only a person's level does not count as informed.
+simulator's features. The gain is the difference of held-out log-loss, in nats per row. The p-value permutes the
+simulator's features among the rows of each person, so that knowing only a person's mean level does not count.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Increment:
     """Information over collaborative filtering.
 
     Attributes:
-        gain: Held-out log-loss without less with the simulator, nats a row.
-        p: Share of permutations (with the data themselves) that gain as much.
+        gain: Held-out log-loss without the simulator minus that with it, in nats per row.
+        p: Share of permutations, the observed data included, with at least this gain.
     """
 
     gain: Measure
@@ -37,7 +37,7 @@ class Increment:
 def increment(
     users: Ints, known: Floats, simulated: Floats, label: Floats, num_users: int, permutations: int = PERMUTATIONS
 ) -> Increment:
-    """Measure what simulated features add.
+    """Measure the information that simulated features add.
 
     Args:
         users: (M,) 0..U-1.
@@ -48,8 +48,9 @@ def increment(
         permutations: Permutations behind p; the smallest p is 1 / (permutations + 1).
 
     Returns:
-        NaN where so few people are there that all are in one fold: nobody is left to fit on.
+        NaN if there are so few people that all are in one fold: nobody is left to fit on.
     """
+    # (M,): all rows of a user are in the same fold.
     folds = (uniforms(11, Stream.DATA, np.arange(num_users)) * FOLDS).astype(np.int64)[users]
     if len(np.unique(folds)) < 2:
         return Increment(Measure(np.full((num_users, 2), np.nan), ratio), np.nan)
@@ -57,6 +58,7 @@ def increment(
     without = _held_out_loss(base, label, folds)
     gain = without - _held_out_loss(np.hstack([base, extra]), label, folds)
     rng = np.random.default_rng(0)
+    # The observed data count as one permutation, so p is never 0.
     beaten = 1
     for _ in range(permutations):
         shuffled = extra[_within(users, rng)]
@@ -66,7 +68,7 @@ def increment(
 
 
 def _within(users: Ints, rng: np.random.Generator) -> Ints:
-    """A permutation of the rows that keeps every row with its user."""
+    """A permutation that moves rows only within their user."""
     places = np.argsort(users, kind="stable")
     shuffled = np.lexsort((rng.random(len(users)), users))
     permutation = np.empty(len(users), dtype=np.int64)

@@ -1,8 +1,8 @@
-"""A measure as sums over users, so that a bootstrap over users is one matrix product. Knows not what is measured.
+"""Measures as sums over users, so that a bootstrap over users is one matrix product; independent of the quantity.
 
-Users are the independent draws: rows of one user hang together. Intervals are 95 % percentile-bootstrap intervals
+Users are the independent draws: rows of one user are correlated. Intervals are 95 % percentile-bootstrap intervals
 (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3), shifted so that the median of the
-bootstrap lies on the value: the bootstrap of a distance is biased upwards.
+bootstrap equals the value: the bootstrap of a distance is biased upwards.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Measure:
     """A number that depends on users only through sums over them.
 
     Attributes:
-        sums: (U, S) what each user adds.
-        combine: From (..., S) totals to (...) values.
+        sums: (U, S) contribution of each user.
+        combine: Maps (..., S) totals to (...) values.
     """
 
     sums: Floats
@@ -32,12 +32,12 @@ class Measure:
 
     @property
     def value(self) -> float:
-        """The value over all users; NaN where nobody adds anything."""
+        """The value over all users; NaN if nobody contributes."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return float(self.combine(self.sums.sum(axis=0)))
 
     def interval(self, resamples: Floats) -> tuple[float, float]:
-        """Ends of the 95 % interval; NaN with fewer than two users who add anything.
+        """Ends of the 95 % interval; NaN with fewer than two contributing users.
 
         Args:
             resamples: (T, U) how often each user is drawn, from `draw_resamples`.
@@ -45,11 +45,12 @@ class Measure:
         if (np.abs(self.sums).sum(axis=1) > 0).sum() < 2:
             return float("nan"), float("nan")
         with np.errstate(invalid="ignore", divide="ignore"):
+            # (T, U) @ (U, S) -> (T, S) totals of the bootstrap samples -> (T,) values.
             values = self.combine(resamples @ self.sums)
         known = values[np.isfinite(values)]
         if not len(known):
             return float("nan"), float("nan")
-        # Distances (ECE, divergences) grow with resampling noise: the median's surplus is taken off.
+        # Distances (ECE, divergences) grow with resampling noise: subtract the median's surplus.
         surplus = np.median(known) - self.value
         low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - surplus
         return float(max(low, min(known.min(), 0.0))), float(high)
@@ -64,7 +65,7 @@ def draw_resamples(num_users: int, seed: int = 0, resamples: int = RESAMPLES) ->
 
 def per_user(users: Ints, columns: Floats, num_users: int) -> Floats:
     """(U, S) sums of (M, S) columns over the rows of each user."""
-    columns = columns[:, None] if columns.ndim == 1 else columns  # no rows at all have their columns too
+    columns = columns[:, None] if columns.ndim == 1 else columns  # an empty (0, S) array keeps its columns
     out = np.zeros((num_users, columns.shape[1]))
     for column in range(columns.shape[1]):
         out[:, column] = np.bincount(users, weights=columns[:, column], minlength=num_users)
@@ -77,13 +78,13 @@ def mean_of_rows(users: Ints, values: Floats, num_users: int) -> Measure:
 
 
 def mean_of_users(values: Floats) -> Measure:
-    """The mean over users of (U,) values; users with NaN do not count."""
+    """The mean over users of (U,) values; users with NaN are ignored."""
     known = np.isfinite(values)
     return Measure(np.stack([np.where(known, values, 0.0), known.astype(np.float64)], axis=1), ratio)
 
 
 def ratio(totals: Floats) -> Floats:
-    """First over second column."""
+    """First column divided by the second."""
     result: Floats = totals[..., 0] / totals[..., 1]
     return result
 
@@ -102,17 +103,18 @@ def _relative_bits(p: Floats, q: Floats) -> Floats:
 
 
 def split_half(sums: Floats, distance: Callable[[Floats, Floats], Floats], seed: int = 0, draws: int = 100) -> float:
-    """What people reach against people: the mean distance between two random halves of the users; NaN for one user.
+    """Human ceiling: the mean distance between two random halves of the users; NaN for one user.
 
     Args:
         sums: (U, S) histograms of users.
-        distance: Between (T, S) and (T, S).
+        distance: Distance between two (T, S) arrays, row by row.
         seed: Seed of the halves.
         draws: T.
     """
     if len(sums) < 2:
         return float("nan")
     rng = np.random.default_rng(seed)
+    # (T, U) 0/1 membership of the first half; each row is a random half of the users.
     halves = (rng.random((draws, len(sums))).argsort(axis=1) < len(sums) // 2).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(np.nanmean(distance(halves @ sums, (1.0 - halves) @ sums)))
@@ -136,9 +138,11 @@ def within_user_auc(users: Ints, scores: Floats, labels: Floats, num_users: int)
     run = np.cumsum(new) - 1
     starts = np.flatnonzero(new)
     sizes = np.diff(np.append(starts, len(u)))
+    # Ranks from 1 within each user; ties share their mean rank.
     ranks = (starts + (sizes + 1) / 2)[run] - first[u]
     positives = np.bincount(u, weights=y, minlength=num_users)
     negatives = np.bincount(u, minlength=num_users) - positives
+    # Mann-Whitney U: pairs in which the positive ranks above the negative.
     above = np.bincount(u, weights=ranks * y, minlength=num_users) - positives * (positives + 1) / 2
     pairs = positives * negatives
     auc: Floats = np.full(num_users, np.nan)

@@ -1,4 +1,4 @@
-"""Measures of predicted ratings, for any predictor: of its mean, of its distribution, and of ratings drawn from it.
+"""Measures of predicted ratings, for any predictor: its mean, its distribution, and ratings drawn from it.
 
 docs/certificate.md gives the definitions. All are sums over users (`measures.Measure`).
 """
@@ -25,7 +25,7 @@ from recsim_llm.types import Bools, Floats, Ints
 BINS = 10
 _AUC_BINS = 256
 _FEWEST = 5
-"""Ratings from which a person's own mean is looked at."""
+"""Least number of ratings at which a person's own mean is measured."""
 _TINY = 1e-12
 
 
@@ -35,9 +35,9 @@ class Predictions:
 
     Attributes:
         users: (M,) 0..U-1, numbered for the bootstrap.
-        items: (M,) ids, for the draws only.
+        items: (M,) item ids, used for the draws only.
         levels: (M,) index of the true level.
-        pmf: (M, R) predicted distribution; a predictor of single numbers puts it all on the nearest level.
+        pmf: (M, R) predicted distribution; a point predictor puts all mass on the nearest level.
         mean: (M,) predicted mean, stars.
         rating_levels: (R,) stars.
         num_users: U.
@@ -81,7 +81,7 @@ def point_predictions(
 
 
 def rating_measures(p: Predictions, histogram: Floats) -> dict[str, Measure]:
-    """Every measure of rated rows by name; log_loss only of distributions.
+    """Every measure of rated rows, by name; log_loss only for distributions.
 
     Args:
         p: Predictions.
@@ -113,6 +113,7 @@ def sample_measures(p: Predictions) -> dict[str, Measure]:
     """Measures of ratings drawn from the predictions."""
     drawn = p.drawn()
     stars, count = p.rating_levels, p.num_users
+    # (M, 2R) one-hot drawn and true levels -> (U, 2R): two histograms per user.
     both = per_user(p.users, np.concatenate([np.eye(len(stars))[drawn], np.eye(len(stars))[p.levels]], axis=1), count)
     return {
         "sampled_rmse": _root(mean_of_rows(p.users, (stars[drawn] - p.truth) ** 2, count)),
@@ -125,7 +126,7 @@ def sample_measures(p: Predictions) -> dict[str, Measure]:
 
 
 def human_ceilings(p: Predictions) -> dict[str, float]:
-    """What real people reach against real people: split halves of the users."""
+    """Human ceilings: real people against real people, by split halves of the users."""
     real = per_user(p.users, np.eye(len(p.rating_levels))[p.levels], p.num_users)
     return {
         "rating_jsd_bits": split_half(real, divergence_bits),
@@ -173,6 +174,7 @@ def user_means(p: Predictions) -> dict[str, list[float]]:
 def calibration_error(users: Ints, chance: Floats, happened: Floats, num_users: int) -> Measure:
     """ECE: mean over rows of |predicted - observed| in 10 equal-width bins (Naeini et al. 2015)."""
     bins = np.minimum((chance * BINS).astype(np.int64), BINS - 1)
+    # (M, 3 BINS) columns: rows, predicted and observed mass of each bin.
     place = np.eye(BINS)[bins]
     columns = np.concatenate([place, place * chance[:, None], place * happened[:, None]], axis=1)
 
@@ -186,6 +188,7 @@ def calibration_error(users: Ints, chance: Floats, happened: Floats, num_users: 
 
 def _rps(pmf: Floats, levels: Ints) -> Floats:
     """(M,) ranked probability score (Epstein 1969): squared error of the CDF, summed over thresholds."""
+    # (M, R - 1): the CDF of the true level at each threshold.
     happened = np.arange(pmf.shape[1] - 1) >= levels[:, None]
     scores: Floats = ((pmf.cumsum(axis=1)[:, :-1] - happened) ** 2).sum(axis=1)
     return scores
@@ -200,10 +203,12 @@ def _pooled_auc(users: Ints, scores: Floats, labels: Floats, num_users: int) -> 
     edges = np.unique(np.quantile(scores, np.linspace(0, 1, _AUC_BINS + 1)[1:-1])) if len(scores) else np.zeros(0)
     place = np.searchsorted(edges, scores, side="right")
     width = len(edges) + 1
+    # (U * 2 * width,) counts per user, label and bin.
     flat = np.bincount((users * 2 + labels.astype(np.int64)) * width + place, minlength=num_users * 2 * width)
 
     def combine(totals: Floats) -> Floats:
         negatives, positives = _halves(totals)
+        # Negatives below each bin, plus half of those in it: ties count half.
         below = negatives.cumsum(axis=-1) - negatives / 2
         auc: Floats = (positives * below).sum(axis=-1) / (positives.sum(axis=-1) * negatives.sum(axis=-1))
         return auc
@@ -212,10 +217,10 @@ def _pooled_auc(users: Ints, scores: Floats, labels: Floats, num_users: int) -> 
 
 
 def _pairwise_order(p: Predictions) -> Floats:
-    """(U,) share of a person's pairs of unequal true ratings that the predicted means order rightly, ties half."""
+    """(U,) share of a person's pairs of unequal true ratings that the predicted means order correctly, ties half."""
     right, pairs = np.zeros(p.num_users), np.zeros(p.num_users)
     for cut in range(1, len(p.rating_levels)):
-        # Pairs (this level, any lower one): an AUC with the rows at or below the level.
+        # Pairs of this level with any lower one: an AUC over the rows at or below the level.
         rows = p.levels <= cut
         top = (p.levels[rows] == cut).astype(np.float64)
         auc = within_user_auc(p.users[rows], p.mean[rows], top, p.num_users)
@@ -233,7 +238,8 @@ def _halves(totals: Floats) -> tuple[Floats, Floats]:
 
 
 def _earth_mover(a: Floats, b: Floats, stars: Floats) -> Floats:
-    """Earth mover's distance of two histograms over levels, stars."""
+    """Earth mover's distance between two histograms over levels, in stars."""
+    # (..., R - 1): the difference of the CDFs between neighbouring levels.
     gap = (a / a.sum(axis=-1, keepdims=True) - b / b.sum(axis=-1, keepdims=True)).cumsum(axis=-1)[..., :-1]
     distance: Floats = (np.abs(gap) * np.diff(stars)).sum(axis=-1)
     return distance
@@ -247,9 +253,9 @@ def _deviation(histogram: Floats, stars: Floats) -> Floats:
 
 
 def _between_users(p: Predictions) -> Measure:
-    """Variance over users of the mean drawn rating, over that of the mean real rating; users with at least 5 rows.
+    """Ratio of the variances over users of the mean drawn and the mean real rating; users with at least 5 rows.
 
-    The expectation over draws is taken exactly: E[mean^2] = (mean of means)^2 + sum of variances / n^2.
+    The expectation over draws is exact: E[mean^2] = (mean of means)^2 + sum of variances / n^2.
     """
     n = np.bincount(p.users, minlength=p.num_users).astype(np.float64)
     known = n >= _FEWEST
@@ -260,6 +266,7 @@ def _between_users(p: Predictions) -> Measure:
         np.bincount(p.users, weights=column, minlength=p.num_users) / divisor
         for column, divisor in ((expected, size), (spread, size**2), (p.truth, size))
     )
+    # (U, 5): count and the first two moments of the simulated and of the real mean.
     columns = np.stack([np.ones_like(n), mean, mean**2 + noise, real, real**2], axis=1)
 
     def combine(totals: Floats) -> Floats:
@@ -273,7 +280,7 @@ def _between_users(p: Predictions) -> Measure:
 
 
 def _constant(users: Ints, levels: Ints, num_users: int) -> Floats:
-    """(U,) 1 where a person gives one and the same rating in at least 5 rows, NaN with fewer rows."""
+    """(U,) 1 if a person gives the same rating in all of at least 5 rows, else 0; NaN with fewer rows."""
     n = np.bincount(users, minlength=num_users)
     low, high = np.full(num_users, np.iinfo(np.int64).max), np.full(num_users, -1)
     np.minimum.at(low, users, levels)

@@ -1,6 +1,6 @@
-"""How well one order of recommenders agrees with another, with intervals over people. Knows not who made the orders.
+"""Agreement between two orders of recommenders, with intervals over people; independent of who made the orders.
 
-U people, S recommenders. A value table is (U, S): how well each recommender serves each person, NaN where unknown.
+U people, S recommenders. A value table is (U, S): how well each recommender serves each person, NaN if unknown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from recsim_llm.experiments.fidelity.measures.measures import Measure
 from recsim_llm.types import Bools, Floats
 
 _TIE = 1e-9
-"""Means that differ by less are equal: rounding, not preference."""
+"""Means that differ by less count as equal: the difference is rounding, not preference."""
 
 
 class RankingEstimate(NamedTuple):
@@ -28,19 +28,20 @@ class RankingEstimate(NamedTuple):
 def shown_weights(scores_UN: Floats, candidates_UN: Bools, slot_weights: Floats) -> Floats:
     """(U, N) expected weight of each item if a recommender fills slots with its best-scored candidates.
 
-    Equal scores are in random order: each of them gets the mean weight of the slots that they share, so that the order
-    of ids plays no part (McSherry and Najork, ECIR 2008).
+    Equal scores are in random order: each gets the mean weight of the slots that they share, so that the order of ids
+    has no effect (McSherry and Najork, ECIR 2008).
 
     Args:
         scores_UN: Higher is shown first.
-        candidates_UN: What may be shown.
-        slot_weights: (K,) of the slots, from the top; further slots count 0.
+        candidates_UN: Whether the item may be shown.
+        slot_weights: (K,) weights of the slots, from the top; further slots weigh 0.
     """
     ranked = np.where(candidates_UN, scores_UN, -np.inf)
     order = np.argsort(-ranked, axis=1, kind="stable")
     in_order = np.take_along_axis(ranked, order, axis=1)
     first, last = _runs(in_order)
     width = ranked.shape[1]
+    # total[i] is the weight of the first i slots: a run of ties gets its span of weight, divided by its length.
     total = np.zeros(width + 1)
     total[1:] = np.cumsum(np.pad(slot_weights, (0, max(width - len(slot_weights), 0)))[:width])
     weights = np.empty(ranked.shape)
@@ -49,8 +50,9 @@ def shown_weights(scores_UN: Floats, candidates_UN: Bools, slot_weights: Floats)
 
 
 def _runs(in_order: Floats) -> tuple[np.ndarray, np.ndarray]:
-    """First and last position of the run of equal values that each position is in."""
+    """(U, N) first and last position of the run of equal values around each position."""
     places = np.arange(in_order.shape[1])
+    # new marks the first, end the last position of each run.
     new = np.ones(in_order.shape, dtype=np.bool_)
     new[:, 1:] = in_order[:, 1:] != in_order[:, :-1]
     end = np.ones(in_order.shape, dtype=np.bool_)
@@ -61,7 +63,7 @@ def _runs(in_order: Floats) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_shown(weights_UN: Floats, values_UN: Floats) -> Floats:
-    """(U,) mean value of what is shown; NaN for people to whom nothing can be shown."""
+    """(U,) mean value of the shown items; NaN for people to whom nothing can be shown."""
     total = weights_UN.sum(axis=1)
     sums = (weights_UN * np.where(weights_UN > 0, values_UN, 0.0)).sum(axis=1)
     out: Floats = np.divide(sums, total, out=np.full(len(total), np.nan), where=total > 0)
@@ -73,7 +75,7 @@ def ndcg(weights_UN: Floats, gains_UN: Floats, slot_weights: Floats) -> Floats:
 
     Args:
         weights_UN: From `shown_weights` with the same slot weights.
-        gains_UN: Of each item.
+        gains_UN: Gain of each item.
         slot_weights: (K,) discounts.
     """
     slots = min(len(slot_weights), gains_UN.shape[1])
@@ -84,8 +86,9 @@ def ndcg(weights_UN: Floats, gains_UN: Floats, slot_weights: Floats) -> Floats:
 
 
 def tau_b(a: Floats, b: Floats) -> Floats:
-    """Kendall's tau-b of (..., S) values, ties counted as by Kendall (1945); 0 where either orders nothing."""
+    """Kendall's tau-b of (..., S) values, ties as in Kendall (1945); 0 if all values of either side are equal."""
     x, y = _signs(a), _signs(b)
+    # (...,) concordant minus discordant pairs.
     together = (x * y).sum(axis=-1)
     spread = np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
     tau: Floats = np.divide(together, spread, out=np.zeros(together.shape), where=spread > 0)
@@ -93,7 +96,7 @@ def tau_b(a: Floats, b: Floats) -> Floats:
 
 
 def _signs(values: Floats) -> Floats:
-    """(..., S (S - 1) / 2) 1, 0 or -1 for each pair."""
+    """(..., S (S - 1) / 2) sign of the difference of each pair: 1, 0 or -1."""
     left, right = np.triu_indices(values.shape[-1], k=1)
     difference = values[..., left] - values[..., right]
     signs: Floats = np.where(np.abs(difference) > _TIE, np.sign(difference), 0.0)
@@ -101,7 +104,7 @@ def _signs(values: Floats) -> Floats:
 
 
 def regret(truth: Floats, judged: Floats) -> Floats:
-    """(...) true value of the truly best less that of the one judged best (the mean of those judged equally good)."""
+    """(...) true value of the truly best minus that of the one judged best (the mean of those judged equally good)."""
     picked = judged > judged.max(axis=-1, keepdims=True) - _TIE
     value = (truth * picked).sum(axis=-1) / picked.sum(axis=-1)
     result: Floats = truth.max(axis=-1) - value
@@ -116,7 +119,7 @@ def regret_share(truth: Floats, judged: Floats) -> Floats:
 
 
 def pairs_right(truth: Floats, judged: Floats, pairs: Bools) -> Floats:
-    """(...) share of the (S (S - 1) / 2) marked pairs in the true order, ties half; NaN without marked pairs."""
+    """(...) share of the (S (S - 1) / 2) marked pairs in the true order; ties count half; NaN without marked pairs."""
     agreement = _signs(truth)[..., pairs] * _signs(judged)[..., pairs]
     if not agreement.shape[-1]:
         return np.full(agreement.shape[:-1], np.nan)
@@ -130,9 +133,10 @@ def clear_pairs(values_US: Floats, resamples: Floats, margin: float) -> Bools:
     Args:
         values_US: (U, S).
         resamples: (T, U) from `measures.draw_resamples`.
-        margin: In the unit of the values.
+        margin: Margin, in the unit of the values.
     """
     left, right = np.triu_indices(values_US.shape[1], k=1)
+    # (S,) means of all people, and (T, S) means of the bootstrap samples.
     means, draws = _means(_columns(values_US).sum(axis=0)), _means(resamples @ _columns(values_US))
     low, high = np.quantile(draws[:, left] - draws[:, right], [0.025, 0.975], axis=0)
     clear: Bools = (np.abs(means[left] - means[right]) > margin) & ((low > 0) | (high < 0))
@@ -144,21 +148,22 @@ def estimate(tables: Sequence[Floats], combine: Callable[..., Floats], resamples
 
     Args:
         tables: (U, S) each; people are drawn for all tables together.
-        combine: From (..., S) means of each table to (...) values.
+        combine: Maps (..., S) means of each table to (...) values.
         resamples: (T, U) from `measures.draw_resamples`.
     """
+    # (U, 2 S tables): one resampling of people serves all tables.
     sums = np.concatenate([_columns(table) for table in tables], axis=1)
     measure = Measure(sums, lambda totals: combine(*map(_means, np.split(totals, len(tables), axis=-1))))
     return RankingEstimate(measure.value, *measure.interval(resamples))
 
 
 def mean_of(means: Floats) -> Floats:
-    """(...) the mean of the only recommender of a table of one."""
+    """(...) mean of the single recommender of a (U, 1) table."""
     return means[..., 0]
 
 
 def half_tau(values_US: Floats, seed: int, draws: int = 100) -> float:
-    """Mean tau-b between the orders of two random halves of the people: what half of the truth says of the other."""
+    """Mean tau-b between the orders of two random halves of the people: how well one half predicts the other."""
     rng = np.random.default_rng(seed)
     halves = (rng.random((draws, len(values_US))).argsort(axis=1) < len(values_US) // 2).astype(np.float64)
     columns = _columns(values_US)
@@ -166,7 +171,7 @@ def half_tau(values_US: Floats, seed: int, draws: int = 100) -> float:
 
 
 def _columns(values_US: Floats) -> Floats:
-    """(U, 2 S) values and counts."""
+    """(U, 2 S) columns: values with 0 for unknown ones, then 0/1 counts of known values."""
     known = np.isfinite(values_US)
     return np.concatenate([np.where(known, values_US, 0.0), known.astype(np.float64)], axis=1)
 

@@ -1,6 +1,6 @@
-"""The recommenders that ranking validity puts in order: score tables of all people and items, from a training log.
+"""The recommenders that ranking validity compares: score tables over all people and items, from a training log.
 
-They are meant to differ: personal and not, of who rated what and of how it was rated, good and deliberately bad.
+They differ on purpose: personal and not, from who rated what and from how it was rated, good and deliberately bad.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recsim_llm.types import EMPTY, Floats, Observation
 FACTORS = "factors"
 """The family of factor models, to which statistical users themselves belong."""
 CONTROL = "control"
-"""The family of recommenders that are random, or bad on purpose."""
+"""The family of recommenders that are random or deliberately bad."""
 
 LIKED = 0.8
 """Share of the highest rating level from which a rating counts as liking: 4 of 5 stars."""
@@ -32,12 +32,12 @@ _SHRINKAGE = 5.0
 
 @dataclass(frozen=True)
 class Recommender:
-    """A recommender, as what it would put where.
+    """A recommender, as a table of scores.
 
     Attributes:
         name: For tables.
         family: FACTORS, CONTROL or "".
-        scores: (U, N) higher is shown first; equal ones in random order.
+        scores: (U, N) higher is shown first; ties in random order.
     """
 
     name: str
@@ -56,13 +56,13 @@ class _Log:
 def fit_recommenders(
     train: Ratings, catalogue: Catalogue, rating_levels: Sequence[float], seed: int = 0
 ) -> tuple[Recommender, ...]:
-    """Fit all of them to the training log; the one of genres where the catalogue has genres.
+    """Fit all recommenders to the training log; the genre recommender only if the catalogue has genres.
 
     Args:
         train: Training ratings.
         catalogue: The items.
         rating_levels: Stars that can be given.
-        seed: Of random recommendations and starting factors.
+        seed: Seed of random recommendations and initial factors.
 
     Raises:
         MissingExtraError: The package of "als" is not installed.
@@ -77,7 +77,7 @@ def fit_recommenders(
 
 
 def _policy(name: str, liked: bool = False) -> Callable[[_Log], Floats]:
-    """The scores of a registered policy before anything was shown, fitted on all ratings or on good ones."""
+    """Scores of a registered policy before anything was shown, fitted on all ratings or on the good ones only."""
 
     def scores(log: _Log) -> Floats:
         options: dict[str, Any] = {"min_rating": LIKED * log.top} if liked else {}
@@ -99,7 +99,7 @@ def _nobody_shown(num_users: int) -> Observation:
 
 
 def _baseline(name: str) -> Callable[[_Log], Floats]:
-    """The stars of one of the certificate's baselines."""
+    """Stars predicted by one of the certificate's baselines."""
 
     def scores(log: _Log) -> Floats:
         scorer = fit_baselines(log.train, log.catalogue).stars[name]
@@ -130,7 +130,7 @@ def _user_means(train: Ratings) -> Floats:
 
 
 def _bias_model(log: _Log) -> Floats:
-    """Item biases of what is left after user means: an item that severe people rate is not called bad."""
+    """Item biases after subtracting user means: an item is not called bad because severe people rated it."""
     train = log.train
     rest = train.values - _user_means(train)[train.users]
     sums = np.bincount(train.items, weights=rest, minlength=train.num_items)
@@ -138,7 +138,7 @@ def _bias_model(log: _Log) -> Floats:
 
 
 def _centred(log: _Log) -> sp.csr_array:
-    """(U, N) stars less the user's mean, where rated."""
+    """(U, N) sparse stars minus the user's mean, stored where rated."""
     train = log.train
     rest = train.values - _user_means(train)[train.users]
     return sp.csr_array((rest, (train.users, train.items)), shape=(train.num_users, train.num_items))
@@ -148,6 +148,7 @@ def _user_knn(log: _Log) -> Floats:
     """Mean of other people's centred stars, weighted by how alike they rate (Resnick et al. 1994, shrunken cosine)."""
     stars = _centred(log)
     alike = np.maximum(_cosine(stars), 0.0)
+    # (U, U) @ (U, N): weighted sum of stars, and the weight of the neighbours who rated the item.
     weighted, weight = alike @ stars, alike @ stars.astype(bool).astype(np.float64)
     return np.asarray(weighted / (weight + 1.0))
 
@@ -156,12 +157,13 @@ def _rated_item_knn(log: _Log) -> Floats:
     """Mean of a person's own centred stars, weighted by how alike items are rated (adjusted cosine, Sarwar 2001)."""
     stars = _centred(log)
     alike = np.maximum(_cosine(sp.csr_array(stars.T)), 0.0)
+    # (U, N) @ (N, N): weighted sum of the person's stars, and the weight of the rated neighbours.
     weighted, weight = stars @ alike, stars.astype(bool).astype(np.float64) @ alike
     return np.asarray(weighted / (weight + 1.0))
 
 
 def _cosine(rows: sp.csr_array) -> Floats:
-    """Cosines of rows, shrunken, 0 on the diagonal."""
+    """Shrunken cosines between rows, 0 on the diagonal."""
     products = (rows @ rows.T).toarray()
     lengths = np.sqrt(np.diag(products))
     cosine: Floats = products / (np.outer(lengths, lengths) + _SHRINKAGE)
@@ -170,7 +172,7 @@ def _cosine(rows: sp.csr_array) -> Floats:
 
 
 def _matrix_factorisation(log: _Log) -> Floats:
-    """The very model of statistical users' tastes, smaller and from another start: their next of kin."""
+    """The same model as the statistical users' tastes, smaller and from another start: their closest relative."""
     tastes = fit_tastes(log.train, FitOptions(embedding_size=8, seed=log.seed + 1))
     product: Floats = tastes.user_factors @ tastes.item_factors.T
     return tastes.item_bias + product

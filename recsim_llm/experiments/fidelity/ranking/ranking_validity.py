@@ -1,11 +1,11 @@
-"""Does a simulator order recommenders as reality does? Needs ratings of items shown at random, or a known truth.
+"""Measures whether a simulator orders recommenders as reality does, given randomly shown items or a known truth.
 
-The same recommenders, fitted to a training log, are put in order three times. *Truth*: where items were shown at
-random, the mean real stars of the k of them that a recommender puts first, for each person; shown at random, they are
-unbiased. In an invented world, the exact expected stars of what is watched of a recommender's page. *Simulator*: the
-same quantity of the same items, as users fitted to the same training log expect it. *Item means*: the same, as if
-everybody found an item as good as people do on average: the floor of a simulator. *Offline*: nDCG on the held-out part
-of the log, as is done today. What was found: docs/ranking_validity.md.
+The same recommenders, fitted to a training log, are ordered by several values. *Truth*: with items shown at random,
+each person's mean real stars of the k items that a recommender ranks first; random exposure makes them unbiased. In an
+invented world, the exact expected stars of the items watched on a recommender's page. *Simulator*: the same quantity
+for the same items, as expected by users fitted to the same training log. *Item means*: the same quantity, if everybody
+found an item as good as people do on average: the floor of a simulator. *Offline*: nDCG on the held-out part of the
+log, the usual practice today. Results: docs/ranking_validity.md.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from recsim_llm.types import Bools, Floats
 TOP = 4
 """k: a quarter of the 16 coats that each person was shown."""
 MARGIN = 0.05
-"""Stars: nobody would choose between recommenders that differ by less."""
+"""In stars: a smaller difference between recommenders does not matter in practice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +72,11 @@ class Agreement:
 
     Attributes:
         tau: Kendall's tau-b, -1..1.
-        regret: True value of the truly best recommender less that of the one picked.
-        regret_share: The same as a share of the distance from the truly best to the truly worst.
+        regret: True value of the truly best recommender minus that of the one picked.
+        regret_share: Regret as a share of the distance from the truly best to the truly worst.
         pairs_right: Share of clear pairs in the true order.
-        tau_other_kinds: tau without factor models, which are what statistical users themselves are.
-        tau_serious: tau without random and deliberately bad recommenders, which anything tells apart.
+        tau_other_kinds: tau without factor models, the kind of model that statistical users themselves are.
+        tau_serious: tau without random and deliberately bad recommenders, which are easy to tell apart.
     """
 
     tau: RankingEstimate
@@ -89,23 +89,23 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class RankingValidity:
-    """What was found; every interval is over people, who are drawn for all orders together.
+    """Result of a ranking-validity measurement; every interval is over people, resampled for all orders together.
 
     Attributes:
         dataset: Its name.
         people: U.
-        k: Items a recommender shows.
-        utility: What truth and simulator are the mean of.
+        k: Items that a recommender shows.
+        utility: The quantity whose mean is the value of truth and simulator.
         rows: The recommenders, the truly best first.
-        simulator: Of the simulator's order.
-        item_means: Of the order by a simulator without persons: the mean stars of each item, in an invented world times
-            the share of the people who have rated it.
-        offline: Of the order by nDCG@k, where all held-out items are relevant.
-        offline_liked: Of the order by nDCG@k, where held-out items with 4 of 5 stars or more are relevant.
-        gain: tau of the simulator less tau of `offline`.
-        gain_liked: tau of the simulator less tau of `offline_liked`.
-        gain_persons: tau of the simulator less tau of `item_means`: what knowing persons is worth.
-        half_truth: Mean tau between the true orders of two halves of the people: near what is attainable.
+        simulator: Agreement of the simulator's order.
+        item_means: Agreement of a simulator without persons: it orders by the mean stars of each item, in an invented
+            world times the share of the people who have rated it.
+        offline: Agreement of nDCG@k, where all held-out items are relevant.
+        offline_liked: Agreement of nDCG@k, where held-out items with 4 of 5 stars or more are relevant.
+        gain: tau of the simulator minus tau of `offline`.
+        gain_liked: tau of the simulator minus tau of `offline_liked`.
+        gain_persons: tau of the simulator minus tau of `item_means`: the value of knowing persons.
+        half_truth: Mean tau between the true orders of two halves of the people: near the attainable maximum.
         clear: Number of clear pairs: true values more than `MARGIN` apart, the 95 % interval on one side of 0.
     """
 
@@ -135,7 +135,7 @@ class RankingValidity:
         return self.gain.low > 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values; an estimate is [value, low, high], null where it cannot be had."""
+        """Return JSON values; an estimate is [value, low, high], null if undefined."""
         plain = _plain({**asdict(self), "passes": self.passes, "proven": self.proven})
         assert isinstance(plain, dict)
         return plain
@@ -151,20 +151,20 @@ def measure_ranking(
 ) -> RankingValidity:
     """Measure how well a simulator orders recommenders.
 
-    A fifth of the log is held out as everywhere (temporal where there are times, else random); recommenders and
+    A fifth of the log is held out as elsewhere (temporal if there are times, else random); recommenders and
     simulator are fitted to the rest, and only offline nDCG reads the held-out part.
 
     Args:
         dataset: An invented world, or a data set with ratings of randomly shown items; or the name or folder of one.
         user_model: The simulator, fitted to `load_source(dataset)`'s training log or less; default: statistical users.
             It is asked about each pair of person and item once, on pages of mixed items.
-        k: Items a recommender shows.
-        seed: Of the split, the random recommender and the bootstrap.
+        k: Items that a recommender shows.
+        seed: Seed of the split, the random recommender and the bootstrap.
         resamples: Bootstrap samples over people.
-        progress: Told how many pairs the simulator has answered since it was told last.
+        progress: Called with the number of pairs that the simulator has answered since the previous call.
 
     Raises:
-        DataError: The truth of this data set is not known.
+        DataError: The truth of this data set is unknown.
         ConfigError: `k` is not within 1..N, or the simulator is of other people or items.
         MissingExtraError: The package of a recommender is not installed.
     """
@@ -192,15 +192,15 @@ def compare(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> RankingValidity:
-    """Compare orders that somebody has made.
+    """Compare given orders.
 
     Args:
-        recommenders: S of them; their scores are not read.
-        tables: (U, S) value of each recommender to each person, for each of `WAYS`; NaN where unknown.
-        dataset: For the record, as `k` and `utility`.
+        recommenders: S recommenders; their scores are not read.
+        tables: (U, S) value of each recommender to each person, for each of `WAYS`; NaN if unknown.
+        dataset: Stored in the result, as `k` and `utility` are.
         k: See `RankingValidity`.
         utility: See `RankingValidity`.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         resamples: Bootstrap samples over people.
     """
     truth = tables["truth"]
@@ -227,7 +227,7 @@ def compare(
 
 
 def ranking_table(found: RankingValidity) -> str:
-    """The findings, for a terminal of 105 columns."""
+    """Format the findings for a terminal of 105 columns."""
     lines = [f"{found.dataset}, {found.people} people, top {found.k}. Truth and simulator: {found.utility}.", ""]
     lines.append(f"{'recommender':<20}{''.join(f'{_HEADS[way]:>17}' for way in WAYS)}")
     lines += [f"{row.name:<20}{''.join(f'{_text(getattr(row, way)):>17}' for way in WAYS)}" for row in found.rows]
@@ -280,7 +280,7 @@ def _agreement(
 
 
 def _gain(tables: Mapping[str, Floats], other: str, weights: Floats) -> RankingEstimate:
-    """Tau of the simulator less tau of another way, over the same people."""
+    """Tau of the simulator minus tau of another way, over the same people."""
 
     def difference(truth: Floats, simulator: Floats, judged: Floats) -> Floats:
         return tau_b(truth, simulator) - tau_b(truth, judged)
@@ -289,7 +289,7 @@ def _gain(tables: Mapping[str, Floats], other: str, weights: Floats) -> RankingE
 
 
 def _in_range(found: RankingEstimate, most: float) -> RankingEstimate:
-    """Ends of an interval that was shifted must not leave the range of the number."""
+    """Clip the ends of a shifted interval to the range of the number."""
     return RankingEstimate(found.value, max(found.low, -most), min(found.high, most))
 
 

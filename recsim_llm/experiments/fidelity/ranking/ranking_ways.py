@@ -1,6 +1,6 @@
-"""The values that put recommenders in order: the truth where it is known, a simulator's word, and nDCG.
+"""Values by which recommenders are ordered: the truth if it is known, a simulator's expectation, and nDCG.
 
-Knows not how orders are compared.
+Comparing the orders is done elsewhere (`ranking_measures`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ WAYS = ("truth", "simulator", "item_means", "offline", "offline_liked")
 
 @dataclass(frozen=True)
 class RankingProblem:
-    """What recommenders are judged by.
+    """The task on which recommenders are judged.
 
     Attributes:
-        candidates: (U, N) which items each person may be shown.
-        values: (U, N) what these are truly worth.
-        utility: Of what they are the value, in words.
-        counts_watching: Whether the value is what is watched times its stars, or stars alone.
+        candidates: (U, N) whether the item may be shown to the person.
+        values: (U, N) true value of the item for the person.
+        utility: What the value measures, in words.
+        counts_watching: Whether the value is watching times stars, or stars alone.
     """
 
     candidates: Bools
@@ -42,7 +42,7 @@ class RankingProblem:
 
 
 def load_known(dataset: str | Path | Dataset | SyntheticWorld) -> tuple[Dataset, SyntheticWorld | None]:
-    """The data set, and the world behind it if it is invented.
+    """Return the data set, and the world behind it if it is invented.
 
     Raises:
         DataError: Neither a world nor ratings of randomly shown items.
@@ -62,14 +62,14 @@ def load_known(dataset: str | Path | Dataset | SyntheticWorld) -> tuple[Dataset,
 
 
 def task_of_world(world: SyntheticWorld, k: int) -> RankingProblem:
-    """All items that a person has not rated, and the exact expected stars of what would be watched of them."""
+    """Candidates: all items that a person has not rated. Values: exact watch probability times expected stars."""
     truth, log = world.truth, world.dataset.ratings
     values = truth.watch_probabilities() * truth.expected_ratings(truth.scores())
     return RankingProblem(_unrated(log), values, f"expected stars of what is watched, an item of a page of {k}", True)
 
 
 def task_of_random(data: Dataset, k: int) -> RankingProblem:
-    """What each person was shown at random and had not chosen before, and the stars that it got."""
+    """Candidates: the items shown to a person at random and not chosen before. Values: their real stars."""
     random = data.random_ratings
     assert random is not None
     stars = random.matrix().toarray().astype(np.float64)
@@ -90,7 +90,7 @@ def check_fits(users: UserModel, data: Dataset) -> None:
     """Refuse a simulator of other people or items.
 
     Raises:
-        ConfigError: It is one.
+        ConfigError: The simulator has other people or items.
     """
     have, want = (users.num_users, users.num_items), (len(data.people), len(data.catalogue))
     if have != want:
@@ -112,10 +112,10 @@ def shown_tables(
 
     Args:
         task: Candidates and their true values.
-        scores: (U, N) of each recommender.
+        scores: (U, N) scores of each recommender.
         users: The simulator.
         train: The training log, for item means.
-        k: Items shown.
+        k: Number of items shown.
         progress: See `ask_pairs`.
     """
     shown = [shown_weights(one, task.candidates, np.ones(k)) for one in scores]
@@ -128,7 +128,7 @@ def shown_tables(
 
 
 def _ask(task: RankingProblem, wanted: Bools, users: UserModel, progress: Callable[[int], object]) -> Floats:
-    """(U, N) what the simulator expects of each wanted pair, 0 elsewhere; expectations, no draws."""
+    """(U, N) value that the simulator expects for each wanted pair, 0 elsewhere; expectations, not draws."""
     pairs = np.nonzero(wanted)
     answers = ask_pairs(users, [(pairs[0], pairs[1])], progress)
     rows = answers.rows(pairs[0], pairs[1])
@@ -139,7 +139,7 @@ def _ask(task: RankingProblem, wanted: Bools, users: UserModel, progress: Callab
 
 
 def _item_means(task: RankingProblem, train: Ratings) -> Floats:
-    """(U, N) what a simulator without persons expects."""
+    """(U, N) value that a simulator without persons expects."""
     mean, _, item_bias = fit_biases(train, FitOptions())
     share = np.bincount(train.items, minlength=train.num_items) / train.num_users
     expected = (mean + item_bias) * (share if task.counts_watching else 1.0)
@@ -147,12 +147,12 @@ def _item_means(task: RankingProblem, train: Ratings) -> Floats:
 
 
 def offline_tables(split: Split, data: Dataset, scores: Sequence[Floats], k: int) -> dict[str, Floats]:
-    """(U, S) nDCG@k on the held-out part of the log, among all items that are not in the training log.
+    """(U, S) nDCG@k on the held-out part of the log, among the items that are not in the training log.
 
     Args:
-        split: The log.
-        data: For its highest rating level.
-        scores: (U, N) of each recommender.
+        split: The split log.
+        data: The data set; its highest rating level is used.
+        scores: (U, N) scores of each recommender.
         k: Length of the list.
     """
     held, discounts = split.test.matrix().toarray(), 1.0 / np.log2(np.arange(2, k + 2))

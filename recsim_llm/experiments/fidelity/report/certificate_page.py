@@ -1,4 +1,4 @@
-"""The certificate as one HTML page that needs nothing else. Everything that comes from a certificate is escaped."""
+"""The certificate as one self-contained HTML page. Everything that comes from a certificate is escaped."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _WORDS = {PASS: "pass", FAIL: "FAIL"}
 
 
 def html_page(certificate: Certificate, drawn: Mapping[str, str]) -> str:
-    """The page.
+    """Return the page.
 
     Args:
-        certificate: What is shown.
+        certificate: The certificate to show.
         drawn: SVG texts from `plots.figures`.
     """
     say = html.escape
@@ -86,7 +86,7 @@ def _overview(drawn: Mapping[str, str]) -> str:
 
 
 def _inline(name: str, svg: str, words: str) -> str:
-    """The image for a page: in the page's colours, as wide as its place, with names that no other image has."""
+    """Adapt an SVG to the page: the page's colours, the width of its place, and ids unique on the page."""
 
     def tag(match: re.Match[str]) -> str:
         text = match[0].replace(INK, "currentColor").replace(f"fill: {PAPER}", "fill: none")

@@ -1,4 +1,4 @@
-"""How the HTML page of a certificate looks: on a screen of any width, in the light and in the dark, and printed."""
+"""CSS of the certificate's HTML page: for screens of any width, light and dark mode, and print."""
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b2631;--paper:#fff;--card:#f5f7f8;--line:#dde3e6;--soft:#5f6b73;

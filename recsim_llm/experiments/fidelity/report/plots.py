@@ -1,4 +1,4 @@
-"""The figures of a certificate, as SVG, made from it alone. Says nothing about where they are put."""
+"""The figures of a certificate, as SVG, made from the certificate alone. Where they are placed is up to the caller."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, PAPER = "#1b2631", "#ffffff"
-"""Text and ground, and nothing else, have these colours: a page may put its own in their place."""
+"""Colours of text and background, used for nothing else: a page may replace them with its own."""
 _SIMULATED, _REAL, _OTHER, _THIRD = "#e0712c", "#3d87c9", "#8a949b", "#a569bd"
 _PASS, _FAIL = "#2a9d6f", "#d1495b"
 _SIZE = (4.4, 3.1)
 _LEFT, _RIGHT = -0.22, 1.16
 _LONGEST = 26
-"""Characters of a name in a figure."""
+"""Most characters of a name in a figure."""
 _STYLE = {
     "svg.hashsalt": "recsim-llm", "svg.fonttype": "none", "text.parse_math": False, "font.size": 9,
     "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.spines.top": False,
@@ -37,10 +37,10 @@ Curve = Mapping[str, list[Any]]
 
 
 def need_matplotlib() -> None:
-    """Check that figures can be drawn, before anything long begins.
+    """Check that figures can be drawn, before a long job begins.
 
     Raises:
-        MissingExtraError: They cannot.
+        MissingExtraError: matplotlib is not installed.
     """
     try:
         import matplotlib.figure  # noqa: F401
@@ -77,7 +77,7 @@ def _svg(draw: Callable[[Axes], None], size: tuple[float, float]) -> str:
     from matplotlib.figure import Figure
 
     out = io.StringIO()
-    # "default" first: nobody's own matplotlibrc changes a certificate.
+    # "default" first, so that a user's own matplotlibrc does not change a certificate.
     with style.context(["default", _STYLE]):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.subplots())
@@ -87,13 +87,13 @@ def _svg(draw: Callable[[Axes], None], size: tuple[float, float]) -> str:
 
 
 class FigureKind(NamedTuple):
-    """How a curve becomes a figure.
+    """How a curve is drawn as a figure.
 
     Attributes:
-        title: Above it.
-        needs: Series without which it is not drawn; all of one length.
-        draw: Onto axes.
-        counts: What it was counted from: "ratings" or "people".
+        title: Title above the figure.
+        needs: Series that the figure requires; all of one length.
+        draw: Draws the curve onto axes.
+        counts: What the curve counts: "ratings" or "people".
     """
 
     title: str
@@ -113,7 +113,7 @@ def _titled(axes: Axes, figure: FigureKind, series: Curve, certificate: Certific
 
 
 def _usable(curve: Curve, needs: Sequence[str]) -> dict[str, list[Any]]:
-    """The series with NaN for what is missing and drawable text; nothing where they cannot be drawn."""
+    """The series with NaN for missing values and drawable text; empty if they cannot be drawn."""
     series = {name: [_drawable(value) for value in values] for name, values in curve.items()}
     if any(name not in series for name in needs):
         return {}
@@ -246,7 +246,7 @@ _SCORERS = {
     "genre profile": ("genre profile", _THIRD, "D-."),
     "model": ("simulated users", _SIMULATED, "o-"),
 }
-"""Text, colour and line of each; they often lie on one another, so that none is told by its colour alone."""
+"""Text, colour and line style of each; lines often overlap, so colour alone does not identify one."""
 
 
 def _discrimination(axes: Axes, curve: Curve) -> None:
@@ -289,7 +289,7 @@ def _session_length(axes: Axes, curve: Curve) -> None:
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """At most ten of them, evenly taken."""
+    """At most ten ticks, evenly spaced among the values."""
     return list(values[:: max(-(-len(values) // 10), 1)])
 
 
@@ -308,4 +308,4 @@ FIGURES: dict[str, FigureKind] = {
     "slots": FigureKind("Does the place on the page decide?", ("watched", "relevant", "slot"), _slots),
     "session_length": FigureKind("How long sessions last", ("simulated", "real", "page"), _session_length),
 }
-"""By the name of the curve; other curves are not drawn."""
+"""Figures by the name of the curve; other curves are not drawn."""

@@ -1,4 +1,4 @@
-"""The certificate to read: one HTML page, and Markdown with its figures beside it. Made from the certificate alone."""
+"""The certificate's report: one HTML page, and Markdown with separate figures. Made from the certificate alone."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from recsim_llm.experiments.fidelity.report.wording import (
 )
 
 PAGES = ("certificate.html", "certificate.md")
-"""What `write_report` writes to be read."""
+"""The files for readers that `write_report` writes."""
 
 
 def write_report(certificate: Certificate, folder: Path) -> list[Path]:
-    """Write `certificate.html`, `certificate.md` and the figures under `plots/`; the same certificate, the same bytes.
+    """Write `certificate.html`, `certificate.md` and `plots/`; the same certificate gives the same bytes.
 
     Returns:
         The files, HTML and Markdown first.
@@ -133,5 +133,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _said(text: str) -> str:
-    """Text that Markdown takes as it is: no tags, no cells, no emphasis, one line."""
+    """Escape text for Markdown: no tags, no cells, no emphasis, one line."""
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", html.escape(" ".join(text.split()), quote=False))

@@ -27,7 +27,7 @@ _VERDICTS = {PASS: "pass", FAIL: "FAIL", NOT_MEASURABLE: "n/a"}
 def certificate_table(certificate: Certificate) -> str:
     """The main metrics and whatever else failed, at most 100 columns and 45 lines: numbers, gate and verdict.
 
-    Where that is too much, first other metrics go, then the names of the groups, then the last lines.
+    If that does not fit, other metrics are dropped first, then the names of the groups, then the last lines.
     """
     top = [*_wrapped(about(certificate)), *_wrapped(headline(certificate)), "", _HEAD]
     bottom = [line for warning in certificate.warnings for line in _wrapped(f"! {warning}")]
@@ -91,7 +91,7 @@ _ON_SCREEN = {
 
 
 def baseline_table(certificate: Certificate) -> str:
-    """The simulator and the simple models on the same rows, a line each; "" where there are none."""
+    """The simulator and the simple models on the same rows, one line each; "" if there are none."""
     known, rows = baseline_rows(certificate)
     places = [i for i, metric in enumerate(known) if metric in _ON_SCREEN]
     if not places or not certificate.baselines:

@@ -41,14 +41,14 @@ PERFECT = {
     "rps": 0.0, "rps_skill": 1.0, "log_loss": 0.0, "brier": 0.0, "ece": 0.0, "auc_like": 1.0, "rmse_mean": 0.0,
     "mae_mean": 0.0, "pairwise_order": 1.0, "sampled_rmse": 0.0,
 }  # fmt: skip
-"""Where nobody knows what people themselves would reach (no data set here was rated twice): the best value possible."""
+"""Ceilings where the human level is unknown (no data set here was rated twice): the best possible value."""
 _FLOOR, _BAR = "constant", "bias model"
 _SAMPLED = ("sampled_rmse", "rating_sd_ratio", "between_user_variance_ratio", "log_loss", "rps", "rps_skill", "brier")
 
 
 @dataclass
 class Findings:
-    """What sections add to: metrics, baselines and curves of one certificate.
+    """Collects the metrics, baselines and curves of one certificate; sections add to it.
 
     Attributes:
         resamples: (T, U) bootstrap weights of the people.
@@ -68,7 +68,7 @@ class Findings:
         bar: float | None = None,
         ceiling: float | None = None,
     ) -> None:
-        """Judge a measure beside its references."""
+        """Judge a measure against its references."""
         low, high = measure.interval(self.resamples)
         value, low_, high_ = (_number(x) for x in (measure.value, low, high))
         references = _number(floor), _number(bar), _number(ceiling)
@@ -76,30 +76,30 @@ class Findings:
         self.metrics[name] = judged(name, Metric(value, low_, high_, *references, why=why))
 
     def given(self, name: str, value: float, low: float, high: float, floor: float | None = None) -> None:
-        """Judge a number that comes with an interval of its own."""
+        """Judge a number that comes with its own interval."""
         self.metrics[name] = judged(name, Metric(_number(value), _number(low), _number(high), floor))
 
     def missing(self, name: str, why: str) -> None:
-        """Say that a metric cannot be had, and why."""
+        """Record that a metric could not be measured, and why."""
         self.metrics[name] = judged(name, Metric(None, why=why))
 
     def baseline(self, baseline: str, metric: str, value: float) -> None:
-        """Note what a baseline reaches."""
+        """Record a baseline's value of a metric."""
         self.baselines.setdefault(baseline, {})[metric] = _number(value)
 
     def reference(self, baseline: str, metric: str) -> float | None:
-        """What a baseline reached; None if it was not measured."""
+        """A baseline's recorded value; None if it was not measured."""
         return self.baselines.get(baseline, {}).get(metric)
 
 
 @dataclass(frozen=True)
 class RatingContext:
-    """What predictions of ratings are held against.
+    """The data that predicted ratings are compared with.
 
     Attributes:
         rows: Held-out ratings of the people who are measured; users as 0..U-1.
         ids: (U,) their ids.
-        tuning: Held-out ratings of other people, to fit how baselines' stars turn into distributions.
+        tuning: Held-out ratings of other people, to fit the conversion of baselines' stars into distributions.
         histogram: (R,) distribution of the training ratings.
         rating_levels: (R,) stars.
         baselines: Fitted to the training log.
@@ -114,14 +114,14 @@ class RatingContext:
 
 
 def add_ratings(findings: Findings, simulated: Predictions, context: RatingContext) -> None:
-    """Measures of predicted ratings, with all baselines on the same rows."""
+    """Add the measures of predicted ratings, with all baselines on the same rows."""
     for name, predictions in baseline_predictions(context).items():
         for metric, measure in rating_measures(predictions, context.histogram).items():
             findings.baseline(name, metric, measure.value)
     ceilings = PERFECT | human_ceilings(simulated)
     measures = rating_measures(simulated, context.histogram)
     for name, measure in measures.items():
-        # A constant's rounded ratings have no spread at all: the fair trivial model of a sample is the histogram.
+        # A constant's rounded ratings have no spread: the fair trivial model of a sample is the histogram.
         floor = "histogram sampler" if name in _SAMPLED else _FLOOR
         references = findings.reference(floor, name), findings.reference(_BAR, name)
         findings.add(name, measure, *references, ceilings.get(name))
@@ -160,7 +160,7 @@ def _ordered(stars: Floats, thresholds: Floats, scale: float) -> Floats:
 
 @dataclass(frozen=True)
 class ChoiceContext:
-    """What choices are held against.
+    """The data that choices are compared with.
 
     Attributes:
         cases: Questions to the people who are measured; users as 0..U-1.
@@ -182,14 +182,14 @@ class ChoiceContext:
 
 
 def add_choices(findings: Findings, chance: Floats, slots: Ints, tuning: Floats, context: ChoiceContext) -> None:
-    """Discrimination tests, shares and the slot curve.
+    """Add the discrimination tests, shares and the slot curve.
 
     Args:
-        findings: To add to.
-        chance: (M,) the simulator's probability of watching, a row of `context.cases` each.
-        slots: (M,) where on its page the item stood.
-        tuning: The same probability for `context.tuning`.
-        context: The rest.
+        findings: Findings to add to.
+        chance: (M,) the simulator's probability of watching, one per row of `context.cases`.
+        slots: (M,) slot of the item on its page.
+        tuning: Probability of watching for the rows of `context.tuning`.
+        context: The data to compare with.
     """
     cases, ids = context.cases, context.ids
     scored = {"model": (chance, tuning), "slot only": (-slots.astype(np.float64), np.zeros(len(tuning)))}
@@ -227,7 +227,7 @@ def _add_discrimination(
                 curve[name].append(_number(found["auc"].value))
     findings.curves[prefix] = {"ratio": [f"1:{ratio}" for ratio in RATIOS], **curve}
     if kind == "popmatched":
-        # The headline of the hardest test: the same number under a name and a gate of its own.
+        # The headline of the hardest test: the same number under its own name and gate.
         test, headline = "discrimination_popmatched_1_1_auc", "discrimination_popmatched_auc"
         findings.metrics[headline] = judged(headline, findings.metrics[test])
         for values in findings.baselines.values():
@@ -236,7 +236,7 @@ def _add_discrimination(
 
 
 def _add_shares(findings: Findings, chance: Floats, ease: Floats, context: ChoiceContext) -> None:
-    """Popularity and genres of what is taken up, when simulator and people are shown the same: the 1:1 uniform test."""
+    """Add popularity and genres of the items taken up, at equal exposure of simulator and people (1:1 uniform test)."""
     cases, count = context.cases, len(context.ids)
     rows = cases.of("uniform", 1)
     users, items, label = cases.users[rows], cases.items[rows], cases.label[rows]
@@ -278,7 +278,7 @@ def _best_half(users: Ints, scores: Floats) -> Floats:
 def add_increment(
     findings: Findings, name: str, users: Ints, known: Floats, simulated: Floats, label: Floats, count: int
 ) -> None:
-    """What the simulator adds to collaborative filtering; `name` is "incremental" or "incremental_watch"."""
+    """Add the simulator's gain over collaborative filtering; `name` is "incremental" or "incremental_watch"."""
     found = increment(users, known, simulated, label, count)
     if np.isnan(found.p):
         for part in ("log_loss", "p"):

@@ -1,4 +1,4 @@
-"""What all forms of a certificate say in the same words: the headline, numbers, gates, and what stands where."""
+"""Wording shared by all forms of a certificate: the headline, numbers, gates, and the order of metrics."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ _SPLITS = {
 
 
 def title(certificate: Certificate) -> str:
-    """Who was measured on what."""
+    """Title of a certificate: the user model and the data set."""
     llm = f" played by {certificate.llm}" if certificate.llm else ""
     return f"{certificate.user_model}{llm} on {certificate.dataset}"
 
 
 def about(certificate: Certificate) -> str:
-    """Who was measured on what, and how."""
+    """User model, data set, and how they were measured."""
     return f"{title(certificate)}, {certificate.split} split, {certificate.n_users:,} people."
 
 
 def facts(certificate: Certificate) -> dict[str, str]:
-    """What was measured, item by item."""
+    """Facts of the measurement by name."""
     rows = certificate.rows
     found = {
         "Simulated users": certificate.user_model,
@@ -61,9 +61,9 @@ def facts(certificate: Certificate) -> dict[str, str]:
 
 
 def headline(certificate: Certificate) -> str:
-    """How many main gates passed, which gates failed, and how many could not be measured: a sentence or three.
+    """How many main gates passed, which gates failed, and how many could not be measured, in one to three sentences.
 
-    Where too little was measured to certify anything, that comes first.
+    If too little was measured to certify anything, that comes first.
     """
     main = {name: metric.verdict for name, metric in certificate.metrics.items() if label_of(name).headline}
     more = {name: metric.verdict for name, metric in certificate.metrics.items() if name not in main}
@@ -85,24 +85,24 @@ def _counted(verdicts: Mapping[str, str], what: str) -> str:
     counted = " ".join(word for word in (f"{passed} of {passed + len(failed)}", what, "passed") if word)
     if not failed:
         return counted
-    # One more name is no longer than "and 1 more".
+    # One more name takes no more space than "and 1 more".
     shown = failed if len(failed) <= _NAMED + 1 else [*failed[:_NAMED], f"and {len(failed) - _NAMED} more"]
     return f"{counted}; {len(failed)} failed: {', '.join(shown)}"
 
 
 def printable(text: str) -> str:
-    """Text without control characters and halves of characters, which neither terminals nor files take well."""
+    """Text without control characters and lone surrogates, which neither terminals nor files handle well."""
     return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", " ", text)
 
 
 def cut(text: str, width: int) -> str:
-    """Text on one line, its end left out where it is too long."""
+    """Text on one line, truncated if it is too long."""
     text = " ".join(printable(text).split())
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def number(value: float | None) -> str:
-    """Three significant places or so, at most 8 characters; "-" for none."""
+    """A number with about three significant digits, at most 8 characters; "-" for none."""
     if value is None:
         return "-"
     size = abs(value)
@@ -119,7 +119,7 @@ def interval(metric: Metric, between: str = ", ") -> str:
 
 
 def short_gate(gate: str) -> str:
-    """A gate without the numbers that stand in columns of their own: ">= bar", "<= 5*ceiling"."""
+    """A gate without the numbers that have their own columns: ">= bar", "<= 5*ceiling"."""
     named = re.sub(r"\S+ \(([^()]*)\)", r"\1", gate)
     return (
         named.replace(" x ", "*")
@@ -130,7 +130,7 @@ def short_gate(gate: str) -> str:
 
 
 def grouped(certificate: Certificate) -> Iterator[tuple[str, list[str]]]:
-    """Group and names of its metrics, in the order of `GROUPS` and of labels; the table of forty is left out."""
+    """Groups with the names of their metrics, in the order of `GROUPS` and of labels, without the table of forty."""
     crossed = {name for row in discrimination_tests(certificate) for name in row[1]}
     known = [name for name in LABELS if name in certificate.metrics]
     ordered = [*known, *(name for name in certificate.metrics if name not in LABELS)]
@@ -142,7 +142,7 @@ def grouped(certificate: Certificate) -> Iterator[tuple[str, list[str]]]:
 
 
 def discrimination_tests(certificate: Certificate) -> list[tuple[str, list[str]]]:
-    """Each discrimination test that was made: its words, and the names of its measures in the order of `MEASURES`."""
+    """Each discrimination test that was run: its description, and its measures' names in the order of `MEASURES`."""
     tests = []
     for test in DISCRIMINATION:
         for ratio in RATIOS:
@@ -154,7 +154,7 @@ def discrimination_tests(certificate: Certificate) -> list[tuple[str, list[str]]
 
 
 def baseline_rows(certificate: Certificate) -> tuple[list[str], list[tuple[str, list[float | None]]]]:
-    """Metrics that baselines have, and a row of them for the simulator and for each baseline."""
+    """Metrics that baselines have, and one row of values for the simulator and for each baseline."""
     sources = [*certificate.baselines.values()]
     known = [m for m in BASELINE_METRICS if any(values.get(m) is not None for values in sources)]
     own = {m: certificate.metrics[m].value for m in known if m in certificate.metrics}
@@ -163,7 +163,7 @@ def baseline_rows(certificate: Certificate) -> tuple[list[str], list[tuple[str, 
 
 
 def best_rows(metric: str, values: Sequence[float | None]) -> set[int]:
-    """Which of the values of a metric are the best, as they are printed."""
+    """Indices of the best values of a metric, compared as printed."""
     better = label_of(metric).better
     cost = {
         i: abs(value - 1) if better == "near 1" else value if better == "lower" else -value
@@ -190,7 +190,7 @@ Table = tuple[list[str], list[list[str]]]
 
 
 def note_parts(notes: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Table]]:
-    """Notes in a word or two, and notes that are tables: head and rows."""
+    """Split notes into short ones and tables: head and rows."""
     words: dict[str, str] = {}
     tables: dict[str, Table] = {}
     for name, value in notes.items():

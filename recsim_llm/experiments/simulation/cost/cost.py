@@ -1,4 +1,4 @@
-"""What a simulation would cost at most, before a model is loaded or paid for."""
+"""Upper bound on the cost of a simulation, before a model is loaded or paid for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recsim_llm.types import Completion, Usage
 
 
 class NobodyLeaves:
-    """A population whose users answer as `users` do, but never leave: for the most that a simulation can cost."""
+    """A population whose users answer as `users` do, but never leave: for the upper bound on cost."""
 
     def __init__(self, users: UserModel) -> None:
         self._users = users
@@ -31,7 +31,7 @@ class NobodyLeaves:
         return getattr(self._users, name)
 
     def observe(self, sessions: Any, pages: Any, responses: Any) -> Any:
-        """Zero probability of leaving; the users remember, and are asked, all the same."""
+        """Return zero probability of leaving; the users still remember, and are still asked."""
         return np.zeros_like(self._users.observe(sessions, pages, responses))
 
 
@@ -42,7 +42,7 @@ class CostEstimate(NamedTuple):
         policy: Name of the run.
         calls: LLM calls.
         tokens: Prompt tokens.
-        repeated: Of these, what a prefix cache of a million tokens would serve.
+        repeated: Prompt tokens that a prefix cache of a million tokens would serve.
     """
 
     policy: str
@@ -52,11 +52,11 @@ class CostEstimate(NamedTuple):
 
 
 def dry_run(config: SimulationConfig) -> Iterator[CostEstimate]:
-    """The most that each policy's run can cost.
+    """Estimate the most that each policy's run can cost.
 
     The simulation is run with a model that answers everything uniformly, and nobody leaves before the last page. Tokens
     are estimated as characters / 4. Identical prompts of one round count once; answers already in a cache count.
-    In a society, who wakes when is as in the run itself, but what they decide to do is not known without the model.
+    In a society, people wake as in the run itself, but what they decide to do is unknown without the model.
     """
     config.check()
     config = config.chosen
@@ -72,7 +72,7 @@ def dry_run(config: SimulationConfig) -> Iterator[CostEstimate]:
 
 def _dry_arm(config: SimulationConfig, interventions: tuple[Intervention, ...]) -> Usage:
     if first_name(config.user_model) in WRAPPERS:
-        # At most: everything asked, as if no weight were 0.
+        # Upper bound: everything is asked, as if no weight were 0.
         config = replace(config, user_model=inner_name(config.user_model))
     recorder = RecordingLLM(PrefixMeter(make_llm("uniform")), dict[bytes, Completion]())
     cast = assemble(config, recorder if config.asks_llm else None)

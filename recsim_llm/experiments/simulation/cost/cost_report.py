@@ -1,4 +1,4 @@
-"""What the language model of a run cost: one paragraph a run, from what the run itself has kept."""
+"""Cost report on the language model of a run: one paragraph per run, from the run's own records."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Cost(NamedTuple):
 
     Attributes:
         decisions: Items on pages that agents decided about.
-        decisions_s: Decisions a second of wall time.
-        tokens: Tokens read and written for one decision.
-        read: Tokens of those that the engine had to compute anew.
+        decisions_s: Decisions per second of wall time.
+        tokens: Tokens read and written per decision.
+        read: Those of these tokens that the engine had to compute.
         cached: Share of prompt tokens that the engine served from its prefix cache, [0, 1].
         repeated: Share that a prefix cache of a million tokens would have served, [0, 1].
     """
@@ -32,7 +32,7 @@ class Cost(NamedTuple):
 
 
 def cost(run: Run) -> Cost | None:
-    """Figures of the command that ended a run; None where it asked no language model."""
+    """Figures of the command that ended a run; None if it asked no language model."""
     spent = run.manifest.summary.get("llm")
     if not spent or not spent["calls"]:
         return None
@@ -49,12 +49,12 @@ def cost(run: Run) -> Cost | None:
 
 
 def cost_report(runs: Sequence[Run]) -> str:
-    """A paragraph a run; "" for runs without a language model."""
+    """One paragraph per run; "" for runs without a language model."""
     return "".join(f"{run.manifest.name}: {_sentences(run)}\n" for run in runs if run.manifest.summary.get("llm"))
 
 
 def refit_report(runs: Sequence[Run]) -> str:
-    """A line for each run whose policy was fitted again on the way; "" where there are none."""
+    """One line per run whose policy was refitted during the run; "" if there are none."""
     policies = ((run.manifest.name, run.manifest.summary.get("policy") or {}) for run in runs)
     return "".join(
         f"{name}: fitted again {spent['refits']:.0f} times, {spent['seconds_per_refit']:.2f} s each\n"
@@ -124,7 +124,7 @@ def _troubles(spent: dict[str, Any]) -> str:
         f"{spent['retries']:,} calls repeated after failures, {spent['hedged']:,} sent twice for being slow, "
         f"{spent['refused']:,} prompts refused, {spent['restarts']:,} engines restarted"
     )
-    # Runs of older versions have not counted these.
+    # Older versions did not count these.
     for name, what in (
         ("no_answers", "answers that were none, asked again"),
         ("mended", "answers with broken characters replaced"),

@@ -1,4 +1,4 @@
-"""How busy the GPUs of this machine are while a job runs, where there are any and NVIDIA's library can be asked."""
+"""Measures how busy this machine's GPUs are while a job runs, if there are any and NVML is available."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _PERIOD_S = 1.0
 
 
 class GpuUse:
-    """Asks NVML once a second, from a thread of its own, between `with` and its end.
+    """Samples NVML once a second from its own thread inside a `with` block.
 
     Attributes:
-        samples: One number a GPU and second: share of the last second in which some kernel ran, [0, 1]. Empty without
-            GPUs, and without the package `nvidia-ml-py` (vLLM on CUDA brings it).
+        samples: One number per GPU and second: share of the last second in which a kernel ran, [0, 1]. Empty without
+            GPUs, and without the package `nvidia-ml-py` (vLLM on CUDA installs it).
     """
 
     def __init__(self, period_s: float = _PERIOD_S) -> None:
@@ -25,7 +25,7 @@ class GpuUse:
 
     @property
     def mean(self) -> float | None:
-        """Mean share of time that the GPUs were busy; None where nothing could be asked."""
+        """Mean share of time that the GPUs were busy; None without samples."""
         return sum(self.samples) / len(self.samples) if self.samples else None
 
     def __enter__(self) -> GpuUse:
@@ -47,12 +47,12 @@ class GpuUse:
         while handles and not self._stop.wait(self._period):
             try:
                 self.samples += [nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100 for handle in handles]
-            except nvml.NVMLError:  # some virtual GPUs do not say
+            except nvml.NVMLError:  # some virtual GPUs do not report use
                 return
 
 
 def _nvml() -> Any:
-    """The library, ready to be asked; None where it or a GPU is missing: a number that is nice to have, no more."""
+    """The initialised library; None if it or a GPU is missing, since the measurement is optional."""
     try:
         import pynvml
     except ImportError:

@@ -1,1 +1,1 @@
-"""Interventions by date: their file, carrying them out, and what they did."""
+"""Interventions by date: reading their file, applying them, and measuring their effect."""

@@ -1,4 +1,4 @@
-"""Applies interventions to a living society, each at the beginning of its round."""
+"""Applies interventions to a running society, each at the beginning of its round."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Interventions:
     """The interventions of one arm.
 
     Args:
-        plan: By date; rounds count from 1.
+        plan: Interventions by date; rounds count from 1.
         society: The society.
-        shelf: Between policy and pages.
-        policies: By name, those that are switched to among them.
-        population: Personas, by user.
+        shelf: The shelf between policy and pages.
+        policies: Policies by name, including those that are switched to.
+        population: Population with the personas, by user.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Interventions:
         shelf.withheld |= {i.item for i in plan if isinstance(i, NewItem)}
 
     def apply(self, number: int) -> None:
-        """Apply what is due before round `number` (from 0) opens; adverts whose time is over end first."""
+        """Apply the interventions due before round `number` (from 0) opens; expired adverts end first."""
         for intervention in self._plan:
             if isinstance(intervention, Advert) and number + 1 > intervention.until:
                 self._end_advert(intervention)
@@ -88,7 +88,7 @@ class Interventions:
         self._society.deliver(receivers, [message] * len(receivers), hours)
 
     def _audience(self, post: Post) -> Ints:
-        """Who reads an injected post, each once: of those asked for, those who live in the society."""
+        """Readers of an injected post, each once: the requested people who live in the society."""
         members = self._society.members
         if post.to == "everybody":
             return members

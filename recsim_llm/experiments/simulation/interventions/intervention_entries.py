@@ -1,4 +1,4 @@
-"""Reads one table of a file of interventions strictly: types, ranges, names. It does not know what tables mean."""
+"""Strict reader of one table of an interventions file: types, ranges, names. The meaning of tables is elsewhere."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from recsim_llm.plugins import is_class_path
 
 @dataclass(frozen=True)
 class Names:
-    """What users, items, genres and policies are called.
+    """Names of users, items, genres and policies.
 
     Attributes:
-        dataset: Users, items, genres.
+        dataset: Data set with the users, items and genres.
         policies: Names of policies.
     """
 
@@ -33,7 +33,7 @@ class Names:
 
     @cached_property
     def items(self) -> dict[str, list[int]]:
-        """Item ids by raw id, or by label; where one item's label is another's raw id, the raw id counts."""
+        """Item ids by raw id or label; if one item's label is another's raw id, the raw id takes precedence."""
         by_label: dict[str, list[int]] = {}
         for item in self.dataset.catalogue:
             by_label.setdefault(item.label, []).append(item.id)
@@ -41,7 +41,7 @@ class Names:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A sentence, after a space, that says what may have been meant; "" where nothing is near."""
+    """A sentence, after a space, that suggests a similar known name; "" if none is similar."""
     found = difflib.get_close_matches(name, list(known), n=3)
     return f" Did you mean {' or '.join(repr(one) for one in found)}?" if found else ""
 
@@ -54,7 +54,7 @@ class InterventionEntry:
         place: File and number, as named in errors.
         kind: Name of the table.
         table: Its keys and values.
-        names: Of what exists.
+        names: The existing names.
     """
 
     place: str
@@ -70,7 +70,7 @@ class InterventionEntry:
         raise ConfigError(f"{self.place}, key '{key}': {value!r} {why}. {way_out}")
 
     def check_keys(self, known: Collection[str]) -> None:
-        """Every key is one of these."""
+        """Check that every key is one of these."""
         for key in self.table:
             if key not in known:
                 raise ConfigError(
@@ -78,7 +78,7 @@ class InterventionEntry:
                 )
 
     def needed(self, key: str) -> Any:
-        """The value of a key that must be there."""
+        """The value of a required key."""
         if key not in self.table:
             raise ConfigError(f"{self.place}: the key '{key}' is missing. Add it.")
         return self.table[key]
@@ -98,7 +98,7 @@ class InterventionEntry:
         return self.whole("round", 1)
 
     def text(self, key: str, most: int) -> str:
-        """A text that is not blank, of at most so many bytes."""
+        """A text that is not blank, of at most `most` bytes."""
         value = self._string(key)
         if not value.strip() or len(value.encode("utf-8")) > most:
             self.fail(key, value[:60], f"is blank, or longer than {most} bytes", "Write something shorter, or at all.")
@@ -152,7 +152,7 @@ class InterventionEntry:
         return found[0]
 
     def policy(self) -> str:
-        """A policy, as --policy takes it; options, files and classes (module:Class) are not looked at."""
+        """A policy, as --policy takes it; options, files and classes (module:Class) are not checked."""
         text = self._string("policy")
         name = text.partition("?")[0]
         if not name.endswith(".npz") and not is_class_path(name):

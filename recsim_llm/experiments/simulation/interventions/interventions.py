@@ -1,6 +1,6 @@
-"""What an experimenter does to a society, by date: adverts, new items, other policies, changed people, links, posts.
+"""Interventions in a society by date: adverts, new items, policy switches, changed people, links, posts.
 
-It only says what happens when; the society carries it out. The file is TOML, one table an intervention:
+This module only declares what happens when; the society carries it out. The file is TOML, one table per intervention:
 
     [[advert]]
     round = 3
@@ -29,12 +29,12 @@ from recsim_llm.untrusted import read_json, read_toml
 PLAN = "interventions.json"
 """File of a run's folder that holds the interventions of its arm."""
 CONTROL = "-control"
-"""End of the name of the run without the interventions."""
+"""Suffix of the name of the run without the interventions."""
 PLATFORM = -1
-"""Author of a post who is no user."""
+"""Author of a post that no user wrote."""
 TRAITS = ("activity", "conformity", "diversity")
 MAX_TEXT_BYTES = 1024
-"""Longest text or slogan, in bytes (UTF-8): models read it, some of them for each reader."""
+"""Most bytes (UTF-8) of a text or slogan: models read it, some of them once per reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Advert:
         round: First round, from 1.
         item: Item id.
         until: Last round, >= round.
-        slogan: What is written beside it, "" for nothing.
+        slogan: Text shown beside it, "" for none.
     """
 
     round: int
@@ -56,7 +56,7 @@ class Advert:
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """An item of the catalogue that appears: before that round no policy may show it.
+    """An item of the catalogue becomes available: before that round no policy may show it.
 
     Attributes:
         round: Round of its appearance, from 1.
@@ -82,7 +82,7 @@ class PolicySwitch:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A person changes, from that round on. None means: as before.
+    """A person changes, from that round on. None means unchanged.
 
     Attributes:
         round: First round, from 1.
@@ -90,7 +90,7 @@ class Profile:
         activity, conformity, diversity: Trait levels 1..3.
         age: Years, 0 to 150.
         occupation: In words.
-        likes, dislikes: Genres of the catalogue; they replace those before.
+        likes, dislikes: Genres of the catalogue; they replace the previous ones.
     """
 
     round: int
@@ -104,12 +104,12 @@ class Profile:
     dislikes: tuple[str, ...] | None = None
 
     def changes(self) -> dict[str, Any]:
-        """What changes, by the names of `Persona`."""
+        """The changed fields, by their names in `Persona`."""
         values = {field.name: getattr(self, field.name) for field in fields(self)[2:]}
         return {name: value for name, value in values.items() if value is not None}
 
     def apply(self, persona: Persona) -> Persona:
-        """The person afterwards; a genre that is liked now is no longer disliked, and the other way round."""
+        """Return the changed person; a genre that is now liked is no longer disliked, and vice versa."""
         changes = self.changes()
         kept: dict[str, Any] = {}
         for name, other in (("likes", "dislikes"), ("dislikes", "likes")):
@@ -138,10 +138,10 @@ class Link:
     removed: bool = False
 
     def apply(self, graph: SocialGraph) -> SocialGraph:
-        """The graph afterwards.
+        """Return the changed graph.
 
         Raises:
-            ConfigError: An edge is to be removed that does not exist.
+            ConfigError: The edge to remove does not exist.
         """
         if self.removed:
             return graph.without_edge(self.user_1, self.user_2)
@@ -157,8 +157,8 @@ class Post:
         author: User id, or PLATFORM.
         text: The words.
         to: Who reads it: user ids, "everybody", or the author's "neighbours".
-        item: An item that it is about, EMPTY for none.
-        stars: How many stars it gives the item, 0 for none: what moves statistical people, who read no words.
+        item: The item that it is about, EMPTY for none.
+        stars: Stars that it gives the item, 0 for none; these influence statistical people, who read no words.
     """
 
     round: int
@@ -179,7 +179,7 @@ KINDS: dict[str, type[Intervention]] = {
     "link": Link,
     "post": Post,
 }
-"""Names of the tables in a file, and what each becomes."""
+"""Names of the tables in a file, and the class of each."""
 
 
 def load_interventions(path: Path, dataset: Dataset, policies: Collection[str]) -> tuple[Intervention, ...]:
@@ -189,16 +189,16 @@ def load_interventions(path: Path, dataset: Dataset, policies: Collection[str]) 
 
     Args:
         path: The TOML file.
-        dataset: Says which users, items and genres there are.
+        dataset: Data set with the users, items and genres.
         policies: Names of the policies that can be switched to.
 
     Returns:
-        The interventions by round; those of one round by kind, in the order of `KINDS`, then as in the file.
+        The interventions sorted by round; within a round by kind, in the order of `KINDS`, then as in the file.
 
     Raises:
         ConfigError: The file cannot be read, or an entry breaks a rule; the message names file, entry and value. Two
             entries contradict each other: adverts that overlap, an item that appears twice or is advertised before it
-            appears, two policies from one round on.
+            appears, two policies starting in the same round.
     """
     names = Names(dataset, policies)
     order = {kind: place for place, kind in enumerate(KINDS.values())}
@@ -208,16 +208,16 @@ def load_interventions(path: Path, dataset: Dataset, policies: Collection[str]) 
 
 
 def to_json(interventions: Sequence[Intervention]) -> list[dict[str, Any]]:
-    """As JSON values, one object an intervention: its kind, and its fields by name. Ids are catalogue and user ids."""
+    """Return JSON values, one object per intervention: kind, and fields by name. Ids are catalogue and user ids."""
     names = {kind: name for name, kind in KINDS.items()}
     return [{"kind": names[type(one)], **_plain(asdict(one))} for one in interventions]
 
 
 def from_json(values: Sequence[Mapping[str, Any]]) -> tuple[Intervention, ...]:
-    """What `to_json` wrote.
+    """Return the interventions that `to_json` wrote.
 
     Raises:
-        RecordingError: A kind or a field is not known, or one is missing.
+        RecordingError: A kind or a field is unknown, or one is missing.
     """
     return tuple(_restored(value) for value in values)
 
@@ -284,7 +284,7 @@ def _read(entry: InterventionEntry) -> Intervention:
 
 
 def _check_together(path: Path, found: Sequence[Intervention], catalogue: Catalogue) -> None:
-    """No two entries contradict each other; `found` is by round."""
+    """Check that no two entries contradict each other; `found` is sorted by round."""
     adverts = [one for one in found if isinstance(one, Advert)]
     for before, after in pairwise(adverts):
         if after.round <= before.until:

@@ -1,4 +1,4 @@
-"""What stands between a policy and a society's pages: adverts in slot 1, and items that are not released yet."""
+"""The shelf between a policy and a society's pages: adverts in slot 1, and items that are not released yet."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Shelf:
     """Makes pages of K items from the wider pages of a policy.
 
     Args:
-        policy: Shows pages of at least K items, plus one for each advert and each withheld item.
+        policy: Policy with pages of at least K items, plus one for each advert and each withheld item.
         page_size: K.
 
     Attributes:
-        policy: May be replaced between rounds.
+        policy: The current policy; may be replaced between rounds.
         withheld: Items that no policy may show yet.
         advert: The item in slot 1 of every page; EMPTY for none.
     """
@@ -28,13 +28,13 @@ class Shelf:
         self.advert = EMPTY
 
     def pages(self, observation: Observation) -> Ints:
-        """(B, K) pages: the advert first, then what the policy ranks, in its order.
+        """(B, K) pages: the advert first, then the policy's items in its order.
 
         A slot that the policy could not fill repeats an item; the environment leaves it empty.
         """
         wide = self.policy.act(observation)
         hidden = np.isin(wide, [*self.withheld, self.advert])
-        # A stable sort moves what is hidden behind what is not, and keeps the policy's order.
+        # A stable sort moves hidden items behind visible ones and keeps the policy's order.
         order = np.argsort(hidden, axis=1, kind="stable")
         ranked = np.take_along_axis(wide, order, axis=1)
         if self.advert != EMPTY:

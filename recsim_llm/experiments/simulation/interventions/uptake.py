@@ -1,4 +1,4 @@
-"""What an intervention about an item did: uptake by round, beside the control arm and placebo items; spread; opinions.
+"""Effect of an intervention about an item: uptake by round against control arm and placebo items, spread, opinions.
 
 Uptake of an item by round r is the share of members who have watched it in one of the rounds from the intervention's
 first to r. Arms are compared in pairs of the same person; intervals are those of `experiments.metrics`.
@@ -26,7 +26,7 @@ from recsim_llm.runs.run_files import read_parquet
 from recsim_llm.types import EMPTY, Bools, Floats, Ints
 
 PLACEBOS = 5
-"""Items that stand beside the one in question: those nearest to it in the members' training ratings, ties by id."""
+"""Number of placebo items: those nearest to the item in number of members' training ratings, ties by id."""
 PERMUTATIONS = 200
 SIGNIFICANCE = 0.05
 NEVER = np.iinfo(np.int64).max
@@ -35,16 +35,16 @@ CANNOT_TELL = "cannot tell"
 
 @dataclass(frozen=True)
 class Arm:
-    """What one run of a society says about its items.
+    """What one run of a society recorded about its items.
 
     Attributes:
         members: (M,) user ids, ascending.
         rounds: Rounds of the run.
-        round, user, item: (I,) an impression each: round from 1, row in `members`, item id.
+        round, user, item: (I,) one entry per impression: round from 1, row in `members`, item id.
         watched: (I,) whether it was watched.
-        expected: (I,) stars that the person would give, in the mean.
+        expected: (I,) mean stars that the person would give.
         told: (H, 3) messages that reached somebody: round from 1, row in `members`, item id.
-        links: (L, 2) rows in `members`: a person, and one whom this person is linked to.
+        links: (L, 2) rows in `members`: a person, and a person whom they are linked to.
         popularity: (N,) members' training ratings of each item.
         labels: (N,) titles.
     """
@@ -62,7 +62,7 @@ class Arm:
     labels: Sequence[str]
 
     def first_watched(self, item: int, since: int) -> Ints:
-        """(M,) round, from `since` on, in which each member first watched the item; NEVER where none is."""
+        """(M,) round, from `since` on, in which each member first watched the item; NEVER if they did not."""
         rows = (self.item == item) & self.watched & (self.round >= since)
         first = np.full(len(self.members), NEVER)
         np.minimum.at(first, self.user[rows], self.round[rows])
@@ -74,10 +74,10 @@ class UptakeSpread:
     """Whether uptake follows links.
 
     Attributes:
-        exposed, others: Share of person-rounds that end in a first watch, of those with a friend who had watched the
-            item in an earlier round, and of the others; only of those who had not watched it. NaN where there are none.
-        permuted: The difference of the two in the mean over permuted links.
-        p: One-sided p-value of the permutation test; 1 where one of the groups is empty.
+        exposed, others: Share of person-rounds that end in a first watch, with and without a friend who had watched the
+            item in an earlier round; only of people who had not watched it. NaN if there are none.
+        permuted: Mean difference of the two shares over permuted links.
+        p: One-sided p-value of the permutation test; 1 if one of the groups is empty.
     """
 
     exposed: float
@@ -87,7 +87,7 @@ class UptakeSpread:
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """The result in words."""
         return "follows links" if self.p < SIGNIFICANCE else CANNOT_TELL
 
 
@@ -96,10 +96,10 @@ class Opinion:
     """Stars that people would give the item when it was shown to them, before and since the intervention.
 
     Attributes:
-        who: "reached" (a message about it came to them since then) or "unreached".
-        before, since: Means over those to whom it was shown then.
-        shift: Since less before, over those to whom it was shown in both.
-        against: This arm less the control arm, over those to whom it was shown in both since then.
+        who: "reached" (a message about it has reached them since then) or "unreached".
+        before, since: Means over people to whom it was shown in that period.
+        shift: Since minus before, over people to whom it was shown in both periods.
+        against: This arm minus the control arm, over people to whom it was shown in both arms since then.
     """
 
     who: str
@@ -111,20 +111,20 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True)
 class Uptake:
-    """One item that an intervention is about.
+    """Uptake of one item that an intervention is about.
 
     Attributes:
         arm, control: Names of the two runs.
         item: Its title.
         kind: "advert", "new_item" or "post".
         since: First round of the intervention.
-        curves: (3, R) share of members who had watched it by the end of each round: here, in the control arm, and the
-            mean of the placebo items here.
-        difference: At the end, this arm less the control arm.
-        placebo: The same difference of the placebo items.
-        beyond: `difference` less `placebo`, in pairs of the same person: what is due to the item itself.
-        spread: Along the links, in this arm and in the control arm.
-        opinions: Of reached and unreached people.
+        curves: (3, R) share of members who had watched it by the end of each round: in this arm, in the control arm,
+            and the mean over the placebo items in this arm.
+        difference: Final uptake in this arm minus that in the control arm.
+        placebo: This difference for the placebo items.
+        beyond: `difference` minus `placebo`, in pairs of the same person: the effect due to the item itself.
+        spread: Spread along the links, in this arm and in the control arm.
+        opinions: Opinions of reached and unreached people.
     """
 
     arm: str
@@ -141,7 +141,7 @@ class Uptake:
 
 
 def verdict(found: Estimate) -> str:
-    """What an interval of a difference says.
+    """Interpret the interval of a difference.
 
     >>> verdict(Estimate(0.2, 0.1, 0.3, 50)), verdict(Estimate(0.0, 0.0, 0.0, 50)), verdict(Estimate(-1, -2, -0.5, 9))
     ('rises', 'cannot tell', 'falls')
@@ -152,11 +152,11 @@ def verdict(found: Estimate) -> str:
 
 
 def uptakes(runs: Sequence[Run], seed: int = 0) -> list[Uptake]:
-    """Every item that an intervention of a run is about, where the run's control arm is there too.
+    """Measure every item that an intervention of a run is about, if the run's control arm is among the runs.
 
     Args:
-        runs: Of one or several simulations.
-        seed: Of permutations and bootstraps.
+        runs: Runs of one or several simulations.
+        seed: Seed of permutations and bootstraps.
 
     Raises:
         RecordingError: A file of a run is damaged.
@@ -180,23 +180,25 @@ def uptakes(runs: Sequence[Run], seed: int = 0) -> list[Uptake]:
 def measure(
     arm: Arm, control: Arm, item: int, since: int, besides: set[int], names: tuple[str, str], kind: str, seed: int = 0
 ) -> Uptake:
-    """What became of an item in two arms of the same members.
+    """Measure the uptake of an item in two arms of the same members.
 
     Args:
-        arm: With the intervention.
-        control: Without it, of the same members.
+        arm: The arm with the intervention.
+        control: The arm without it, with the same members.
         item: Item id.
         since: First round of the intervention.
-        besides: Items that interventions are about: no placebos.
-        names: Of the two runs.
-        kind: Of the intervention.
-        seed: Of permutations and bootstraps.
+        besides: Items that interventions are about, which cannot be placebos.
+        names: Names of the two runs.
+        kind: Kind of the intervention.
+        seed: Seed of permutations and bootstraps.
     """
     others = placebos(arm, item, besides | {item})
     ours, theirs = arm.first_watched(item, since), control.first_watched(item, since)
+    # (P, M): first watch of every placebo item by every member.
     here = np.array([arm.first_watched(one, since) for one in others])
     there = np.array([control.first_watched(one, since) for one in others])
     rounds = np.arange(1, arm.rounds + 1)
+    # (M,): watched in this arm minus watched in the control arm, for the same person.
     gaps = (ours < NEVER).astype(np.float64) - (theirs < NEVER)
     placebo = ((here < NEVER).astype(np.float64) - (there < NEVER)).mean(axis=0) if len(others) else np.zeros_like(gaps)
     return Uptake(
@@ -214,25 +216,25 @@ def measure(
 
 
 def placebos(arm: Arm, item: int, besides: set[int]) -> list[int]:
-    """Items of similar popularity that nothing is done to."""
+    """Items of similar popularity without any intervention."""
     gaps = np.abs(arm.popularity - arm.popularity[item])
     nearest = np.argsort(gaps, kind="stable").tolist()
     return [one for one in nearest if one not in besides][:PLACEBOS]
 
 
 def spread(first: Ints, links: Ints, since: int, rounds: int, seed: int = 0) -> UptakeSpread:
-    """Whether those whose friends have watched an item watch it next, more than those whose friends have not.
+    """Test whether people whose friends have watched an item watch it next more often than other people.
 
-    The same difference with permuted links says what it would be if links meant nothing: everybody keeps their number
-    of friends, how often they are named as one, and when they watched. Friends who are alike watch alike without any
-    talk (homophily): this test cannot tell the two apart, so it stands beside that of the control arm.
+    The difference under permuted links is the null distribution, in which links have no effect: everybody keeps their
+    number of friends, how often they are named as one, and when they watched. Similar friends watch alike without any
+    talk (homophily): this test cannot tell the two apart, so it is reported together with that of the control arm.
 
     Args:
-        first: (M,) round of the first watch, NEVER where none is.
-        links: (L, 2) a person, and one whom this person is linked to.
+        first: (M,) round of the first watch, NEVER if none.
+        links: (L, 2) a person, and a person whom they are linked to.
         since: First round that counts.
         rounds: Last round.
-        seed: Of the permutations.
+        seed: Seed of the permutations.
     """
     rates = _hazards(first, links, since, rounds)
     observed = rates[0] - rates[1]
@@ -241,20 +243,21 @@ def spread(first: Ints, links: Ints, since: int, rounds: int, seed: int = 0) -> 
     rng = np.random.default_rng(seed)
     drawn = [_hazards(first, permuted(links, rng), since, rounds) for _ in range(PERMUTATIONS)]
     gaps = np.array([a - b for a, b in drawn if not np.isnan(a - b)])
-    # The observed one counts as a draw, so that no p-value is 0 (Phipson and Smyth, 2010).
+    # The observed difference counts as a draw, so that no p-value is 0 (Phipson and Smyth, 2010).
     p = (1 + int((gaps >= observed - 1e-12).sum())) / (len(gaps) + 1)
     return UptakeSpread(*rates, float(gaps.mean()) if len(gaps) else float("nan"), p if len(gaps) else 1.0)
 
 
 def permuted(links: Ints, rng: np.random.Generator) -> Ints:
-    """(L, 2) links with the same first and second ends, joined by chance.
+    """(L, 2) links with the same first and second ends, randomly rejoined.
 
-    Links of somebody to themselves, and those that are there twice, are mixed with others until (nearly) none is left.
+    Self-links and duplicate links are mixed with others until (nearly) none is left.
     """
     out = links.copy()
     out[:, 1] = rng.permutation(out[:, 1])
     people = int(links.max(initial=0)) + 1
     for _ in range(20):
+        # One integer per link, so that equal links are neighbours after sorting.
         pairs = out[:, 0] * people + out[:, 1]
         order = np.argsort(pairs, kind="stable")
         bad = out[:, 0] == out[:, 1]
@@ -267,7 +270,7 @@ def permuted(links: Ints, rng: np.random.Generator) -> Ints:
 
 
 def _hazards(first: Ints, links: Ints, since: int, rounds: int) -> tuple[float, float]:
-    """First watches a person-round of those with a friend who had watched before, and of the others."""
+    """First watches per person-round, with a friend who had watched before, and without."""
     earliest = np.full(len(first), NEVER)  # when the first friend watched
     np.minimum.at(earliest, links[:, 0], first[links[:, 1]])
     counts = np.zeros((2, 2))  # exposed or not; person-rounds, watches
@@ -280,9 +283,10 @@ def _hazards(first: Ints, links: Ints, since: int, rounds: int) -> tuple[float, 
 
 
 def _curve(first: Ints, rounds: Ints) -> Floats:
-    """(R,) share who had watched by each round, from (M,) or (P, M) first rounds; NaN where there are none."""
+    """(R,) share who had watched by each round, from (M,) or (P, M) first rounds; NaN if there are none."""
     if not first.size:
         return np.full(len(rounds), np.nan)
+    # (P * M, 1) <= (R,) -> (P * M, R); the mean over placebos and members together.
     shares: Floats = (first.reshape(-1, 1) <= rounds).mean(axis=0)
     return shares
 
@@ -303,16 +307,16 @@ def _opinions(arm: Arm, control: Arm, item: int, since: int, seed: int) -> tuple
 
 
 def _expected(arm: Arm, item: int, rows: Bools) -> Floats:
-    """(M,) mean stars that each member would have given the item when it was shown to them; NaN where it was not."""
+    """(M,) mean stars that each member would have given the item when it was shown to them; NaN if it was not."""
     rows = rows & (arm.item == item)
     total = np.bincount(arm.user[rows], arm.expected[rows], len(arm.members))
     shown = np.bincount(arm.user[rows], minlength=len(arm.members))
     means: Floats = np.divide(total, shown, out=np.full(len(total), np.nan), where=shown > 0)
-    return np.round(means, 9)  # sums in another order differ in their last bits, which would be a difference of opinion
+    return np.round(means, 9)  # sums in another order differ in the last bits, which must not count as a shift
 
 
 def read_arm(run: Run) -> Arm:
-    """What a recorded society says about its items.
+    """Read what a recorded society did with its items.
 
     Raises:
         RecordingError: A file is missing or damaged.
@@ -320,10 +324,11 @@ def read_arm(run: Run) -> Arm:
     steps, events = run.step_batch(), run.events()
     members = np.sort(np.array([persona.user for persona in load_people(run.folder)[0]], dtype=np.int64))
     visits, numbers = (events[name].to_numpy() for name in ("session", "round"))
-    # Where a run was interrupted, the visits of its unfinished round are in no diary yet.
+    # If a run was interrupted, the visits of its unfinished round are in no diary yet: they count for the next round.
     size = 1 + max(int(visits.max(initial=0)), int(steps.session.max(initial=0)))
     of_visit = np.full(size, int(numbers.max(initial=-1)) + 2)
     of_visit[visits[visits != EMPTY]] = numbers[visits != EMPTY] + 1
+    # (I,) indices: one impression per non-empty slot of a page.
     rows, columns = np.nonzero(steps.items != EMPTY)
     heard = (events["action"].to_numpy(zero_copy_only=False) == "hear") & (events["item"].to_numpy() != EMPTY)
     told = np.column_stack([numbers[heard] + 1, *(events[name].to_numpy()[heard] for name in ("user", "item"))])
@@ -348,7 +353,7 @@ def read_arm(run: Run) -> Arm:
 
 
 def _about(plan: Sequence[Intervention]) -> list[tuple[int, str, int]]:
-    """Each item that a plan is about, with kind and round of the first intervention about it."""
+    """Each item that a plan is about, with the kind and round of the first intervention about it."""
     found: dict[int, tuple[int, str, int]] = {}
     for one in plan:
         match one:
@@ -363,7 +368,7 @@ def _about(plan: Sequence[Intervention]) -> list[tuple[int, str, int]]:
 
 
 def lines(found: Uptake) -> Iterator[str]:
-    """The same in words, a line each, for the terminal and the report."""
+    """The uptake in words, one line per finding, for the terminal and the report."""
     yield f"{found.arm}: {found.kind} of '{found.item}' from round {found.since}"
     yield f"  uptake by the last round: {_share(found.curves[0, -1])} here, {_share(found.curves[1, -1])} in " + (
         f"{found.control}, {_share(found.curves[2, -1])} of items of similar popularity (mean of {PLACEBOS}, here)"

@@ -1,1 +1,1 @@
-"""What a tuned model knows beyond collaborative filtering and content."""
+"""Assessment of a tuned model: what it adds to collaborative filtering and content."""

@@ -1,9 +1,9 @@
-"""What a tuned model is worth: `recsim-llm assess FOLDER`.
+"""Assessment of a tuned model on held-out questions: `recsim-llm assess FOLDER`.
 
-It is asked what it never learned from, in the prompts of its agents: other ratings of the people it knows, rare items,
-items removed from its training, new people; and whether they watch what they rated, and what they did not. Beside it
-stand collaborative filtering and a content baseline of the very ratings that it learned from; what it adds to them is
-measured as in a certificate (`fidelity.incremental`).
+The questions use the prompts of its agents: other ratings of people it knows, rare items, items removed from its
+training, new people; and whether people watch items that they rated, and items that they did not. Collaborative
+filtering and a content baseline are fitted to the ratings that the model learned from; what it adds to them is measured
+as in a certificate (`fidelity.incremental`).
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _MODELS = {
 
 @dataclass(frozen=True, slots=True)
 class AssessConfig:
-    """An assessment.
+    """Options of an assessment.
 
     Attributes:
         people: People asked in each group, by hash; 0 for all.
-        rows: Held-out ratings a person, by hash; 0 for all.
-        naming: What items are called; '' for what the model learned.
-        progress: Show a bar.
+        rows: Held-out ratings per person, by hash; 0 for all.
+        naming: Naming of the items; '' for the naming that the model learned.
+        progress: Show a progress bar.
     """
 
     people: CountOrNone = 300
@@ -56,7 +56,7 @@ class AssessConfig:
     progress: bool = True
 
     def check(self) -> None:
-        """Refuse what cannot work.
+        """Check the options.
 
         Raises:
             ConfigError: A value out of range.
@@ -66,14 +66,14 @@ class AssessConfig:
 
 @dataclass(frozen=True, slots=True)
 class Assessed:
-    """What is found in a group: about its ratings, and about what is watched."""
+    """Findings on a group: on its ratings, and on watching."""
 
     ratings: Finding
     watching: WatchFinding
 
 
 def assess(folder: Path, config: AssessConfig) -> list[Assessed]:
-    """Ask a tuned model about what it never learned from. Answers are kept in its folder: a second call goes on.
+    """Ask a tuned model held-out questions. Answers are stored in its folder: a second call resumes.
 
     Raises:
         ConfigError: The folder holds no tuned model, or a number is out of range.
@@ -91,14 +91,14 @@ def assess(folder: Path, config: AssessConfig) -> list[Assessed]:
 
 
 class _Examiner:
-    """Asks a tuned model about groups; keeps its answers beside it."""
+    """Asks a tuned model about groups; stores the answers in its folder."""
 
     def __init__(self, folder: Path, data: Dataset, config: AssessConfig, prompts: str) -> None:
         self._folder, self._data, self._config, self._prompts = folder, data, config, prompts
         self._tools: tuple[Any, Any] | None = None
 
     def __call__(self, group: Group) -> tuple[TunedAnswers, TunedAnswers]:
-        """Answers about the ratings of a group, and about what is watched."""
+        """Return the answers about the ratings of a group, and about watching."""
         c = self._config
         words = "-".join(group.name.replace(",", "").split())
         path = self._folder / "assessment" / f"{words}-{c.naming or 'learned'}-{c.people}-{c.rows}.npz"
@@ -159,7 +159,7 @@ def _read_config(folder: Path) -> TuneConfig:
 
 
 def report(found: list[Assessed]) -> str:
-    """Three Markdown tables: how well each model does in each group, what the tuned one adds, how it sees watching."""
+    """Three Markdown tables: scores of each model in each group, gains of the tuned model, and results on watching."""
     return "\n\n".join([_scores_table(found), _gains_table(found), _watch_table(found)])
 
 
@@ -215,5 +215,5 @@ def _gain(gain: Gain | None) -> str:
 
 
 def as_json(found: list[Assessed]) -> str:
-    """All numbers."""
+    """All numbers as JSON."""
     return json.dumps([asdict(each) for each in found], indent=1) + "\n"

@@ -1,4 +1,4 @@
-"""The content baseline: what genres and years alone say of a person's stars. It knows items that nobody has rated."""
+"""The content baseline: predicts a person's stars from genres and years alone, also for items that nobody has rated."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from recsim_llm.types import Floats, Ints
 
 _FOLDS = 5
 _COMMON, _OWN = (1.0, 10.0, 100.0), (10.0, 30.0, 100.0, 300.0)
-"""Ridges that are tried: of what all people share, and of each person's deviation."""
+"""Candidate ridge penalties: of the common weights, and of each person's deviation."""
 
 
 @dataclass(frozen=True)
 class ContentModel:
-    """Stars as a person's mean, plus what the features of an item are worth to all, plus what they are worth to them.
+    """Stars as a person's mean, plus common weights of an item's features, plus the person's own deviation from them.
 
     Attributes:
         level: (U,) stars of each person without any feature.
-        common: (F,) worth of the features to all.
-        own: (U, F) how a person deviates from that.
-        features: (N, F) of the items.
+        common: (F,) weights of the features for all people.
+        own: (U, F) each person's deviation from the common weights.
+        features: (N, F) features of the items.
     """
 
     level: Floats
@@ -40,7 +40,7 @@ class ContentModel:
 
 
 def fit_content(train: Ratings, catalogue: Catalogue) -> ContentModel:
-    """Ridge regressions on genres and years; how much they are shrunk is chosen by items left out in turn."""
+    """Fit ridge regressions on genres and years; the penalties are chosen by cross-validation over items."""
     features = item_features(catalogue)
     folds = (uniforms(12, Stream.DATA, np.arange(train.num_items)) * _FOLDS).astype(np.int64)[train.items]
 
@@ -75,6 +75,7 @@ def item_features(catalogue: Catalogue) -> Floats:
 def _fit(train: Ratings, features: Floats, common_ridge: float, own_ridge: float) -> ContentModel:
     mean, user_bias, _ = fit_biases(train, FitOptions())
     level = mean + user_bias
+    # (M, F) features of the rated items; the normal equations are (F, F).
     of_rows, size = features[train.items], features.shape[1]
     residual = train.values - level[train.users]
     common = np.linalg.solve(of_rows.T @ of_rows + common_ridge * np.eye(size), of_rows.T @ residual).astype(np.float64)

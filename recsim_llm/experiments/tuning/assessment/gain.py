@@ -1,4 +1,4 @@
-"""What a model adds to others, with an interval."""
+"""The gain of a model over others, with an interval."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from recsim_llm.experiments.fidelity.measures.measures import Measure, draw_resamples
 
 FEWEST = 100
-"""Answers without which an increment over so many features says nothing."""
+"""Least number of answers for an increment over this many features to be meaningful."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """What a model adds to others: nats an answer, its 95 % interval over people, and p of the permutations."""
+    """Gain of a model over others: nats per answer, its 95 % interval over people, and p of the permutation test."""
 
     nats: float
     low: float
@@ -21,5 +21,5 @@ class Gain:
 
 
 def gain_of(measure: Measure, people: int, p: float = float("nan")) -> Gain:
-    """A gain of `people` people, with p where it was tested."""
+    """Return the gain over `people` people, with p if it was tested."""
     return Gain(measure.value, *measure.interval(draw_resamples(people)), p)

@@ -14,7 +14,7 @@ from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Floats, Ints
 
 COLD = 5
-"""Training ratings up to which an item is cold."""
+"""Most training ratings of a cold item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Group:
     """Held-out ratings of one kind.
 
     Attributes:
-        name: What is special about them.
-        told: What is known of people and items.
-        asked: What is asked about.
+        name: Name of the kind.
+        told: Ratings that describe people and items.
+        asked: Ratings that are asked about.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Group:
 
 
 def groups(task: TuningTask, people: int, rows: int) -> Iterator[Group]:
-    """Held-out ratings by kind; kinds without any are left out.
+    """Yield held-out ratings by kind; kinds without any are left out.
 
     Args:
-        task: What the model was taught.
-        people: At most so many people a group, by hash; 0 for all.
-        rows: At most so many ratings a person; 0 for all.
+        task: The tuning task of the model.
+        people: Most people per group, by hash; 0 for all.
+        rows: Most ratings per person; 0 for all.
     """
     warm = task.learners[task.test.users] & ~task.held_items[task.test.items]
     usual = task.test.take(warm)
@@ -60,13 +60,13 @@ def groups(task: TuningTask, people: int, rows: int) -> Iterator[Group]:
         Group(f"new people, {FEW} ratings told", introduced, _sampled(strangers, people, rows)),
     )
     for group in found:
-        known = np.isin(group.asked.users, group.told.users)  # nobody can be described of whom nothing is known
+        known = np.isin(group.asked.users, group.told.users)  # people without known ratings cannot be described
         if known.any():
             yield replace(group, asked=group.asked.take(known))
 
 
 def _introduced(task: TuningTask) -> Ratings:
-    """What is told where new people are: all of the learners, `FEW` ratings of the others."""
+    """Ratings told for groups with new people: all of the learners, `FEW` of each of the others."""
     luck = uniforms(0, Stream.TUNING, 9, task.told.users, task.told.items)
     return task.told.take(task.learners[task.told.users] | (_rank(task.told.users, luck) < FEW))
 
@@ -80,7 +80,7 @@ def _sampled(ratings: Ratings, people: int, rows: int) -> Ratings:
 
 
 def _rank(whose: Ints, luck: Floats) -> Ints:
-    """(M,) how many rows of the same (M,) owner, a person or an item, have less luck."""
+    """(M,) number of rows of the same (M,) owner, a person or an item, with a smaller draw."""
     order = np.lexsort((luck, whose))
     owners = whose[order]
     rank = np.empty(len(order), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""How well a model in training knows people: its answers to held-out questions, and what they are worth."""
+"""Scores of a model in training: its answers to held-out questions, and how good they are."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class TunedAnswers:
 
     Attributes:
         users, items: (M,) ids.
-        levels: (M,) index of the answer that was given: of the rating level; 0 for watched, 1 for not.
-        pmf: (M, R) the model's distribution; 0 behind the last answer of a question with fewer.
+        levels: (M,) index of the true answer: the rating level; or 0 for watched, 1 for not.
+        pmf: (M, R) the model's distribution, padded with 0 for questions with fewer answers.
     """
 
     users: Ints
@@ -31,16 +31,16 @@ class TunedAnswers:
         return len(self.users)
 
     def take(self, rows: Ints | Bools) -> TunedAnswers:
-        """Some of the rows."""
+        """Select some of the rows."""
         return TunedAnswers(self.users[rows], self.items[rows], self.levels[rows], self.pmf[rows])
 
 
 def scores(answers: TunedAnswers, rating_levels: Sequence[float]) -> dict[str, float]:
-    """What answers are worth.
+    """Score answers.
 
     Returns:
-        log_loss (nats a row), rps, auc_like ("at least four fifths of the best level"), auc_within (the same, mean
-        over people who gave both kinds; NaN without any) and rmse_mean (stars).
+        log_loss (nats per row), rps, auc_like ("at least four fifths of the best level"), auc_within (the AUC per
+        person, averaged over people who gave both kinds; NaN without any) and rmse_mean (stars).
     """
     stars = np.array(rating_levels)
     people, users = np.unique(answers.users, return_inverse=True)

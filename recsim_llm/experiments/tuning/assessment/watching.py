@@ -1,4 +1,4 @@
-"""Whether a tuned model tells what people took up from what they did not, beside scores of the same log."""
+"""Measures whether a tuned model tells items that people took up from others, next to scores from the same log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recsim_llm.experiments.tuning.assessment.measure import TunedAnswers
 from recsim_llm.experiments.tuning.lessons import Watches
 
 POSITIVES = 5
-"""Items that a person took up and is asked about at most, with as many that they did not: each costs an answer."""
+"""Most taken-up items asked about per person, plus as many others: each costs an answer."""
 _TINY = 1e-6
 BASELINES = ("popularity", "genre profile", "ease")
 
@@ -28,9 +28,9 @@ class WatchFinding:
     """How well items that people rated are told from equally popular ones that they did not.
 
     Attributes:
-        rows, people: How many are asked about.
-        auc: Of "tuned" and of each baseline: (value, low, high), the mean of the area under the ROC curve within each
-            person, with its 95 % interval over people. A baseline that the data set does not allow is left out.
+        rows, people: Numbers of rows and people asked about.
+        auc: For "tuned" and each baseline: (value, low, high), the mean area under the ROC curve within each person,
+            with its 95 % interval over people. A baseline that the data set does not allow is left out.
         over_all: What the tuned model adds to all scores of the log together; None with fewer than 100 rows.
     """
 
@@ -41,9 +41,9 @@ class WatchFinding:
 
 
 def draw_watches(data: Dataset, group: Group) -> Watches:
-    """Up to `POSITIVES` items a person of those that the group asks about, and as many that the person never rated.
+    """Draw up to `POSITIVES` of the group's items per person, and as many items that the person never rated.
 
-    These are drawn in proportion to all ratings of an item, among the items that the group asks anybody about: where
+    The latter are drawn in proportion to all ratings of an item, among the items that the group asks anybody about: if
     removed items are asked about, being a removed item gives nothing away.
     """
     people = np.unique(group.asked.users)
@@ -55,7 +55,7 @@ def draw_watches(data: Dataset, group: Group) -> Watches:
 
 
 def watch_finding(data: Dataset, group: Group, answers: TunedAnswers) -> WatchFinding:
-    """Measure answers about watching; everything beside them is fitted on what the group is told."""
+    """Measure answers about watching; baselines are fitted on the ratings told for the group."""
     people, users = np.unique(answers.users, return_inverse=True)
     label = (answers.levels == 0).astype(np.float64)
     chance = np.clip(answers.pmf[:, 0], _TINY, 1 - _TINY)

@@ -1,4 +1,4 @@
-"""What a tuned model's answers are worth beside collaborative filtering and content, and what they add to both."""
+"""Scores of a tuned model's answers next to collaborative filtering and content, and its gains over both."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _GENRES = "genre profile"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is found about the ratings of a group.
+    """Findings on the ratings of a group.
 
     Attributes:
-        group: Its name.
-        ratings, people: How many are asked about.
-        scores: Of "tuned", "cf", "content" and "hybrid", as `measure.scores` gives them.
-        hybrid: What the hybrid (`hybrid_users`) gains on collaborative filtering in log-loss of the rating, each fifth
+        group: Name of the group.
+        ratings, people: Numbers of ratings and people asked about.
+        scores: Scores (`measure.scores`) of "tuned", "cf", "content" and "hybrid".
+        hybrid: Gain of the hybrid (`hybrid_users`) over collaborative filtering in log-loss of the rating, each fifth
             of the people predicted by weights learned on the others; p is NaN.
-        over_cf, over_both: What the tuned model adds to collaborative filtering, and to that and content; None with
+        over_cf, over_both: Gain of the tuned model over collaborative filtering, and over that plus content; None with
             fewer than 100 ratings.
     """
 
@@ -56,7 +56,7 @@ class Finding:
 
 
 def finding(data: Dataset, group: Group, answers: TunedAnswers) -> Finding:
-    """Measure a tuned model's answers about a group; everything beside it is fitted on what the group is told."""
+    """Measure a tuned model's answers about a group; the other models are fitted on the ratings told for the group."""
     pmfs = _distributions(data, group, answers)
     stars = np.array(data.rating_levels)
     liking = stars >= 0.8 * stars[-1]
@@ -72,6 +72,7 @@ def finding(data: Dataset, group: Group, answers: TunedAnswers) -> Finding:
         for found in (increment(users, each, features["tuned"], label, len(people)) for each in (known, both) if enough)
     ]
     given = np.arange(len(users)), answers.levels
+    # (M,) log-loss of collaborative filtering minus that of the hybrid, for the rating that was given.
     saved = np.log(np.maximum(pmfs["hybrid"][given], 1e-12)) - np.log(np.maximum(pmfs["cf"][given], 1e-12))
     return Finding(
         group.name,
@@ -84,7 +85,7 @@ def finding(data: Dataset, group: Group, answers: TunedAnswers) -> Finding:
 
 
 def _distributions(data: Dataset, group: Group, answers: TunedAnswers) -> dict[str, Floats]:
-    """(M, R) what each predictor says; all but the tuned one have the thresholds of the statistical users."""
+    """(M, R) prediction of each model; all but the tuned one use the thresholds of the statistical users."""
     told, users, items = group.told, answers.users, answers.items
     fitted = fit_statistical(told, traits(told, data.catalogue).activity, data.rating_levels)
     cf = _pmf(fitted, taste(fitted, users, items[:, None])[:, 0])
@@ -93,7 +94,7 @@ def _distributions(data: Dataset, group: Group, answers: TunedAnswers) -> dict[s
 
 
 def _baselines(data: Dataset, group: Group, answers: TunedAnswers) -> tuple[Floats, Floats]:
-    """Stars by the certificate's baselines: (M, A) those that know no content, with popularity; (M, B) the others."""
+    """Stars by the certificate's baselines: (M, A) those without content, plus popularity; (M, B) the others."""
     told, users, items = group.told, answers.users, answers.items
     found = {name: score(users, items) for name, score in fit_baselines(told, data.catalogue).stars.items()}
     rated = np.log1p(np.bincount(told.items, minlength=told.num_items))[items]
@@ -103,7 +104,7 @@ def _baselines(data: Dataset, group: Group, answers: TunedAnswers) -> tuple[Floa
 
 
 def _hybrid(fitted: StatisticalParameters, told: Ratings, answers: TunedAnswers, backbone: Floats) -> Floats:
-    """(M, R) the hybrid's distributions; nobody is predicted by weights that saw them."""
+    """(M, R) distributions of the hybrid; nobody is predicted by weights learned from them."""
     items, people = training_counts(told)
     options = GateOptions()
     asked = calibration.Answers(
@@ -116,6 +117,7 @@ def _hybrid(fitted: StatisticalParameters, told: Ratings, answers: TunedAnswers,
     )
     features = calibration.answer_features(asked.watch, asked.rating)
     cells = cells_of(items[answers.items], people[answers.users], options)
+    # (M,): folds are drawn per person, not per row.
     folds = (uniforms(0, Stream.TUNING, 12, answers.users) * FOLDS).astype(np.int64)
     found = backbone.copy()
     for fold in np.unique(folds):
