@@ -337,7 +337,7 @@ class Run:
 
 
 def find_runs(path: str | Path) -> list[Run]:
-    """Return the run in a folder, or the runs up to two levels below it, oldest first.
+    """Return the run in a folder, or the runs up to two levels below it, in the order they were begun.
 
     Raises:
         RecordingError: There are none, or one of them is damaged or of another version.
