@@ -135,7 +135,7 @@ def crowded(genres: NDArray[np.bool_], repeats: int, window: Ints) -> Bools:
 
 
 def _with_people(fitted: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-    """Upgrade the arrays of an older file, which had one threshold for all users and never let anybody leave."""
+    """Upgrade the arrays of an older file: one threshold for all users, and an oracle that never risks an exit."""
     if "later" in fitted:
         return fitted
     ratings, people = fitted["ratings"], np.ones(len(fitted["ratings"]))
