@@ -1,10 +1,10 @@
-"""Gymnasium environments: users inside, policies outside. Registered when `recsim_llm` is imported."""
+"""Gymnasium environments in which simulated users respond to pages. Registered when `recsim_llm` is imported."""
 
 from gymnasium.envs.registration import register
 
 
 def register_environments() -> None:
-    """Register all ids; the entry points are strings, so that specs can be stored and nothing heavy is imported."""
+    """Register all ids. Entry points are strings, so that specs can be stored and nothing heavy is imported."""
     for name, module in (("Page", "page"), ("Item", "page")):
         register(
             id=f"recsim_llm/{name}-v0",

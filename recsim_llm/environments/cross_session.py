@@ -1,4 +1,4 @@
-"""CrossSession-v0: several visits of one person over simulated days; a policy is judged by whether people come back."""
+"""CrossSession-v0: several visits of one user over simulated days; a policy is judged by whether users return."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ from recsim_llm.language.protocol import LLM
 from recsim_llm.types import Bools
 
 RETURN_REWARD = "return"
-"""The reward that is minus the days until the person comes back."""
+"""Name of the reward that is minus the days until the user comes back."""
 
 
 class CrossSessionEnv(PageEnv):
-    """A person comes, looks at pages until they have had enough, and comes back after some days, or never.
+    """A user visits, looks at pages until they leave, and comes back after some days, or never.
 
     ## Description
     The cross-session level of KuaiSim (Zhao et al., NeurIPS 2023). One episode is up to V visits of one person; a visit
-    is a session of `PageEnv`. After each visit the day of the next is drawn; a person whom the visit pleased is back
-    sooner (`agents.statistical.return_times`). What a person watched before is still known, fatigue is gone.
+    is a session of `PageEnv`. After each visit the day of the next is drawn; a satisfied user returns sooner
+    (`agents.statistical.return_times`). Items watched in earlier visits stay known; fatigue is reset.
 
     ## Action Space
     As in `PageEnv`.
 
     ## Observation Space
-    As in `PageEnv`; the history goes on from visit to visit, and `page` counts the pages of the visit.
+    As in `PageEnv`; the history continues across visits, and `page` counts the pages of the visit.
 
     ## Starting State
     As in `PageEnv`. The first visit is that of `PageEnv` with the same seed.
 
     ## Reward
     `reward="rating"`, `"watch"` or a function of Responses: as in `PageEnv`, in every visit. `reward="return"`: 0 for
-    pages that do not end a visit; at its end minus the days until the return, and where the person does not come back,
-    minus (days + 1) for each of the visits that are missing up to V. So the sum over an episode of V visits is minus
-    the total of V gaps, and driving people away is never worth it.
+    pages that do not end a visit; at its end minus the days until the return, or, if the user does not come back, minus
+    (days + 1) for each visit missing up to V. So the sum over an episode of V visits is minus the total of V gaps, and
+    driving users away never pays.
 
     ## Episode End
-    Terminated when the person does not come back within `returning.days` (10). Truncated after V visits, when the
-    person would come back.
+    Terminated when the user does not come back within `returning.days` (10). Truncated after V visits if the user
+    would come back.
 
     ## Information
     As in `PageEnv`, with `left` for the visit, and visit, day, gap, visit_ended, returned, satisfaction: see
@@ -155,7 +155,7 @@ class CrossSessionVectorEnv(PageVectorEnv):
 
 
 def _page_reward(reward: str | RewardFunction) -> str | RewardFunction:
-    """What a page itself is worth; where days are paid, nothing reads it."""
+    """Return the reward of single pages; it is not used when the reward is the days until the return."""
     return "rating" if isinstance(reward, str) and reward == RETURN_REWARD else reward
 
 
@@ -171,11 +171,11 @@ def _visit_rules(
 
 
 def return_parameters(population: Population, returning: str | ReturnParameters) -> ReturnParameters:
-    """The return model of a population: as given, "declared", or "fitted" to its training log.
+    """Return the return-time model of a population: as given, "declared", or "fitted" to its training log.
 
     Raises:
         ConfigError: Another name.
-        DataError: The log does not tell when people come back (`agents.statistical.return_times.fit_returning`).
+        DataError: The log does not contain return times (`agents.statistical.return_times.fit_returning`).
     """
     if isinstance(returning, ReturnParameters):
         return returning

@@ -1,4 +1,4 @@
-"""LongTerm-v0: BiLLP's and EasyRL4Rec's setting, one item (or a page) a turn until the person has had enough."""
+"""LongTerm-v0: the setting of BiLLP and EasyRL4Rec, with one item (or page) per turn until the user quits."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from recsim_llm.language.protocol import LLM
 
 
 class LongTermEnv(PageEnv):
-    """A person takes up one recommended item after the other, and leaves when bored or displeased.
+    """A user watches one recommended item after the other, and leaves when bored or displeased.
 
     ## Description
-    The setting of BiLLP (Shi et al., SIGIR 2024) and EasyRL4Rec (Yu et al., SIGIR 2024): every shown item is taken up,
-    its rating is the reward, and the person leaves when an item is too much like one of the last N, or rated low. A
-    policy must please now and leave something for later.
+    The setting of BiLLP (Shi et al., SIGIR 2024) and EasyRL4Rec (Yu et al., SIGIR 2024): every shown item is watched,
+    its rating is the reward, and the user leaves when an item is too similar to one of the last N, or rated low. A
+    policy must trade off the reward now against later rewards.
 
     ## Action Space
     `Discrete(N)`; `MultiDiscrete([N] * K)` with `page_size=K` above 1.
@@ -33,7 +33,7 @@ class LongTermEnv(PageEnv):
     As in `PageEnv`.
 
     ## Starting State
-    As in `PageEnv`: the history starts with the person's latest logged ratings. The window of the quit rule is empty.
+    As in `PageEnv`: the history starts with the user's latest logged ratings. The window of the quit rule is empty.
 
     ## Reward
     The rating in stars (of a page: their sum), drawn; with the rule's `ratings="expected"` it is deterministic.
@@ -48,11 +48,11 @@ class LongTermEnv(PageEnv):
 
     ## Arguments
     `dataset`, `user_model`, `llm`, `reward`: as in `PageEnv`; `user_model` may be any population.
-    `history_length`: as in `PageEnv`; default: all that a session can show, and at least 50.
-    `rule`: a `QuitRule`, or a line such as "window?window=7&nearest=0.28"; the published form, in which nobody differs
-    but in taste: "window?ratings=expected&tolerance=common&repetition=none".
+    `history_length`: as in `PageEnv`; default: long enough for a whole session, and at least 50.
+    `rule`: a `QuitRule`, or a string such as "window?window=7&nearest=0.28"; the published form, in which users differ
+    only in taste: "window?ratings=expected&tolerance=common&repetition=none".
     `max_pages`: EasyRL4Rec 30, BiLLP 50 to 70.
-    `page_size`: items a turn.
+    `page_size`: items per turn.
 
     ## References
     BiLLP, arXiv 2403.00843; EasyRL4Rec, arXiv 2402.15164. Deviations: see `QuitRule`; the window is never cut short

@@ -1,4 +1,4 @@
-"""The page environment (slates of K) and the item environment (K = 1), one user at a time. See `vector` for batches."""
+"""The page environment (slates of K) and the item environment (K = 1) for one user. See `vector` for batches."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def observation_space(num_users: int, num_items: int, history_length: int, top: 
 
 
 def step_info(sessions: Sessions, outcome: Outcome | None, rows: Ints | None = None) -> dict[str, np.ndarray]:
-    """The info of B sessions, the same keys after every reset and step; arrays with a leading B.
+    """Return the info of B sessions: the same keys after every reset and step, arrays with a leading B.
 
     Args:
         sessions: The sessions.
         outcome: The latest step; None after a reset.
-        rows: (B,) handles, ascending, of all who stepped at least: who is not asked about costs nothing. None: all.
+        rows: (B,) ascending handles, including all that stepped; other sessions are not computed. None: all.
 
     Returns:
         user; shown (K items, EMPTY where empty); watched (K); ratings (K, stars); watch_probability (K) and
@@ -94,7 +94,7 @@ class PageEnv(gym.Env[Obs, np.ndarray]):
     happens. The default is a synthetic world with invented titles, whose true tastes are known.
 
     ## Action Space
-    `MultiDiscrete([N] * K)`: item ids. A repeated item is handled as `duplicates` says.
+    `MultiDiscrete([N] * K)`: item ids. A repeated item is handled as `duplicates` specifies.
 
     ## Observation Space
     A Dict of arrays: `user` (1), `page` (1), `history_items` (H), `history_ratings` (H), `history_mask` (H); see
@@ -200,14 +200,14 @@ class PageEnv(gym.Env[Obs, np.ndarray]):
         return observation, float(outcome.rewards[0]), bool(outcome.left[0]), bool(outcome.truncated[0]), info
 
     def action_masks(self) -> Bools:
-        """Admissible actions, flat: K times N booleans, False for items already watched in this session.
+        """Return the admissible actions: K * N booleans, flat, False for items already watched in this session.
 
         The format of SB3-contrib's maskable policies. It cannot forbid an item twice on one page: see `duplicates`.
         """
         return np.tile(self.sessions.action_mask()[0], self.sessions.rules.page_size)
 
     def render(self) -> Any:
-        """The last page as the person saw it: text ("ansi") or an image, (height, width, 3) uint8 ("rgb_array")."""
+        """The last page as the user saw it: text ("ansi") or an image, (height, width, 3) uint8 ("rgb_array")."""
         if self.render_mode is None:
             gym.logger.warn("render() needs a render_mode: gymnasium.make(id, render_mode='ansi')")
             return None
@@ -241,7 +241,7 @@ class ItemEnv(PageEnv):
 
 
 def warn_if_uncertified(population: Population | SocialPopulation, user_model: object) -> None:
-    """Warn that a population has no certificate, or failed it; Python shows a warning once a place in a program."""
+    """Warn if a population has no certificate or failed it; Python shows a warning once per code location."""
     if population.certified:
         return
     certificate = population.certificate
@@ -263,12 +263,12 @@ def warn_if_uncertified(population: Population | SocialPopulation, user_model: o
 
 
 def draw_base_key(rng: np.random.Generator) -> int:
-    """The key of an environment's whole sequence of sessions."""
+    """Draw the key of an environment's whole sequence of sessions."""
     return int(rng.integers(0, 2**64, dtype=np.uint64))
 
 
 def chosen_users(options: dict[str, Any] | None, count: int, num_users: int) -> Ints | None:
-    """The users that reset's options ask for, or None.
+    """Return the users that the options of `reset` choose, or None.
 
     Raises:
         ConfigError: An unknown option, a wrong number of users, or a user outside the population.
@@ -287,10 +287,10 @@ def chosen_users(options: dict[str, Any] | None, count: int, num_users: int) -> 
 
 
 def check_reset(options: object, known: Sequence[str]) -> None:
-    """Refuse options of `reset` that are no dict, or have names that are not known.
+    """Check that the options of `reset` are a dict with known names.
 
     Raises:
-        ConfigError: They are.
+        ConfigError: They are not.
     """
     if options is not None and not isinstance(options, dict):
         raise ConfigError(f"options must be a dict with keys among {', '.join(known) or 'none'}, not {shown(options)}.")
@@ -298,7 +298,7 @@ def check_reset(options: object, known: Sequence[str]) -> None:
 
 
 def first_row(observation: Observation) -> Obs:
-    """The observation of session 0 alone."""
+    """Return the observation of session 0 only."""
     return {key: cast(np.ndarray, value)[0] for key, value in observation.items()}
 
 

@@ -1,4 +1,4 @@
-"""Shows a page as a person would see it: as text, or drawn. Reads what happened, decides nothing."""
+"""Renders a page as the user sees it, as text or as an image. Read-only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLUMNS = 5
 
 
 def page_text(catalogue: Catalogue, person: Person, outcome: Outcome | None) -> str:
-    """The last page as text, one line an item."""
+    """Return the last page as text, one line per item."""
     if outcome is None:
         return f"{_name(person)} has just arrived.\n"
     lines = [f"{_name(person)}, page {int(outcome.page_numbers[0]) + 1}"]
@@ -31,7 +31,7 @@ def page_text(catalogue: Catalogue, person: Person, outcome: Outcome | None) -> 
 
 
 def draw_page(catalogue: Catalogue, person: Person, outcome: Outcome | None, page_size: int) -> NDArray[np.uint8]:
-    """The last page as an image, (height, width, 3); the size depends on `page_size` alone."""
+    """Return the last page as an image, (height, width, 3); the size depends on `page_size` alone."""
     from PIL import Image, ImageDraw
 
     columns = min(page_size, _COLUMNS)

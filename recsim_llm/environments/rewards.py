@@ -1,4 +1,4 @@
-"""Rewards of a page, as pure functions of what users did. Declared by name; a function of your own works as well."""
+"""Page rewards as pure functions of the users' responses: named ones, or your own function."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REWARDS: dict[str, RewardFunction] = {"rating": rating_reward, "watch": watch_re
 
 
 def reward_function(reward: str | RewardFunction) -> RewardFunction:
-    """A reward by name, or the function itself.
+    """Return a reward function by name, or the given function itself.
 
     Raises:
         ConfigError: There is no reward of that name.
@@ -47,7 +47,7 @@ def reward_function(reward: str | RewardFunction) -> RewardFunction:
 
 @dataclass(frozen=True, slots=True)
 class OwnReward:
-    """A reward function of a user, whose values are looked at: a NaN would spoil what learns from it, silently.
+    """A user-defined reward function with checked values: a NaN would silently spoil any learner.
 
     Attributes:
         function: The function.
@@ -59,7 +59,7 @@ class OwnReward:
         """(B,) finite rewards.
 
         Raises:
-            ConfigError: The function returned something else.
+            ConfigError: The function returned anything else.
         """
         given, wanted = self.function(responses), (len(responses.watched_BK),)
         try:

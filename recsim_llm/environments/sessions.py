@@ -1,6 +1,6 @@
-"""Sessions side by side: everything that the scalar and the vector environment share. Knows no Gymnasium.
+"""B sessions side by side: the common core of the scalar and vector environments. Independent of Gymnasium.
 
-The scalar environment is one row of this, the vector environment B rows, so the two cannot differ.
+The scalar environment is one row, the vector environment B rows of the same code, so the two cannot differ.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from recsim_llm.types import EMPTY, Bools, Floats, Ints, Keys, Observation, Reac
 
 Duplicates: TypeAlias = Literal["drop", "raise", "allow"]
 MOST_PAGES, MOST_ITEMS = 10_000, 100_000
-"""Pages of a session and items of a page or a history at most: each takes memory in every session."""
+"""Limits on pages per session and on items per page or history, as each takes memory in every session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ class PageRules:
     """The rules of a page environment.
 
     Attributes:
-        page_size: K, items a page.
+        page_size: K, items per page.
         max_pages: Pages after which a session is truncated.
-        history_length: H, impressions that an observation holds.
-        duplicates: What happens to an item that stands twice on a page: "drop" leaves its later slots empty, "raise"
-            refuses the page, "allow" shows it twice.
+        history_length: H, impressions per observation.
+        duplicates: Treatment of an item that is twice on a page: "drop" leaves its later slots empty, "raise" rejects
+            the page, "allow" shows it twice.
         reward: A name in `rewards.REWARDS`, or a function of Responses.
     """
 
@@ -51,10 +51,10 @@ class PageRules:
 
 
 def long_history(max_pages: int, page_size: int) -> int:
-    """Impressions that an observation must hold so that nothing shown in a session is forgotten; at least 50.
+    """Return a history length that holds all impressions of a session; at least 50.
 
     Raises:
-        ConfigError: An argument is no such count.
+        ConfigError: An argument is not a valid count.
     """
     rules = PageRules(page_size, max_pages)
     return min(MOST_ITEMS, max(rules.history_length, max_pages * page_size))
@@ -62,18 +62,18 @@ def long_history(max_pages: int, page_size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one step of some sessions did.
+    """The result of one step of B sessions.
 
     Attributes:
         sessions: (B,) handles of the sessions that stepped.
         users: (B,) user ids.
-        page_numbers: (B,) which page of the session this was, from 0.
+        page_numbers: (B,) number of the page in its session, from 0.
         pages: (B, K) items as shown, EMPTY where a duplicate was dropped.
-        reaction: Probabilities the responses were sampled from.
-        responses: What users did.
+        reaction: Probabilities from which the responses were sampled.
+        responses: The users' responses.
         leave: (B,) probability of leaving.
         left, truncated: (B,) whether the session ended, and how; never both.
-        rewards: (B,).
+        rewards: (B,) rewards of the pages.
     """
 
     sessions: Ints
@@ -89,15 +89,15 @@ class Outcome:
 
 
 class Sessions:
-    """Up to B sessions that run side by side, as arrays of a size that does not grow with the pages they see.
+    """Up to B sessions that run side by side, in arrays of fixed size.
 
-    A session takes 8 bytes an impression of the history that an observation holds, and 4 bytes a slot of all its pages.
+    A session takes 8 bytes per impression of the observation's history, and 4 bytes per slot of all its pages.
 
     Args:
         num_sessions: B.
         users: The population.
         rules: The rules.
-        log: Ratings that a platform already holds; each session's history starts with its user's latest.
+        log: Ratings that the platform already holds; histories start with the user's latest ratings.
         certified: Whether the users passed their certificate (`Population.certified`).
     """
 
@@ -125,12 +125,12 @@ class Sessions:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all sessions: fixed when they are made."""
+        """Bytes of all sessions, fixed at construction."""
         held = (self.users, self.keys, self.pages_seen, self.ended, self._items, self._ratings, self._watched)
         return sum(array.nbytes for array in held)
 
     def begin(self, sessions: Ints, users: Ints, keys: Keys) -> None:
-        """Let users begin a session under these handles."""
+        """Begin sessions of users under these handles."""
         self.users[sessions], self.keys[sessions] = users, keys
         self.pages_seen[sessions] = 0
         self.ended[sessions] = False
@@ -142,7 +142,7 @@ class Sessions:
         self.user_model.reset(sessions, users, keys)
 
     def begin_again(self, sessions: Ints, keys: Keys) -> None:
-        """Let the users of these handles begin a further visit: histories go on, and users are not born anew."""
+        """Begin a further visit of the same users: histories continue, and users are not reset."""
         self.keys[sessions] = keys
         self.pages_seen[sessions] = 0
         self.ended[sessions] = False
@@ -161,11 +161,11 @@ class Sessions:
         return self.show(sessions, self._admit(actions))
 
     def show(self, sessions: Ints, pages: Ints) -> Outcome:
-        """Show (B, K) pages that need no check, with EMPTY in empty slots, to running sessions."""
+        """Show (B, K) pages without checking them, EMPTY in empty slots, to running sessions."""
         keys, users, numbers = self.keys[sessions], self.users[sessions], self.pages_seen[sessions]
         reaction = self.user_model.react(sessions, pages)
         responses = sample_responses(reaction, pages, keys, self.user_model.rating_levels)
-        rewards = self._reward(responses)  # before anybody remembers: a function of the user's own may fail
+        rewards = self._reward(responses)  # before any state changes, because a user-defined function may fail
         leave = self.user_model.observe(sessions, pages, responses)
         left = uniforms(keys, Stream.LEAVE, numbers) < leave
         truncated = ~left & (numbers + 1 >= self.rules.max_pages)
@@ -174,7 +174,7 @@ class Sessions:
         return Outcome(sessions, users, numbers, pages, reaction, responses, leave, left, truncated, rewards)
 
     def observation(self, rows: Ints | slice = slice(None)) -> Observation:
-        """What a policy may see of all B sessions, or of some (copies)."""
+        """Return what a policy may see of all B sessions, or of some, as copies."""
         return {
             "user": self.users[rows, None].copy(),
             "page": self.pages_seen[rows, None].copy(),
@@ -186,7 +186,7 @@ class Sessions:
     def action_mask(self) -> Bools:
         """(B, N) False for items already watched in the session."""
         mask = np.ones((len(self.users), self.user_model.num_items + 1), dtype=np.bool_)
-        # Padding is -1: it falls into the last column, which is cut off.
+        # EMPTY (-1) indexes an extra last column, which is dropped.
         mask[np.arange(len(mask))[:, None], self._watched] = False
         return mask[:, :-1]
 
@@ -208,6 +208,7 @@ class Sessions:
 
     def _remember(self, sessions: Ints, pages: Ints, responses: Responses, numbers: Ints) -> None:
         K, H = self.rules.page_size, self.rules.history_length
+        # (B, K) columns of this page in the flat list of all slots.
         columns = (numbers * K)[:, None] + np.arange(K)
         self._watched[sessions[:, None], columns] = np.where(responses.watched_BK, pages, EMPTY)
         self._items[sessions] = np.concatenate([self._items[sessions], pages], axis=1)[:, -H:]
@@ -218,15 +219,15 @@ class Sessions:
 
 
 def page_rows(action: Any, rows: int, size: int) -> Ints:
-    """(rows, size) item ids of an action as Gymnasium's users give it: an array or lists, flat or in rows.
+    """Return the (rows, size) item ids of an action given as an array or lists, flat or in rows.
 
     Args:
         action: The action.
-        rows: Environments.
+        rows: Number of environments.
         size: K.
 
     Raises:
-        InvalidActionError: Its items are no whole numbers, or not as many as the pages hold.
+        InvalidActionError: Items are not integers, or their number does not match the pages.
     """
     items = whole_items(action)
     if items.size != rows * size:
@@ -236,10 +237,10 @@ def page_rows(action: Any, rows: int, size: int) -> Ints:
 
 
 def whole_items(action: Any) -> Ints:
-    """The items of an action as int64, of whatever shape.
+    """Return the items of an action of any shape as int64.
 
     Raises:
-        InvalidActionError: They are no whole numbers: of another type they would be cut to ones that nobody chose.
+        InvalidActionError: They are not integers; truncation would give items that nobody chose.
     """
     if isinstance(action, np.ndarray) and action.dtype == np.int64:
         return action
@@ -265,10 +266,10 @@ def _has_bool(action: Any) -> bool:
 
 
 def sample_responses(reaction: Reaction, pages: Ints, keys: Keys, rating_levels: Floats) -> Responses:
-    """Draw what users do. A draw depends on the session and the item alone, not on slot, page or batch.
+    """Sample the users' responses. A draw depends only on session and item, not on slot, page or batch.
 
-    So a person who declines an item at one page is not asked to toss again at the next, and two policies that show the
-    same item to the same person get the same answer (common random numbers).
+    So a user who declines an item on one page does not get a new draw on the next, and two policies that show the same
+    item to the same user get the same response (common random numbers).
 
     Args:
         reaction: Probabilities.
@@ -278,23 +279,25 @@ def sample_responses(reaction: Reaction, pages: Ints, keys: Keys, rating_levels:
     """
     watched = uniforms(keys[:, None], Stream.WATCH, pages) < reaction.watch_BK
     watched &= pages != EMPTY
+    # (B, K, R - 1) inner edges of the cumulative distribution; the level is the number of edges below the draw.
     edges = np.cumsum(reaction.rating_BKR[..., :-1], axis=-1)
     level = (uniforms(keys[:, None], Stream.RATING, pages)[..., None] >= edges).sum(axis=-1)
     return Responses(watched, np.where(watched, rating_levels[level], 0.0))
 
 
 def session_keys(base: Keys, users: Ints, episodes: Ints) -> Keys:
-    """(B,) keys of sessions: the n-th session of a user under one base key, wherever in the batch it runs."""
+    """(B,) keys of the n-th sessions of users under one base key, independent of the row in the batch."""
     return mix(base, Stream.SESSION, users, episodes)
 
 
 def draw_users(base: Keys, episodes: Ints, num_users: int) -> Ints:
-    """(B,) users who come next, each user equally likely."""
+    """(B,) next users, drawn uniformly."""
     return (uniforms(base, Stream.USER, episodes) * num_users).astype(np.int64)
 
 
 def _repeated(pages: Ints) -> Bools:
-    """(B, K) True where the same item stands further left on the same page."""
+    """(B, K) True where the same item is further left on the page."""
+    # A stable sort puts equal items next to each other, the leftmost first; all but the first are repeats.
     order = np.argsort(pages, axis=1, kind="stable")
     ranked = np.take_along_axis(pages, order, axis=1)
     same = np.zeros(pages.shape, dtype=np.bool_)
@@ -305,11 +308,11 @@ def _repeated(pages: Ints) -> Bools:
 
 
 class LoggedHistories:
-    """The latest logged ratings of people, looked up when they come: no table of a population is built.
+    """The latest logged ratings of users, looked up on demand without a table of the whole population.
 
     Args:
         log: The ratings.
-        length: H, how many of each person.
+        length: H, ratings per user.
     """
 
     def __init__(self, log: Ratings, length: int) -> None:
@@ -317,7 +320,8 @@ class LoggedHistories:
         self._rows, self._ends = user_order(log), user_ends(log)
 
     def latest(self, users: Ints) -> tuple[Ints, NDArray[np.float32]]:
-        """(B, H) latest items of these users and their stars, newest at the end, EMPTY and 0 where there are fewer."""
+        """(B, H) latest items of these users and their stars, newest at the end, padded with EMPTY and 0 in front."""
+        # (B, H) positions in the log sorted by user; those before the user's first rating are padding.
         places = self._ends[users][:, None] + np.arange(-self._length, 0)
         starts = np.where(users > 0, self._ends[users - 1], 0)[:, None]
         known = places >= starts

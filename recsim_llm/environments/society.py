@@ -1,9 +1,8 @@
-"""A society: a population over rounds of simulated time. Knows neither Gymnasium nor policies.
+"""A society: a population over rounds of simulated time. Independent of Gymnasium and of policies.
 
-People wake from an event queue, so that who sleeps costs nothing. In a round everybody who wakes decides what to do;
-those who visit are served page by page; then chats and posts travel along the graph, each delivered once to each
-receiver. What happens to a person depends on the seed and on what they were shown and told, not on the order in which
-people are served.
+Agents wake from an event queue, so that sleeping agents cost nothing. In a round every awake agent chooses an action;
+visitors are served page by page; then chats and posts travel along the graph, each delivered once to each receiver. A
+trajectory depends on the seed and on what the agent was shown and told, not on the order in which agents are served.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ class SocietyRules:
     """The rules of a society.
 
     Attributes:
-        rounds: Rounds of simulated time.
-        round_hours: Simulated hours a round (RecAgent: 5).
-        gap_hours: Mean hours between the end of what a person did and their next waking, by activity level 1, 2, 3;
+        rounds: Number of rounds of simulated time.
+        round_hours: Simulated hours per round (RecAgent: 5).
+        gap_hours: Mean hours between the end of an agent's action and their next waking, by activity level 1, 2, 3;
             exponentially distributed. Declared: two rounds, one, and half of one.
         page: The rules of visits.
     """
@@ -68,12 +67,12 @@ class SocialEvent(NamedTuple):
     Attributes:
         round: Number of the round, from 0.
         hour: Simulated hours since the run began.
-        user: Who did it, or who heard it.
+        user: The agent who acted, or who heard the message.
         action: "nothing", "browse", "search", "chat", "post", or "hear" (a message reached this user).
-        other: The partner of a chat, the author of what is heard; EMPTY for nobody (an author outside: EMPTY too).
-        item, stars: What a message is about, EMPTY and 0 where nothing is known.
-        text: The query, or what was said.
-        session: Number of the visit, EMPTY where there is none.
+        other: The partner of a chat, or the author of a heard message; EMPTY for none or an author outside.
+        item, stars: Subject of a message; EMPTY and 0 where unknown.
+        text: The query, or the message.
+        session: Number of the visit; EMPTY if there is none.
     """
 
     round: int
@@ -88,16 +87,16 @@ class SocialEvent(NamedTuple):
 
 
 class Society:
-    """Everybody's life, round by round: `open_round`, `serve` until nobody is `waiting`, `close_round`.
+    """Runs a society round by round: `open_round`, `serve` until nobody is `waiting`, `close_round`.
 
     Args:
         inhabitants: The population; handles are user ids.
         members: (M,) user ids who live here, ascending.
-        activity: (U,) trait levels 1..3, for how often people wake.
-        graph: Who knows whom; may be replaced between rounds.
-        search: The search box; None where there is none: who would search browses.
+        activity: (U,) trait levels 1..3, which set how often agents wake.
+        graph: The social graph; may be replaced between rounds.
+        search: The search engine; None: agents browse instead of searching.
         rules: The rules.
-        log: Ratings that a platform already holds.
+        log: Ratings that the platform already holds.
 
     Attributes:
         round: Number of the round, from 0; the number of rounds after the last.
@@ -124,7 +123,7 @@ class Society:
         self._wakings = np.zeros(inhabitants.num_users, dtype=np.int64)
 
     def begin(self, base: Keys) -> None:
-        """Let everybody be born, and draw when they first wake.
+        """Create all agents and draw their first waking times.
 
         Args:
             base: Base key of the run, shape ().
@@ -147,34 +146,34 @@ class Society:
         return self.round >= self.rules.rounds
 
     def waiting(self) -> Ints:
-        """Who waits for a page, ascending user ids."""
-        # Looked for among this round's visitors, so that who sleeps costs nothing.
+        """Agents that wait for a page, ascending user ids."""
+        # Only this round's visitors are checked, so that sleeping agents cost nothing.
         waiting: Ints = self._visitors[~self.sessions.ended[self._visitors]]
         return waiting
 
     def observation(self, agents: Ints) -> Observation:
-        """What a policy may see of these agents."""
+        """Return what a policy may see of these agents."""
         return self.sessions.observation(agents)
 
     def visit_numbers(self, agents: Ints) -> Ints:
-        """(B,) numbers of the current visits; every visit of the run has one of its own."""
+        """(B,) numbers of the current visits, unique within a run."""
         return self._visit[agents]
 
     def hours(self, agents: Ints) -> Floats:
-        """(B,) where these agents are in time: when they last did something, or will next wake."""
+        """(B,) current hour of each agent: of their last action, or of their next waking."""
         hours: Floats = self._hour[agents]
         return hours
 
     def diary(self) -> list[SocialEvent]:
-        """What has happened since the last time this was asked."""
+        """Return and clear the events since the last call."""
         diary, self._diary = self._diary, []
         return diary
 
     def open_round(self) -> Outcome | None:
-        """Wake people up and let them decide; searches are answered.
+        """Wake agents, let them choose actions, and answer searches.
 
         Returns:
-            What searchers did with the results, for recorders; None where nobody searched.
+            The searchers' responses to the results, for recorders; None if nobody searched.
         """
         awake, hours = self._wake()
         actions = self._decide(awake, hours)
@@ -200,8 +199,8 @@ class Society:
         return outcome
 
     def close_round(self) -> None:
-        """Let people talk, and fall asleep again."""
-        # All chats and posts come from what people knew before; then all are heard.
+        """Deliver chats and posts, and let agents sleep again."""
+        # All messages are composed before any is delivered, so that their order does not matter.
         heard = self._chats(self._plans[Action.CHAT]) + self._posts(self._plans[Action.POST])
         self._deliver(heard)
         awake = np.sort(np.concatenate(list(self._plans.values())))
@@ -209,13 +208,13 @@ class Society:
         self.round += 1
 
     def change(self, persona: Persona) -> None:
-        """This person is from now on as described; how often they wake changes with their activity."""
+        """Replace the persona of an agent, including the activity level that sets how often they wake."""
         self._activity = self._activity.copy()
         self._activity[persona.user] = persona.activity
         self.inhabitants.change(persona)
 
     def deliver(self, receivers: Ints, messages: Sequence[Message], hours: Floats) -> None:
-        """Let agents hear: message i reaches receiver i."""
+        """Deliver messages: message i reaches receiver i."""
         self.inhabitants.hear(receivers, messages, hours)
         rows = zip(receivers.tolist(), messages, hours.tolist(), strict=True)
         self._diary += [
@@ -232,7 +231,7 @@ class Society:
         return agents, self._hour[agents]
 
     def _sleep(self, agents: Ints) -> None:
-        """Draw when agents wake next: an exponential gap after what they did last."""
+        """Draw the next waking times: an exponential gap after the last action."""
         gaps = np.array(self.rules.gap_hours)[self._activity[agents] - 1]
         self._wakings[agents] += 1
         draws = uniforms(self._lives[agents], Stream.WAKE, self._wakings[agents])
@@ -248,7 +247,7 @@ class Society:
         actions: Ints = (draws[:, None] >= edges).sum(axis=1)
         if self._search is None:
             actions[actions == Action.SEARCH] = Action.BROWSE
-        # Nobody to talk to: nobody listens, so nothing is said and nothing is paid.
+        # Without friends nobody would hear a message, so no model call is paid for one.
         alone = np.array([not len(self._friends(agent)) for agent in awake.tolist()])
         actions[alone & np.isin(actions, [Action.CHAT, Action.POST])] = Action.NOTHING
         return actions
@@ -295,7 +294,7 @@ class Society:
             )
 
     def _answer_searches(self, searchers: Ints, queries: Sequence[str]) -> Outcome | None:
-        """Results are the first page of a visit; who finds nothing goes on to the recommendations."""
+        """Show results as the first page of a visit; agents without results go on to the recommendations."""
         if self._search is None or not len(searchers):
             return None
         pages = self._search.search(queries, self.rules.page.page_size)
@@ -311,7 +310,7 @@ class Society:
         self._hour[outcome.users] += PAGE_HOURS + WATCH_HOURS * watched
 
     def _chats(self, agents: Ints) -> list[tuple[int, Message]]:
-        """Who hears what of the dialogues, in the order of who began them."""
+        """Return (receiver, message) pairs of the dialogues, ordered by initiator."""
         if not len(agents):
             return []
         dialogues = self.inhabitants.chat(agents, self._partners, self._hour[agents])
@@ -320,7 +319,7 @@ class Society:
         return [(who, message) for agent, partner, said in rows for message in said for who in (agent, partner)]
 
     def _posts(self, agents: Ints) -> list[tuple[int, Message]]:
-        """Who hears what of the posts: their authors and all friends."""
+        """Return (receiver, message) pairs of the posts: to their authors and all friends."""
         if not len(agents):
             return []
         posts = self.inhabitants.post(agents, self._hour[agents])
@@ -331,6 +330,6 @@ class Society:
     def _deliver(self, heard: Sequence[tuple[int, Message]]) -> None:
         if heard:
             receivers = np.array([who for who, _ in heard], dtype=np.int64)
-            # Heard by the end of the round; a visit may have lasted longer than that.
+            # Messages arrive at the end of the round, or later for agents whose visit lasted longer.
             hours = np.maximum(self._hour[receivers], (self.round + 1) * self.rules.round_hours)
             self.deliver(receivers, [message for _, message in heard], hours)

@@ -1,4 +1,4 @@
-"""Society-v0: a society behind Gymnasium, one page of one visitor a step; the vector form serves all at once."""
+"""Society-v0: a society as a Gymnasium environment, one page per step; the vector form serves all visitors at once."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from recsim_llm.errors import ConfigError, SessionEndedError
 from recsim_llm.language.protocol import LLM
 from recsim_llm.types import Bools, Ints
 
-_LIVES = 10  # begun by one reset at most: plans of agents whom a model plays cost calls
+_LIVES = 10  # most runs that one reset begins, because plans of LLM agents cost calls
 
 
 def new_society(population: SocialPopulation, members: Ints, rules: SocietyRules, history: bool = True) -> Society:
-    """A society of some people of a population, not yet begun."""
+    """Return a society of some members of a population, not yet begun."""
     log = population.log if history else None
     society = Society(population.users, members, population.activity, population.graph, population.search, rules, log)
     society.sessions.certified = population.certified
@@ -41,7 +41,7 @@ def new_society(population: SocialPopulation, members: Ints, rules: SocietyRules
 
 
 class _Rounds:
-    """A society that opens and closes its rounds by itself, for environments where only pages are asked for."""
+    """A society that opens and closes its rounds automatically, for environments that only serve pages."""
 
     def __init__(self, society: Society) -> None:
         self.society = society
@@ -66,18 +66,18 @@ class _Rounds:
 
 
 class SocietyEnv(gym.Env[Obs, np.ndarray]):
-    """A population lives through simulated time, and a policy serves whoever comes, one page of one visitor a step.
+    """A population lives through simulated time; the policy serves the visitors, one page of one visitor per step.
 
     ## Description
-    In each round people wake, and browse, search, chat with somebody they know, post to all of them, or do nothing. Who
-    visits sees pages of the policy until they leave; what they watched is what they talk about, and what they hear
-    enters their memories. One episode is all rounds. A search shows its results first, outside the policy.
+    In each round agents wake, and browse, search, chat with a friend, post to all friends, or do nothing. Visitors see
+    pages of the policy until they leave; they talk about the items they watched, and what they hear enters their
+    memories. One episode is all rounds. A search shows its results first, outside the policy.
 
     ## Action Space
-    `MultiDiscrete([N] * K)`: a page for the visitor whose observation came last.
+    `MultiDiscrete([N] * K)`: a page for the visitor of the latest observation.
 
     ## Observation Space
-    As in `Page-v0`, of the visitor who waits; histories last over visits. At the end: that of the last visitor.
+    As in `Page-v0`, of the waiting visitor; histories continue across visits. At the end: that of the last visitor.
 
     ## Reward
     As in `Page-v0`, of the page just shown.
@@ -86,12 +86,12 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
     Truncated after the last visit of the last round; never terminated: a society does not leave.
 
     ## Information
-    As in `Page-v0` about the page just shown, and `round`, `hour` of the visitor who waits now.
+    As in `Page-v0` for the page just shown, and `round`, `hour` of the visitor who waits now.
 
     ## Arguments
     `agents`: how many people live here (the first by a hash of 0, all by default). `rounds`. `graph`: see
-    `agents.society.graph.make_graph`. `habits`: `statistical_inhabitants.SocialHabits`, what statistical people
-    do and how much others move them. `dataset`, `user_model`, `llm`, `page_size`, `max_pages` (a visit),
+    `agents.society.graph.make_graph`. `habits`: `statistical_inhabitants.SocialHabits`, what statistical users
+    do and how much others influence them. `dataset`, `user_model`, `llm`, `page_size`, `max_pages` (a visit),
     `history_length`, `duplicates`, `reward`: as in `Page-v0`.
 
     ## References
@@ -139,24 +139,24 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
 
     @property
     def society(self) -> Society:
-        """The society itself, for recorders and for those who want to serve by the batch."""
+        """The society itself, for recorders and for serving in batches."""
         return self._rounds.society
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
-        """Begin a new life of the society.
+        """Begin a new run of the society.
 
         Args:
             seed: As in `gymnasium.Env.reset`.
-            options: None are known.
+            options: Must be None or empty.
 
         Raises:
-            ConfigError: In none of 10 lives anybody comes in any round: more rounds or more agents are needed.
+            ConfigError: In 10 runs nobody visits in any round: more rounds or more agents are needed.
         """
         check_value("seed", seed, Seed | None)
         check_reset(options, known=())
         super().reset(seed=seed)
-        # A draw a life, so that a second episode without a seed is another one. A life in which nobody ever visits has
-        # no page to show and is passed over.
+        # One draw per run, so that a second episode without a seed differs. A run without any visit has no page to
+        # show and is skipped.
         for _ in range(_LIVES):
             self._rounds.begin(np.array(draw_base_key(self.np_random), dtype=np.uint64))
             if len(waiting := self.society.waiting()):
@@ -168,7 +168,7 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
         return self._observe(), self._info(None)
 
     def step(self, action: np.ndarray) -> tuple[Obs, float, bool, bool, dict[str, Any]]:
-        """Show a page to the visitor who waits.
+        """Show a page to the waiting visitor.
 
         Raises:
             SessionEndedError: The last round is over, or there was no reset.
@@ -190,14 +190,14 @@ class SocietyEnv(gym.Env[Obs, np.ndarray]):
 
 
 class SocietyVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
-    """A society in which every person is a sub-environment, and everybody who waits is served in one step.
+    """A society in which every agent is a sub-environment, and all waiting agents are served in one step.
 
-    Rows of people who do not wait are ignored in actions, and have reward 0; `info["waiting"]` tells who waits. All
-    rows are truncated together after the last round; the next step begins a new life (autoreset mode NEXT_STEP).
+    Rows of agents who do not wait are ignored in actions and have reward 0; `info["waiting"]` marks those who wait. All
+    rows are truncated together after the last round; the next step begins a new run (autoreset mode NEXT_STEP).
 
     Args:
         num_envs: How many people live here.
-        dataset: As in `SocietyEnv`, and so are all further arguments.
+        dataset: As in `SocietyEnv`, like all further arguments.
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -229,7 +229,7 @@ class SocietyVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._members = single.society.members
         self.last: Outcome | None = None
-        """What the latest step did, for recorders; None after a reset."""
+        """Outcome of the latest step, for recorders; None after a reset."""
 
     @property
     def society(self) -> Society:
@@ -239,10 +239,10 @@ class SocietyVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Obs, dict[str, Any]]:
-        """Begin a new life; one seed is meant, since a society is one world.
+        """Begin a new run; takes a single seed, because a society is one world.
 
         Raises:
-            ConfigError: A list of seeds, or nobody comes in any round of 10 lives.
+            ConfigError: A list of seeds, or nobody visits in any round of 10 runs.
         """
         if isinstance(seed, list):
             raise ConfigError("A society is one world and takes one seed, not a list.")
@@ -251,11 +251,11 @@ class SocietyVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         return self._observe(), self._info(None)
 
     def step(self, actions: np.ndarray) -> tuple[Obs, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Show pages to all who wait.
+        """Show pages to all waiting agents.
 
         Raises:
             SessionEndedError: Called before the first reset.
-            InvalidActionError: See `Page-v0`; rows of people who do not wait are not looked at.
+            InvalidActionError: See `Page-v0`; rows of agents who do not wait are not checked.
         """
         if not self._single._begun:
             raise SessionEndedError("Call reset() before step().")
@@ -281,9 +281,9 @@ class SocietyVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
 
 
 def society_info(society: Society, agents: Ints, outcome: Outcome | None, scalar: bool) -> dict[str, Any]:
-    """The info of some agents: `step_info` of their pages just shown, `waiting`, `round` and `hour`.
+    """Return the info of some agents: `step_info` of the pages just shown, `waiting`, `round` and `hour`.
 
-    In the scalar environment it tells of the page just shown, whoever saw it.
+    In the scalar environment it describes the page just shown, whichever agent saw it.
     """
     told = outcome.users if scalar and outcome is not None else agents
     info = step_info(society.sessions, outcome, told)

@@ -1,4 +1,4 @@
-"""The vector environments: B users step in one batch, so that a population makes one batched LLM call a round."""
+"""Vector environments: B users step in one batch, so that a population makes one batched LLM call per round."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
     Args:
         num_envs: B.
         autoreset_mode: "next_step" (default), "same_step" or "disabled", or Gymnasium's AutoresetMode. With "disabled"
-            an ended session stays as it is and costs nothing until it is reset with `options={"reset_mask": mask}`.
-        max_episode_steps: Gymnasium's name for a limit of steps; the smaller of it and `max_pages` holds.
-        dataset: As in `PageEnv`, and so are all further arguments.
+            an ended session does not change and costs nothing until it is reset with `options={"reset_mask": mask}`.
+        max_episode_steps: Gymnasium's name for a step limit; the smaller of it and `max_pages` applies.
+        dataset: As in `PageEnv`, like all further arguments.
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -89,9 +89,9 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         self._base: np.ndarray | None = None
         self._episodes = np.zeros(num_envs, dtype=np.int64)
         self.last: Outcome | None = None
-        """What the latest step did, for recorders; None after a reset."""
+        """Outcome of the latest step, for recorders; None after a reset."""
 
-    # Made when somebody asks: a batched space holds limits for every cell of every observation, 1,800 bytes a session.
+    # Created on first access: a batched space holds limits per cell of every observation, 1,800 bytes per session.
     @cached_property
     def observation_space(self) -> spaces.Space[Obs]:  # type: ignore[override]
         """The space of B observations."""
@@ -114,11 +114,11 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         """Begin sessions.
 
         Args:
-            seed: s seeds environment i with s + i; a list seeds each (None leaves one as it is).
+            seed: s seeds environment i with s + i; a list seeds each (None leaves one unchanged).
             options: `{"user": (B,) ids}` chooses who visits; `{"reset_mask": (B,) bool}` resets only some.
 
         Raises:
-            ConfigError: Seeds, users or mask do not fit.
+            ConfigError: Seeds, users or mask are invalid.
         """
         check_reset(options, known=("user", "reset_mask"))
         mask = _reset_mask(options, self.num_envs)
@@ -172,7 +172,7 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         return cast(Obs, self.sessions.observation()), rewards, left, truncated, info
 
     def _seed(self, seed: int | list[int | None] | None, mask: Bools) -> Bools:
-        """Draw base keys where a seed is given (or none was drawn yet); return where."""
+        """Draw base keys where a seed is given or none was drawn yet; return the mask of these rows."""
         for one in seed if isinstance(seed, list | tuple) else [seed]:
             check_value("seed", one, Seed | None)
         if isinstance(seed, (int, np.integer)):
@@ -188,7 +188,7 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         keys: dict[int | None, int] = {}
         for i in np.flatnonzero(fresh):
             if seeds[i] is None or seeds[i] not in keys:
-                # The same generator that gymnasium.Env.reset makes, so that a vector equals single environments.
+                # The same generator as in gymnasium.Env.reset, so that a vector equals single environments.
                 keys[seeds[i]] = draw_base_key(np.random.Generator(np.random.PCG64(seeds[i])))
             self._base[i] = keys[seeds[i]]
         return fresh
@@ -213,7 +213,7 @@ class PageVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
 
 
 class ItemVectorEnv(PageVectorEnv):
-    """B sessions of `ItemEnv` side by side: one item a page, `MultiDiscrete([N] * B)` actions of shape (B,)."""
+    """B sessions of `ItemEnv` side by side: one item per page, `MultiDiscrete([N] * B)` actions of shape (B,)."""
 
     def __init__(
         self,

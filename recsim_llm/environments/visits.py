@@ -1,6 +1,6 @@
-"""Sessions that are several visits of one person over simulated days. Knows no Gymnasium.
+"""Episodes of several visits of one user over simulated days. Independent of Gymnasium.
 
-The file that `cross_session` rests on, as `page` and `vector` rest on `sessions`.
+`cross_session` builds on this module as `page` and `vector` build on `sessions`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class VisitRules:
 
     Attributes:
         max_visits: V, visits after which an episode is truncated.
-        returning: When people come back.
-        pay_days: Reward minus the days until the return at the end of each visit, and nothing for pages.
-        max_steps: Pages of all visits after which an episode is truncated, 0 for no such limit.
+        returning: Model of return times.
+        pay_days: If True, the reward is minus the days until the return at the end of each visit, and 0 for pages.
+        max_steps: Pages of all visits after which an episode is truncated; 0 for no limit.
     """
 
     max_visits: Annotated[int, Ge(1), Le(100_000)] = 5
@@ -47,15 +47,15 @@ class VisitRules:
 
 @dataclass(frozen=True, slots=True)
 class VisitOutcome(Outcome):
-    """What one step of some episodes did; `left` and `truncated` are those of the episode.
+    """The result of one step of B episodes; `left` and `truncated` are those of the episode.
 
     Attributes:
-        visits: (B,) number of the visit in which the page was shown, from 0.
+        visits: (B,) number of the page's visit, from 0.
         days: (B,) day of that visit; the first is on day 0.
-        gaps: (B,) days until the next visit where this page ended the visit and the person comes back, else 0.
+        gaps: (B,) days until the next visit if this page ended the visit and the user comes back, else 0.
         visit_ended: (B,) whether this page ended the visit.
-        visit_left: (B,) whether it ended because the person left; else after `max_pages`.
-        satisfaction: (B,) of the visit up to and with this page, [0, 1].
+        visit_left: (B,) whether it ended because the user left; otherwise it ended after `max_pages`.
+        satisfaction: (B,) satisfaction with the visit up to this page, inclusive, [0, 1].
     """
 
     visits: Ints
@@ -67,11 +67,11 @@ class VisitOutcome(Outcome):
 
 
 class VisitSessions(Sessions):
-    """Up to B episodes side by side, each a row of visits; see `Sessions`.
+    """Up to B episodes side by side, each a sequence of visits; see `Sessions`.
 
     The first visit of an episode has the key of the episode, so with `max_visits=1` an episode is a session; visit
-    v > 0 has the key mix(key of the episode, SESSION, v). So the same person has the same luck in visit v under two
-    policies, whatever happened before.
+    v > 0 has the key mix(key of the episode, SESSION, v). So the same user has the same random draws in visit v under
+    two policies, whatever happened before.
 
     Args:
         num_sessions: B.
@@ -82,7 +82,7 @@ class VisitSessions(Sessions):
         certified: As in `Sessions`.
 
     Raises:
-        ConfigError: The users live for one visit only.
+        ConfigError: The users support one visit only.
     """
 
     def __init__(
@@ -103,19 +103,19 @@ class VisitSessions(Sessions):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all sessions: fixed when they are made."""
+        """Bytes of all sessions, fixed at construction."""
         own = (self.episodes, self.visits, self.days, self._steps, self._watched_count, self._stars)
         return super().nbytes + sum(array.nbytes for array in own)
 
     def begin(self, sessions: Ints, users: Ints, keys: Keys) -> None:
-        """Let users begin an episode, and its first visit, under these handles."""
+        """Begin episodes of users, with their first visits, under these handles."""
         super().begin(sessions, users, keys)
         self.episodes[sessions] = keys
         for counts in (self.visits, self.days, self._steps, self._watched_count, self._stars):
             counts[sessions] = 0
 
     def show(self, sessions: Ints, pages: Ints) -> VisitOutcome:
-        """Show pages; where one ends a visit, draw the day of the return, and begin the next visit."""
+        """Show pages; where a page ends a visit, draw the day of the return and begin the next visit."""
         page = super().show(sessions, pages)
         self._count(sessions, page)
         visits, days = self.visits[sessions], self.days[sessions]
@@ -139,7 +139,7 @@ class VisitSessions(Sessions):
         self._stars[sessions] += page.responses.ratings_BK.sum(axis=1)
 
     def _ends(self, over: Bools, gaps: Ints, visits: Ints, steps: Ints) -> tuple[Bools, Bools]:
-        """(B,) whether the person does not come back, and whether the episode is cut off."""
+        """(B,) whether the user does not come back, and (B,) whether the episode is truncated."""
         left = over & (gaps == 0)
         rules = self.visit_rules
         cut = over & (visits + 1 >= rules.max_visits)
@@ -159,8 +159,8 @@ class VisitSessions(Sessions):
     def _days_away(self, over: Bools, gaps: Ints, visits: Ints) -> Floats:
         """(B,) minus the days until the return.
 
-        Staying away costs one day more than the longest gap, for *each* visit that there will not be: were it paid once
-        only, the best policy would drive people away at once.
+        Not returning costs one day more than the longest gap for *each* missing visit; if it were paid only once, the
+        best policy would drive users away immediately.
         """
         missed = (self.visit_rules.returning.days + 1) * (self.visit_rules.max_visits - visits)
         away: Floats = 0.0 - np.where(over, np.where(gaps > 0, gaps, missed), 0)
@@ -168,10 +168,10 @@ class VisitSessions(Sessions):
 
 
 def next_visit_of(users: UserModel) -> NextVisit:
-    """How these users begin a further visit: a function of (B,) handles and (B,) hours since the first visit.
+    """Return the users' function for a further visit, of (B,) handles and (B,) hours since the first visit.
 
     Raises:
-        ConfigError: They live for one visit only.
+        ConfigError: The users support one visit only.
     """
     if isinstance(users, ReturningUsers):
         return users.visit
@@ -182,7 +182,7 @@ def next_visit_of(users: UserModel) -> NextVisit:
 
 
 def visit_info(sessions: VisitSessions, outcome: VisitOutcome | None) -> dict[str, np.ndarray]:
-    """What the info of B episodes says besides `page.step_info`: the same keys after every reset and step.
+    """Return the info of B episodes in addition to `page.step_info`: the same keys after every reset and step.
 
     Args:
         sessions: The episodes.
@@ -190,8 +190,8 @@ def visit_info(sessions: VisitSessions, outcome: VisitOutcome | None) -> dict[st
 
     Returns:
         visit, day: of the page just shown (of the first visit after a reset); gap: days until the next visit, 0 where
-        this visit goes on or there is none; visit_ended; returned: the visit ended and the person comes back; left:
-        the person left this *visit*; satisfaction: of this visit, [0, 1]. Rows that did not step hold zeros.
+        this visit continues or there is none; visit_ended; returned: the visit ended and the user comes back; left:
+        the user left this *visit*; satisfaction: with this visit, [0, 1]. Rows that did not step hold zeros.
     """
     B = len(sessions.users)
     info: dict[str, np.ndarray] = {name: np.zeros(B, dtype=np.int64) for name in ("visit", "day", "gap")}

@@ -1,4 +1,4 @@
-"""Other views of the same environments, as Gymnasium wrappers."""
+"""Gymnasium wrappers that change the observations of our environments."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from recsim_llm.environments.page import Obs, PageEnv
 class ActionMaskObservation(gym.ObservationWrapper[Obs, np.ndarray, Obs]):
     """Adds the key `action_mask` to observations: int8, flat, as `PageEnv.action_masks`.
 
-    For libraries that read masks from the observation (RLlib's models); those that call `action_masks()` need no
-    wrapper.
+    For libraries that read masks from the observation (RLlib's models); libraries that call `action_masks()` do not
+    need it.
 
     Args:
         env: A page or item environment, wrapped or not.
@@ -29,7 +29,7 @@ class ActionMaskObservation(gym.ObservationWrapper[Obs, np.ndarray, Obs]):
         self.observation_space = cast(spaces.Space[Obs], spaces.Dict({**inner.spaces, "action_mask": mask}))
 
     def observation(self, observation: Obs) -> Obs:
-        """The observation with the mask."""
+        """Return the observation with the mask."""
         return {**observation, "action_mask": self._masks().astype(np.int8)}
 
     def _masks(self) -> np.ndarray[Any, np.dtype[np.bool_]]:

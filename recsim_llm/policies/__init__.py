@@ -1,4 +1,4 @@
-"""Recommenders, one file each. Each is fitted on the training log, lives in one file, and sees only observations."""
+"""Recommender policies, one module per policy: fitted on the training log, saved as one file, fed observations only."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ _MEMBERS = ("name", "act", "fit", "check_options", "save", "load")
 
 
 def known_policies() -> list[str]:
-    """Names of all policies: the built-in ones, then those that installed packages bring (docs/plugins.md)."""
+    """Names of all policies: the built-in ones, then those that installed packages provide (docs/plugins.md)."""
     return [*POLICIES, *(name for name in plugins.plugin_names(plugins.POLICIES) if name not in POLICIES)]
 
 
 def policy_class(name: str) -> type[FittedPolicy]:
-    """The class of a policy by its name.
+    """Return the class of a policy by its name.
 
     Args:
-        name: One of `POLICIES`; else the name under which an installed package brings it, or `module:Class`.
+        name: One of `POLICIES`, the name under which an installed package provides the policy, or `module:Class`.
 
     Raises:
-        ConfigError: There is no such policy, or what is there is none.
+        ConfigError: There is no such policy, or the object of that name is not a policy.
 
     >>> policy_class("ease").__name__
     'EASE'
@@ -80,7 +80,7 @@ def policy_class(name: str) -> type[FittedPolicy]:
         raise ConfigError(f"There is no policy {shown(name)}.{near(name, known)} Policies: {', '.join(known)}.")
     plugins.check_class(found, name, _MEMBERS, "a policy")
     kind: type[FittedPolicy] = found
-    # A policy's file holds this name, by which `load_policy` finds the class again.
+    # `load_policy` finds the class by this name, which is stored in the policy's file.
     if not isinstance(kind.name, str) or not kind.name:
         raise ConfigError(f"{name}: its attribute 'name' must be text, not {shown(kind.name)}.")
     if POLICIES.get(kind.name, kind) is not kind:
@@ -91,7 +91,7 @@ def policy_class(name: str) -> type[FittedPolicy]:
 
 
 def own_class(text: str) -> type[FittedPolicy] | None:
-    """The class of a policy that a line of text names and that is not built in; None for all others, and for files."""
+    """Return the class that a policy string names if it is not built in; None for built-in policies and for files."""
     spec = parse_policy(text)
     return None if spec.file is not None or spec.name in POLICIES else policy_class(spec.name)
 
@@ -101,7 +101,7 @@ def _running(name: str) -> AbstractContextManager[None]:
 
 
 def check_policy(text: str) -> PolicySpec:
-    """What a line names, after a check that there is such a policy (`policies.policy_spec`).
+    """Parse a policy string (`policies.policy_spec`) and check that the policy or file exists.
 
     Raises:
         ConfigError: There is no policy or file of that name.
@@ -117,7 +117,7 @@ def check_policy(text: str) -> PolicySpec:
 
 
 def asks_llm(text: str) -> bool:
-    """Whether a policy, given as a line of text, asks a language model."""
+    """Whether the policy that a string names calls a language model."""
     spec = check_policy(text)
     if spec.file is None:
         return issubclass(policy_class(spec.name), LLMPolicy)
@@ -128,10 +128,10 @@ def asks_llm(text: str) -> bool:
 def open_policy(
     text: str, log: Ratings, catalogue: Catalogue, page_size: int, seed: int = 0, llm: LLM | None = None
 ) -> FittedPolicy:
-    """A policy from a line of text: fitted anew, or read from its file.
+    """Return the policy that a string names: newly fitted, or loaded from its file.
 
     Args:
-        text: As `policies.policy_spec.parse_policy` reads it.
+        text: A policy string, see `policies.policy_spec.parse_policy`.
         log: Training ratings.
         catalogue: The items.
         page_size: K.
@@ -167,9 +167,9 @@ def make_policy(
         log: Training ratings.
         catalogue: The items.
         page_size: K.
-        seed: Seed of fitting and of the policy's own randomness.
-        llm: The language model of policies that ask one.
-        options: Those of the policy's `learn_from`, and `min_rating` (see `docs/policies.md`).
+        seed: Seed for fitting and for the policy's own random draws.
+        llm: The language model, for policies that call one.
+        options: Options of the policy's `learn_from`, and `min_rating` (see `docs/policies.md`).
 
     Raises:
         ConfigError: No such policy or option, a page larger than the catalogue, or a language model is missing.
@@ -184,16 +184,16 @@ def make_policy(
 def load_policy(
     path: Path, catalogue: Catalogue | None = None, llm: LLM | None = None, own: type[FittedPolicy] | None = None
 ) -> FittedPolicy:
-    """Read a fitted policy, of whatever kind, from its file.
+    """Load a fitted policy of any kind from its file.
 
     Args:
-        path: What `save` wrote.
+        path: A file that `save` wrote.
         catalogue: If given, the policy must have been fitted for as many items.
-        llm: The language model of policies that ask one; these need the catalogue too.
-        own: The class of a policy of your own. A file cannot name it: reading a file must not choose what is imported.
+        llm: The language model, for policies that call one; these also need `catalogue`.
+        own: Your own policy class. The file cannot name it, because loading a file must not choose what is imported.
 
     Raises:
-        RecordingError: The file is damaged, of a policy that nobody brings, or for another catalogue.
+        RecordingError: The file is damaged, holds an unknown policy, or belongs to another catalogue.
         ConfigError: Your own class cannot read it.
     """
     if own is not None:
@@ -216,7 +216,7 @@ def load_policy(
 
 
 def _brought(name: str) -> type[FittedPolicy] | None:
-    """The class of a name that stands in a file: built in, or of an installed package, and never `module:Class`."""
+    """Return the class for a name stored in a file: built in or from an installed package, never `module:Class`."""
     known = name in POLICIES or (":" not in name and name in plugins.plugin_names(plugins.POLICIES))
     return policy_class(name) if known else None
 

@@ -1,4 +1,4 @@
-"""What a policy learns from between rounds: the pages it showed, and what users did with them."""
+"""Feedback: the pages that a policy showed in one round, and the responses of the users."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from recsim_llm.types import Bools, Floats, Ints
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One round of B users.
+    """One round of B users, passed to `Learner.learn`.
 
     Attributes:
         users: (B,) user ids.
         pages: (B, K) items shown, EMPTY (-1) in empty slots.
-        watched: (B, K) True where watched.
+        watched: (B, K) whether the item was watched.
         ratings: (B, K) stars, 0 where not watched.
-        rewards: (B,) what the page earned.
-        ended: (B,) whether the session is over after this page: the user left, or it was cut off.
+        rewards: (B,) reward of the page.
+        ended: (B,) whether the session ended after this page: the user left, or it was truncated.
     """
 
     users: Ints
@@ -32,8 +32,8 @@ class Feedback:
 
 @runtime_checkable
 class Learner(Policy, Protocol):
-    """A policy that changes with what users do."""
+    """A policy that learns from feedback."""
 
     def learn(self, batch: Feedback) -> dict[str, float]:
-        """Take in one round; the order of users within it must not matter. Returns figures to log."""
+        """Learn from one round; the order of users within it must not matter. Returns metrics to log."""
         ...

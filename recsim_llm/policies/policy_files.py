@@ -1,4 +1,4 @@
-"""Policies on disk: one `.npz` of plain arrays, never a pickle. Knows no policy."""
+"""Policy files: one `.npz` of plain arrays per policy, never a pickle."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_file(path: Path, meta: Mapping[str, str | int], known: Arrays, fitted:
         path: The file; an existing one is replaced.
         meta: At least `policy` (registered name), `page_size` and `seed`.
         known: `indptr`, `indices` and `shape` of the logged (U, N) interactions.
-        fitted: What was learned, by name.
+        fitted: Learned arrays, by name.
 
     Raises:
         ConfigError: An array holds Python objects, which only a pickle could hold.
@@ -41,7 +41,7 @@ def write_file(path: Path, meta: Mapping[str, str | int], known: Arrays, fitted:
 
 
 def read_file(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a policy file, named `meta_...`, `known_...` and `fitted_...`.
+    """Return the arrays of a policy file, named `meta_...`, `known_...` and `fitted_...`.
 
     Raises:
         RecordingError: The file is missing, damaged, or of another version.

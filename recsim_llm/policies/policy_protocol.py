@@ -1,6 +1,6 @@
-"""The policy seam: what a recommender sees (an Observation of B users) and returns (B pages of K items).
+"""The policy protocols: a recommender takes an Observation of B users and returns B pages of K items.
 
-A policy knows nothing of agents and environments: it is fitted on the training ratings and sees observations.
+Policies are independent of agents and environments: they are fitted on the training ratings and see observations.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ class Policy(Protocol):
 
     Attributes:
         name: The name it is registered under.
-        page_size: K, items a page.
+        page_size: K, items per page.
     """
 
     name: ClassVar[str]
     page_size: int
 
     def act(self, observation: Observation) -> Ints:
-        """Return (B, K) item ids, no item twice in a row."""
+        """Return (B, K) item ids, no item twice on a page."""
         ...
 
 
 class FittedPolicy(Policy, Protocol):
-    """A policy that is fitted on logged ratings and lives in one file."""
+    """A policy that is fitted on logged ratings and saved as one file."""
 
     @classmethod
     def fit(cls, log: Ratings, catalogue: Catalogue, page_size: int, seed: int = 0, **options: Any) -> Self:
@@ -42,25 +42,25 @@ class FittedPolicy(Policy, Protocol):
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:
-        """Refuse options that `fit` could not take: ConfigError, before any data are there."""
+        """Raise a ConfigError for options that `fit` would reject, before any data are loaded."""
         ...
 
     def save(self, path: Path) -> None:
-        """Write everything it needs to act to one `.npz` file."""
+        """Write everything needed to act to one `.npz` file."""
         ...
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read a file that `save` wrote."""
         ...
 
 
 @runtime_checkable
 class ExplainedPolicy(Protocol):
-    """A policy that can say why it showed what it showed.
+    """A policy that explains its pages.
 
     Attributes:
-        why: About the latest pages; None before the first. Nothing but the record of a run reads it.
+        why: Explanation of the latest pages; None before the first. Only the record of a run reads it.
     """
 
     why: Why | None
@@ -68,31 +68,31 @@ class ExplainedPolicy(Protocol):
 
 @runtime_checkable
 class ListedPolicy(Protocol):
-    """A policy that says which options its fit takes: `recsim-llm policies` lists them."""
+    """A policy that describes the options of its fit, for `recsim-llm policies`."""
 
     @classmethod
     def listed_options(cls) -> list[ListedOption]:
-        """Every option that `check_options` knows, with type, range and default."""
+        """Return all options that `check_options` accepts, with type, range and default."""
         ...
 
 
 @runtime_checkable
 class CataloguePolicy(Protocol):
-    """A policy that needs the items again after it was read from its file; `policies.load_policy` hands them over."""
+    """A policy that needs the catalogue again after loading; `policies.load_policy` passes it."""
 
     def stock(self, catalogue: Catalogue) -> None:
-        """From now on these are the items."""
+        """Set the catalogue."""
         ...
 
 
 @runtime_checkable
 class LLMPolicy(Protocol):
-    """A policy that asks a language model; `policies.make_policy` and `load_policy` connect it."""
+    """A policy that calls a language model; `policies.make_policy` and `load_policy` connect it."""
 
     def connect(self, llm: LLM, catalogue: Catalogue) -> None:
-        """From now on ask this model about this catalogue.
+        """Set the language model and the catalogue.
 
         Raises:
-            ConfigError: The catalogue lacks what the policy needs, or is another one than it was fitted for.
+            ConfigError: The catalogue lacks data that the policy needs, or the policy was fitted for another one.
         """
         ...

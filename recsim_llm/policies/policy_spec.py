@@ -1,4 +1,4 @@
-"""A policy in one line of text: a name or a class of your own, with options, or the file of a fitted policy."""
+"""Policy strings: a registered name or your own class, with options, or the path of a fitted policy."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SUFFIX = ".npz"
 
 @dataclass(frozen=True)
 class PolicySpec:
-    """What a line says.
+    """A parsed policy string.
 
     Attributes:
         name: Registered name, or `module:Class`; "" for a file.
-        options: Options of the policy's fit.
-        file: The file of a policy; None for one that is fitted anew.
+        options: Options for the policy's fit.
+        file: The file of a fitted policy; None for a policy to be fitted.
     """
 
     name: str
@@ -43,7 +43,7 @@ class PolicySpec:
 
 
 def parse_policy(text: str) -> PolicySpec:
-    """Read `NAME` or `module:Class`, each with `?option=value&option=value` or without, or the path of an `.npz` file.
+    """Parse `NAME` or `module:Class`, optionally with `?option=value&option=value`, or the path of an `.npz` file.
 
     Nothing is looked up or imported.
 

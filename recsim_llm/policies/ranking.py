@@ -1,4 +1,4 @@
-"""What all rankers share: excluding what a user knows, and the K best of the rest.
+"""The base class of rankers: excludes the items that a user knows and shows the K best of the rest.
 
 A ranker scores the whole catalogue for each user; `RankingPolicy.act` makes pages of the scores.
 """
@@ -27,7 +27,7 @@ from recsim_llm.types import Bools, Ints, Observation
 
 MinRating: TypeAlias = Annotated[float, Ge(0.0), Le(1_000.0)]
 Size: TypeAlias = Annotated[int, Ge(1), Le(100_000)]
-"""Of vectors, layers, batches, neighbourhoods."""
+"""Sizes of vectors, layers, batches and neighbourhoods."""
 Epochs: TypeAlias = Annotated[int, Ge(1), Le(1_000_000)]
 Dropout: TypeAlias = Annotated[float, Ge(0.0), Lt(1.0)]
 Rate: TypeAlias = Annotated[float, Gt(0.0), Le(100.0)]
@@ -37,7 +37,7 @@ _BLOCK_CELLS = 4_000_000  # scores in memory at once: 16 MB of float32
 
 @dataclass(frozen=True)
 class TasteOptions:
-    """What all rankers take.
+    """Options of all rankers.
 
     Attributes:
         min_rating: Stars from which a rating, logged or in a history, counts as taste; 0: every rating does.
@@ -49,24 +49,24 @@ class TasteOptions:
 class RankingPolicy:
     """A policy that shows the best-scored items that the user does not know yet. Subclasses fit and score.
 
-    Items that the user rated in the log, or was shown in this session, come last: they only fill a page that would be
-    short otherwise. Ties go to the lower id. No item stands twice on a page.
+    Items that the user rated in the log, or was shown in this session, come last: they only fill pages that would
+    otherwise be short. Ties go to the lower id. No item appears twice on a page.
 
-    A user's taste is what they rated in the log together with what the observation's history says they watched, so a
-    watch counts from the next page on, and a user whom the log does not know is served by the history.
+    A user's taste is the set of items that they rated in the log or watched according to the observation's history, so
+    a watch counts from the next page on, and users who are not in the log are served by their history.
 
     Attributes:
         name: Registered name.
         page_size: K.
-        seed: Seed of the policy's own randomness.
+        seed: Seed for the policy's own random draws.
         known: (U, N) 1 where a user has rated an item in the log.
-        liked: (U, N) those of `known` with at least `min_rating` stars.
+        liked: (U, N) the entries of `known` with at least `min_rating` stars.
         min_rating: Stars from which a rating counts as taste.
-        popularity: (N,) how many users have rated each item.
-        fitted: What was learned, by name: the arrays that make up the file.
-        why: The scores of the latest pages, None before the first.
+        popularity: (N,) number of users who rated each item.
+        fitted: Learned arrays by name, as stored in the file.
+        why: The scores of the latest pages; None before the first.
         reads_log: Whether it learns by `learn_from_log` (order, times, texts) instead of `learn_from` (the matrix).
-        refits: Whether fitting it to a longer log gives another policy (`policies.retrain`).
+        refits: Whether fitting it to a longer log changes the policy (`policies.retrain`).
     """
 
     name: ClassVar[str]
@@ -89,26 +89,26 @@ class RankingPolicy:
             log: Training ratings.
             catalogue: The items.
             page_size: K, 1..N.
-            seed: Seed of fitting and of the policy's own randomness.
+            seed: Seed for fitting and for the policy's own random draws.
             options: Those of `options()`, and `min_rating`: stars from which a rating, logged or in a history, counts
-                as taste (default 0: every rating does). What is rated lower is still not shown again.
+                as taste (default 0: every rating does). Items rated lower are still not shown again.
 
         Raises:
-            ConfigError: An unknown option, a value that cannot work, a page larger than the catalogue, or a log of
-                another catalogue.
+            ConfigError: An unknown option, an invalid value, a page larger than the catalogue, or a log of another
+                catalogue.
         """
         return cls._fit(log, catalogue, page_size, seed, options)
 
     def fine_tuned(self, log: Ratings, catalogue: Catalogue, options: Mapping[str, Any]) -> Self:
-        """A policy that goes on from what this one has learned, on a longer log.
+        """Return a policy that continues training from this one on a longer log.
 
         Args:
-            log: Ratings, those that this one was fitted to among them.
+            log: Ratings, including those that this policy was fitted to.
             catalogue: The items.
-            options: As in `fit`; `epochs` is how long it goes on.
+            options: As in `fit`; `epochs` is the number of further epochs.
 
         Raises:
-            ConfigError: As in `fit`, or this policy can only be fitted afresh (`goes_on`).
+            ConfigError: As in `fit`, or this policy can only be fitted from scratch (`goes_on`).
         """
         if not self.goes_on():
             raise ConfigError(f"Policy '{self.name}' cannot go on from what it has learned; fit it afresh.")
@@ -116,7 +116,7 @@ class RankingPolicy:
 
     @classmethod
     def goes_on(cls) -> bool:
-        """Whether it can go on from what it has learned: its way of learning takes a `start`."""
+        """Whether training can continue from an earlier fit: `learn_from` takes a `start`."""
         return "start" in inspect.signature(cls._learn()).parameters
 
     @classmethod
@@ -145,23 +145,23 @@ class RankingPolicy:
 
     @classmethod
     def learn_from(cls, known: sp.csr_array, seed: int) -> Mapping[str, NDArray[Any]]:
-        """What to learn from (U, N) interactions."""
+        """Learn arrays from (U, N) interactions."""
         raise NotImplementedError
 
     @classmethod
     def learn_from_log(cls, log: Ratings, catalogue: Catalogue, seed: int) -> Mapping[str, NDArray[Any]]:
-        """What to learn where a matrix does not say enough: for classes with `reads_log`.
+        """Learn arrays from the whole log, for classes with `reads_log`.
 
         Args:
             log: The ratings that count as taste, in any order.
             catalogue: The items.
-            seed: Seed of fitting.
+            seed: Seed for fitting.
         """
         raise NotImplementedError
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """Names and defaults of what `fit` takes besides `min_rating`."""
+        """Return names and defaults of the options of `fit` except `min_rating`."""
         learn = inspect.signature(cls._learn())
         return {n: p.default for n, p in learn.parameters.items() if n not in _NO_OPTIONS}
 
@@ -171,7 +171,7 @@ class RankingPolicy:
         return [*listed_options(cls._learn(), _NO_OPTIONS), *listed_options(TasteOptions)]
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
-        """(B, N) finite scores, higher is better. A row must not depend on the other rows.
+        """Return (B, N) finite scores, higher is better. A row must not depend on the other rows.
 
         Args:
             observation: Of B users.
@@ -180,21 +180,22 @@ class RankingPolicy:
         raise NotImplementedError
 
     def excluded(self, known: Bools) -> Bools:
-        """(B, N) what is shown only when nothing else is left: here, what is known.
+        """Return (B, N) the items to show only when nothing else is left: here, the known ones.
 
         Args:
-            known: (B, N) what a person rated in the log or was shown in this session.
+            known: (B, N) items that a user rated in the log or was shown in this session.
         """
         return known
 
     def act(self, observation: Observation) -> Ints:
-        """The K best items for each user: (B, K) ids.
+        """Return the K best items for each user: (B, K) ids.
 
         Raises:
             ConfigError: A history holds an item that the policy's catalogue does not have.
         """
         size = max(1, _BLOCK_CELLS // self.known.shape[1])
         total = len(observation["user"])
+        # Blocks of users, because scores are dense (B, N).
         blocks = [self._act(some_users(observation, slice(i, i + size))) for i in range(0, total, size)]
         if not blocks:
             return np.zeros((0, self.page_size), dtype=np.int64)
@@ -236,7 +237,7 @@ class RankingPolicy:
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:
-        """Check the options of a fit, before any data are there.
+        """Check the options of a fit before any data are loaded.
 
         Raises:
             ConfigError: An unknown name, or a value of another type or out of its range.
@@ -249,11 +250,11 @@ class RankingPolicy:
 
 
 def best_items(scores: Scores, last: Bools, count: int) -> Ints:
-    """(B, count) best items, best first; those marked in `last` come after all others; ties go to the lower id.
+    """Return (B, count) items, best first; those marked in `last` come after all others; ties go to the lower id.
 
     Args:
-        scores: (B, N).
-        last: (B, N).
+        scores: (B, N), higher is better.
+        last: (B, N) mask.
         count: 1..N.
 
     Raises:
@@ -269,6 +270,7 @@ def best_items(scores: Scores, last: Bools, count: int) -> Ints:
 
 
 def _top(scores: Scores, count: int) -> Ints:
+    # (B, 1) the count-th largest score; of the items that tie with it, the lowest ids fill the remaining places.
     lowest = np.partition(scores, -count, axis=1)[:, -count, None]
     above, equal = scores > lowest, scores == lowest
     missing = count - above.sum(axis=1, keepdims=True)

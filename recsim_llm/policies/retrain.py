@@ -1,4 +1,4 @@
-"""A policy that is fitted again as a run goes on: to the training log together with what people watched since."""
+"""A policy that is refitted during a run, to the training log plus the items watched since."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _COLUMNS = ("users", "items", "values", "times")
 
 @dataclass(frozen=True, slots=True)
 class RetrainOptions:
-    """Options of `Retrain`; all others are those of the policy inside.
+    """Options of `Retrain`; all other options belong to the inner policy.
 
     Attributes:
-        of: The policy inside, by name, or as NAME?option=value.
-        every: Times of learning between two fits: rounds of a society, or pages of a batch of separate sessions. 0:
-            it is never fitted again.
-        only: What it learns from: "watched", or "liked", which is watched with more stars than the middle of the log's
-            scale.
-        warm: Epochs for which each further fit goes on from the one before; 0: each begins afresh.
+        of: The inner policy, by name, or as NAME?option=value.
+        every: Calls of `learn` between two fits: rounds of a society, or pages of a batch of separate sessions. 0:
+            it is never refitted.
+        only: What it learns from: "watched" items, or "liked" ones, which are watched with more stars than the middle
+            of the log's scale.
+        warm: Epochs for which each refit continues from the previous fit; 0: each starts from scratch.
     """
 
     of: Name = "ease"
@@ -54,18 +54,18 @@ _OWN = tuple(field.name for field in fields(RetrainOptions))
 
 
 class Retrain(RankingPolicy):
-    """Shows the pages of the policy inside, and fits it again after each so many rounds.
+    """Shows the pages of the inner policy, and refits it after every `every` rounds.
 
-    It is fitted to the training log and all that was watched since, in the order it was watched; of two ratings of an
-    item by one person the later counts. Everything depends on the log, the seed and what was watched: a run that is
-    resumed or replayed fits the same policies again.
+    It is fitted to the training log and all later watches, in order; of two ratings of an item by one user the later
+    counts. Every fit depends only on the log, the seed and the watches, so a resumed or replayed run fits the same
+    policies again.
 
     Attributes:
-        own: Its options; `of` is a bare name here.
-        inner_options: Those of the policy inside.
-        inner: The policy that shows the pages now.
-        log: The training log and what was learned from since.
-        middle: Of the stars of the training log.
+        own: Its own options; `of` is a bare name here.
+        inner_options: Options of the inner policy.
+        inner: The currently fitted inner policy.
+        log: The training log and the ratings added since.
+        middle: Middle of the rating scale of the training log, stars.
     """
 
     name: ClassVar[str] = "retrain"
@@ -87,10 +87,10 @@ class Retrain(RankingPolicy):
 
     @classmethod
     def fit(cls, log: Ratings, catalogue: Catalogue, page_size: int, seed: int = 0, **options: Any) -> Self:
-        """Fit the policy inside for the first time (see `RankingPolicy.fit`).
+        """Fit the inner policy for the first time (see `RankingPolicy.fit`).
 
         Raises:
-            ConfigError: A policy inside that is unknown or cannot be fitted again, or an option of neither.
+            ConfigError: The inner policy is unknown or cannot be refitted, or an option belongs to neither policy.
         """
         own, inner_options = _divided(options)
         inner = _kind(own.of).fit(log, catalogue, page_size, seed, **inner_options)
@@ -125,12 +125,12 @@ class Retrain(RankingPolicy):
 
     @classmethod
     def listed_options(cls) -> list[ListedOption]:
-        """Its own options; those of the policy inside may stand beside them."""
+        """Return its own options; options of the inner policy are accepted too."""
         return listed_options(RetrainOptions)
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """Names and defaults of its own options."""
+        """Return names and defaults of its own options."""
         return asdict(RetrainOptions())
 
     def stock(self, catalogue: Catalogue) -> None:
@@ -138,17 +138,17 @@ class Retrain(RankingPolicy):
         self._catalogue = catalogue
 
     def act(self, observation: Observation) -> Ints:
-        """The pages of the policy inside: (B, K) ids."""
+        """Return the pages of the inner policy: (B, K) ids."""
         self.inner.page_size = self.page_size
         pages = self.inner.act(observation)
         self.why = self.inner.why
         return pages
 
     def learn(self, batch: Feedback) -> dict[str, float]:
-        """Take in one round, and fit the policy inside again where it is time.
+        """Learn from one round, and refit the inner policy when it is due.
 
         Returns:
-            `watched`: ratings taken in; `refitted`: 1 where the policy was fitted again.
+            `watched`: ratings added; `refitted`: 1 if the policy was refitted, else 0.
         """
         if not self.own.every:
             return {"watched": 0.0, "refitted": 0.0}
@@ -160,7 +160,7 @@ class Retrain(RankingPolicy):
         return {"watched": float(taken), "refitted": float(due)}
 
     def counts(self) -> dict[str, float]:
-        """Fits after the first, and the seconds of one in the mean."""
+        """Return the number of refits and their mean duration in seconds."""
         fits = len(self._seconds)
         return {"refits": float(fits), "seconds_per_refit": sum(self._seconds) / fits if fits else 0.0}
 
@@ -169,7 +169,7 @@ class Retrain(RankingPolicy):
         """See `RankingPolicy.load`.
 
         Raises:
-            RecordingError: As there, or the policy inside is none that can be fitted again.
+            RecordingError: As there, or the inner policy cannot be refitted.
         """
         try:
             return super().load(path)
@@ -177,7 +177,7 @@ class Retrain(RankingPolicy):
             raise RecordingError(f"{path} is damaged ({error}). Fit the policy again.") from error
 
     def save(self, path: Path) -> None:
-        """See `RankingPolicy.save`: what was learned since the first fit is kept too."""
+        """See `RankingPolicy.save`; ratings added since the first fit are saved too."""
         self.fitted = {
             "plan": self.fitted["plan"],
             "middle": self.fitted["middle"],
@@ -188,13 +188,13 @@ class Retrain(RankingPolicy):
         super().save(path)
 
     def _take_in(self, batch: Feedback) -> int:
-        """Append what counts to the log, later than all that is there; return how many ratings it is."""
+        """Append the ratings that count to the log, with later times; return their number."""
         counts = batch.watched & (batch.pages != EMPTY)
         if self.own.only == "liked":
             counts &= batch.ratings > self.middle
         rows, columns = np.nonzero(counts)
         users, items = batch.users[rows].astype(np.int64), batch.pages[rows, columns].astype(np.int64)
-        # A person's pages come in their order; the order of persons means nothing, so each counts their own.
+        # Times keep each user's page order; the order of users must not matter, so pages are numbered per user.
         when = 1 + int(self.log.times.max(initial=0)) + _page_numbers(batch.users)[rows]
         old, sizes = self.log, (max(self.log.num_users, int(users.max(initial=-1)) + 1), self.log.num_items)
         new = Ratings(users, items, batch.ratings[rows, columns].astype(np.float32), when, *sizes)
@@ -217,10 +217,10 @@ class Retrain(RankingPolicy):
 
 
 def _divided(options: Mapping[str, Any]) -> tuple[RetrainOptions, dict[str, Any]]:
-    """Its own options with the bare name of the policy inside, and that policy's options.
+    """Return its own options with the bare name of the inner policy, and that policy's options.
 
     Raises:
-        ConfigError: A value out of its range, or an option of the policy inside that is named twice.
+        ConfigError: A value out of its range, or an option of the inner policy that is given twice.
     """
     own = RetrainOptions(**{name: value for name, value in options.items() if name in _OWN})
     inner = parse_policy(own.of)
@@ -250,14 +250,14 @@ def _kind(name: str) -> type[RankingPolicy]:
 
 
 def _page_numbers(users: Ints) -> Ints:
-    """(B,) the how-manieth row of its user each row is, from 0."""
-    import pandas as pd  # half a second, for runs that learn
+    """(B,) position of each row among the rows of its user, from 0."""
+    import pandas as pd  # imported here, because it takes half a second
 
     return np.asarray(pd.Series(users).groupby(users, sort=False).cumcount(), dtype=np.int64)
 
 
 def _latest(log: Ratings) -> Ints:
-    """Rows of the latest rating of each pair of user and item, by user, time and item."""
+    """Return the rows of the latest rating per (user, item), ordered by user, time and item."""
     order = np.lexsort((log.times, log.items, log.users))
     users, items = log.users[order], log.items[order]
     last: Bools = np.append((users[1:] != users[:-1]) | (items[1:] != items[:-1]), True)[: len(order)]

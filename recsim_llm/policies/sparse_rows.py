@@ -1,4 +1,4 @@
-"""Rows of a user-item matrix: who rated what in the log, and what a history adds to it."""
+"""Sparse rows of the user-item matrix: logged ratings, and the entries that a history adds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def interactions(log: Ratings, min_rating: float = 0.0) -> sp.csr_array:
 
 
 def logged_rows(known: sp.csr_array, users: Ints) -> sp.csr_array:
-    """(B, N) rows of `known`; users that it does not know have empty rows."""
+    """(B, N) rows of `known`; empty rows for unknown users."""
     inside = (users >= 0) & (users < known.shape[0])
     if not inside.any():
         return sp.csr_array(np.zeros((len(users), known.shape[1]), dtype=np.float32))
@@ -33,7 +33,7 @@ def history_rows(observation: Observation, chosen: Bools, num_items: int) -> sp.
     """(B, N) 1 for the chosen entries of the histories.
 
     Raises:
-        ConfigError: A chosen entry is no item of the catalogue.
+        ConfigError: A chosen entry is not an item of the catalogue.
     """
     users, columns = np.nonzero(chosen)
     items = observation["history_items"][users, columns]
@@ -44,7 +44,7 @@ def history_rows(observation: Observation, chosen: Bools, num_items: int) -> sp.
 
 
 def ones(matrix: Any) -> sp.csr_array:
-    """The same cells, each 1; items ascending within a row."""
+    """Return the matrix with all non-zero cells set to 1; items ascending within a row."""
     out = sp.csr_array(matrix)
     out.sum_duplicates()
     out.eliminate_zeros()
@@ -53,19 +53,19 @@ def ones(matrix: Any) -> sp.csr_array:
 
 
 def sparse_times(rows: sp.csr_array, weights: NDArray[np.floating[Any]]) -> Floats32:
-    """(B, N) product; unlike a dense product, a row's bits do not depend on how many rows there are."""
+    """(B, N) product; unlike a dense product, a row's bits do not depend on the number of rows."""
     product: Floats32 = np.asarray(rows @ weights, dtype=np.float32)
     return product
 
 
 def or_popular(scores: Scores, taste: sp.csr_array, popularity: Floats) -> Scores:
-    """(B, N) scores, but (N,) popularity for users without any taste: all their scores would be equal."""
+    """(B, N) scores, with (N,) popularity for users without any taste, whose scores would all be equal."""
     nothing = np.diff(taste.indptr) == 0
     return np.where(nothing[:, None], popularity, scores) if nothing.any() else scores
 
 
 def some_users(observation: Observation, rows: Ints | slice) -> Observation:
-    """The observation of some of its users."""
+    """Return the observation of some of its users."""
     return {
         "user": observation["user"][rows],
         "page": observation["page"][rows],

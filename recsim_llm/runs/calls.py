@@ -1,4 +1,4 @@
-"""Recorded LLM calls: a model that remembers what it was asked, and one that only remembers."""
+"""Recorded LLM calls: a model wrapper that records, and a model that only replays."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ANSWER_COLUMNS = ("key", *Completion._fields)
 
 
 class _LLM(Protocol):
-    # The members of language.protocol.LLM, which stands beside this package: neither may import the other.
+    # Repeats language.protocol.LLM, because neither package may import the other.
     @property
     def name(self) -> str: ...
     @property
@@ -54,12 +54,12 @@ class _LLM(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CallBatch:
-    """Questions to a model and its answers.
+    """A batch of prompts and their completions.
 
     Attributes:
-        keys: One key a call (`recsim_llm.prompt_key`).
-        prompts: What was asked.
-        completions: What was answered.
+        keys: One key per call (`recsim_llm.prompt_key`).
+        prompts: The prompts.
+        completions: The completions.
     """
 
     keys: tuple[bytes, ...]
@@ -70,7 +70,7 @@ class CallBatch:
         return len(self.keys)
 
     def to_table(self, round_: int) -> pa.Table:
-        """An Arrow table of the schema `SCHEMA`.
+        """Return an Arrow table of the schema `SCHEMA`.
 
         Args:
             round_: Number of the part the calls belong to.
@@ -111,7 +111,7 @@ class CallBatch:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> CallBatch:
-        """Read what `to_table` made."""
+        """Read a table that `to_table` returned."""
         prompts = zip(*(table[name].to_pylist() for name in Prompt._fields if name != "about"), strict=True)
         answers = completions(table)
         return cls(
@@ -122,18 +122,17 @@ class CallBatch:
 
 
 def completions(table: pa.Table) -> dict[bytes, Completion]:
-    """The answers of a table of calls, by key; it needs `ANSWER_COLUMNS` only."""
+    """Return the completions of a table of calls, by key; it needs `ANSWER_COLUMNS` only."""
     key, text, logprobs, read, wrote, refused, bounds = (table[name].to_pylist() for name in ANSWER_COLUMNS)
     answers = map(Completion, text, map(tuple, logprobs), read, wrote, refused, map(tuple, bounds))
     return dict(zip(key, answers, strict=True))
 
 
 class RecordingLLM:
-    """Answers from a record first, asks the model the rest, and keeps what is new for the store.
+    """Answers from the record if possible, calls the model otherwise, and collects new calls for the store.
 
-    A prompt that was answered once in a run is never asked again, so that a replay, which knows one answer a prompt,
-    gives the same run even where the model would have changed its mind. All answers stay in memory, about 350 bytes
-    each.
+    A prompt is asked at most once per run, so that a replay, which has one answer per prompt, gives the same run even
+    if the model would answer differently the second time. All answers stay in memory, about 350 bytes each.
 
     Args:
         llm: The model.
@@ -144,11 +143,11 @@ class RecordingLLM:
         self._llm = llm
         self._known = dict(recorded)
         self._new: list[tuple[bytes, Prompt, Completion]] = []
-        self._asked: dict[tuple[int, bytes], None] = {}  # a set that keeps its order
+        self._asked: dict[tuple[int, bytes], None] = {}  # an ordered set
 
     @property
     def name(self) -> str:
-        """The name of the wrapped model: recording changes no answer."""
+        """The name of the wrapped model, because recording changes no answer."""
         return self._llm.name
 
     @property
@@ -157,11 +156,11 @@ class RecordingLLM:
         return self._llm.usage
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """Answer every prompt; each distinct one is asked at most once.
+        """Answer all prompts; each distinct prompt is asked at most once.
 
         Raises:
-            RecordingError: The model returned another number of answers than it was asked for.
-            LLMError: The model cannot answer; nothing of this call is recorded.
+            RecordingError: The model returned a wrong number of answers.
+            LLMError: The model failed; nothing of this call is recorded.
         """
         keys = prompt_keys(self.name, prompts)
         distinct = dict(zip(keys, prompts, strict=True))
@@ -175,13 +174,13 @@ class RecordingLLM:
         return [self._known[key] for key in keys]
 
     def drain(self) -> CallBatch:
-        """Hand over the calls made since the last time, in the order they were asked."""
+        """Return and clear the calls made since the last time, in order."""
         new, self._new = self._new, []
         keys, prompts, answers = zip(*new, strict=True) if new else ((), (), ())
         return CallBatch(keys, prompts, answers)
 
     def asked(self) -> list[tuple[int, bytes]]:
-        """Hand over for whom which prompts were asked since the last time, answered from the record or not."""
+        """Return and clear the (user, key) pairs asked since the last time, from the record or not."""
         asked, self._asked = list(self._asked), {}
         return asked
 
@@ -190,13 +189,13 @@ class RecordingLLM:
         if len(answers) != len(missing):
             raise RecordingError(f"'{self.name}' was asked {len(missing)} prompts and gave {len(answers)} answers.")
         for (key, prompt), answer in zip(missing.items(), answers, strict=True):
-            # Cleaned before anybody sees it: what agents read is what a replay will read.
+            # Cleaned before use, so that agents read exactly what a replay will read.
             self._known[key] = kept = _storable(answer)
             self._new.append((key, prompt, kept))
 
 
 class ReplayLLM:
-    """Answers from a record and from nothing else.
+    """Answers from a record only.
 
     Args:
         name: Name of the model that was recorded (`Manifest.llm`); part of every key.
@@ -212,7 +211,7 @@ class ReplayLLM:
         """Answer every prompt.
 
         Raises:
-            RecordingError: One of them was never recorded; the message shows the first.
+            RecordingError: A prompt was never recorded; the message shows the first one.
         """
         keys = prompt_keys(self.name, prompts)
         try:

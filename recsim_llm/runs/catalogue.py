@@ -1,4 +1,4 @@
-"""The titles of a run, kept in its folder, so that readers need no data set."""
+"""The catalogue file of a run, so that readers do not need the data set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = "catalogue.parquet"
 
 
 def write_catalogue(folder: Path, items: Sequence[Item], raw_ids: Sequence[str]) -> None:
-    """Write `catalogue.parquet`: a row an item.
+    """Write `catalogue.parquet`, one row per item.
 
     Args:
         folder: A run folder.
@@ -41,7 +41,7 @@ def write_catalogue(folder: Path, items: Sequence[Item], raw_ids: Sequence[str])
 
 
 def read_catalogue(folder: Path) -> tuple[list[Item], list[str]]:
-    """Items and raw ids of a run.
+    """Return the items and raw ids of a run.
 
     Raises:
         RecordingError: The file is missing or damaged.

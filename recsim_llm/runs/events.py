@@ -1,4 +1,4 @@
-"""The diary of a society as recorded: one row an action of a person, and one a message that reached somebody."""
+"""The recorded diary of a society: one row per action, and one per delivered message."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
 
 
 def events_table(rows: Sequence[Sequence[Any]]) -> pa.Table:
-    """An Arrow table of the schema `SCHEMA` from rows in the order of its columns."""
+    """Return an Arrow table of the schema `SCHEMA` from rows in column order."""
     columns = zip(*rows, strict=True) if rows else ((),) * len(SCHEMA)
     arrays = [
         text_array(column) if field.type == pa.string() else pa.array(column, field.type)
@@ -39,7 +39,7 @@ def events_table(rows: Sequence[Sequence[Any]]) -> pa.Table:
 
 
 def first_different_event(recorded: pa.Table, now: pa.Table) -> str | None:
-    """The first row in which two diaries differ; None where they are equal."""
+    """Describe the first row in which two diaries differ; None if they are equal."""
     if recorded.equals(now):
         return None
     pairs = zip(recorded.to_pylist(), now.to_pylist(), strict=False)
@@ -50,7 +50,7 @@ def first_different_event(recorded: pa.Table, now: pa.Table) -> str | None:
 
 
 def check_events(table: pa.Table, where: str) -> pa.Table:
-    """The table, if it is a part of a diary.
+    """Check that a table is a part of a diary, and return it.
 
     Raises:
         RecordingError: It is not.

@@ -1,4 +1,4 @@
-"""What `run.json` says of a run."""
+"""The manifest of a run, stored as `run.json`."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from recsim_llm.untrusted import read_json
 
 FILE = "run.json"
 FORMAT_VERSION = 3
-# What may differ between a run and its resumption.
+# Fields that may differ between a run and its resumption.
 _PROGRESS = {"created", "status", "summary", "stopped_by", "parts", "files"}
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything that decides a run, and how far it came.
+    """Everything that determines a run, and its progress.
 
     Attributes:
         name: Name of the run.
-        config: The options it was made with, JSON values.
-        seed: Seed of all sampling.
-        versions: Versions that can change a trajectory, by package.
+        config: Its options, JSON values.
+        seed: Seed for all sampling.
+        versions: Package versions that can change a trajectory, by package.
         dataset: Name of the data set.
         dataset_checksum: sha256 of its content.
         policy: Name of the recommender.
         user_model: Name of the user model.
-        llm: Name of the language model with everything that can change an answer; "" for none.
-        num_users: People who visit.
-        page_size: K, items a page.
+        llm: Name of the language model with all settings that can change an answer; "" for none.
+        num_users: Number of visiting users.
+        page_size: K, items per page.
         rating_levels: (R,) stars, ascending, positive.
         created: When the run began: UTC, ISO 8601.
-        status: "running" (or killed while it was), "finished" or "interrupted".
+        status: "running" (also after a kill), "finished" or "interrupted".
         stopped_by: Why it was interrupted; "" otherwise.
         parts: Number of parts of a finished run; 0 before.
         summary: Cost of a finished run, JSON values.
-        policy_llm: As `llm`, of the policy's language model; "" for none.
+        policy_llm: As `llm`, for the policy's language model; "" for none.
         files: sha256 of each file beside the parts, by its name in the folder (see `side_files`).
         format_version: Version of the run folder's format.
     """
@@ -73,7 +73,7 @@ class Manifest:
         """Write `run.json`, atomically.
 
         Raises:
-            RecordingError: It cannot be written, or config or summary holds what JSON cannot.
+            RecordingError: It cannot be written, or config or summary holds values that JSON cannot represent.
         """
         try:
             text = json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
@@ -86,7 +86,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the `run.json` of a run folder.
 
     Raises:
-        RecordingError: The folder is no run, or its `run.json` is of another version.
+        RecordingError: The folder is not a run, or its `run.json` has another version.
         DamagedRunError: Its `run.json` is damaged.
     """
     path = folder / FILE
@@ -107,7 +107,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{FORMAT_VERSION}. Install that version to read it, or record the run again in another folder."
         )
     names = {f.name for f in fields(Manifest)} - {"format_version"}
-    values = {"policy_llm": "", "files": {}, **values}  # came later
+    values = {"policy_llm": "", "files": {}, **values}  # fields added in later versions
     if set(values) != names:
         wrong = ", ".join(sorted(set(values) ^ names))
         raise RecordingError(f"{path} has missing or unknown entries: {wrong}. Record the run again in another folder.")
@@ -135,12 +135,12 @@ def _not_a_run(folder: Path) -> str:
 
 
 def check_same(folder: Path, there: Manifest, now: Manifest) -> None:
-    """Refuse to go on with a run that was begun otherwise.
+    """Check that a run is resumed with the settings that it was begun with.
 
     Raises:
         RecordingError: Config, versions, data or models differ; the message names each difference.
     """
-    # Through JSON, so that a tuple in a config equals the list it has become on disk.
+    # Through JSON, so that a tuple in a config equals the list that was stored.
     a, b = (json.loads(json.dumps(asdict(m))) for m in (there, now))
     found = list(_differences(a, b))
     if found:

@@ -1,4 +1,4 @@
-"""A run's visitors: who they are, what they really rated, and who follows whom. Readers need no data set."""
+"""Files about a run's visitors: personas, logged ratings and social links, so that readers do not need the data set."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LINKS_SCHEMA = _columns(user=pa.int64(), other=pa.int64())
 
 
 def write_history(folder: Path, users: Ints, items: Ints, stars: Floats, times: Ints) -> None:
-    """Write `history.parquet`: the visitors' training ratings, a row a rating.
+    """Write `history.parquet`: the visitors' training ratings, one row per rating.
 
     Args:
         folder: A run folder.
         users: (M,) user ids.
         items: (M,) item ids.
         stars: (M,) stars.
-        times: (M,) when, in seconds since 1970; 0 where unknown.
+        times: (M,) seconds since 1970; 0 where unknown.
 
     Raises:
         RecordingError: It cannot be written.
@@ -49,7 +49,7 @@ def write_links(folder: Path, pairs: Ints) -> None:
 
     Args:
         folder: A run folder.
-        pairs: (L, 2) user ids: a person, and one whom this person is linked to.
+        pairs: (L, 2) user ids of linked users, from the first to the second.
 
     Raises:
         RecordingError: It cannot be written.
@@ -73,7 +73,7 @@ def save_people(folder: Path, personas: Sequence[Persona], raw_ids: Sequence[str
 
 
 def load_people(folder: Path) -> tuple[list[Persona], list[str]]:
-    """Personas and raw ids of a run's visitors.
+    """Return the personas and raw ids of a run's visitors.
 
     Raises:
         RecordingError: The run holds no people, or the file is damaged.

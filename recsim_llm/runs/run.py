@@ -1,4 +1,4 @@
-"""Reading run folders: finished ones, interrupted ones, and those that are being written right now."""
+"""Reader of run folders: finished, interrupted, or still being written."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ KINDS = (STEPS, CALLS, EVENTS, ASKED, WHY, MEMORIES, THOUGHTS)
 
 
 def part_path(folder: Path, kind: str, index: int) -> Path:
-    """Where part `index` of `kind` (STEPS, CALLS, ...) is, or would be."""
+    """Return the path of part `index` of `kind` (STEPS, CALLS, ...), existing or not."""
     return folder / kind / f"part-{index:06d}.parquet"
 
 
 def part_numbers(folder: Path, kind: str) -> list[int]:
-    """Numbers of the parts that are there, ascending."""
+    """Return the numbers of the existing parts, ascending."""
     names = (path.stem.removeprefix("part-") for path in (folder / kind).glob("part-*.parquet"))
     return sorted(int(name) for name in names if name.isdigit())
 
@@ -42,7 +42,7 @@ def read_steps(path: Path) -> StepBatch:
     """Read a part of steps.
 
     Raises:
-        RecordingError: It is missing, damaged, or no part of steps.
+        RecordingError: It is missing, damaged, or not a part of steps.
     """
     table = read_parquet(path)
     try:
@@ -52,10 +52,10 @@ def read_steps(path: Path) -> StepBatch:
 
 
 def read_calls(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a part of calls; one from before there was a column `bounds` holds none of them.
+    """Read a part of calls; `bounds` are empty in parts from before that column existed.
 
     Raises:
-        RecordingError: It is missing, damaged, or no part of calls.
+        RecordingError: It is missing, damaged, or not a part of calls.
     """
     table = read_parquet(path, columns)
     wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
@@ -78,7 +78,7 @@ def read_events(path: Path) -> pa.Table:
 
 
 def recorded_completions(folder: Path) -> dict[bytes, Completion]:
-    """Every answer that a run folder holds, by the key of its prompt; `run.json` is not needed.
+    """Return all recorded answers of a folder, by the key of the prompt; does not need `run.json`.
 
     Raises:
         RecordingError: A part is damaged.
@@ -94,17 +94,17 @@ def _call_paths(folder: Path) -> list[Path]:
 
 
 class Run:
-    """A recorded simulation. What is read is what was there when it was asked for; nothing is ever changed.
+    """A recorded simulation, read-only. Each call reads the files as they are at that time.
 
     Args:
         folder: A run folder.
 
     Attributes:
         folder: As given.
-        manifest: What `run.json` said when this object was made.
+        manifest: Content of `run.json` when this object was created.
 
     Raises:
-        RecordingError: The folder is no run, or is of another version.
+        RecordingError: The folder is not a run, or has another version.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -113,15 +113,15 @@ class Run:
 
     @property
     def num_parts(self) -> int:
-        """How many parts of steps there are.
+        """Number of parts of steps.
 
         Raises:
-            RecordingError: One in the middle is missing, or a finished run has lost some of its last.
+            RecordingError: A part in the middle is missing, or a finished run lacks parts at the end.
         """
         numbers = part_numbers(self.folder, STEPS)
         count = max(numbers[-1] + 1 if numbers else 0, self.manifest.parts)
         missing = sorted(set(range(count)) - set(numbers))
-        # Listing a folder while it grows may show a file but not the one before it: look again by name.
+        # Listing a growing folder may show a file but not the one before it, so check again by name.
         lost = [path for i in missing if not (path := part_path(self.folder, STEPS, i)).exists()]
         if lost:
             raise RecordingError(
@@ -131,12 +131,12 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end and every part is still there."""
+        """Whether the run is complete and all parts exist."""
         there = part_numbers(self.folder, STEPS)
         return self.manifest.status == "finished" and there == list(range(self.manifest.parts))
 
     def iter_parts(self) -> Iterator[StepBatch]:
-        """The parts in the order they were recorded: one page of one batch of sessions each.
+        """Iterate over the parts in recording order, each one page of one batch of sessions.
 
         Raises:
             RecordingError: A part is missing or damaged.
@@ -180,7 +180,7 @@ class Run:
         Returns:
             session, user (numbers from 0); user_id (the data set's own id, "" where the run does not hold it); pages,
             shown and watched (counts of pages and items); stars (sum over watched items); reward (sum over pages);
-            left (the person left); truncated (cut off at the page limit; neither: it goes on, the run is not done).
+            left (the user left); truncated (cut off at the page limit). Neither: the session is unfinished.
 
         Raises:
             RecordingError: Nothing is recorded yet, or a file is damaged.
@@ -189,10 +189,10 @@ class Run:
         return frame
 
     def users(self) -> pd.DataFrame:
-        """One row per person who visited, by number: in a society, some may never have.
+        """One row per visiting user, by number; in a society, some may never have visited.
 
         Returns:
-            user, user_id, sessions (their count), pages, shown, watched, stars, reward: sums over all of the person's
+            user, user_id, sessions (their count), pages, shown, watched, stars, reward: sums over all of the user's
             sessions, in the units of `sessions`. `reward / sessions` is what `recsim-llm compare` takes means of.
 
         Raises:
@@ -202,7 +202,7 @@ class Run:
         return frame
 
     def recorded_pages(self) -> StepBatch:
-        """All steps as arrays, as `step_batch`, but no rows where a society came to its end and nobody visited.
+        """All steps as arrays, as `step_batch`, but empty for a finished society in which nobody visited.
 
         Raises:
             RecordingError: Nothing is recorded yet, or a part is damaged.
@@ -263,7 +263,7 @@ class Run:
         return pa.concat_tables([empty if columns is None else empty.select(list(columns)), *tables])
 
     def iter_events(self) -> Iterator[pa.Table]:
-        """The diary of a society, a part a round; none for runs of sessions (columns in docs/runs.md).
+        """Iterate over a society's diary, one part per round; empty for runs of sessions (columns in docs/runs.md).
 
         Raises:
             RecordingError: A part is damaged.
@@ -280,7 +280,7 @@ class Run:
         return pa.concat_tables([EVENT_SCHEMA.empty_table(), *self.iter_events()])
 
     def thoughts(self, index: int) -> pa.Table:
-        """What people thought of the pages of a part of steps; no rows where nothing was written down.
+        """Return the users' thoughts about the pages of a part of steps; no rows if none were recorded.
 
         Raises:
             RecordingError: The part is damaged.
@@ -294,7 +294,7 @@ class Run:
         return table
 
     def recorded_completions(self) -> dict[bytes, Completion]:
-        """Every recorded answer by the key of its prompt, those of a round that was never finished included.
+        """Return all recorded answers by the key of the prompt, including those of an unfinished round.
 
         Raises:
             RecordingError: A part is damaged.
@@ -302,7 +302,7 @@ class Run:
         return recorded_completions(self.folder)
 
     def trajectory_hash(self) -> str:
-        """sha256 over all steps, by session and page (see `steps.content_hash`).
+        """Return the sha256 over all steps, by session and page (see `steps.content_hash`).
 
         Raises:
             RecordingError: Nothing is recorded yet, or a part is damaged.
@@ -327,7 +327,7 @@ class Run:
         found = []
         for index in range(self._some_parts()):
             path = part_path(self.folder, STEPS, index)
-            # One narrow column decides whether the wide ones are read at all.
+            # Read one narrow column first: the wide ones are read only if it matches.
             if (to_numpy(read_parquet(path, [column])[column]) == value).any():
                 steps = read_steps(path)
                 found.append(steps.take(getattr(steps, column) == value).to_table())
@@ -337,7 +337,7 @@ class Run:
 
 
 def find_runs(path: str | Path) -> list[Run]:
-    """The runs of a folder: itself, or those up to two levels below it, oldest first (as they were asked for).
+    """Return the run in a folder, or the runs up to two levels below it, in the order they were begun.
 
     Raises:
         RecordingError: There are none, or one of them is damaged or of another version.

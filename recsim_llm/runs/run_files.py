@@ -1,4 +1,4 @@
-"""Files that are there wholly or not at all, survive a power cut, and have one writer. Knows nothing of runs."""
+"""Atomic, durable file writes, Parquet files with checksums, and a folder lock. Independent of runs."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ GO_ON = "Nothing that was recorded is lost; make room or mend the cause, then go
 
 
 def write_durably(path: Path, content: bytes | memoryview, advice: str = GO_ON) -> None:
-    """Write a file so that it is either wholly there, and stays so after a power cut, or not there at all.
+    """Write a file atomically and durably: after a power cut it is either complete or absent.
 
     Args:
-        path: Where; a file that is there already is replaced.
-        content: What.
-        advice: What to do if it fails.
+        path: The file; an existing one is replaced.
+        content: Its bytes.
+        advice: Advice in the error message.
 
     Raises:
         RecordingError: The disk is full, or the file cannot be written.
     """
-    # The dot keeps tools that read a folder of Parquet files from seeing it.
+    # The leading dot hides the file from tools that read a folder of Parquet files.
     partial = path.with_name(f".{path.name}{TEMPORARY}")
     try:
         _write_and_sync(partial, content)
         os.replace(partial, path)
         sync_folder(path.parent)
     except OSError as error:
-        # Best effort: what is left over is removed when the run is resumed.
+        # Best effort: leftovers are removed when the run is resumed.
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise RecordingError(f"{path} cannot be written: {_cause(error)}. {advice}") from error
@@ -56,7 +56,7 @@ def _write_and_sync(path: Path, content: bytes | memoryview) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make names in a folder survive a power cut."""
+    """Sync a folder, so that its file names survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -69,10 +69,10 @@ def _cause(error: OSError) -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, durably.
+    """Create a folder and its parents durably.
 
     Raises:
-        RecordingError: It cannot be made.
+        RecordingError: It cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,10 +82,10 @@ def make_folder(folder: Path) -> None:
 
 
 def parquet_bytes(table: pa.Table) -> memoryview:
-    """A table as the bytes of a Parquet file: the same bytes whenever the same version of pyarrow writes it.
+    """Return a table as the bytes of a Parquet file, deterministic for a given version of pyarrow.
 
-    zstd level 1 with floats split by byte was measured smallest at hardly any more time: probabilities fill their
-    mantissas with noise, and the only thing to gain is in sign and exponent.
+    zstd level 1 with byte-split floats was measured smallest at hardly any more time: the mantissas of probabilities
+    are noise, and only sign and exponent can be compressed.
     """
     floats = _leaves(table.schema, floats=True)
     sink = pa.BufferOutputStream()
@@ -97,7 +97,7 @@ def parquet_bytes(table: pa.Table) -> memoryview:
         compression_level=1,
         use_dictionary=_leaves(table.schema, floats=False),
         use_byte_stream_split=floats,
-        # A round's contexts must fit into one dictionary page, or each would be written as often as it was used.
+        # A round's contexts must fit into one dictionary page; otherwise each would be written once per use.
         dictionary_pagesize_limit=1 << 28,
         write_page_checksum=True,
     )
@@ -122,7 +122,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         RecordingError: The file is missing or damaged.
     """
     try:
-        # One file, not a data set: no folder names become columns, nothing is guessed.
+        # As one file, not as a data set, so that folder names do not become columns.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             check_parquet(path, file)
             table = file.read(columns=None if columns is None else list(columns))
@@ -137,16 +137,16 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def _check_whole(table: pa.Table, num_rows: int) -> None:
-    # Headers have no checksum: single flipped bits were seen to cut rows off and to empty dictionaries, silently.
+    # Headers have no checksum: single flipped bits were seen to drop rows and empty dictionaries silently.
     table.validate(full=True)
-    # Names are decoded when they are first looked at, and damaged ones must be found here.
+    # Names are decoded lazily; force it here to detect damaged ones.
     table.schema.to_string()
     if table.num_rows != num_rows:
         raise pa.ArrowInvalid(f"{table.num_rows} rows where {num_rows} were written")
 
 
 class Lock:
-    """The right to write to a folder. The system takes it back when the process ends, however it ends.
+    """An exclusive write lock on a folder, released by the system however the process ends.
 
     Args:
         folder: An existing folder.
@@ -162,7 +162,7 @@ class Lock:
             descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise RecordingError(f"{folder} cannot be written to: {_cause(error)}.") from error
-        # Not closed by name alone: a writer that is forgotten without `finish` must not block the next one.
+        # A finalizer too, because a writer dropped without `finish` must not block the next one.
         self._close = weakref.finalize(self, os.close, descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -177,9 +177,9 @@ class Lock:
 
     @property
     def held(self) -> bool:
-        """Whether this object still holds the right."""
+        """Whether this object still holds the lock."""
         return self._close.alive
 
     def release(self) -> None:
-        """Give it back; again is harmless."""
+        """Release the lock; repeated calls are harmless."""
         self._close()

@@ -1,6 +1,6 @@
-"""Runs as flat tables, one row per shown item, session or person: for pandas, spreadsheets and statistics programs.
+"""Runs as flat tables with one row per shown item, session or user, for pandas, spreadsheets and statistics programs.
 
-Sums over pages are taken here and nowhere else in Python, so that a table and the measures of a run agree to the bit.
+In Python, sums over pages are computed here only, so that tables and measures of a run agree to the bit.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _TRY_AGAIN = "Mend the cause, or choose another place, and export again."
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What each user of a run saw and did, added up: all that the measures are made of.
+    """Totals per user of a run, from which all measures are computed.
 
     Attributes:
         users: (U,) user ids, ascending.
         shown: (U,) items shown.
         watched: (U,) shown items that were watched.
-        rated: (U,) ratings given: one a watched item.
+        rated: (U,) ratings given, one per watched item.
         stars: (U,) sums of the stars.
         pages: (U,) pages.
         sessions: (U,) sessions.
@@ -59,7 +59,7 @@ def totals_of(steps: StepBatch) -> Totals:
     Args:
         steps: Steps of one run, in any order.
     """
-    # One order of rows, whatever order they came in: sums of floats must not depend on it.
+    # Sorted first, because sums of floats depend on the order of rows.
     steps = steps.take(np.lexsort((steps.page, steps.session, steps.user)))
     users, row_user = np.unique(steps.user, return_inverse=True)
     first = np.ones(len(steps), dtype=np.bool_)
@@ -69,7 +69,7 @@ def totals_of(steps: StepBatch) -> Totals:
 
 
 def _added_up(steps: StepBatch, group: Ints, count: int) -> Mapping[str, Floats]:
-    """(count,) sums over the rows of each group; `group` is (S,), the group of each row."""
+    """Return (count,) sums over the rows of each group; `group` (S,) is the group of each row."""
     shown = steps.items != EMPTY
     columns = {
         "shown": shown.sum(axis=1),
@@ -141,7 +141,7 @@ def session_table(steps: StepBatch, folder: Path) -> pa.Table:
 
 
 def user_table(steps: StepBatch, folder: Path) -> pa.Table:
-    """One row per person who visited; the columns are those of `Run.users`. Arguments and errors as in `item_table`."""
+    """One row per visiting user; the columns are those of `Run.users`. Arguments and errors as in `item_table`."""
     totals = totals_of(steps)
     sums = {name: getattr(totals, name) for name in ("pages", "shown", "watched", "stars", "reward")}
     return pa.table(
@@ -160,7 +160,7 @@ def _counted(sums: Mapping[str, Floats]) -> dict[str, Floats | Ints]:
 
 
 def _names_of_items(folder: Path, items: Ints) -> tuple[pa.Array, pa.Array]:
-    """Title and the data set's own id of each; "" where the run has no catalogue."""
+    """Return title and raw id of each item; "" if the run has no catalogue."""
     if not (folder / CATALOGUE).exists():
         none = text_array([""] * len(items))
         return none, none
@@ -170,7 +170,7 @@ def _names_of_items(folder: Path, items: Ints) -> tuple[pa.Array, pa.Array]:
 
 
 def _names_of_users(folder: Path, users: Ints) -> pa.Array:
-    """The data set's own id of each; "" where the run does not know it."""
+    """Return the raw id of each user; "" if the run does not hold it."""
     if not (folder / PEOPLE).exists():
         return text_array([""] * len(users))
     people, raw_ids = load_people(folder)

@@ -1,7 +1,7 @@
-"""Checksums of what a run folder holds beside its parts: people, titles, ratings, links, policies, learned weights.
+"""Checksums of the side files of a run folder: people, titles, ratings, links, policies, learned weights.
 
-Parts carry checksums of their own (see `files.read_parquet`); these files are JSON, `.npz` and small tables, in which a
-changed byte can still be read and mean something else.
+Parts have their own checksums (see `run_files.read_parquet`); side files are JSON, `.npz` and small tables, in which a
+changed byte can go unnoticed.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from recsim_llm.runs.run_files import TEMPORARY
 
 ASIDE = ".corrupt"
 _FOLDERS = ("", "learned")
-"""Where they are, below the run folder; the other folders hold parts."""
+"""Folders of side files, relative to the run folder; the other folders hold parts."""
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """The sha256 of each side file that is there, by its name below the run folder."""
+    """Return the sha256 of each existing side file, by its path relative to the run folder."""
     found = [path for name in _FOLDERS for path in sorted((folder / name).glob("[!.]*")) if path.is_file()]
     kept = [path for path in found if path.name != FILE and path.suffix not in {ASIDE, TEMPORARY}]
     return {path.relative_to(folder).as_posix(): _sha256(path) for path in kept}
 
 
 def damaged_files(folder: Path, recorded: Mapping[str, str]) -> list[str]:
-    """Names of side files that are missing, or not what the run wrote.
+    """Return the names of side files that are missing or differ from what the run wrote.
 
     Args:
         folder: A run folder.
@@ -37,16 +37,16 @@ def damaged_files(folder: Path, recorded: Mapping[str, str]) -> list[str]:
 
 
 def check_side_files(folder: Path, *names: str) -> None:
-    """Refuse side files that are not what the run wrote.
+    """Check that side files are unchanged.
 
-    Runs from before checksums were recorded, and runs that are only beginning, have none to compare with.
+    Runs from before checksums were recorded, and runs that have just begun, have no checksums to compare.
 
     Args:
         folder: A run folder.
         names: Only these; none for all.
 
     Raises:
-        RecordingError: One is missing or was changed.
+        RecordingError: A file is missing or was changed.
     """
     recorded = read_manifest(folder).files if (folder / FILE).exists() else {}
     chosen = {name: recorded[name] for name in names or recorded if name in recorded}

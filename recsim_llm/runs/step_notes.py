@@ -1,7 +1,7 @@
-"""What people want to read about a step and nothing else depends on: no reward, no replay, no hash.
+"""Notes about steps for human readers; no reward, replay or hash depends on them.
 
-A part a round, like the steps; rows belong to a page of a session, or to none (-1) where a person of a society plans,
-talks or listens between visits.
+One part per round, like the steps. Rows belong to a page of a session, or to none (-1) where an agent of a society
+plans, talks or listens between visits.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ MEMORY_SCHEMA = _columns(
 
 
 class Remembered(NamedTuple):
-    """One thing that an agent has added to its memory.
+    """One entry added to an agent's memory.
 
     Attributes:
-        user: Whose memory.
-        hour: When, in simulated hours since the run began.
+        user: Owner of the memory.
+        hour: Simulated hours since the run began.
         kind, importance, text: As in `agents.llm.memory.memory_protocol.Event`.
     """
 
@@ -51,12 +51,12 @@ class Remembered(NamedTuple):
 
 
 class Thought(NamedTuple):
-    """What a person thought of a page, in a model's words.
+    """A user's thought about a page, in a model's words.
 
     Attributes:
-        user: Who thought it.
-        kind: "page" where it was asked for after the choice; else the kind of the memory that an agent wrote.
-        text: The words.
+        user: User id.
+        kind: "page" if it was asked for after the choice; else the kind of the memory that an agent wrote.
+        text: The thought.
     """
 
     user: int
@@ -66,13 +66,13 @@ class Thought(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a policy showed its pages, as far as it can say.
+    """A policy's explanation of its pages.
 
     Attributes:
         users: (B,) user ids of the rows.
-        items: (B, W) what it put on its pages, best first.
-        scores: (B, W) its scores of them; NaN where it has none.
-        thoughts: B texts, or () where it thinks none.
+        items: (B, W) items of the pages, best first.
+        scores: (B, W) scores of these items; NaN where there are none.
+        thoughts: B texts, or () for a policy without thoughts.
     """
 
     users: Ints
@@ -82,11 +82,11 @@ class Why:
 
 
 def asked_table(asked: Sequence[tuple[int, bytes]], steps: StepBatch | None) -> pa.Table:
-    """Rows of `ASKED_SCHEMA`: which call was made for whom.
+    """Return rows of `ASKED_SCHEMA`: the calls per user.
 
     Args:
         asked: User ids and keys of calls.
-        steps: The pages they belong to; None for no page.
+        steps: The pages they belong to; None for none.
     """
     users = [user for user, _ in asked]
     keys = pa.array([key for _, key in asked], pa.binary(KEY_BYTES))
@@ -94,13 +94,13 @@ def asked_table(asked: Sequence[tuple[int, bytes]], steps: StepBatch | None) -> 
 
 
 def thought_table(thoughts: Sequence[Thought], steps: StepBatch | None) -> pa.Table:
-    """Rows of `THOUGHT_SCHEMA`: what people thought of these pages."""
+    """Return rows of `THOUGHT_SCHEMA`: the thoughts about these pages."""
     users, kinds, texts = zip(*thoughts, strict=True) if thoughts else ((),) * 3
     return pa.table([*_places(users, steps), text_array(kinds), text_array(texts)], schema=THOUGHT_SCHEMA)
 
 
 def first_different_thought(recorded: pa.Table, now: pa.Table) -> str | None:
-    """Where two tables of thoughts differ, as a clause without a full stop; None where they are equal."""
+    """Describe the first difference of two tables, as a clause without a full stop; None if they are equal."""
     for a, b in zip_longest(recorded.to_pylist(), now.to_pylist()):
         if a != b:
             row = a or b
@@ -110,14 +110,14 @@ def first_different_thought(recorded: pa.Table, now: pa.Table) -> str | None:
 
 
 def memory_table(remembered: Sequence[Remembered], steps: StepBatch | None) -> pa.Table:
-    """Rows of `MEMORY_SCHEMA`: what was added to whose memory."""
+    """Return rows of `MEMORY_SCHEMA`: the entries added to memories."""
     users, hours, kinds, importance, texts = zip(*remembered, strict=True) if remembered else ((),) * 5
     own = [pa.array(hours, pa.float64()), text_array(kinds), pa.array(importance, pa.float64()), text_array(texts)]
     return pa.table([*_places(users, steps), *own], schema=MEMORY_SCHEMA)
 
 
 def why_table(why: Why, steps: StepBatch) -> pa.Table:
-    """Rows of `WHY_SCHEMA`: the scores in the order of the slots; NaN for an item that the policy did not choose."""
+    """Return rows of `WHY_SCHEMA`: scores in slot order; NaN for items that the policy did not choose."""
     row_of = {user: row for row, user in enumerate(why.users.tolist())}
     rows = np.array([row_of.get(user, -1) for user in steps.user.tolist()], dtype=np.int64)
     known = np.flatnonzero(rows >= 0)
@@ -133,11 +133,11 @@ def why_table(why: Why, steps: StepBatch) -> pa.Table:
 
 
 def _places(users: Sequence[int], steps: StepBatch | None) -> list[pa.Array]:
-    """Session, user and page of each row: those of the user's step; -1 where there is none."""
+    """Return session, user and page of each row, from the user's step; session and page are -1 without one."""
     found: dict[int, tuple[int, int]] = {}
     if steps is not None:
         places = zip(steps.session.tolist(), steps.page.tolist(), strict=True)
-        # Who visits twice at once sees and does the same twice: the first stands for both.
+        # A user with two sessions in the batch sees and does the same in both, so the first one is used.
         for user, place in zip(reversed(steps.user.tolist()), reversed(list(places)), strict=True):
             found[user] = place
     sessions, pages = zip(*(found.get(user, (-1, -1)) for user in users), strict=True) if users else ((), ())

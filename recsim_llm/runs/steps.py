@@ -1,4 +1,4 @@
-"""Steps of sessions as arrays, as Arrow tables, as a hash, and compared bit for bit."""
+"""Steps of sessions: arrays, Arrow tables, content hashes, and bit-for-bit comparison."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recsim_llm.types import Bools, Floats, Ints, storable
 
 Array = NDArray[Any]
 
-# One row a numeric column: its type on disk and how many axes a step has (1: K values, 2: K x R values).
+# Per numeric column: its type on disk and the number of axes per step (1: K values, 2: K x R values).
 _COLUMNS: dict[str, tuple[type[np.generic], int]] = {
     "session": (np.int64, 0),
     "user": (np.int64, 0),
@@ -37,7 +37,7 @@ COLUMNS = (*_COLUMNS, "thoughts")
 
 @dataclass(frozen=True, slots=True)
 class StepBatch:
-    """S steps of sessions: one row a page that one user saw. Rows may stand in any order.
+    """S steps of sessions, one row per page that one user saw, in any order.
 
     Attributes:
         session: (S,) number of the session in the run, from 0.
@@ -45,7 +45,7 @@ class StepBatch:
         page: (S,) number of the page in the session, from 0.
         items: (S, K) item ids as shown, -1 in empty slots.
         watch: (S, K) probability of watching, [0, 1].
-        rating_probs: (S, K, R) probability of each rating level if watched.
+        rating_probs: (S, K, R) probability of each rating level, given that the item is watched.
         watched: (S, K) whether the item was watched.
         ratings: (S, K) stars given, 0 where not watched.
         leave: (S,) probability of leaving after this page, [0, 1].
@@ -55,7 +55,7 @@ class StepBatch:
         thoughts: S texts for people to read, or () for none; "" is no thought.
 
     Raises:
-        RecordingError: The arrays do not fit together.
+        RecordingError: The shapes of the arrays do not match.
     """
 
     session: Ints
@@ -88,28 +88,28 @@ class StepBatch:
         return len(self.session)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> StepBatch:
-        """The given rows (indices or mask)."""
+        """Return the given rows (indices or mask)."""
         thoughts = np.array(self.thoughts, dtype=object)[rows].tolist() if self.thoughts else ()
         arrays = {name: getattr(self, name)[rows] for name in _COLUMNS}
         return StepBatch(**arrays, thoughts=tuple(thoughts))
 
     def numbered(self, sessions: Ints) -> StepBatch:
-        """The same rows with other (S,) numbers of sessions."""
+        """Return the rows with other (S,) session numbers."""
         return replace(self, session=sessions.astype(np.int64))
 
     def in_order(self) -> StepBatch:
-        """The same rows by session, then page."""
+        """Return the rows sorted by session, then page."""
         return self.take(np.lexsort((self.page, self.session)))
 
     def to_table(self) -> pa.Table:
-        """An Arrow table of the schema `schema(K, R)`; every number exactly."""
+        """Return an Arrow table of the schema `schema(K, R)`, without rounding."""
         columns = [_to_arrow(getattr(self, name)) for name in _COLUMNS]
         columns.append(text_array(self.thoughts or ("",) * len(self)))
         return pa.table(columns, schema=schema(*self.rating_probs.shape[1:]))
 
     @classmethod
     def from_table(cls, table: pa.Table) -> StepBatch:
-        """Read what `to_table` made.
+        """Read a table that `to_table` returned.
 
         Raises:
             RecordingError: The table has other columns or types.
@@ -120,7 +120,7 @@ class StepBatch:
         return cls(**arrays, thoughts=thoughts if any(thoughts) else ())
 
     def digest(self) -> str:
-        """sha256 over the content, independent of the order of rows (see `content_hash`)."""
+        """Return the sha256 of the content, independent of the order of rows (see `content_hash`)."""
         return content_hash([self])
 
 
@@ -162,7 +162,7 @@ def to_numpy(column: pa.ChunkedArray) -> Array:
 
 
 def text_array(texts: Iterable[str]) -> pa.Array:
-    """Texts as Arrow strings; what UTF-8 cannot hold (half a surrogate pair) becomes a question mark."""
+    """Return texts as Arrow strings; lone surrogates, which UTF-8 cannot hold, become question marks."""
     texts = list(texts)
     try:
         return pa.array(texts, pa.string())
@@ -174,7 +174,7 @@ def row_digests(steps: StepBatch) -> NDArray[np.uint8]:
     """(S, 32) sha256 of each row: its numbers as little-endian bytes in the order of the columns, then its thought."""
     columns = (np.ascontiguousarray(getattr(steps, name)) for name in _COLUMNS)
     little = (array.astype(array.dtype.newbyteorder("<"), copy=False) for array in columns)
-    # Each row's bytes of each column side by side; the width is written out because a part may be empty.
+    # (S, bytes per row) for each column; the width is computed because -1 does not work for an empty part.
     pieces = [a.reshape(-1).view(np.uint8).reshape(len(a), a.itemsize * math.prod(a.shape[1:])) for a in little]
     rows = np.concatenate(pieces, axis=1)
     width, data = rows.shape[1], rows.tobytes()
@@ -184,9 +184,9 @@ def row_digests(steps: StepBatch) -> NDArray[np.uint8]:
 
 
 def content_hash(parts: Iterable[StepBatch]) -> str:
-    """sha256 over the digests of all rows, sorted by (session, page): equal hashes mean equal bits.
+    """Return the sha256 over the digests of all rows, sorted by (session, page): equal hashes mean equal bits.
 
-    Neither the order of rows nor how they are cut into parts matters. 48 bytes a row are kept in memory.
+    Independent of the order of rows and of their division into parts. Uses 48 bytes of memory per row.
 
     Args:
         parts: Parts of one run.
@@ -197,7 +197,7 @@ def content_hash(parts: Iterable[StepBatch]) -> str:
     digests: list[NDArray[np.uint8]] = []
     for part in parts:
         if not sessions:
-            # Shapes first: without them, pages of other sizes could have the same bytes.
+            # Hash the shape first: otherwise pages of other sizes could have the same bytes.
             total.update("{} {};".format(*part.rating_probs.shape[1:]).encode())
         sessions.append(part.session)
         pages.append(part.page)
@@ -209,11 +209,11 @@ def content_hash(parts: Iterable[StepBatch]) -> str:
 
 
 def first_difference(a: StepBatch, b: StepBatch) -> str | None:
-    """The first place, by session and page, where two batches differ in a single bit; None where they are equal.
+    """Describe the first difference of two batches, by session and page; None if they are equal in every bit.
 
     Args:
-        a: What was recorded.
-        b: What was computed now. The order of rows does not matter.
+        a: Recorded steps.
+        b: Steps computed now. The order of rows does not matter.
 
     Returns:
         A clause without a full stop: "session 3, page 0: items, slot 2: 17 recorded, 4 now".
@@ -242,7 +242,7 @@ def _strange_row(a: StepBatch, b: StepBatch, row: int) -> str | None:
 
 
 def _difference(a: StepBatch, b: StepBatch, name: str, rows: int) -> tuple[int, str]:
-    """Row and description of a field's first difference within the first `rows` rows; row = `rows` for none."""
+    """Return row and description of a field's first difference in the first `rows` rows; row = `rows` for none."""
     if name == "thoughts":
         x: Any = np.array([storable(t) for t in a.thoughts] or [""] * len(a), dtype=object)[:rows]
         y: Any = np.array([storable(t) for t in b.thoughts] or [""] * len(b), dtype=object)[:rows]
@@ -260,7 +260,7 @@ def _difference(a: StepBatch, b: StepBatch, name: str, rows: int) -> tuple[int, 
 
 
 def _bits(array: Array) -> Array:
-    # Two NaNs of the same bits are equal, and 0.0 differs from -0.0.
+    # Compare bits: equal NaNs are equal, and 0.0 differs from -0.0.
     return np.ascontiguousarray(array).view(np.int64) if array.dtype == np.float64 else array
 
 

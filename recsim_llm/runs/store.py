@@ -1,4 +1,4 @@
-"""Writing runs: one finished part after the other, which nothing that happens later can change."""
+"""Writer of run folders: appends complete, immutable parts."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ __all__ = ["Manifest", "Run", "RunWriter", "find_runs", "read_catalogue", "repai
 
 
 class RunWriter:
-    """Writes a run. Made by `create` or `resume`; `finish` or `interrupt` ends it.
+    """Writes a run. Created by `create` or `resume`; `finish` or `interrupt` ends it.
 
-    A part is first written under another name, brought to the disk, and then renamed: it is there wholly or not at all.
-    The calls of a round come before its steps, so that recorded steps can always be replayed.
+    A part is written under a temporary name, synced and then renamed, so it is either complete or absent. The calls of
+    a round are written before its steps, so that recorded steps can always be replayed.
 
     Attributes:
         folder: The run folder.
@@ -83,18 +83,18 @@ class RunWriter:
 
     @classmethod
     def resume(cls, folder: str | Path, manifest: Manifest, repaired: bool = False) -> RunWriter:
-        """Go on with a run, after what `repair` does.
+        """Resume a run after repairing it (see `repair`).
 
-        The caller executes the run again from the start; `write_round` compares what is recorded already. Where
-        `run.json` was lost, those comparisons are all that notices other settings.
+        The caller executes the run again from the start; `write_round` compares recorded rounds. If `run.json` was
+        lost, only these comparisons can detect other settings.
 
         Args:
-            folder: The run.
-            manifest: What is to be run, as when it was begun.
-            repaired: The caller has just called `repair`, which reads all parts, and need not do so again.
+            folder: The run folder.
+            manifest: The manifest, as when the run was begun.
+            repaired: True if the caller has just called `repair`, so that all parts need not be read again.
 
         Raises:
-            RecordingError: The folder is no run, was begun with other settings, or has another writer.
+            RecordingError: The folder is not a run, was begun with other settings, or has another writer.
         """
         folder = Path(folder)
         lock = _lock_run(folder)
@@ -110,11 +110,11 @@ class RunWriter:
 
     @property
     def num_parts(self) -> int:
-        """How many parts of steps are recorded."""
+        """Number of recorded parts of steps."""
         return len(part_numbers(self.folder, STEPS))
 
     def record_side_files(self) -> None:
-        """Record the checksums of the files beside the parts, so that damage to them is noticed.
+        """Record the checksums of the side files, so that damage to them is detected.
 
         Raises:
             RecordingError: The disk is full, or the writer has ended.
@@ -130,10 +130,10 @@ class RunWriter:
 
         Args:
             index: Number of the round, from 0, without gaps.
-            steps: What happened.
-            calls: What the model was newly asked; those already recorded may be missing.
-            notes: What people want to read about the steps, by kind (WHY, ASKED, MEMORIES, THOUGHTS;
-                `runs.step_notes`); kept as it was where the round is recorded.
+            steps: Steps of the round.
+            calls: New model calls; calls already recorded may be missing.
+            notes: Notes about the steps, by kind (WHY, ASKED, MEMORIES, THOUGHTS; `runs.step_notes`); existing notes
+                of a recorded round are not changed.
 
         Raises:
             RecordingError: The round is recorded and differs, the disk is full, or the writer has ended.
@@ -153,9 +153,9 @@ class RunWriter:
         self._rounds = max(self._rounds, index + 1)
 
     def write_calls(self, index: int, calls: CallBatch) -> None:
-        """Record the calls of a round, finished or not, in addition to those it already has.
+        """Add calls to a round, finished or not.
 
-        An interrupted round need not be paid for twice: after `write_calls(index, recorder.drain())`, resuming finds
+        An interrupted round is not paid for twice: after `write_calls(index, recorder.drain())`, resuming finds
         its answers.
 
         Raises:
@@ -171,7 +171,7 @@ class RunWriter:
         write_durably(path, parquet_bytes(table))
 
     def write_notes(self, index: int, notes: Mapping[str, pa.Table]) -> None:
-        """Record what people want to read; what is there already, and empty tables, are left out.
+        """Record notes; existing notes are not replaced, and empty tables are skipped.
 
         Args:
             index: Number of the part.
@@ -208,7 +208,7 @@ class RunWriter:
             raise RecordingError(f"{path}: executed again, the run differs from its recording: {difference}.")
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Declare the run finished, and let others write.
+        """Mark the run as finished and release the lock.
 
         Args:
             summary: JSON values for `Manifest.summary`.
@@ -225,10 +225,10 @@ class RunWriter:
         self._end(status="finished", summary=dict(summary), parts=self._rounds)
 
     def interrupt(self, reason: str) -> None:
-        """Declare the run interrupted, and let others write. After `finish` this does nothing.
+        """Mark the run as interrupted and release the lock. Does nothing after `finish`.
 
         Raises:
-            RecordingError: The disk is full; the manifest then stays "running"; the run can be resumed all the same.
+            RecordingError: The disk is full; the status then stays "running", and the run can still be resumed.
         """
         if self._lock.held:
             self._end(status="interrupted", stopped_by=reason)
@@ -253,25 +253,25 @@ class RunWriter:
 
 
 def is_begun(folder: Path) -> bool:
-    """Whether a folder holds a run, or what is left of one whose `run.json` was lost."""
+    """Whether a folder holds a run, or the remains of one whose `run.json` was lost."""
     return (folder / FILE).exists() or any(part_numbers(folder, kind) for kind in (STEPS, CALLS))
 
 
 def repair(folder: str | Path) -> tuple[str, ...]:
-    """Make a run whole again as far as it can be: what `RunWriter.resume` does before it goes on.
+    """Repair a run as far as possible; `RunWriter.resume` calls this first.
 
-    Leftovers of half-written files are removed. Damaged parts, side files and a damaged `run.json` are set aside in the
-    run folder; executing the run again writes them anew, with the recorded answers that are left.
+    Temporary files are removed. Damaged parts, side files and a damaged `run.json` are moved aside in the run folder;
+    executing the run again rewrites them with the recorded answers that are left.
 
     Returns:
-        A sentence about each file that was set aside or is missing; none for a run that is whole.
+        A sentence per file that was moved aside or is missing; empty for an undamaged run.
 
     Raises:
-        RecordingError: The folder is no run, or is being written to.
+        RecordingError: The folder is not a run, or is being written to.
     """
     folder = Path(folder)
     if _whole(folder):
-        return ()  # not even the lock is touched
+        return ()  # without taking the lock
     lock = _lock_run(folder)
     try:
         return _repair(folder)
@@ -288,12 +288,12 @@ def _whole(folder: Path) -> bool:
 
 def _lock_run(folder: Path) -> Lock:
     if not is_begun(folder):
-        read_manifest(folder)  # says what the folder is instead
+        read_manifest(folder)  # its error says what is wrong with the folder
     return Lock(folder)
 
 
 def _manifest(folder: Path) -> Manifest | None:
-    """What `run.json` says; None where it is missing or damaged."""
+    """Return the manifest; None if `run.json` is missing or damaged."""
     try:
         return read_manifest(folder) if (folder / FILE).exists() else None
     except DamagedRunError:
@@ -308,14 +308,14 @@ def _repair(folder: Path) -> tuple[str, ...]:
     parts = _damaged_parts(folder)
     files = damaged_files(folder, manifest.files) if manifest else [FILE]
     if manifest and (parts or files) and manifest.status == "finished":
-        # Before anything is moved: a process killed in between must not leave a run that seems finished.
+        # Before moving files, so that a process killed in between does not leave a run that seems finished.
         replace(manifest, status="interrupted", stopped_by="damage").write(folder)
     return tuple([_set_part_aside(folder, *part) for part in parts] + [_set_file_aside(folder, name) for name in files])
 
 
 def _damaged_parts(folder: Path) -> list[tuple[str, int]]:
     found = [(kind, i) for kind in KINDS for i in part_numbers(folder, kind) if _damaged(folder, kind, i)]
-    # Steps are computed again with their calls: the calls that are asked for anew are recorded with a round, not alone.
+    # Steps of damaged calls are removed too, because new calls are recorded only together with their round.
     steps = {(STEPS, i) for kind, i in found if kind == CALLS and part_path(folder, STEPS, i).exists()}
     return found + sorted(steps - set(found))
 
@@ -324,7 +324,7 @@ def _damaged(folder: Path, kind: str, index: int) -> bool:
     path = part_path(folder, kind, index)
     try:
         if kind == STEPS:
-            check_schema(read_parquet(path).schema)  # not `read_steps`: arrays of every number would be thrown away
+            check_schema(read_parquet(path).schema)  # cheaper than `read_steps`, whose arrays are not needed
         else:
             {CALLS: read_calls, EVENTS: read_events}.get(kind, read_parquet)(path)
     except RecordingError:
@@ -334,7 +334,7 @@ def _damaged(folder: Path, kind: str, index: int) -> bool:
 
 def _set_part_aside(folder: Path, kind: str, index: int) -> str:
     path = part_path(folder, kind, index)
-    # Out of its folder, so that tools that read the whole folder do not stumble over it.
+    # Moved out of its folder, so that tools that read the whole folder do not find it.
     aside = folder / f"{kind}-{path.name}{ASIDE}"
     os.replace(path, aside)
     sync_folder(path.parent)

@@ -1,1 +1,1 @@
-"""For tests of your own components: contracts to inherit, and scripted models, also misbehaving ones."""
+"""Test support for your own components: contract tests to inherit, and scripted and misbehaving models."""

@@ -1,4 +1,4 @@
-"""Opens the dashboard in a real headless Chromium: for tests, measurements and screenshots."""
+"""Drives the dashboard in a headless Chromium, for tests, measurements and screenshots."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ return [q('[data-testid="stStatusWidget"]'), q('[data-stale="true"]'), q('[data-
 
 
 def missing() -> str:
-    """What a browser test lacks on this machine; "" for nothing."""
+    """Return what browser tests lack on this machine; "" if nothing."""
     names = ("chromium", "chromedriver")
     lacking = [name for name in names if shutil.which(name) is None]
     return f"{' and '.join(lacking)} not found (Debian: apt-get install chromium chromium-driver)" if lacking else ""
@@ -40,7 +40,7 @@ def missing() -> str:
 
 @contextmanager
 def serving(runs: Path) -> Iterator[str]:
-    """The dashboard over a folder of runs, started by the command line; yields its address.
+    """Run the dashboard on a folder of runs through the command line; yields its address.
 
     Raises:
         ConfigError: It did not start within a minute; the message holds what it printed.
@@ -49,7 +49,7 @@ def serving(runs: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "recsim_llm", "dashboard", str(runs), "--port", str(port)]
-    # A group of its own: the command has a child, and both must end.
+    # In its own process group: the command has a child, and both must be ended.
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         address = f"http://127.0.0.1:{port}"
@@ -64,8 +64,8 @@ class Browser:
     """A headless Chromium.
 
     Args:
-        dark: Whether pages are asked for in their dark theme.
-        width, height: Of the window, in pixels.
+        dark: Whether to request the dark theme.
+        width, height: Size of the window, in pixels.
 
     Raises:
         MissingExtraError: selenium is not installed.
@@ -97,9 +97,9 @@ class Browser:
         self.driver.quit()
 
     def open(self, address: str) -> float:
-        """Open a page and wait until it is drawn; returns the seconds until the last thing on it changed.
+        """Open a page and wait until it is drawn; returns the seconds until its last change.
 
-        What the page before it had to complain of is forgotten: its server may be gone.
+        Errors of the previous page are discarded, because its server may be gone.
         """
         self.driver.get("about:blank")
         self.driver.get_log("browser")
@@ -108,7 +108,7 @@ class Browser:
         return self.settle() - started
 
     def asked(self) -> list[str]:
-        """The addresses of everything that was asked for since the last call, connections by socket included."""
+        """Return the addresses of all requests since the last call, including WebSocket connections."""
         lines = [line["message"] for line in self.driver.get_log("performance")]
         said = [parse_json(line, "the browser's log")["message"] for line in lines]
         requests = [each["params"] for each in said if each["method"] == "Network.requestWillBeSent"]
@@ -116,22 +116,22 @@ class Browser:
         return [one["request"]["url"] for one in requests] + [one["url"] for one in sockets]
 
     def switch(self, title: str) -> float:
-        """Choose a page in the sidebar; returns seconds as `open` does."""
+        """Choose a page in the sidebar; returns the seconds as `open` does."""
         links = self.driver.find_elements("css selector", '[data-testid="stSidebarNavLink"]')
         before, started = self.driver.current_url, time.perf_counter()
         next(link for link in links if title in link.text.split("\n")).click()
         while self.driver.current_url == before and time.perf_counter() - started < _LOADS:
-            time.sleep(0.01)  # the old page is at rest too
+            time.sleep(0.01)  # at first the old page is shown unchanged
         return self.settle() - started
 
     def settle(self, quiet: int = 3) -> float:
         """Wait until Streamlit has drawn everything.
 
         Args:
-            quiet: Looks, 0.1 s apart, that must find the page unchanged and at rest.
+            quiet: Number of checks, 0.1 s apart, that must find the page unchanged and idle.
 
         Returns:
-            When the first of these looks was (`time.perf_counter`).
+            Time of the first of these checks (`time.perf_counter`).
 
         Raises:
             ConfigError: It still draws after two minutes.
@@ -139,7 +139,7 @@ class Browser:
         ends, before, calm, since = time.monotonic() + _LOADS, None, 0, 0.0
         while time.monotonic() < ends:
             state = self.driver.execute_script(_STATE)
-            # Containers come before their texts, and every page says something.
+            # Containers appear before their texts, and every page has some text.
             at_rest = state[:3] == [0, 0, 0] and state[3] > 0 and state[5] > 0
             calm = calm + 1 if at_rest and state == before else 0
             since = since if calm else time.perf_counter()
@@ -150,11 +150,11 @@ class Browser:
         raise ConfigError(f"{self.driver.current_url} was still being drawn after {_LOADS:.0f} s.")
 
     def text(self) -> str:
-        """What the page says, without the sidebar."""
+        """Return the text of the page without the sidebar."""
         return str(self.driver.execute_script("return document.querySelector('[data-testid=stMain]').innerText"))
 
     def errors(self) -> list[str]:
-        """Errors since the page was opened or last asked: of the console, and exceptions that Streamlit shows."""
+        """Return errors since the page was opened or since the last call: console errors and Streamlit exceptions."""
         logged = [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
         shown = [box.text for box in self.driver.find_elements("css selector", '[data-testid="stException"]')]
         return [message for message in logged if not any(probe in message for probe in _PROBES)] + shown
@@ -173,7 +173,7 @@ class Browser:
         self.settle()
 
     def charts(self) -> str:
-        """The data behind the charts that are drawn, as text: it changes where a figure does."""
+        """Return the data of the drawn charts as text, which changes whenever a figure does."""
         marks = "return [...document.querySelectorAll('.vega-embed [role=graphics-symbol], .vega-embed path')]"
         return json.dumps(
             self.driver.execute_script(f"{marks}.map(m => m.getAttribute('aria-label') || m.getAttribute('d'))")

@@ -1,4 +1,4 @@
-"""What every language model and every wrapper around one must do; a new backend inherits these tests."""
+"""Contract tests for language models and wrappers around them; a new backend inherits these tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LLMContract:
     """Inherit, override `make`, and pytest runs the contract.
 
     Attributes:
-        tolerance: Largest difference between log-probabilities that should be equal; 0 asks for equal bits.
+        tolerance: Largest allowed difference between log-probabilities that should be equal; 0 requires equal bits.
         texts: False for a model that writes no free text.
     """
 
@@ -50,7 +50,7 @@ class LLMContract:
         return prompts
 
     def test_one_completion_per_prompt_in_order(self, llm: LLM) -> None:
-        """Same length; label answers carry one log-probability a choice and name the likeliest, if any was seen."""
+        """Same length; label answers hold one log-probability per choice and name the likeliest, if any was seen."""
         prompts = self.prompts()
         completions = llm.generate(prompts)
         assert len(completions) == len(prompts)
@@ -76,7 +76,7 @@ class LLMContract:
         self.assert_same(three.logprobs[: len(two.logprobs)], two.logprobs)
 
     def test_permuting_prompts_permutes_answers(self, llm: LLM) -> None:
-        """The order of a batch means nothing."""
+        """The order of a batch does not matter."""
         prompts = self.prompts()
         order = [(7 * i + 3) % len(prompts) for i in range(len(prompts))]
         assert sorted(order) == list(range(len(prompts)))
@@ -86,7 +86,7 @@ class LLMContract:
             self.assert_same_text(permuted[place].text, straight[index].text)
 
     def test_a_prompt_alone_is_answered_as_in_a_batch(self, llm: LLM) -> None:
-        """The company of a prompt means nothing."""
+        """The other prompts of a batch do not matter."""
         prompts = self.prompts()
         for prompt, together in zip(prompts, llm.generate(prompts), strict=True):
             (alone,) = llm.generate([prompt])
@@ -101,11 +101,11 @@ class LLMContract:
             self.assert_same_text(first.text, second.text)
 
     def test_nothing_asked_nothing_answered(self, llm: LLM) -> None:
-        """An empty batch is no error."""
+        """An empty batch is not an error."""
         assert llm.generate([]) == []
 
     def test_usage_only_grows(self, llm: LLM) -> None:
-        """Every prompt is counted as a call, a cache hit or a duplicate."""
+        """Each prompt is counted as a call, a cache hit or a duplicate."""
         before = dataclasses.replace(llm.usage)
         llm.generate(self.prompts())
         after = llm.usage
@@ -129,5 +129,5 @@ class LLMContract:
         assert all(abs(a - b) <= self.tolerance for a, b in zip(left, right, strict=True)), (left, right)
 
     def assert_same_text(self, left: str, right: str) -> None:
-        """Equal, where answers are exact; a tolerance allows a tie to fall either way."""
+        """Assert equal texts if the tolerance is 0; otherwise a tie may be broken either way."""
         assert left == right or self.tolerance > 0

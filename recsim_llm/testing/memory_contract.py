@@ -1,4 +1,4 @@
-"""What every memory must do, as tests to inherit: subclass `MemoryContract` and say how to make one."""
+"""Contract tests for memories: subclass `MemoryContract` and override `make`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class MemoryContract:
     """Inherit and override `make`; class names of tests begin with Test."""
 
     max_bytes = 4000
-    """Bytes that no recalled text exceeds."""
+    """Largest size of a recalled text in bytes."""
 
     def make(self) -> Memory:
         """An empty memory; two calls give equal ones."""
         raise NotImplementedError
 
     def lived(self, agents: Ints, texts: tuple[str, ...] = _TEXTS) -> Memory:
-        """A memory in which agent a has lived through `texts`, beginning with the a-th."""
+        """Return a memory in which agent a experienced `texts`, beginning with the a-th."""
         memory = self.make()
         memory.forget(agents, np.arange(len(agents), dtype=np.uint64) * 0 + agents.astype(np.uint64))
         for hour in range(len(texts)):
@@ -40,7 +40,7 @@ class MemoryContract:
         return memory.recall(agents, [query] * len(agents), np.full(len(agents), 10.0), k)
 
     def test_recalling_changes_nothing(self) -> None:
-        """Asked twice, it says the same; and it goes on like one that was never asked."""
+        """Two recalls give the same answer, and the memory continues as if it was never asked."""
         agents = np.arange(3)
         asked, unasked = self.lived(agents), self.lived(agents)
         assert self._recall(asked, agents) == self._recall(asked, agents)
@@ -58,7 +58,7 @@ class MemoryContract:
                 assert all(len(e.text.encode("utf-8", "surrogatepass")) <= self.max_bytes for e in events)
 
     def test_memories_come_in_the_order_they_happened(self) -> None:
-        """Whatever matters most, a story is told from its beginning; and nothing is told that was not lived."""
+        """Recalled events are in order of time, whatever their importance, and all of them were experienced."""
         agents = np.arange(2)
         for agent, events in zip(agents.tolist(), self._recall(self.lived(agents), agents, 6), strict=True):
             lived = [_TEXTS[(hour + agent) % len(_TEXTS)] for hour in range(len(_TEXTS))]
@@ -67,7 +67,7 @@ class MemoryContract:
             assert places
 
     def test_neither_batch_nor_order_matters(self) -> None:
-        """An agent alone remembers what it does among others."""
+        """An agent alone remembers the same as in a batch."""
         agents = np.array([4, 0, 2])
         together = self._recall(self.lived(agents), agents)
         for agent, events in zip(agents.tolist(), together, strict=True):
@@ -75,7 +75,7 @@ class MemoryContract:
             assert self._recall(self.lived(alone), alone)[0] == events
 
     def test_forgetting_is_complete(self) -> None:
-        """After `forget` there is nothing; others keep theirs."""
+        """After `forget` an agent has no memories; others keep theirs."""
         agents = np.arange(2)
         memory = self.lived(agents)
         kept = self._recall(memory, np.array([1]))
@@ -84,14 +84,14 @@ class MemoryContract:
         assert self._recall(memory, np.array([1])) == kept
 
     def test_a_long_text_is_cut(self) -> None:
-        """However long an event is, what comes back is bounded."""
+        """Recalled texts are bounded, however long an event is."""
         agents = np.arange(1)
         memory = self.lived(agents, ("word 東京 " * 5000,))
         for event in self._recall(memory, agents)[0]:
             assert len(event.text.encode("utf-8", "surrogatepass")) <= self.max_bytes
 
     def test_nobody_is_a_batch(self) -> None:
-        """No agents: nothing, not an error."""
+        """An empty batch gives an empty result, not an error."""
         memory = self.make()
         memory.forget(np.zeros(0, dtype=np.int64))
         memory.add(np.zeros(0, dtype=np.int64), [], np.zeros(0))

@@ -1,4 +1,4 @@
-"""What every policy must do, as tests to inherit: subclass `PolicyContract` and name the policy."""
+"""Contract tests for policies: subclass `PolicyContract` and set `name`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def catalogue() -> Catalogue:
 
 
 def observe(users: Ints, shown: Ints | None = None, stars: Ints | None = None) -> Observation:
-    """An observation of users who were shown items (B, S) in this session and gave stars (0: not watched)."""
+    """An observation of users who were shown (B, S) items in this session and gave (B, S) stars (0: not watched)."""
     items = np.full((len(users), HISTORY), EMPTY, dtype=np.int64)
     ratings = np.zeros((len(users), HISTORY), dtype=np.float32)
     if shown is not None and stars is not None:
@@ -53,7 +53,7 @@ def observe(users: Ints, shown: Ints | None = None, stars: Ints | None = None) -
 
 
 class PolicyContract:
-    """Inherit, set `name` (and `options` if need be); class names of tests begin with Test.
+    """Inherit, set `name` (and `options` if needed); class names of tests begin with Test.
 
     Attributes:
         name: The policy's name in `POLICIES`.
@@ -80,7 +80,7 @@ class PolicyContract:
         assert all(len(set(page)) == self.page_size for page in pages.tolist())
 
     def test_known_items_are_not_shown(self) -> None:
-        """Neither what was rated in the log, nor what was shown in this session."""
+        """Items rated in the log or shown in this session are not shown."""
         log, policy = two_tastes_log(), self.make()
         users = np.arange(USERS)
         first = policy.act(observe(users))
@@ -100,7 +100,7 @@ class PolicyContract:
             assert set(page[-len(rated) :]) == rated
 
     def test_unseen_users_and_empty_histories_are_served(self) -> None:
-        """A user id that the log does not have, with and without a history."""
+        """Unknown user ids are served, with and without a history."""
         strangers = np.array([USERS, USERS + 7, 10**6])
         policy = self.make()
         shown = np.array([[1, 2], [3, 4], [5, 6]])
@@ -108,7 +108,7 @@ class PolicyContract:
             assert policy.act(observation).shape == (3, self.page_size)
 
     def test_batch_and_order_do_not_matter(self) -> None:
-        """A user alone, in a batch, in another order: the same page."""
+        """A user gets the same page alone, in a batch, and in another order."""
         policy, users = self.make(), np.arange(USERS)
         shown = np.random.default_rng(0).integers(0, ITEMS, (USERS, 3))
         stars = np.random.default_rng(1).integers(0, 6, (USERS, 3))
@@ -139,7 +139,7 @@ class PolicyContract:
         np.testing.assert_array_equal(loaded.act(observation), policy.act(observation))
 
     def test_errors_are_named(self, tmp_path: Path) -> None:
-        """A page larger than the catalogue, an unknown option, a damaged file."""
+        """Too large pages, unknown options and damaged files raise the documented errors."""
         with pytest.raises(ConfigError):
             self.make(page_size=ITEMS + 1)
         with pytest.raises(ConfigError, match="nonsense"):
@@ -150,26 +150,26 @@ class PolicyContract:
                 load_policy(tmp_path / "broken.npz")
 
     def test_the_order_of_the_log_means_nothing(self) -> None:
-        """Its rows come in any order."""
+        """The order of the log's rows does not change pages."""
         log = two_tastes_log()
         backwards = log.take(np.arange(len(log))[::-1])
         policy = make_policy(self.name, backwards, catalogue(), self.page_size, **self.options)
         np.testing.assert_array_equal(policy.act(observe(np.arange(USERS))), self.make().act(observe(np.arange(USERS))))
 
     def test_a_negative_seed_is_a_seed(self) -> None:
-        """Any integer is."""
+        """Any integer is a valid seed."""
         first, second = (self.make(seed=-3).act(observe(np.arange(USERS))) for _ in range(2))
         np.testing.assert_array_equal(first, second)
 
     def test_an_empty_log_and_an_empty_batch_are_served(self) -> None:
-        """A platform starts with no ratings, and sometimes nobody asks."""
+        """A log without ratings and a batch without users are valid."""
         nothing = two_tastes_log().take(np.zeros(0, dtype=np.int64))
         policy = make_policy(self.name, nothing, catalogue(), self.page_size, **self.options)
         assert policy.act(observe(np.arange(3))).shape == (3, self.page_size)
         assert policy.act(observe(np.zeros(0, dtype=np.int64))).shape == (0, self.page_size)
 
     def test_another_catalogue_is_refused(self, tmp_path: Path) -> None:
-        """Ids would mean other items: for a log, for a file, and for a history."""
+        """A log, file or history of another catalogue is refused, because its ids mean other items."""
         smaller = Catalogue(catalogue().items[:-1], catalogue().raw_ids[:-1])
         with pytest.raises(ConfigError, match=f"{ITEMS} items"):
             make_policy(self.name, two_tastes_log(), smaller, self.page_size)

@@ -1,4 +1,4 @@
-"""Language models for tests and benchmarks: scripted, computed, and badly behaved."""
+"""Language models for tests and benchmarks: scripted, computed and misbehaving."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from recsim_llm.language.slots import likeliest
 from recsim_llm.types import Completion, Prompt
 
 Answer = Completion | str | Sequence[float]
-"""A completion; or its text (of several slots: labels with spaces between); or, with choices, the probability of each
-(they need not add up to 1), slot after slot."""
+"""A completion; or its text (for several slots: labels separated by spaces); or, with choices, their probabilities
+(which need not sum to 1), slot after slot."""
 
 _REFUSAL = "I'm sorry, but I can't help with that."
 _REFUSED_LOGPROB = math.log(1e-6)
@@ -30,10 +30,10 @@ _LEVEL = re.compile(r"\d+")
 
 
 class FunctionLLM:
-    """Answers every prompt with what a function says.
+    """Answers each prompt with the result of a function.
 
     Args:
-        fn: Called once a prompt, in order.
+        fn: Called once per prompt, in order.
         name: The model's name.
     """
 
@@ -41,7 +41,7 @@ class FunctionLLM:
         self._fn, self.name, self.usage = fn, name, Usage()
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """Answer every prompt; what the function raises passes through."""
+        """Answer every prompt; exceptions of the function propagate."""
         fn = self._fn
         completions = []
         for prompt in prompts:
@@ -52,14 +52,14 @@ class FunctionLLM:
 
 
 class ScriptedLLM:
-    """Gives prepared answers in order, and remembers what it was asked.
+    """Gives prepared answers in order, and records the prompts.
 
     Args:
-        answers: One a prompt.
+        answers: One per prompt.
         name: The model's name.
 
     Attributes:
-        prompts: Every prompt so far.
+        prompts: All prompts so far.
     """
 
     def __init__(self, answers: Iterable[Answer], name: str = "scripted") -> None:
@@ -71,7 +71,7 @@ class ScriptedLLM:
         """Answer every prompt.
 
         Raises:
-            LLMError: The script is at its end.
+            LLMError: No answers are left.
         """
         return [self._next(prompt) for prompt in prompts]
 
@@ -102,16 +102,16 @@ def _completion(prompt: Prompt, answer: Answer) -> Completion:
 
 
 def hash_choice_llm(seed: int = 0) -> FunctionLLM:
-    """A quick model (a few microseconds a prompt) whose answers are a pure function of prompt and seed.
+    """Return a fast model (a few microseconds per prompt) whose answers are a pure function of prompt and seed.
 
-    Choices get pseudo-random probabilities with a label mass between 0.9 and 1, in each slot its own; a text is a
+    Choices get pseudo-random probabilities with a label mass between 0.9 and 1, drawn per slot; a text is a
     pseudo-random word.
     """
     stem = blake2b(str(seed).encode(), digest_size=64)
 
     def answer(prompt: Prompt) -> Completion:
         digest = stem.copy()
-        # A separator is enough: this is a fake, not a key.
+        # A separator is enough here, because the digest is not used as a key.
         digest.update("\x1f".join((*prompt[:3], *prompt.choices)).encode())
         if not prompt.choices:
             digest.update(f"{prompt.schema} {prompt.temperature} {prompt.seed}".encode())
@@ -127,7 +127,7 @@ def _hashed_slots(prompt: Prompt, digest: Any) -> Completion:
     logprobs: list[float] = []
     for slot in range(prompt.slots):
         one = digest.copy()
-        if slot:  # the first label is that of the same question with one slot
+        if slot:  # slot 0 keeps the digest, so its label equals that of the same question with one slot
             one.update(f"slot {slot}".encode())
         logprobs += _hashed_choice(prompt.choices, one.digest()).logprobs
     return Completion(likeliest(prompt.choices, logprobs), tuple(logprobs), 0, 0)
@@ -142,12 +142,12 @@ def _hashed_choice(choices: tuple[str, ...], digest: bytes) -> Completion:
 
 
 class Wish(NamedTuple):
-    """What somebody wants.
+    """The wish of one simulated user.
 
     Attributes:
-        title: Of the one item they watch, as pages show it ("Blue Moon (1999)", or "Blue Moon" where no other title
-            holds these words).
-        level: The rating they give it, 1..R.
+        title: The one item they watch, as pages show it ("Blue Moon (1999)", or "Blue Moon" where no other title
+            contains these words).
+        level: Level of the rating they give it, 1..R.
     """
 
     title: str
@@ -155,15 +155,14 @@ class Wish(NamedTuple):
 
 
 def wishing_llm(wishes: Mapping[str, Wish]) -> FunctionLLM:
-    r"""A model of people who each want one title: they watch it, wherever it stands, and nothing else.
+    r"""Return a model of users who each want one title: they watch it in any slot, and nothing else.
 
-    It reads a prompt as a real model does: who is asked it finds in the context, what is shown in the question. So
-    whoever hands its answers to the wrong person or the wrong item is found out. It is certain of every label,
-    and nobody it is asked about wants to leave.
+    It reads a prompt as a real model does: it finds the user in the context and the items in the question, so tests
+    detect code that assigns answers to the wrong user or item. All labels are certain, and no user wants to leave.
 
     Args:
-        wishes: By a phrase of the context that tells who is asked: an age, a self-description. Who has none of these
-            phrases wants nothing.
+        wishes: Keyed by a phrase that identifies the user in the context: an age, a self-description. Users without any
+            of these phrases want nothing.
 
     >>> ask = Prompt("", "A baker.", "1. Red Sun\n2. Blue Moon", ("0", "1", "2", "3"), slots=2)
     >>> wishing_llm({"baker": Wish("Blue Moon", 3)}).generate([ask])[0].text
@@ -184,7 +183,7 @@ def wishing_llm(wishes: Mapping[str, Wish]) -> FunctionLLM:
 
 
 def _wished_label(choices: tuple[str, ...], wanted: bool, level: int) -> str:
-    """Yes or No of a yes-no question; of levels, that of the wish or the lowest; of anything else the first."""
+    """Return Yes or No to a yes-no question; of levels, the wished or the lowest one; otherwise the first choice."""
     if _LEVEL.fullmatch(choices[0]):
         return str(level) if wanted else choices[0]
     return choices[0 if wanted or "No" not in choices else choices.index("No")]
@@ -202,7 +201,7 @@ def _wished_text(prompt: Prompt, wish: Wish | None, wanted: Sequence[bool], leve
 
 @dataclass(slots=True)
 class Misbehaviour:
-    """How often a `MisbehavingLLM` has done what."""
+    """Counts of the misbehaviour of a `MisbehavingLLM`, by kind."""
 
     malformed: int = 0
     refusing: int = 0
@@ -211,23 +210,23 @@ class Misbehaviour:
 
 
 class MisbehavingLLM:
-    """Spoils the answers of another model, deterministically: a function of prompt, seed and how often it was asked.
+    """Corrupts answers of another model, as a deterministic function of prompt, seed and number of times asked.
 
-    So a prompt that is asked again may be answered well, the whole run can be repeated, and neither the order nor the
-    size of batches changes who is spoilt.
+    So a repeated prompt may be answered correctly, the whole run is reproducible, and neither the order nor the size of
+    batches changes which answers are corrupted.
 
     Args:
-        llm: The model to spoil.
-        seed: Seed of the mischief.
+        llm: The wrapped model.
+        seed: Seed for all random draws.
         malformed: Share of prompts answered with a wrong number of log-probabilities, NaN, an empty text or broken
             JSON, [0, 1].
         refusing: Share answered with a refusal; with choices, hardly any label mass.
-        leaking: Share answered with the system prompt (choices are left alone).
-        slow_s: Seconds every call takes longer.
-        failing: Share of prompts whose whole call ends in an `LLMError`.
+        leaking: Share answered with the system prompt (not with choices).
+        slow_s: Seconds added to every call.
+        failing: Share of prompts that make the whole call raise an `LLMError`.
 
     Attributes:
-        done: Counts of what was spoilt.
+        done: Counts by kind of misbehaviour.
 
     Raises:
         ConfigError: The shares add up to more than 1.
@@ -253,7 +252,7 @@ class MisbehavingLLM:
 
     @property
     def name(self) -> str:
-        """Name of the wrapped model, marked."""
+        """Name of the wrapped model, with a mark."""
         return f"misbehaving:{self._seed}:{self._llm.name}"
 
     @property
@@ -265,7 +264,7 @@ class MisbehavingLLM:
         """Answer every prompt, some of them badly.
 
         Raises:
-            LLMError: A prompt's turn to fail has come.
+            LLMError: A prompt was drawn to fail.
         """
         draws = [self._draw(prompt) for prompt in prompts]
         acts = [self._act(draw) for draw in draws]

@@ -1,4 +1,4 @@
-"""A language model that knows what everybody likes: what a planner can do at best with a perfect model."""
+"""A language model that knows all users' rewards: an upper bound for what planners can reach."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from recsim_llm.types import Bools, Completion, Floats, Prompt
 
 
 class PerfectPlannerLLM:
-    """Answers with the best titles that do not stand in the prompt yet; thoughts are a plain sentence.
+    """Answers with the best titles that are not yet in the prompt; thoughts are a fixed sentence.
 
-    It recognises a person by the titles of their history: nobody's history may be part of another's.
+    It recognises a user by the titles of their history, so no history may be a part of another one.
 
     Args:
         catalogue: The items; no title may be part of another title.
-        rewards: (U, N) what each item earns with each person.
-        histories: By user, items that stand in every prompt about that person.
+        rewards: (U, N) reward of each item for each user.
+        histories: By user, items that are in every prompt about that user.
     """
 
     name = "perfect-planner"
@@ -33,7 +33,7 @@ class PerfectPlannerLLM:
         """Answer every prompt.
 
         Raises:
-            LookupError: A prompt is about nobody that it knows.
+            LookupError: A prompt is about an unknown user.
         """
         self.usage.calls += len(prompts)
         return [self._answer(prompt) for prompt in prompts]
@@ -63,7 +63,7 @@ class PerfectPlannerLLM:
         return np.array([title in prompt.context for title in self._titles])
 
     def _user(self, prompt: Prompt) -> int:
-        """The person whose history stands first: other people's may have been shown in the session."""
+        """Return the user whose history comes first: items of other histories may have been shown in the session."""
         ends = {}
         for user, titles in self._histories.items():
             places = [prompt.context.find(title) for title in titles]

@@ -1,4 +1,4 @@
-"""What every user model must do, as tests to inherit: subclass `UserModelContract` and say how to make one."""
+"""Contract tests for user models: subclass `UserModelContract` and override `make`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class UserModelContract:
     """Inherit and override `make`; class names of tests begin with Test."""
 
     def make(self) -> UserModel:
-        """A population of at least 8 users and 20 items; two calls give equal ones."""
+        """Return a population of at least 8 users and 20 items; two calls return equal ones."""
         raise NotImplementedError
 
     def begun(self, users: Ints) -> UserModel:
-        """A population in which these users have begun a session, under handles 0, 1, ..."""
+        """Return a population in which these users have begun a session, under handles 0, 1, ..."""
         model = self.make()
         model.reset(np.arange(len(users)), users, users.astype(np.uint64))
         return model
@@ -48,14 +48,14 @@ class UserModelContract:
         assert ((leave >= 0) & (leave <= 1)).all()
 
     def test_reacting_changes_nothing(self) -> None:
-        """Asked twice, a user says the same."""
+        """A user asked twice gives the same answer."""
         model, pages = self.begun(np.arange(3)), np.arange(9).reshape(3, 3)
         first, second = model.react(np.arange(3), pages), model.react(np.arange(3), pages)
         np.testing.assert_array_equal(first.watch_BK, second.watch_BK)
         np.testing.assert_array_equal(first.rating_BKR, second.rating_BKR)
 
     def test_batch_and_order_do_not_matter(self) -> None:
-        """A user alone, and in a shuffled batch: the same probabilities, before and after a page."""
+        """A user has the same probabilities alone and in a shuffled batch, before and after a page."""
         users = np.array([3, 0, 7, 5])
         together = self.begun(users)
         leave = self._one_round(together, np.arange(4))
@@ -66,7 +66,7 @@ class UserModelContract:
             assert alone.react(np.array([0]), np.array([[9]])).watch_BK[0, 0] == after[i, 0]
 
     def test_a_user_may_be_in_two_sessions(self) -> None:
-        """What happens in one does not show in the other."""
+        """Sessions of one user do not affect each other."""
         model, fresh = self.begun(np.array([2, 2])), self.begun(np.array([2, 2]))
         self._one_round(model, np.array([0]), handles=np.array([0]))
         page = np.array([[0, 1, 2]])
@@ -75,7 +75,7 @@ class UserModelContract:
         )
 
     def test_a_handle_used_again_is_forgotten(self) -> None:
-        """After `reset`, nothing of the last session is left."""
+        """After `reset`, no state of the last session is left."""
         model, fresh = self.begun(np.arange(3)), self.begun(np.arange(3))
         self._one_round(model, np.arange(3))
         model.reset(np.arange(3), np.arange(3), np.arange(3, dtype=np.uint64))
@@ -85,7 +85,7 @@ class UserModelContract:
         )
 
     def test_people_describe_themselves(self) -> None:
-        """In a `Description` whose counts are JSON; asking for it changes nothing."""
+        """`describe` returns a `Description` with JSON counts, and changes nothing."""
         model, pages = self.begun(np.arange(3)), np.arange(9).reshape(3, 3)
         before = model.react(np.arange(3), pages)
         said = model.describe()
@@ -94,7 +94,7 @@ class UserModelContract:
         np.testing.assert_array_equal(model.react(np.arange(3), pages).watch_BK, before.watch_BK)
 
     def test_nobody_is_a_batch(self) -> None:
-        """No sessions: empty arrays, not an error."""
+        """An empty batch gives empty arrays, not an error."""
         model, nobody = self.begun(np.arange(2)), np.zeros(0, dtype=np.int64)
         assert model.react(nobody, np.zeros((0, 3), dtype=np.int64)).watch_BK.shape == (0, 3)
         assert len(self._one_round(model, nobody)) == 0

@@ -1,1 +1,1 @@
-"""Policies that bound a table: the oracle above, one list for everybody beside."""
+"""Reference policies for a results table: the oracle (upper bound), and one fixed list for all users."""

@@ -1,4 +1,4 @@
-"""One list of items for everybody: what a policy must beat before it can be called personal."""
+"""A policy that shows all users one list: the baseline that a personalised policy must beat."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from recsim_llm.types import Bools, Ints, Observation
 
 
 class FixedList(RankingPolicy):
-    """Shows everybody the same items in the same order, and looks at nobody.
+    """Shows all users the same items in the same order, without using their histories.
 
-    The list was searched on people who do not visit, with the rule of leaving known (`experiments.bounds`). Unlike
-    other policies it shows what a person has rated already too: a list with gaps is another list for everybody.
+    The list was optimised on users who are not in the evaluation, with the exit rule known (`experiments.bounds`).
+    Unlike other policies it also shows items that a user has already rated: skipping them would give each user a
+    different list.
 
-    `fitted` holds: order (L,) items, first to last; behind its end it begins again.
+    `fitted` holds: order (L,) items, first to last; after its end the list starts again.
     """
 
     name: ClassVar[str] = "fixed-list"
@@ -30,7 +31,7 @@ class FixedList(RankingPolicy):
 
     @classmethod
     def of(cls, order: Ints, log: Ratings, page_size: int) -> Self:
-        """A policy that shows this list.
+        """Return a policy that shows this list.
 
         Args:
             order: (L,) items, first to last.
@@ -41,7 +42,7 @@ class FixedList(RankingPolicy):
 
     @classmethod
     def learn_from(cls, known: sp.csr_array, seed: int) -> Mapping[str, NDArray[Any]]:
-        """A list is not learned from a log.
+        """Refuse: a fixed list is not learned from a log.
 
         Raises:
             ConfigError: Always.
@@ -49,7 +50,7 @@ class FixedList(RankingPolicy):
         raise ConfigError("The policy 'fixed-list' is searched on a population (experiments.bounds.make_fixed_list).")
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
-        """(B, N) highest for the item whose turn it is, and falling along the list."""
+        """(B, N) scores: highest for the next item of the list, decreasing along it."""
         order: Ints = self.fitted["order"]
         first = observation["page"][:, 0] * self.page_size
         places = (np.arange(len(order))[None, :] - first[:, None]) % len(order)  # (B, L) how far ahead in the list
@@ -58,5 +59,5 @@ class FixedList(RankingPolicy):
         return scores
 
     def excluded(self, known: Bools) -> Bools:
-        """(B, N) nothing is kept back."""
+        """(B, N) all False: no item is excluded."""
         return np.zeros_like(known)

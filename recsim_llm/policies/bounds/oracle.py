@@ -1,4 +1,4 @@
-"""A policy that knows the truth: the greedy upper bound that other policies are measured against."""
+"""A policy that knows the true tastes: the greedy upper bound for other policies."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _ALWAYS = 1e6
 
 
 class Oracle(RankingPolicy):
-    """Shows what is worth most: its stars, less what the person would still give if it makes them leave.
+    """Shows the items with the highest value: expected stars minus the later stars lost if the user leaves.
 
-    It is given people's true tastes and the rule by which they leave (`experiments.bounds`), which no recommender has.
-    It looks one item ahead and values what comes later by an estimate, so it is not the best possible policy. An item
-    that is too much alike makes a person leave for certain; a low rating does with its probability, and with ratings
-    that are drawn no policy can rule it out. Of a page of several items each is valued as if it were the page.
-    In the long-term setting it may show what a person rated in the log, as one list for everybody does: else it would
-    be no bound of that. Elsewhere it shows what is known only when nothing else is left, like all policies here.
+    It is given the users' true tastes and their exit rule (`experiments.bounds`), which no recommender has. It looks
+    one item ahead and estimates the value of later pages, so it is not the best possible policy. An item that is too
+    similar makes the user leave with certainty; a low rating does so with its probability, and when ratings are drawn
+    no policy can rule it out. On a page of several items, each item is valued as if it were alone on the page.
+    In the long-term setting it may show items that a user rated in the log, as the fixed list does; otherwise it would
+    not bound that list. Elsewhere it shows known items only when nothing else is left, like all policies here.
 
     `fitted` holds, for U people and N items:
         ratings (U, N): expected stars. risk (U, N): probability of a rating that makes the person leave.
-        later (U, T): stars that a person would still give after page 0..T-1 if they stayed; the last one holds on.
-        thresholds (U,), vectors (N, D), window: distance below which an item is too much like one of the last shown.
+        later (U, T): stars that a user would still give after page 0..T-1 if they stayed; later pages use the last one.
+        thresholds (U,), vectors (N, D), window: distance below which an item is too similar to one of the last shown.
         genres (N, G), repeats: -1 for no such rule. low_reward: stars. first_item: 0 where page 0 has no risk.
-        shows_known: 1 where items of the log are shown too. counts_last: 1 where what is too much alike gives its stars
-        at least; 0 as in BiLLP's tables, which leave out the turn at which a person leaves.
-        slopes, usual (U,), typical: what repetition does to ratings (`data.likeness.repetition_stars`).
+        shows_known: 1 where logged items are shown too. counts_last: 1 where an item that is too similar still earns
+        its stars; 0 as in BiLLP's tables, which leave out the turn at which a person leaves.
+        slopes, usual (U,), typical: effect of repetition on ratings (`data.likeness.repetition_stars`).
         chances (U, N, R), levels (R,), rounded: rating distributions, and 1 where ratings are rounded to a level; U is
         0 where no slope moves them.
     """
@@ -50,18 +50,18 @@ class Oracle(RankingPolicy):
 
     @classmethod
     def knowing(cls, truth: Mapping[str, NDArray[Any]], log: Ratings, page_size: int) -> Self:
-        """An oracle.
+        """Return an oracle for these users.
 
         Args:
-            truth: As `fitted`, see the class.
-            log: Ratings whose items are not shown to their users again, but for `shows_known`.
+            truth: The arrays of `fitted`, see the class.
+            log: Ratings whose items are not shown to their users again, except with `shows_known`.
             page_size: K.
         """
         return cls(page_size, 0, interactions(log), truth)
 
     @classmethod
     def learn_from(cls, known: sp.csr_array, seed: int) -> Mapping[str, NDArray[Any]]:
-        """An oracle does not learn.
+        """Refuse: an oracle does not learn.
 
         Raises:
             ConfigError: Always.
@@ -69,20 +69,20 @@ class Oracle(RankingPolicy):
         raise ConfigError("The policy 'oracle' is told the truth of a population (experiments.bounds.make_oracle).")
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
-        """(B, N) stars, less what would still come where showing the item would make the person leave."""
+        """(B, N) expected stars, minus the later stars that are lost if the item makes the user leave."""
         windows, pages = self._latest(observation, int(self.fitted["window"])), observation["page"][:, 0]
         likeness = Likeness(self.fitted["vectors"], 0.0)
         rows = []
         for user, page, window in zip(observation["user"][:, 0], pages, windows, strict=True):
             latest = window[window != EMPTY]
-            gaps = likeness.gaps_to_all(latest)
+            gaps = likeness.gaps_to_all(latest)  # (N,) distance of each item to the nearest of the window
             alike = gaps < self.fitted["thresholds"][user]
             alike |= crowded(self.fitted["genres"], int(self.fitted["repeats"]), latest)
             stars, risk = self._ratings(int(user), gaps)
             if page == 0 and not self.fitted["first_item"]:
                 risk = np.zeros_like(risk)
             later = self.fitted["later"][user]
-            # What is alike and disliked counts twice: both are out unless nothing else is left.
+            # Both too similar and disliked: penalised twice, so shown only when nothing else is left.
             lost = (risk + alike) * float(later[min(page, len(later) - 1)])
             rows.append((stars if self.fitted["counts_last"] else stars * ~alike) - lost)
         out = np.array(rows)
@@ -93,11 +93,11 @@ class Oracle(RankingPolicy):
         return out
 
     def excluded(self, known: Bools) -> Bools:
-        """(B, N) see `RankingPolicy.excluded`; where the log is shown too, `scores` puts off what this session had."""
+        """(B, N) see `RankingPolicy.excluded`; with `shows_known`, `scores` penalises items of this session instead."""
         return np.zeros_like(known) if self.fitted["shows_known"] else known
 
     def _ratings(self, user: int, gaps: Floats) -> tuple[Floats, Floats]:
-        """(N,) stars, and the probability of a rating that makes the person leave, of items this far away."""
+        """(N,) expected stars, and (N,) probability of a rating that makes the user leave, at these (N,) distances."""
         known = self.fitted
         if not known["slopes"][user]:
             return known["ratings"][user].astype(np.float64), known["risk"][user].astype(np.float64)
@@ -114,13 +114,13 @@ class Oracle(RankingPolicy):
 
 
 def stars_and_risk(chances: Floats, levels: Floats, low_reward: float, rounded: bool) -> tuple[Floats, Floats]:
-    """Expected stars, and the probability of a rating below `low_reward`, of (..., R) distributions.
+    """Return the (...,) expected stars and the probability of a rating below `low_reward`.
 
     Args:
-        chances: (..., R) over the levels.
+        chances: (..., R) probabilities of the levels.
         levels: (R,) stars.
         low_reward: Stars below which a person leaves.
-        rounded: Whether a rating is the level nearest to the expected one, which then decides between equals.
+        rounded: Whether a rating is the level nearest to the expected rating; the expected rating then breaks ties.
     """
     given = nearest_level(chances, levels) if rounded else chances
     stars: Floats = given @ levels
@@ -128,14 +128,14 @@ def stars_and_risk(chances: Floats, levels: Floats, low_reward: float, rounded: 
 
 
 def crowded(genres: NDArray[np.bool_], repeats: int, window: Ints) -> Bools:
-    """(N,) which items have a genre that these items have more than `repeats` times; none where it is negative."""
+    """(N,) True for items with a genre that occurs more than `repeats` times in `window`; False if negative."""
     if repeats < 0:
         return np.zeros(len(genres), dtype=np.bool_)
     return np.asarray(genres[:, genres[window].sum(axis=0) > repeats].any(axis=1))
 
 
 def _with_people(fitted: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-    """What an oracle's file holds; one from before people differed had a single threshold, and never let anybody go."""
+    """Upgrade the arrays of an older file: one threshold for all users, and an oracle that never risks an exit."""
     if "later" in fitted:
         return fitted
     ratings, people = fitted["ratings"], np.ones(len(fitted["ratings"]))

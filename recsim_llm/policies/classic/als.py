@@ -1,4 +1,4 @@
-"""ALS for implicit feedback (Hu, Koren and Volinsky 2008), by the library `implicit`; new watches are folded in."""
+"""ALS for implicit feedback (Hu, Koren and Volinsky 2008) with the library `implicit`; new watches are folded in."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from recsim_llm.types import Observation
 
 
 class ALS(RankingPolicy):
-    """Scores are products of item factors with user factors that are solved anew for what the user watched so far.
+    """Scores are products of item factors and user factors; user factors are solved again for each page.
 
     Minimises sum c_ui (p_ui - x_u y_i)^2 + reg (sum |x_u|^2 + sum |y_i|^2) over all users and items, where p_ui = 1 and
     c_ui = 1 + alpha for interactions, and p_ui = 0 and c_ui = 1 for all other pairs. Deviations from the paper: the
-    log is binary, and fitting takes three steps of conjugate gradients where the paper solves exactly (the solver of
-    `implicit`); users are solved exactly when pages are made. Users without any taste are shown popular items.
+    log is binary, and fitting takes three conjugate-gradient steps where the paper solves exactly (the solver of
+    `implicit`); users are solved exactly when pages are made. Users without any liked item are shown popular items.
     """
 
     name = "als"
@@ -44,12 +44,12 @@ class ALS(RankingPolicy):
 
         Args:
             known: (U, N) interactions.
-            seed: Seed of the starting factors.
+            seed: Seed for the initial factors.
             embedding_size: D, at least 1.
             reg: Ridge penalty, above 0.
             alpha: Weight of an interaction is 1 + alpha, alpha at least 0.
             epochs: Alternating rounds, at least 1.
-            start: What an earlier fit returned, to go on from; None: afresh.
+            start: Result of an earlier fit to continue from; None: fit from scratch.
 
         Raises:
             ConfigError: A value outside these ranges.
@@ -59,13 +59,13 @@ class ALS(RankingPolicy):
         with _one_blas_thread():
             model = _model(model_class, embedding_size, reg, epochs, seed)
             if start is not None:
-                # Each round begins with the users, who are solved for these items: their own vectors need not be kept.
+                # Each round solves the users first, from these item factors, so user factors need not be stored.
                 model.item_factors = start["item_factors"].copy()
             model.fit(_weighted(known, alpha), show_progress=False)
         return {"item_factors": np.asarray(model.item_factors), "reg": np.array(reg), "alpha": np.array(alpha)}
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
-        """(B, N) products.
+        """(B, N) products of user and item factors.
 
         Raises:
             MissingExtraError: `implicit` is not installed.
@@ -80,14 +80,14 @@ class ALS(RankingPolicy):
 
 
 def _weighted(rows: sp.csr_array, alpha: float) -> sp.csr_matrix:
-    # 32-bit indices: the compiled solver takes no others.
+    # The compiled solver accepts 32-bit indices only.
     matrix = sp.csr_matrix(rows * np.float32(1.0 + alpha))
     matrix.indices, matrix.indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
     return matrix
 
 
 def _model_class() -> Any:
-    """The library's class; imported before BLAS is limited, because it brings a BLAS of its own."""
+    """Import the library's class. Must run before BLAS is limited, because the import loads a second BLAS."""
     try:
         from implicit.cpu.als import AlternatingLeastSquares
     except ImportError as error:
@@ -100,15 +100,15 @@ def _model(model_class: Any, embedding_size: int, reg: float, epochs: int, seed:
         factors=embedding_size,
         regularization=reg,
         iterations=epochs,
-        # Hashed: any integer is a seed here, but NumPy's generators refuse negative ones.
+        # Hashed, because NumPy's generators refuse negative seeds.
         random_state=int(mix(seed, Stream.POLICY)),
-        # The order of sums, and with it the last bits, must not depend on the machine.
+        # One thread: the order of sums, and so the last bits, must not depend on the machine.
         num_threads=1,
     )
 
 
 def _one_blas_thread() -> AbstractContextManager[Any]:
-    """BLAS on one thread while inside: more only wait for each other at this size, and `implicit` warns of them."""
+    """Limit BLAS to one thread: more only contend at this size, and `implicit` warns about them."""
     try:
         from threadpoolctl import threadpool_limits
     except ImportError as error:  # comes with implicit

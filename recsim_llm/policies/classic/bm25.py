@@ -1,4 +1,4 @@
-"""BM25: items whose texts share words with those of the last liked items, by the library `bm25s`."""
+"""BM25: ranks items by the words that their texts share with the last liked items, with the library `bm25s`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from recsim_llm.types import EMPTY, Ints, Item, Observation
 class BM25(RankingPolicy):
     """The query is the texts (title with year, genres, description) of the last `recent` items that the user liked.
 
-    Scores are BM25 as Lucene has it, k1 = 1.5 and b = 0.75 (Robertson and Zaragoza 2009; Lù, arXiv 2407.03618). A word
-    counts as often as it stands in the query. Users without any liked item are shown popular ones.
+    Scores are Lucene's variant of BM25, k1 = 1.5 and b = 0.75 (Robertson and Zaragoza 2009; Lù, arXiv 2407.03618). A
+    word counts as often as it occurs in the query. Users without any liked item are shown popular items.
     """
 
     name = "bm25"
@@ -36,13 +36,13 @@ class BM25(RankingPolicy):
         """Index the texts.
 
         Args:
-            log: What people liked, with times.
-            catalogue: The items; their texts are what is indexed.
+            log: Liked items of the users, with times.
+            catalogue: The items, whose texts are indexed.
             seed: Not used.
             recent: How many of the latest liked items make up the query, at least 1.
 
         Raises:
-            ConfigError: `recent` is no such number, or the catalogue has no texts.
+            ConfigError: `recent` is out of range, or the catalogue has no texts.
             MissingExtraError: `bm25s` is not installed.
         """
         texts = [_text(item, catalogue.has_titles) for item in catalogue]
@@ -51,7 +51,7 @@ class BM25(RankingPolicy):
         return {**arrays, **logged_sequences(log), "recent": np.array(int(recent))}
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
-        """(B, N) BM25 of each item's text."""
+        """(B, N) BM25 scores of the items' texts."""
         items = recent_items(observation, self.fitted, int(self.fitted["recent"]), self.min_rating)
         query = _counts(items, self.known.shape[1]) @ self._matrix("words", self.known.shape[1])
         scores: Scores = (query @ self._matrix("impact", query.shape[1])).toarray()
@@ -78,16 +78,16 @@ def _parts(name: str, matrix: sp.csr_array) -> dict[str, NDArray[Any]]:
 
 
 def _index(texts: list[str]) -> tuple[sp.csr_array, sp.csr_array]:
-    """(N, V) how often each item has each word, and (V, N) what the word in a query is worth to each item."""
+    """Return (N, V) word counts per item, and (V, N) the score that one query word adds to each item."""
     bm25s = _import_bm25s()
     log = logging.getLogger("bm25s")
     level = log.level
-    # Its import switches its own debug messages on; hold them back while it works, then leave all as it was before.
+    # Importing bm25s turns on its debug messages: silence them here and restore the level afterwards.
     log.setLevel(logging.WARNING)
     try:
         words = bm25s.tokenize(texts, stopwords="en", show_progress=False, return_ids=False)
         vocabulary: dict[str, int] = {}
-        # Texts without a word are given an empty one by the library.
+        # The library gives a text without words one empty word, which is dropped here.
         ids = [[vocabulary.setdefault(word, len(vocabulary)) for word in text if word] for text in words]
         if not vocabulary:
             raise ConfigError("Policy 'bm25' needs texts: the items have neither titles nor genres nor descriptions.")

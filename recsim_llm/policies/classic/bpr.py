@@ -1,4 +1,4 @@
-"""BPR: item vectors learned by telling what people rated from what they did not (Rendle et al. 2009), by `implicit`."""
+"""BPR: item vectors learned from pairs of rated and unrated items (Rendle et al. 2009), with `implicit`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class BPR(RankingPolicy):
     """Scores are x y_i + b_i, where x is the mean of the vectors of the items that the user liked so far.
 
     Training ascends sum log sigmoid(x_u (y_i - y_j) + b_i - b_j) - reg |.|^2 over pairs of an item i that user u rated
-    and one j that they did not. Deviation from the paper: the trained users' vectors are not kept; the same mean serves
-    the people of the log, growing histories and strangers (docs/policies/bpr.md has what that costs). Users
-    without any taste are shown popular items.
+    and one j that they did not. Deviation from the paper: the trained user vectors are not stored; the mean is used for
+    users of the log, growing histories and unknown users alike (docs/policies/bpr.md has the cost). Users without any
+    liked item are shown popular items.
     """
 
     name = "bpr"
@@ -43,12 +43,12 @@ class BPR(RankingPolicy):
 
         Args:
             known: (U, N) interactions.
-            seed: Seed of the starting vectors and of the pairs.
+            seed: Seed for the initial vectors and the sampled pairs.
             embedding_size: D, at least 1.
             reg: Penalty on squares, at least 0.
             learning_rate: Of stochastic gradient ascent, above 0.
             epochs: Passes, each of as many pairs as there are interactions; at least 1.
-            start: What an earlier fit returned, to go on from; None: afresh.
+            start: Result of an earlier fit to continue from; None: fit from scratch.
 
         Raises:
             ConfigError: A value outside these ranges.
@@ -59,9 +59,9 @@ class BPR(RankingPolicy):
             regularization=reg,
             learning_rate=learning_rate,
             iterations=epochs,
-            # Hashed: any integer is a seed here, but NumPy's generators refuse negative ones.
+            # Hashed, because NumPy's generators refuse negative seeds.
             random_state=int(mix(seed, Stream.POLICY)),
-            # Threads would race each other to the same vectors.
+            # One thread: several would update the same vectors in a race.
             num_threads=1,
         )
         if not known.nnz:  # no pairs to draw
@@ -69,15 +69,15 @@ class BPR(RankingPolicy):
             return {"item_factors": np.zeros(size, dtype=np.float32), "bias": np.zeros(size[0], dtype=np.float32)}
         if start is not None:
             items = start["item_factors"]
-            # Columns after the D of the vectors: an item's bias, and the 1 of users that multiplies it.
+            # Column D + 1: the item's bias, and for users the constant 1 that multiplies it.
             model.item_factors = np.column_stack([items, start["bias"]]).astype(np.float32)
             model.user_factors = np.column_stack([_means(known, items), np.ones(known.shape[0], dtype=np.float32)])
         model.fit(_for_implicit(known), show_progress=False)
-        factors = np.asarray(model.item_factors)  # its last column is the bias: those of users end in a 1
+        factors = np.asarray(model.item_factors)  # (N, D + 1): the last column is the bias
         return {"item_factors": factors[:, :-1].copy(), "bias": factors[:, -1].copy()}
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
-        """(B, N) products with the mean vector of what each user liked, plus the items' biases."""
+        """(B, N) products of item vectors and the mean vector of each user's liked items, plus item biases."""
         items = self.fitted["item_factors"]
         users = _means(taste, items)
         return or_popular(
@@ -86,14 +86,14 @@ class BPR(RankingPolicy):
 
 
 def _means(taste: sp.csr_array, items: Floats32) -> Floats32:
-    """(B, D) means of the vectors of what each user liked; zeros for users without any taste."""
+    """(B, D) mean vectors of each user's liked items; zeros where there are none."""
     counts = np.maximum(np.diff(taste.indptr), 1).astype(np.float32)
     means: Floats32 = sparse_times(taste, items) / counts[:, None]
     return means
 
 
 def _for_implicit(rows: sp.csr_array) -> sp.csr_matrix:
-    # 32-bit indices: the compiled sampler takes no others.
+    # The compiled sampler accepts 32-bit indices only.
     matrix = sp.csr_matrix(rows)
     matrix.indices, matrix.indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
     return matrix

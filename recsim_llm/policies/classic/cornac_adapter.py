@@ -1,4 +1,4 @@
-"""Any fitted model of the library Cornac as a policy: rating models by a table of scores, next-item models live."""
+"""Adapter that turns a fitted Cornac model into a policy: a score table for rating models, live calls for next-item."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from recsim_llm.policies.sparse_rows import Scores, interactions, or_popular
 from recsim_llm.seeding import Stream, mix_one
 from recsim_llm.types import EMPTY, Floats32, Ints, Observation
 
-_LAST = np.float32(-1e9)  # the score of what a model does not know
-_LONGEST = 200  # items of a history that a next-item model is given
+_LAST = np.float32(-1e9)  # score of items that the model does not know
+_LONGEST = 200  # most items of a history passed to a next-item model
 
 
 class CornacModel(Protocol):
-    """What is used of `cornac.models.Recommender`. Its ids must be ours, as Python integers.
+    """The part of `cornac.models.Recommender` that is used. Its raw ids must be our ids, as Python integers.
 
     Attributes:
-        uid_map, iid_map: Our ids of users and items to the model's own.
+        uid_map, iid_map: From our user and item ids to the model's indices.
     """
 
     uid_map: Mapping[int, int]
@@ -40,12 +40,12 @@ class CornacModel(Protocol):
 
 
 class CornacPolicy(RankingPolicy):
-    """Scores are those of a model of the library.
+    """Ranks by the scores of a Cornac model.
 
-    Rating and ranking models score each person of the log once, when the policy is made: what is watched since changes
-    nothing, and strangers are shown popular items. Memory, and the file: a number for each person and item. Next-item
-    models are asked again with each history, strangers' too; they live in memory alone, because the library keeps
-    them as pickles. Items that a model does not know come last.
+    Rating and ranking models score each user of the log once, when the policy is made: later watches change nothing,
+    and unknown users are shown popular items. Memory and file hold one number per user and item. Next-item models are
+    called for every history, also of unknown users; they exist in memory only, because the library saves them as
+    pickles. Items that a model does not know come last.
     """
 
     name = "cornac"
@@ -65,7 +65,7 @@ class CornacPolicy(RankingPolicy):
             model: Name of a class in `cornac.models`, such as "MF", "BPR", "EASE" or "WMF".
 
         Raises:
-            ConfigError: There is no such model, it is one of next items, or a score is not finite.
+            ConfigError: There is no such model, it is a next-item model, or a score is not finite.
             MissingExtraError: `cornac` is not installed.
         """
         cornac = _import_cornac()
@@ -77,7 +77,7 @@ class CornacPolicy(RankingPolicy):
         if not len(log):
             return _nobody(log)
         rows = sorted(zip(log.users.tolist(), log.items.tolist(), log.values.tolist(), strict=True))
-        # More threads race each other to the same numbers.
+        # One thread: several would update the same numbers in a race.
         options = {"seed": mix_one(seed, Stream.POLICY) % 2**31, "verbose": False, "num_threads": 1}
         taken = inspect.signature(known).parameters
         fitted = known(**{name: value for name, value in options.items() if name in taken})
@@ -86,14 +86,14 @@ class CornacPolicy(RankingPolicy):
 
     @classmethod
     def from_model(cls, model: CornacModel, log: Ratings, page_size: int, seed: int = 0) -> Self:
-        """A policy of a fitted model, of whatever kind.
+        """Return a policy for a fitted model of any kind.
 
         Args:
             model: A fitted `cornac.models.Recommender`, whose data named users and items by the ids of `log` (the
                 sessions of a next-item model's data may be named by anything).
             log: Ratings whose items are not shown to their users again.
             page_size: K, 1..N.
-            seed: Not used: nothing here is random.
+            seed: Not used.
 
         Raises:
             ConfigError: The model's ids are not those of the log, or a score is not finite.
@@ -106,7 +106,7 @@ class CornacPolicy(RankingPolicy):
         return policy
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
-        """(B, N) scores as the model gives them; popularity where it has nothing to go by."""
+        """(B, N) scores of the model; popularity for users it cannot score."""
         if self._model is not None:
             histories = recent_items(observation, self.fitted, _LONGEST, self.min_rating)
             return or_popular(_next_items(self._model, histories, self.known.shape[1]), taste, self.popularity)
@@ -119,7 +119,7 @@ class CornacPolicy(RankingPolicy):
         """Write the table of scores to one `.npz` file, without pickles.
 
         Raises:
-            ConfigError: The model is one of next items.
+            ConfigError: The model is a next-item model.
         """
         if self._model is not None:
             raise ConfigError("Cornac keeps next-item models as pickles only; this policy lives in memory.")
@@ -127,7 +127,7 @@ class CornacPolicy(RankingPolicy):
 
 
 def _next_items(model: CornacModel, histories: Ints, num_items: int) -> Floats32:
-    """(B, N) scores of what comes after (B, L) items; one call a row, so that rows do not touch each other."""
+    """(B, N) next-item scores after (B, L) items; one call per row, so that rows are independent."""
     ours, theirs = _columns(model, num_items)
     out = np.full((len(histories), num_items), _LAST, dtype=np.float32)
     for row, items in enumerate(histories):
@@ -137,7 +137,7 @@ def _next_items(model: CornacModel, histories: Ints, num_items: int) -> Floats32
 
 
 def _table(model: CornacModel, log: Ratings) -> dict[str, NDArray[Any]]:
-    """`people` (P,) that the model knows, and `table` (P, N) of their scores."""
+    """Return `people` (P,), the users that the model knows, and `table` (P, N), their scores."""
     ours, theirs = _columns(model, log.num_items)
     people = [user for user in range(log.num_users) if user in model.uid_map]
     if not people:
@@ -155,7 +155,7 @@ def _nobody(log: Ratings) -> dict[str, NDArray[Any]]:
 
 
 def _columns(model: CornacModel, num_items: int) -> tuple[Ints, Ints]:
-    """Our ids of the items that the model knows, and its own."""
+    """Return our ids of the items that the model knows, and the model's indices of them."""
     ours = np.array([item for item in range(num_items) if item in model.iid_map], dtype=np.int64)
     if not ours.size:
         raise ConfigError("The model knows none of the log's items: fit it on data named by the log's integer ids.")

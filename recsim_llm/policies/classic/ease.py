@@ -16,10 +16,10 @@ from recsim_llm.types import Observation
 
 
 class EASE(RankingPolicy):
-    """Scores x B with B = I - P diag(P)^-1, P = (X'X + reg I)^-1, over who rated what (X is 0/1).
+    """Scores x B with B = I - P diag(P)^-1, P = (X'X + reg I)^-1, where X is the 0/1 matrix of ratings.
 
-    Fits in N^3 time and N^2 memory: seconds at 2,000 items, minutes at 20,000. Deviation from the paper: none for users
-    with any taste; the others are shown popular items.
+    Fits in N^3 time and N^2 memory: seconds at 2,000 items, minutes at 20,000. Deviation from the paper: users
+    without any liked item are shown popular items.
     """
 
     name = "ease"
@@ -44,5 +44,5 @@ class EASE(RankingPolicy):
         return {"weights": weights.astype(np.float32)}
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
-        """(B, N) sums of the weights of the items that the user rated or watched."""
+        """(B, N) sums of the weights from the items that the user rated or watched."""
         return or_popular(sparse_times(taste, self.fitted["weights"]), taste, self.popularity)

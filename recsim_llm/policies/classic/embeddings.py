@@ -1,4 +1,4 @@
-"""Given vectors: a user's score of an item is the dot product of the two. Fits nothing."""
+"""A policy that ranks by dot products of given user and item vectors; it fits nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from recsim_llm.untrusted import read_arrays
 class EmbeddingPolicy(RankingPolicy):
     """Serves embeddings trained elsewhere (matrix factorisation, LightGCN, a two-tower model).
 
-    A user's vector stays as it is, whatever they watch; users without a vector are shown popular items.
+    User vectors do not change with what users watch; users without a vector are shown popular items.
     """
 
     name = "embeddings"
@@ -31,17 +31,17 @@ class EmbeddingPolicy(RankingPolicy):
     def from_vectors(
         cls, user_vectors: ArrayLike, item_vectors: ArrayLike, log: Ratings, page_size: int, seed: int = 0
     ) -> Self:
-        """A policy from vectors in memory.
+        """Return a policy for vectors in memory.
 
         Args:
-            user_vectors: (U, D), kept as float32.
+            user_vectors: (U, D), stored as float32.
             item_vectors: (N, D).
             log: Ratings whose items are not shown to their users again.
             page_size: K, 1..N.
-            seed: Not used: nothing here is random.
+            seed: Not used.
 
         Raises:
-            ConfigError: Shapes do not fit each other or the log, a number is not finite, or the page is too large.
+            ConfigError: Shapes do not match each other or the log, a number is not finite, or the page is too large.
         """
         known = interactions(log)
         return cls(page_size, seed, known, _checked("The vectors", user_vectors, item_vectors, known.shape))
@@ -51,12 +51,12 @@ class EmbeddingPolicy(RankingPolicy):
         """Read the vectors from a file.
 
         Args:
-            known: (U, N) interactions; only the shape counts.
+            known: (U, N) interactions; only the shape is used.
             seed: Not used.
             vectors: An `.npz` file with arrays `user` (U, D) and `item` (N, D), in the order of the log's ids.
 
         Raises:
-            ConfigError: No file is named, it cannot be read, lacks an array, or its vectors do not fit.
+            ConfigError: No file is given, it cannot be read, lacks an array, or its vectors have the wrong shape.
         """
         if not str(vectors):
             raise ConfigError(f"Policy '{cls.name}' needs vectors=PATH, an .npz file with arrays 'user' and 'item'.")
@@ -66,7 +66,7 @@ class EmbeddingPolicy(RankingPolicy):
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
         """(B, N) dot products, in float32."""
         users, vectors = observation["user"][:, 0], self.fitted["user"]
-        # One row at a time: the bits of a matrix product depend on how many rows it has.
+        # One row at a time, because the bits of a matrix product depend on the number of rows.
         rows = [self._row(vectors[user]) if 0 <= user < len(vectors) else self.popularity for user in users.tolist()]
         return np.array(rows, dtype=np.float32).reshape(len(users), -1)
 
@@ -88,10 +88,10 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _checked(source: str, users: ArrayLike, items: ArrayLike, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
-    """The vectors as float32.
+    """Check the vectors and return them as float32.
 
     Raises:
-        ConfigError: They do not fit each other or the (U, N) of the log, or are not finite numbers.
+        ConfigError: Shapes do not match each other or the (U, N) of the log, or a number is not finite.
     """
     try:
         user, item = (np.asarray(vectors, dtype=np.float32) for vectors in (users, items))

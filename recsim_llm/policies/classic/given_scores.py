@@ -1,4 +1,4 @@
-"""Recommenders that ran elsewhere, as files: a score for each user and item, or a list of items for each user."""
+"""Policies that replay the output of other recommenders: a matrix of scores, or one list of items per user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from recsim_llm.untrusted import check_parquet, read_arrays, read_bytes
 
 
 class GivenScores(RankingPolicy):
-    """Ranks by a matrix of scores. They stay as they are, whatever people watch; strangers are shown popular items.
+    """Ranks by a fixed matrix of scores; unknown users are shown popular items.
 
     `fitted` holds: scores (U, N).
     """
@@ -30,10 +30,10 @@ class GivenScores(RankingPolicy):
 
     @classmethod
     def from_scores(cls, scores: ArrayLike, log: Ratings, page_size: int) -> Self:
-        """A policy from scores in memory.
+        """Return a policy for scores in memory.
 
         Args:
-            scores: (U, N), higher is better, kept as float32.
+            scores: (U, N), higher is better, stored as float32.
             log: Ratings whose items are not shown to their users again.
             page_size: K, 1..N.
 
@@ -53,7 +53,7 @@ class GivenScores(RankingPolicy):
             file: An `.npz` file with an array `scores` (U, N), in the order of the log's ids.
 
         Raises:
-            ConfigError: No file is named, it cannot be read, or the array is missing or does not fit.
+            ConfigError: No file is given, it cannot be read, or the array is missing or has the wrong shape.
         """
         path = _path(cls.name, file, "an .npz file with an array 'scores' (U, N)")
         try:
@@ -72,9 +72,9 @@ class GivenScores(RankingPolicy):
 
 
 class GivenLists(RankingPolicy):
-    """Shows each user's list from its start; behind its end, and to users without one, popular items.
+    """Shows each user's list from its start; popular items after its end and to users without a list.
 
-    `fitted` holds: users, items (L,) rows of all lists, and places (L,) from 0, the first.
+    `fitted` holds: users, items (L,) rows of all lists, and places (L,) positions in the list from 0.
     """
 
     name = "topn"
@@ -92,8 +92,8 @@ class GivenLists(RankingPolicy):
                 id.
 
         Raises:
-            ConfigError: No file is named, it cannot be read, a column is missing, an id is none of the log, an item
-                stands twice in one list, or a rank or score is not finite.
+            ConfigError: No file is given, it cannot be read, a column is missing, an id is not in the log, a list
+                holds an item twice, or a rank or score is not finite.
         """
         path = _path(cls.name, file, "a CSV or Parquet file with columns user_id, item_id and rank or score")
         table = _table(path)
@@ -110,7 +110,7 @@ class GivenLists(RankingPolicy):
         return {"users": users, "items": items, "places": places}
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
-        """(B, N) N minus the place for items of the list, at least 1; the share of popularity, below 1, for others."""
+        """(B, N) N minus the position for items of the list, at least 1; a popularity share below 1 for all others."""
         rows = [self._row(user) for user in observation["user"][:, 0].tolist()]
         return np.array(rows, dtype=np.float32).reshape(len(rows), -1)
 
@@ -140,8 +140,8 @@ def _matrix(source: str, scores: ArrayLike, shape: tuple[int, int]) -> NDArray[n
 
 
 def _table(path: Path) -> dict[str, Floats]:
-    """The columns that matter, as numbers."""
-    import pandas as pd  # half a second, for who needs it
+    """Return the needed columns as numbers."""
+    import pandas as pd  # imported here, because it takes half a second
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -151,7 +151,7 @@ def _table(path: Path) -> dict[str, Floats]:
                 check_parquet(path, file)
             frame = pd.read_parquet(path)
         else:
-            frame = pd.read_csv(io.BytesIO(read_bytes(path)))  # by its name, pandas would unpack an archive
+            frame = pd.read_csv(io.BytesIO(read_bytes(path)))  # given a path, pandas would unpack an archive
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ConfigError(f"{path} cannot be read as a table ({error}). CSV with a header, or Parquet.") from error
     table = {}

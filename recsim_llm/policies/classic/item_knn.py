@@ -1,4 +1,4 @@
-"""Item-kNN: items that the same people rated, by shrunken cosine (Sarwar et al. 2001; Bell and Koren 2007)."""
+"""Item-kNN with shrunken cosine similarity over co-ratings (Sarwar et al. 2001; Bell and Koren 2007)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from recsim_llm.types import Observation
 class ItemKNN(RankingPolicy):
     """Scores x S, where S[i, j] = n_ij / (sqrt(n_i n_j) + shrinkage), kept for the k nearest i of each j.
 
-    n_ij is how many people rated both. Items that tie with the k-th nearest are kept too. Memory: N^2. Users without
-    any taste are shown popular items.
+    n_ij is the number of users who rated both. Items that tie with the k-th nearest are kept too. Memory: N^2. Users
+    without any liked item are shown popular items.
     """
 
     name = "item-knn"
@@ -34,7 +34,7 @@ class ItemKNN(RankingPolicy):
             known: (U, N) interactions.
             seed: Not used.
             neighbours: k, at least 1.
-            shrinkage: Weakens similarities that rest on few people, at least 0.
+            shrinkage: Weakens similarities that rest on few users, at least 0.
 
         Raises:
             ConfigError: A value outside these ranges.

@@ -1,4 +1,4 @@
-"""LightGCN: vectors averaged along the graph of who rated what (He et al., SIGIR 2020), by `torch_geometric`."""
+"""LightGCN: embeddings propagated over the user-item graph (He et al., SIGIR 2020), with `torch_geometric`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 class LightGCN(RankingPolicy):
     """Scores are products of propagated vectors of users and items.
 
-    A user's vector is propagated anew, for what they liked so far, whenever a page is made: layer k + 1 of a user is
-    1/sqrt(n) times the sum of layer k of their n items, each divided by the square root of how many people rated it.
-    For people of the log who liked nothing since, this is what was trained; for strangers it is the (scaled) mean of
-    their items. Items' vectors stay as they were trained. Users without any taste are shown popular items.
+    For each page a user's vector is propagated again from the items liked so far: layer k + 1 of a user is 1/sqrt(n)
+    times the sum of layer k of their n items, each divided by the square root of the item's number of raters. For users
+    of the log who liked nothing since, this equals the trained vector; for unknown users it is the (scaled) mean of
+    their items. Item vectors do not change after training. Users without any liked item are shown popular items.
     """
 
     name = "lightgcn"
@@ -44,16 +44,16 @@ class LightGCN(RankingPolicy):
         batch_size: Count = 8192,
         epochs: Epochs = 60,
     ) -> Mapping[str, NDArray[Any]]:
-        """Vectors of items, sums of their layers, and users' own vectors.
+        """Return the final item vectors, the sums of their layers, and the users' own vectors.
 
         Args:
             known: (U, N) interactions.
-            seed: Of the starting vectors, of the order and of negatives.
+            seed: Seed for initial vectors, batch order and negatives.
             embedding_size: D, at least 1.
             layers: Layers of propagation, at least 1.
-            reg: Penalty on squares of the starting vectors, at least 0.
+            reg: Penalty on squares of the layer-0 vectors, at least 0.
             learning_rate: Of Adam, above 0.
-            batch_size: Interactions a step, each with one item drawn from all; at least 1.
+            batch_size: Interactions per step, each with one negative drawn from all items; at least 1.
             epochs: Passes over the interactions, at least 1.
 
         Raises:
@@ -73,10 +73,10 @@ class LightGCN(RankingPolicy):
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
         """(B, N) products of propagated vectors."""
-        users, own = observation["user"][:, 0], self.fitted["user"]
+        users, own = observation["user"][:, 0], self.fitted["user"]  # (B,), (U, D)
         inside = (users >= 0) & (users < len(own))
         start = np.where(inside[:, None], own[np.where(inside, users, 0)], np.float32(0)) if len(own) else np.float32(0)
-        liked = np.maximum(np.diff(taste.indptr), 1).astype(np.float32)
+        liked = np.maximum(np.diff(taste.indptr), 1).astype(np.float32)  # (B,) degree of each user
         states = start + sparse_times(taste, self.fitted["neighbour"]) / np.sqrt(liked)[:, None]
         return or_popular(sparse_times(sp.csr_array(states), self.fitted["item"].T.copy()), taste, self.popularity)
 
@@ -92,6 +92,7 @@ def _train(
     optimiser = torch.optim.Adam(net.parameters(), lr=learning_rate)
     for _ in range(epochs if len(users) else 0):
         for rows in torch.split(torch.randperm(len(users)), batch_size):
+            # Items follow the users in the graph, so item i is node U + i; the third is the negative.
             nodes = (users[rows], num_users + items[rows], num_users + torch.randint(num_items, (len(rows),)))
             vectors = net.get_embedding(graph)
             user, good, bad = (vectors[which] for which in nodes)
@@ -103,13 +104,13 @@ def _train(
 
 
 def _kept(net: Any, graph: Tensor, known: sp.csr_array) -> dict[str, NDArray[Any]]:
-    """What serving needs: final items, what an item gives to the users beside it, and what users are by themselves."""
+    """Return the arrays for serving: final item vectors, each item's message to its users, and the users' own part."""
     num_users = known.shape[0]
     layer = net.embedding.weight
     passed = layer.new_zeros(known.shape[1], layer.shape[1])
     degree = np.maximum(np.bincount(known.indices, minlength=known.shape[1]), 1).astype(np.float32)
     for conv, share in zip(net.convs, net.alpha[1:], strict=True):
-        passed = passed + share * layer[num_users:]
+        passed = passed + share * layer[num_users:]  # (N, D) weighted sum over the layers so far
         layer = conv(layer, graph)
     final = net.get_embedding(graph)
     return {
@@ -141,7 +142,7 @@ def _graph(known: sp.csr_array) -> Tensor:
 def _model_class() -> Any:
     try:
         with warnings.catch_warnings():
-            # It compiles a class by a function of torch that warns of its own end.
+            # Its import calls a torch function that is deprecated.
             warnings.simplefilter("ignore", DeprecationWarning)
             from torch_geometric.nn import LightGCN as model_class
     except ImportError as error:

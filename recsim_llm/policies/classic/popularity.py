@@ -1,4 +1,4 @@
-"""Popularity, as logged and live: the same page for everybody, less what the user knows."""
+"""Popularity policies, logged and live: the same page for all users, without the items that a user knows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Popularity(RankingPolicy):
 
 
 class LivePopularity(RankingPolicy):
-    """Popularity that grows as simulated users watch: rich items get richer. Depends on who came before."""
+    """Popularity that grows as simulated users watch: rich items get richer. Pages depend on earlier users."""
 
     name = "live-popularity"
 
@@ -45,12 +45,12 @@ class LivePopularity(RankingPolicy):
         return np.broadcast_to(self.fitted["counts"], taste.shape)
 
     def learn(self, batch: Feedback) -> dict[str, float]:
-        """Add one to the count of each item for each time it was watched in this round.
+        """Add to each item's count the number of times it was watched in this round.
 
-        Watches that were rated below `min_rating` do not count.
+        Watches rated below `min_rating` do not count.
 
         Returns:
-            `watched`: How many were counted.
+            `watched`: Number of watches counted.
         """
         counted = batch.watched & (batch.pages != EMPTY) & (batch.ratings >= self.min_rating)
         growth = np.bincount(batch.pages[counted], minlength=self.known.shape[1])

@@ -25,7 +25,7 @@ class RandomPolicy(RankingPolicy):
 
     @classmethod
     def learn_from(cls, known: sp.csr_array, seed: int) -> Mapping[str, NDArray[Any]]:
-        """Nothing."""
+        """Return no arrays: there is nothing to fit."""
         return {}
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:

@@ -1,4 +1,4 @@
-"""The policy LLMRank: options, prompt forms, cost, and the meter of position."""
+"""The LLMRank policy: options, prompt forms, cost estimate, and the measure of position bias."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ FORMS: tuple[str, ...] = get_args(Form)
 
 @dataclass(frozen=True, slots=True)
 class LLMRankOptions(PlannerOptions):
-    """Options of LLMRank; `window` of the planners means nothing here, and is not accepted.
+    """Options of LLMRank; the planners' option `window` does not apply and is rejected.
 
     Attributes:
-        form: How the history is told: "sequential", "recency" or "in-context".
+        form: How the history is presented: "sequential", "recency" or "in-context".
         way: How candidates are judged: "pointwise", "pairwise" or "listwise".
-        bootstrap: Rounds with candidates in another order, whose scores are added up (3 in the paper's bootstrapping);
+        bootstrap: Rounds with candidates in different orders, whose scores are summed (3 in the paper's bootstrapping);
             1 for "pointwise", which shows no order.
         candidates: m, 2..26 (20 in the paper).
         history: Latest titles that the model reads (the paper reads at most 50, and 5 with real retrievers).
@@ -59,12 +59,12 @@ class LLMRankOptions(PlannerOptions):
 
 
 class RankingCost(NamedTuple):
-    """What pages would cost, without questions asked again.
+    """Estimated cost of pages, without retries.
 
     Attributes:
-        calls: Questions.
+        calls: Number of questions.
         prompt_tokens: Characters / 4.
-        output_tokens: At most so many.
+        output_tokens: Upper bound.
     """
 
     calls: int
@@ -73,10 +73,10 @@ class RankingCost(NamedTuple):
 
 
 class LLMRank(Planner):
-    """Re-ranks the best of a retriever. Nothing is learned, and no thought is kept.
+    """Re-ranks the best items of a retriever. It learns nothing and stores no thoughts.
 
-    An item's score is the sum over all questions about it; ties, and what the model does not name, follow the
-    retriever. A question without a usable answer counts as the retriever's order.
+    An item's score is the sum over all questions about it; ties, and items that the model does not name, keep the
+    retriever's order. A question without a usable answer scores as the retriever's order.
     """
 
     name: ClassVar[str] = "llmrank"
@@ -105,7 +105,7 @@ class LLMRank(Planner):
         return Move(tuple(supply[place] for place in best.tolist()))
 
     def questions(self, case: Case) -> list[Question]:
-        """All questions about a case; none where there is nothing to choose between."""
+        """Return all questions about a case; none if there is nothing to choose between."""
         supply = self._supply(case)
         if len(supply) < 2:
             return []
@@ -117,10 +117,10 @@ class LLMRank(Planner):
         return self._way.questions(supply, order, self.options.bootstrap)
 
     def cost(self, observation: Observation) -> RankingCost:
-        """What the pages of an observation would cost; nothing is asked.
+        """Estimate the cost of the pages of an observation without calling the model.
 
         Raises:
-            ConfigError: No model is connected: there is no catalogue to write prompts about.
+            ConfigError: No model is connected, so there is no catalogue for the prompts.
         """
         assert self.llm is not None
         prompts = [prompt for case in self.cases(observation) for prompt in self._prompts(case, self.questions(case))]
@@ -130,16 +130,16 @@ class LLMRank(Planner):
         )
 
     def counts(self) -> dict[str, float]:
-        """Counters, and `position_sensitivity`: how far the order shown decided the answers, -1..1 (0: not at all).
+        """Counters, and `position_sensitivity`: how much the order shown decided the answers, -1..1 (0: not at all).
 
-        Listwise: mean Spearman correlation of places shown with ranks given; pairwise: by how much the first is
-        preferred; pointwise: 0, as nothing is shown beside a candidate.
+        Listwise: mean Spearman correlation of position shown and rank given; pairwise: preference for the first of the
+        pair; pointwise: 0, as each candidate is shown alone.
         """
         total, number = self._sensitivity
         return {**Planner.counts(self), "position_sensitivity": total / number if number else 0.0}
 
     def context(self, case: Case, visit: PlannedVisit | None = None) -> str:
-        """The history, in the chosen form."""
+        """Return the text of the history in the chosen form."""
         taken = [item for item, stars in case.latest if stars > 0]
         titles = [self.texts.label(item) for item in taken[max(0, len(taken) - self.options.history) :]]
         if not titles or (self.options.form == "in-context" and len(titles) < 2):
@@ -177,7 +177,7 @@ class LLMRank(Planner):
 
 
 def _retrieved(places: Sequence[int]) -> Floats:
-    """Scores that follow the retriever: m - rank in a list, 0.5 for one item or a pair, which takes no side."""
+    """Neutral scores in the retriever's order: m - rank in a list, 0.5 each for one item or a pair."""
     if len(places) <= 2:
         return np.full(len(places), 0.5)
     return len(places) - np.argsort(np.argsort(places)).astype(np.float64)

@@ -1,6 +1,6 @@
-"""Three ways to have candidates ranked: one by one, in pairs, as a list. Knows no policy.
+"""Pointwise, pairwise and listwise ranking of candidates by a language model. Independent of policies.
 
-A way turns candidates into questions, each about some of them in the order shown, and an answer into a score for each.
+A way turns candidates into questions, each about some of them in the order shown, and each answer into item scores.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from recsim_llm.types import Bools, Completion, Floats, Prompt
 KIND = "llmrank"
 Label = Callable[[int], str]
 Order = Callable[[int, Sequence[int]], list[int]]
-"""The order in which a round shows items."""
+"""Maps a round number and items to the order in which that round shows them."""
 
 
 class Question(NamedTuple):
@@ -28,9 +28,9 @@ class Question(NamedTuple):
 
     Attributes:
         text: The question.
-        items: What it is about, in the order shown.
+        items: The items it is about, in the order shown.
         choices: Labels of the answer; () for a written answer.
-        max_tokens: Of a written answer.
+        max_tokens: Longest written answer.
     """
 
     text: str
@@ -40,29 +40,29 @@ class Question(NamedTuple):
 
 
 class Way(Protocol):
-    """A way to have candidates ranked."""
+    """A method of ranking candidates."""
 
     def questions(self, items: Sequence[int], order: Order, rounds: int) -> list[Question]:
-        """All questions about candidates, given in the retriever's order."""
+        """Return all questions about `items`, which are in the retriever's order."""
         ...
 
     def scores(self, question: Question, prompt: Prompt, completion: Completion) -> Floats | None:
-        """A score for each item of a question, higher is better; None where the answer cannot be used."""
+        """Return a score for each item of a question, higher is better; None if the answer cannot be used."""
         ...
 
     def sensitivity(self, scores: Floats) -> float | None:
-        """How far the order shown decided the answer, -1..1; None where an answer says nothing of it."""
+        """Return how much the order shown decided the answer, -1..1; None if undefined."""
         ...
 
 
 class Pointwise:
-    """Would the person like it? The probability of yes; nothing is shown beside it, so no position can matter."""
+    """Asks of one item whether the user would like it; the score is the probability of yes. Has no position bias."""
 
     def __init__(self, label: Label) -> None:
         self._label = label
 
     def questions(self, items: Sequence[int], order: Order, rounds: int) -> list[Question]:
-        """See `Way.questions`: one a candidate."""
+        """See `Way.questions`: one per candidate."""
         return [Question(say(KIND, "pointwise", title=self._label(item)), (item,), ("Yes", "No")) for item in items]
 
     def scores(self, question: Question, prompt: Prompt, completion: Completion) -> Floats | None:
@@ -76,13 +76,13 @@ class Pointwise:
 
 
 class Pairwise:
-    """Which of two? The probability of each; which one is A is drawn, and turned round in every other round."""
+    """Asks which of two items is better; which one is A is drawn, and swapped in every other round."""
 
     def __init__(self, label: Label) -> None:
         self._label = label
 
     def questions(self, items: Sequence[int], order: Order, rounds: int) -> list[Question]:
-        """See `Way.questions`: one a pair and round."""
+        """See `Way.questions`: one per pair and round."""
         found = []
         for number in range(rounds):
             place = {item: i for i, item in enumerate(order(number // 2, items))}
@@ -97,18 +97,18 @@ class Pairwise:
         return label_probabilities(prompt, completion)
 
     def sensitivity(self, scores: Floats) -> float | None:
-        """See `Way.sensitivity`: by how much the first of a pair is preferred."""
+        """See `Way.sensitivity`: the preference for the first of a pair."""
         return float(scores[0] - scores[1])
 
 
 class Listwise:
-    """One written list a round, candidates shown in a drawn order. An item scores m - rank, 0 where it is not named."""
+    """Asks for one list per round, candidates in random order. An item scores m - rank, or 0 if it is not named."""
 
     def __init__(self, label: Label, grounder: Grounder, num_items: int) -> None:
         self._label, self._grounder, self._num_items = label, grounder, num_items
 
     def questions(self, items: Sequence[int], order: Order, rounds: int) -> list[Question]:
-        """See `Way.questions`: one a round."""
+        """See `Way.questions`: one per round."""
         found = []
         for number in range(rounds):
             shown = tuple(order(number, items))
@@ -134,7 +134,7 @@ class Listwise:
         return np.array([float(size - ranked.index(i)) if i in ranked else 0.0 for i in question.items])
 
     def sensitivity(self, scores: Floats) -> float | None:
-        """See `Way.sensitivity`: Spearman's correlation of the places shown with the ranks of the answer."""
+        """See `Way.sensitivity`: Spearman's correlation of the positions shown and the ranks of the answer."""
         if len(scores) < 2 or np.ptp(scores) == 0:
             return None
         ranks = _average_ranks(-scores)
@@ -161,7 +161,7 @@ WAYS: tuple[str, ...] = get_args(WayName)
 
 
 def make_way(name: str, label: Label, grounder: Grounder, num_items: int) -> Way:
-    """The way of a name: "pointwise", "pairwise" or "listwise"."""
+    """Return the way of this name: "pointwise", "pairwise" or "listwise"."""
     if name == "listwise":
         return Listwise(label, grounder, num_items)
     return Pairwise(label) if name == "pairwise" else Pointwise(label)

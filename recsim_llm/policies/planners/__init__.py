@@ -1,1 +1,1 @@
-"""LLM planners, one file each: they propose titles a turn at a time, and the catalogue decides what these mean."""
+"""LLM planners, one module each: they propose titles turn by turn, which are grounded in the catalogue."""

@@ -1,4 +1,4 @@
-"""ActOnly: history in, titles out, one call a turn."""
+"""ActOnly: from history to titles in one call per turn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from recsim_llm.policies.planners.texts import Case
 
 
 class ActOnly(Planner):
-    """Recommends without a thought: the plainest planner, the baseline of the ReAct paper (Yao et al., ICLR 2023)."""
+    """Recommends without a thought: the simplest planner, a baseline of the ReAct paper (Yao et al., ICLR 2023)."""
 
     name = "actonly"
 

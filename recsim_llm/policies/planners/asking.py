@@ -1,4 +1,4 @@
-"""Questions that survive misbehaving models: asked again once with a reminder, then None, counted. Knows no planner."""
+"""Model calls with one retry: an unusable answer is asked for again with a reminder, then None. All are counted."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class AskingCounts:
-    """What became of questions; counters only grow.
+    """Counters of questions and their outcomes; they only grow.
 
     Attributes:
         turns: Pages asked for.
-        asked: Questions, without those asked again.
-        reasked: Questions asked again.
+        asked: Questions, without retries.
+        reasked: Retries.
         malformed: Answers that could not be used.
-        label_reads: Answers that labels are read from, those asked again included.
+        label_reads: Answers from which labels are read, retries included.
         unseen: Of these, answers in which a label was not among the alternatives that the server returned.
         fallbacks: Questions answered by the declared fallback.
-        filled: Places of a page filled by the retriever, because fewer titles than places were proposed.
+        filled: Slots filled by the retriever, because fewer titles than slots were proposed.
     """
 
     turns: int = 0
@@ -39,23 +39,23 @@ class AskingCounts:
     filled: int = 0
 
     def figures(self) -> dict[str, float]:
-        """As numbers for tables."""
+        """Return the counters as metrics for tables."""
         return {name: float(value) for name, value in asdict(self).items()}
 
 
 def ask_all(
     prompts: Sequence[Prompt], reads: Sequence[Callable[[Completion], T | None]], remind: str, counts: AskingCounts
 ) -> Turn[list[T | None]]:
-    """Ask side by side, and once more with a reminder where nothing can be read in the answer.
+    """Ask all prompts in one batch, and once more with a reminder where the answer cannot be read.
 
     Args:
         prompts: The questions.
-        reads: Reads the answer to each; None where it cannot be used.
-        remind: Added to a question that is asked again.
+        reads: One parser per prompt; it returns None for an unusable answer.
+        remind: Text added to the question in a retry.
         counts: Counters to add to.
 
     Returns:
-        What was read of each, or None: the caller declares the fallback.
+        The parsed answers; None where the caller must apply its fallback.
     """
     counts.asked += len(prompts)
     completions = yield prompts
@@ -81,7 +81,7 @@ def _count_labels(prompts: Sequence[Prompt], completions: Sequence[Completion], 
 
 
 def _reminded(prompt: Prompt, remind: str) -> Prompt:
-    # Another seed, because the same question asked again of a sampled model must be another draw.
+    # Another seed, so that a retry of a sampled answer is a new draw.
     return prompt._replace(question=f"{prompt.question}\n{remind}", seed=prompt.seed + 1)
 
 
@@ -102,15 +102,15 @@ def ask_text(prompt: Prompt, read: Callable[[str], T | None], remind: str, count
 
 
 def ask_label(prompt: Prompt, remind: str, counts: AskingCounts) -> Turn[Floats | None]:
-    """`ask` for the probabilities of the choices among themselves: (C,), or None."""
+    """`ask` for the (C,) probabilities of the choices, normalised over the choices, or None."""
     return ask(prompt, lambda completion: label_probabilities(prompt, completion), remind, counts)
 
 
 def label_probabilities(prompt: Prompt, completion: Completion) -> Floats | None:
-    """(C,) probabilities of the choices among themselves; None for a malformed answer or hardly any label mass.
+    """Return (C,) probabilities, normalised over the choices; None for a malformed answer or too little label mass.
 
-    An answer counts as one of the choices from 0.1 % of probability on, so that small models, which spread theirs over
-    words, are still read. What a server did not return is a bound and counts for nothing there.
+    The choices need 0.1 % of the probability in total, so that small models, which spread theirs over words, can still
+    be read. A label that the server did not return has only a bound, which is not added to that sum.
     """
     logprobs = np.asarray(completion.logprobs, dtype=np.float64)
     if completion.refused or len(logprobs) != len(prompt.choices) or np.isnan(logprobs).any():

@@ -36,8 +36,8 @@ class BiLLPOptions(PlannerOptions):
         micro: Whether actor and critic learn and advise.
         gamma: Discount of the critic, [0, 1) (0.5 in the release).
         lessons: Lessons recalled for a session (2 in the release), at least 1.
-        recent: Titles that make up the situation of actor and critic (10 in the release), at least 1.
-        lesson_within, actor_within, critic_within: Largest cosine distance of a situation that is recalled, 0..2.
+        recent: Number of titles in the situation of actor and critic (10 in the release), at least 1.
+        lesson_within, actor_within, critic_within: Largest cosine distance at which a situation is recalled, 0..2.
         memory: Most entries of each memory, at least 1.
         situations: Vectors of situations: "hash" (a hashed bag of words), "minilm", or a folder.
 
@@ -72,7 +72,7 @@ class BiLLPOptions(PlannerOptions):
 
 
 class Lived(NamedTuple):
-    """What a round taught about one person: values in reward units, and the lesson where the session ended."""
+    """Results of one round for one user: values in reward units, and the lesson if the session ended."""
 
     current: float = 0.0
     coming: float = 0.0
@@ -80,12 +80,12 @@ class Lived(NamedTuple):
 
 
 class BiLLP(Planner):
-    """Planner, reflector, actor and critic over one model, with three memories.
+    """Planner, reflector, actor and critic on one model, with three memories.
 
     Attributes:
-        lessons: Reflections, by the person's history at the beginning of the session.
-        actor: Advantages r + gamma V(next) - V(current) of items, by the situation in which they were shown.
-        critic: Values r + gamma V(next), by situation.
+        lessons: Reflections, keyed by the user's history at the start of the session.
+        actor: Advantages r + gamma V(next) - V(current) of items, keyed by the situation in which they were shown.
+        critic: Values r + gamma V(next), keyed by situation.
     """
 
     name = "billp"
@@ -105,23 +105,23 @@ class BiLLP(Planner):
         return {key: array for name, memory in self._memories().items() for key, array in memory.arrays(name).items()}
 
     def begin(self, case: Case) -> PlannedVisit:
-        """Recall the lessons of the people most like this one."""
+        """Recall the lessons of the most similar users."""
         if not self.options.macro:
             return PlannedVisit()
         near = self.lessons.nearest(self._past(case), self.options.lessons, self.options.lesson_within)
         return PlannedVisit(lessons=tuple(entry.text for entry in near))
 
     def turn(self, case: Case, visit: PlannedVisit) -> Turn[Move]:
-        """Plan, then act on the plan with the actor's advice and the tool of genres that have not come yet."""
+        """Plan, then act on the plan with the actor's advice and the list of unseen genres."""
         context = self.context(case, visit)
         thought = yield from self.think(case, context)
         items = yield from self.choose(case, context, thought, self._hints(case))
         return Move(items, thought)
 
     def learn(self, batch: Feedback) -> dict[str, float]:
-        """Critic, actor and, for sessions that ended, reflector; nothing is learned while frozen.
+        """Update critic, actor and, for ended sessions, reflector; learns nothing while frozen.
 
-        All questions are asked before anything is stored, and stored by user id.
+        All questions are asked before anything is stored; results are stored in order of user id.
         """
         if not self.frozen:
             rows = known_rows(self.visits, batch)
@@ -131,12 +131,12 @@ class BiLLP(Planner):
         return Planner.learn(self, batch)
 
     def counts(self) -> dict[str, float]:
-        """See `Planner.counts`; and how much each memory holds."""
+        """See `Planner.counts`; includes the size of each memory."""
         sizes = {f"{name}_entries": float(len(memory)) for name, memory in self._memories().items()}
         return {**Planner.counts(self), **sizes}
 
     def unseen_genres(self, case: Case) -> list[str]:
-        """Two genres that have not come among the recent titles, drawn for this person and page; fewer if there are."""
+        """Two genres missing from the recent titles, drawn for this user and page; fewer if fewer are missing."""
         matrix, names = self.catalogue.genre_matrix, self.catalogue.genres
         recent = [item for item, _ in case.latest[-self.options.recent :]]
         unseen = np.flatnonzero(~matrix[recent].any(axis=0))
@@ -153,7 +153,7 @@ class BiLLP(Planner):
         return {item: sum(values) / len(values) for item, values in found.items()}
 
     def value(self, case: Case, visit: PlannedVisit) -> Turn[float]:
-        """The critic's value in reward units; the fallback is what it remembers, else the middle of its scale."""
+        """The critic's value in reward units; the fallback is the remembered value, else the middle of the scale."""
         near = self.critic.nearest(self._vector(case), 1, self.options.critic_within)
         remembered = f"{9 * near[0].value / self._scale:.0f}" if near else ""
         hint = phrase(BILLP, "remembered", value=remembered) if near else ""
@@ -167,7 +167,7 @@ class BiLLP(Planner):
 
     @property
     def _scale(self) -> float:
-        """The best value there is: the best page, for ever."""
+        """The largest possible value: the best page for ever."""
         return self.top * self.page_size / (1 - self.options.gamma)
 
     def _live(self, batch: Feedback, row: int) -> Turn[Lived]:
@@ -211,11 +211,11 @@ class BiLLP(Planner):
         return {"lessons": self.lessons, "actor": self.actor, "critic": self.critic}
 
     def _vector(self, case: Case) -> Floats32:
-        """The situation: the recent titles."""
+        """Vector of the situation: the recent titles."""
         vector: Floats32 = self._situations.encode([self.texts.sentence(case.latest[-self.options.recent :])])[0]
         return vector
 
     def _past(self, case: Case) -> Floats32:
-        """The person, as they were when the session began."""
+        """Vector of the user's history when the session began."""
         vector: Floats32 = self._situations.encode([self.texts.sentence(case.past[-max(1, self.options.history) :])])[0]
         return vector

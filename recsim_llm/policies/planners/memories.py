@@ -1,4 +1,4 @@
-"""What planners learn from sessions: vectors with a text, an item or a number, bounded. Knows no model."""
+"""Bounded vector memories of planners: situation vectors with a text, an item or a number each."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from recsim_llm.types import EMPTY, Floats32, Ints
 
 
 class MemoryEntry(NamedTuple):
-    """One thing that was learned.
+    """One entry of a memory.
 
     Attributes:
         vector: (D,) unit vector of the situation.
-        text: A lesson, "" in memories of numbers.
-        item: The item that was shown, EMPTY in other memories.
-        value: A number: an advantage, or a value.
+        text: A lesson; "" in memories of numbers.
+        item: The item that was shown; EMPTY in other memories.
+        value: An advantage or a value.
     """
 
     vector: Floats32
@@ -29,10 +29,10 @@ class MemoryEntry(NamedTuple):
 
 
 class VectorMemory:
-    """Entries by the vectors of their situations; the oldest go first when it is full.
+    """Entries retrieved by the vector of their situation; the oldest are dropped when it is full.
 
     Args:
-        limit: Most entries, at least 1.
+        limit: Maximum number of entries, at least 1.
 
     Raises:
         ConfigError: limit is below 1.
@@ -49,31 +49,31 @@ class VectorMemory:
         return len(self.entries)
 
     def add(self, entries: Sequence[MemoryEntry]) -> None:
-        """Take in entries, oldest first."""
+        """Append entries, oldest first."""
         if entries:
             self.entries = [*self.entries, *entries][-self.limit :]
             self._vectors = None
 
     def nearest(self, vector: Floats32, count: int, within: float) -> list[MemoryEntry]:
-        """At most `count` entries whose cosine distance is at most `within`, nearest first; ties go to the newer one.
+        """Return at most `count` entries within a cosine distance, nearest first; ties go to the newer entry.
 
         Args:
             vector: (D,) unit vector; a zero vector is near nothing.
             count: At least 0.
-            within: Cosine distance, 0..2.
+            within: Largest cosine distance, 0..2.
         """
         if not self.entries or not vector.any():
             return []
         if self._vectors is None:
             self._vectors = np.stack([entry.vector for entry in self.entries])
-        # Rounded, so that equal situations are at distance 0 and ties are ties.
+        # Rounded, so that equal situations have distance 0 and equal distances tie exactly.
         gaps: NDArray[np.float64] = np.round(1.0 - self._vectors.astype(np.float64) @ vector.astype(np.float64), 6)
         newest_first: Ints = np.arange(len(gaps))[::-1]
         order = newest_first[np.argsort(gaps[::-1], kind="stable")]
         return [self.entries[place] for place in order[:count].tolist() if gaps[place] <= within]
 
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        """Its entries as plain arrays, for a file."""
+        """Return the entries as plain arrays for a file."""
         dim = len(self.entries[0].vector) if self.entries else 0
         vectors = np.array([entry.vector for entry in self.entries], dtype=np.float32).reshape(len(self), dim)
         return {
@@ -84,7 +84,7 @@ class VectorMemory:
         }
 
     def take(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Add what `arrays` made; nothing where the file has no such memory."""
+        """Add the entries that `arrays` returned; adds nothing if the file has no such memory."""
         if f"{name}_vectors" not in arrays:
             return
         columns = (arrays[f"{name}_{part}"] for part in ("vectors", "texts", "items", "values"))

@@ -1,4 +1,4 @@
-"""What can be set of a planner. Knows no planner."""
+"""Options that all planners share, and their parsing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsim_llm.checked import Name, NotNegative, check_fields, check_known
 AnyOptions = TypeVar("AnyOptions", bound="PlannerOptions")
 
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""Names of candidates; one token each in most vocabularies."""
+"""Labels of candidates; one token each in most vocabularies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +22,16 @@ class PlannerOptions:
 
     Attributes:
         retriever: Policy (by name) that supplies candidates and fallbacks.
-        candidates: 0: titles are written freely and grounded. 1..26: the model chooses among so many of the
-            retriever's best, in an order drawn for each person and page, by a label read.
+        candidates: 0: titles are written freely and grounded. 1..26: the model chooses among this many of
+            the retriever's best items, in an order drawn for each user and page, by label.
         history: Ratings from before the session that the model reads (15, as BiLLP), at least 0.
         window: Turns of the session that the model reads, at least 1.
         fuzzy: Least similarity of a fuzzy match of titles, 0..100; above 100 there is none.
         encoder: Vectors of titles: "hash", "minilm", or a sentence-transformers folder.
         temperature: Of written answers (0.5, as BiLLP); 0 is greedy.
-        frozen: Whether memories stay as they are, for evaluation.
-        tell_exit: Whether the model is told the rule by which people leave, in the words of `texts.exit_sentence`;
-            None: as the simulation or study says for all planners (`tell_exit` there; off by default).
+        frozen: Whether memories are read-only, for evaluation.
+        tell_exit: Whether prompts state the rule by which users leave, in the words of `texts.exit_sentence`; None: as
+            set for all planners of the simulation or study (`tell_exit` there; off by default).
 
     Raises:
         ConfigError: A value outside its range.
@@ -52,7 +52,7 @@ class PlannerOptions:
 
 
 def read_options(kind: type[AnyOptions], policy: str, given: Mapping[str, Any]) -> AnyOptions:
-    """Options of a class from names and values.
+    """Build an options dataclass from names and values.
 
     Raises:
         ConfigError: An unknown option, or a value outside its range.

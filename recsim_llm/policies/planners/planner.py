@@ -1,8 +1,8 @@
-"""What all planners share: persons become cases, a turn is a generator, its titles are grounded, its page is filled.
+"""The base class of planners: turns as generators, grounding of titles, filling of pages, and files.
 
-A planner's turn for one person yields prompts and returns a `Move`; `converse` advances the turns of all people
-with one batched call a round. `act` reads what was learned and `learn` changes it, so neither the order nor the size of
-a batch means anything within a round.
+A planner's turn for one user yields prompts and returns a `Move`; `converse` advances the turns of all users with one
+batched call per round. `act` only reads the memories and `learn` changes them, so neither the order nor the size of a
+batch affects results within a round.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ _TITLE_TOKENS, _MOST_TOKENS, _THOUGHT_TOKENS = 24, 1024, 64
 
 
 class Move(NamedTuple):
-    """What a planner does at one page.
+    """A planner's decision for one page.
 
     Attributes:
         items: Distinct items, at most K; the retriever fills the rest.
-        thought: What led to it, "" where nothing was thought.
+        thought: The reasoning behind it; "" if there was none.
     """
 
     items: tuple[int, ...]
@@ -66,13 +66,13 @@ class Move(NamedTuple):
 
 @dataclass(slots=True)
 class PlannedVisit:
-    """What is kept of a session while it lasts.
+    """State of a running session.
 
     Attributes:
-        thoughts: By page; of the latest pages only.
-        lessons: Lessons that were recalled when it began; they stay, so that prompts grow at their end only.
-        case: The latest page that was asked for.
-        value: The critic's value of `case`, None before it was asked.
+        thoughts: By page, for the latest pages only.
+        lessons: Lessons recalled when it began; they do not change, so that prompts only grow at their end.
+        case: The case of the latest requested page.
+        value: The critic's value of `case`; None before it was computed.
     """
 
     thoughts: dict[int, str] = field(default_factory=dict)
@@ -82,23 +82,23 @@ class PlannedVisit:
 
 
 class Planner:
-    """A policy that asks a language model for titles. Subclasses say how a turn goes, and what is learned.
+    """A policy that asks a language model for titles. Subclasses define a turn and what is learned.
 
-    Items that a person rated in the log, or that the history holds, are not shown again while there are others.
-    One session of a person at a time: a session begins where `observation["page"]` is 0.
+    Items that a user rated in the log, or that the history holds, are shown again only when no others are left.
+    A user has one session at a time; it begins where `observation["page"]` is 0.
 
     Attributes:
         name: Registered name.
         page_size: K.
-        seed: Seed of prompts and of the order of candidates.
+        seed: Seed for prompts and the order of candidates.
         options: See `PlannerOptions`.
         known: (U, N) 1 where a user has rated an item in the log.
-        top: Most stars in the log (5 where it is empty).
+        top: Most stars in the log (5 if it is empty).
         visits: Running sessions, by user.
-        asking, grounding: Counters.
-        why: The thoughts behind the latest pages, None before the first.
-        frozen: Whether `learn` leaves the memories as they are: for evaluation.
-        exit_rule: What the model is told of when people leave; "" for nothing.
+        asking, grounding: Counters of questions and of grounding.
+        why: The thoughts behind the latest pages; None before the first.
+        frozen: Whether `learn` leaves the memories unchanged, for evaluation.
+        exit_rule: Sentence in the prompts about when users leave; "" for none.
     """
 
     name: ClassVar[str]
@@ -127,17 +127,17 @@ class Planner:
 
     @classmethod
     def fit(cls, log: Ratings, catalogue: Catalogue, page_size: int, seed: int = 0, **options: Any) -> Self:
-        """Fit the retriever; a planner itself learns from sessions only.
+        """Fit the retriever; the planner itself learns from sessions only.
 
         Args:
             log: Training ratings.
             catalogue: The items.
             page_size: K, 1..N.
-            seed: Seed of the retriever, of prompts, and of the order of candidates.
+            seed: Seed for the retriever, the prompts, and the order of candidates.
             options: Fields of `Options`.
 
         Raises:
-            ConfigError: An option that cannot work, a catalogue without titles or of another log, a page too large.
+            ConfigError: An invalid option, a catalogue without titles or of another log, or a page too large.
         """
         check_page_size(page_size, len(catalogue))
         if log.num_items != len(catalogue):
@@ -162,8 +162,8 @@ class Planner:
         """See `policies.policy_protocol.LLMPolicy`.
 
         Raises:
-            ConfigError: The catalogue has no titles, or is another one than the policy was fitted for.
-            MissingExtraError: The package of fuzzy matching or of the encoder is not installed.
+            ConfigError: The catalogue has no titles, or the policy was fitted for another one.
+            MissingExtraError: The package for fuzzy matching or for the encoder is not installed.
         """
         check_titles(catalogue, self.name)
         if len(catalogue) != self.known.shape[1]:
@@ -173,14 +173,14 @@ class Planner:
         self.grounder = Grounder(catalogue, self.options.fuzzy, self.options.encoder)
 
     def tell_exit(self, rule: ExitRule | None, default: bool) -> None:
-        """Decide what the model is told of when people leave: the option `tell_exit`, or what holds for all planners.
+        """Set what prompts say about when users leave: by the option `tell_exit`, else by the default.
 
         Args:
-            rule: The rule; None where there is none to tell.
-            default: What holds for all planners of a simulation or study.
+            rule: The rule; None if there is none.
+            default: The setting for all planners of a simulation or study.
 
         Raises:
-            ConfigError: It is to be told and there is no rule.
+            ConfigError: Prompts must state the rule and there is none.
         """
         wanted = default if self.options.tell_exit is None else self.options.tell_exit
         if wanted and rule is None:
@@ -197,7 +197,7 @@ class Planner:
         """The language model.
 
         Raises:
-            ConfigError: None is connected.
+            ConfigError: No model is connected.
         """
         if self._llm is None:
             raise ConfigError(
@@ -207,19 +207,19 @@ class Planner:
         return self._llm
 
     def turn(self, case: Case, visit: PlannedVisit) -> Turn[Move]:
-        """Decide on a page: yields prompts, returns a move. Must not change anything but counters."""
+        """Decide on a page: yields prompts, returns a move. Must change no state except counters."""
         raise NotImplementedError
 
     def begin(self, case: Case) -> PlannedVisit:
-        """What a session starts with."""
+        """Return the state of a new session."""
         return PlannedVisit()
 
     def act(self, observation: Observation) -> Ints:
-        """The pages: (B, K) ids.
+        """Return the pages: (B, K) item ids.
 
         Raises:
-            ConfigError: No model is connected, a history holds an item that the catalogue does not have, or a rule is
-                to be told that nobody has said (`tell_exit`).
+            ConfigError: No model is connected, a history holds an item that the catalogue does not have, or prompts
+                must state an exit rule that was never set (`tell_exit`).
             LLMError: The model failed.
         """
         if self.options.tell_exit and not self.exit_rule:
@@ -235,7 +235,7 @@ class Planner:
         return pages
 
     def learn(self, batch: Feedback) -> dict[str, float]:
-        """Take in one round: forgets the sessions that ended.
+        """Learn from one round; here, only drop the sessions that ended.
 
         Returns:
             `counts()`.
@@ -245,19 +245,19 @@ class Planner:
         return self.counts()
 
     def counts(self) -> dict[str, float]:
-        """What was asked and how titles were grounded, so far; and whether the model is told when people leave."""
+        """Return counts of questions and groundings so far, and whether prompts state the exit rule."""
         told = {"told_exit": float(bool(self.exit_rule))}
         return {**self.asking.figures(), **self.grounding.figures(), **told}
 
     def recollect(self, fitted: Mapping[str, NDArray[Any]]) -> None:
-        """Take memories from the arrays of a file (those of `memories`); a new planner has none of them."""
+        """Restore the memories from the arrays of a file (see `memories`); a new planner has none."""
 
     def memories(self) -> dict[str, NDArray[Any]]:
-        """Arrays of what was learned, for the file."""
+        """Return the memories as arrays for the file."""
         return {}
 
     def save(self, path: Path) -> None:
-        """Write everything needed to act, but running sessions, to one `.npz` file, without pickles."""
+        """Write everything needed to act, except running sessions, to one `.npz` file without pickles."""
         meta: dict[str, str | int] = {"policy": self.name, "page_size": self.page_size, "seed": self.seed}
         known = {"indptr": self.known.indptr, "indices": self.known.indices, "shape": np.asarray(self.known.shape)}
         own = {"top": np.array(self.top), "options": np.array(json.dumps(asdict(self.options)))}
@@ -266,7 +266,7 @@ class Planner:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote; `connect` a model before it acts.
+        """Read a file that `save` wrote; `connect` a model before acting.
 
         Raises:
             RecordingError: The file is missing, damaged, of another policy, or of another version.
@@ -285,16 +285,16 @@ class Planner:
             int(data["meta_page_size"]), int(data["meta_seed"]), known, options, unpacked(fitted["retriever"]), fitted
         )
 
-    # What turns are made of.
+    # Steps of a turn.
 
     def context(self, case: Case, visit: PlannedVisit) -> str:
-        """The person, lessons, and the session so far: what all prompts of a turn share."""
+        """Return the shared context of a turn's prompts: the user, lessons, and the session so far."""
         past = case.past[len(case.past) - min(self.options.history, len(case.past)) :]
         session = self.texts.scratchpad(case, visit.thoughts, self.options.window)
         return self.texts.person(past) + self.texts.lessons(visit.lessons) + session
 
     def think(self, case: Case, context: str) -> Turn[str]:
-        """Ask for a thought; the fallback is none."""
+        """Ask for a thought; the fallback is an empty one."""
         question = say(KIND, "think", turn=case.page + 1)
         prompt = self.prompt(case, context, question, "think", _THOUGHT_TOKENS)
         thought = yield from ask_text(prompt, read_thought, say(KIND, "remind_text"), self.asking)
@@ -308,13 +308,13 @@ class Planner:
         return (yield from self._write(case, context, words))
 
     def prompt(self, case: Case, context: str, question: str, purpose: str, max_tokens: int) -> Prompt:
-        """A prompt whose seed depends on seed, person, page and purpose alone."""
+        """Return a prompt whose seed depends only on seed, user, page and purpose."""
         number = mix_one(self.seed, Stream.POLICY, case.user, case.page, *purpose.encode()) >> 33
         prompt = Prompt(self.texts.system, context, question, max_tokens=max_tokens, seed=number)
         return prompt._replace(temperature=float(self.options.temperature))
 
     def candidates(self, case: Case) -> list[int]:
-        """The retriever's best allowed items, in an order drawn for this person and page."""
+        """Return the retriever's best allowed items, in an order drawn for this user and page."""
         ranked = case.ranked[case.allowed[case.ranked]]
         best = (ranked if len(ranked) else case.ranked)[: self.options.candidates]
         order = np.argsort(uniforms(self.seed, Stream.LISTING, case.user, case.page, best), kind="stable")
@@ -333,7 +333,7 @@ class Planner:
         return written_titles(text, self.page_size, lambda line: len(self.grounder.names(line)) > 0) or None
 
     def ground(self, case: Case, titles: Sequence[str]) -> tuple[int, ...]:
-        """The items that titles mean: allowed ones, each once, in order; what there is no item left for is dropped."""
+        """Ground titles: distinct allowed items in order; titles are dropped when no allowed item is left."""
         free, items = case.allowed.copy(), []
         for title in titles:
             if not free.any():
@@ -358,7 +358,7 @@ class Planner:
         return tuple(items[place] for place in np.argsort(-chances, kind="stable")[: self.page_size])
 
     def option_lines(self, items: Sequence[int]) -> str:
-        """Items with their labels, one a line."""
+        """Return the items with their labels, one per line."""
         lines = (
             phrase(KIND, "option", label=label, item=self.texts.label(item))
             for label, item in zip(LABELS, items, strict=False)
@@ -368,7 +368,7 @@ class Planner:
     # From observations to cases, and from moves to pages.
 
     def cases(self, observation: Observation) -> list[Case]:
-        """Everybody's case."""
+        """Return one case per user."""
         users, num_items = observation["user"][:, 0], self.known.shape[1]
         shown = history_rows(observation, observation["history_mask"] > 0, num_items)
         if not len(users):
@@ -385,7 +385,7 @@ class Planner:
         items = observation["history_items"][row].tolist()
         stars = observation["history_ratings"][row].tolist()
         start = max(0, len(items) - page * size)
-        # Cut from the end, where the newest page is whole; the oldest may be cut off by the length of the history.
+        # Cut into pages from the end, because the history may hold only a part of the oldest page.
         ends = range(len(items), start, -size)
         turns = [real(items[max(start, end - size) : end], stars[max(start, end - size) : end]) for end in ends]
         user = int(observation["user"][row, 0])
@@ -397,7 +397,7 @@ class Planner:
         return self.visits[case.user]
 
     def _settle(self, case: Case, visit: PlannedVisit, move: Move) -> list[int]:
-        """The whole page; what the move leaves open is filled with the retriever's best, and counted."""
+        """Return the full page; slots that the move leaves open get the retriever's best items and are counted."""
         rest = [item for item in case.ranked.tolist() if item not in move.items]
         page = [*move.items, *rest][: self.page_size]
         self.asking.turns += 1
@@ -410,6 +410,6 @@ class Planner:
 
 
 def read_thought(text: str) -> str | None:
-    """One line of at most `MAX_THOUGHT` characters; None where nothing was written."""
+    """Return one line of at most `MAX_THOUGHT` characters; None for an empty answer."""
     first = next((line for line in text.splitlines() if any(c.isalnum() for c in line)), "")
     return one_line(first.strip().removeprefix("Thought:"), MAX_THOUGHT) or None

@@ -1,4 +1,4 @@
-"""ReAct (Yao et al., ICLR 2023): a thought, then titles, two calls a turn."""
+"""ReAct (Yao et al., ICLR 2023): a thought, then titles, in two calls per turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After a round: who was where, what came of it, and the lesson of a session that ended. Knows no memory."""
+"""Steps after a round: match feedback to running sessions, and ask for the lesson of an ended session."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from recsim_llm.policies.planners.planner import PlannedVisit, Planner
 from recsim_llm.policies.planners.texts import KIND, Case, one_line, real, say
 
 MAX_LESSON = 400
-"""Characters of a lesson that are kept."""
+"""Most characters of a lesson; the rest is cut."""
 
 _LESSON_TOKENS = 96
 
 
 def known_rows(visits: Mapping[int, PlannedVisit], batch: Feedback) -> list[int]:
-    """Rows of a batch whose page this policy made, by user id: so that their order in the batch means nothing."""
+    """Return the rows whose page this policy made, by user id, so that their order in the batch does not matter."""
     rows = [row for row, user in enumerate(batch.users.tolist()) if user in visits and visits[user].case is not None]
     return sorted(rows, key=lambda row: int(batch.users[row]))
 
 
 def after(case: Case, batch: Feedback, row: int) -> Case:
-    """The case once the page has been seen."""
+    """Return the case after the page was seen."""
     shown = real(batch.pages[row].tolist(), batch.ratings[row].tolist())
     return replace(case, page=case.page + 1, turns=(*case.turns, shown))
 
 
 def reflect(planner: Planner, visit: PlannedVisit, batch: Feedback, row: int) -> Turn[str]:
-    """Ask for the lesson of the session of a row; the fallback is none."""
+    """Ask for the lesson of a row's session; the fallback is an empty one."""
     assert visit.case is not None
     case = visit.case
     last = after(case, batch, row).turns[-1]

@@ -1,4 +1,4 @@
-"""Reflexion (Shinn et al., NeurIPS 2023): ReAct that writes a lesson after each session, and reads it in the next."""
+"""Reflexion (Shinn et al., NeurIPS 2023): ReAct that writes a lesson after each session and reads it in the next."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from recsim_llm.policies.planners.reflecting import known_rows, reflect
 from recsim_llm.policies.planners.texts import Case
 
 KEPT = 3
-"""Lessons a person; the oldest go first (the paper keeps 1-3)."""
+"""Lessons per user; the oldest are dropped first (the paper keeps 1-3)."""
 
 
 class Reflexion(Planner):
-    """ReAct with the lessons of the person's own earlier sessions before the session."""
+    """ReAct whose prompts begin with the lessons of the user's own earlier sessions."""
 
     name = "reflexion"
 
@@ -35,7 +35,7 @@ class Reflexion(Planner):
         return PlannedVisit(lessons=self.lessons.get(case.user, ()))
 
     def learn(self, batch: Feedback) -> dict[str, float]:
-        """Write a lesson for each session that ended; does nothing but forget sessions while frozen."""
+        """Write a lesson for each session that ended; while frozen, only drop ended sessions."""
         if not self.frozen:
             rows = [row for row in known_rows(self.visits, batch) if batch.ended[row]]
             users = batch.users[rows].tolist()

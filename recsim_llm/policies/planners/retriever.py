@@ -1,4 +1,4 @@
-"""A policy inside a policy: who supplies candidates and fallbacks, and how it is kept in the outer policy's file."""
+"""The retriever: an inner policy that supplies candidates and fallbacks, stored in the outer policy's file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def fit_retriever(name: str, log: Ratings, catalogue: Catalogue, seed: int) -> F
     """Fit a retriever by name.
 
     Raises:
-        ConfigError: There is no such policy, or it asks a language model itself.
+        ConfigError: There is no such policy, or it calls a language model.
     """
     from recsim_llm.policies import make_policy, policy_class  # the registry holds the policies that call this
 
     if is_class_path(name):
-        # The outer policy's file holds the retriever's, and a file cannot name a class that is to be imported.
+        # The outer policy's file contains the retriever's, and a file must not name a class to import.
         raise ConfigError(f"retriever must be built in or brought by an installed package, not the class '{name}'.")
     if issubclass(policy_class(name), LLMPolicy):
         raise ConfigError(
@@ -36,13 +36,13 @@ def fit_retriever(name: str, log: Ratings, catalogue: Catalogue, seed: int) -> F
 
 
 def retrieve(retriever: FittedPolicy, observation: Observation, count: int) -> Ints:
-    """(B, count) items of a retriever, best first; what people know comes last."""
+    """Return (B, count) items of the retriever, best first; items that users know come last."""
     retriever.page_size = count
     return retriever.act(observation)
 
 
 def packed(retriever: FittedPolicy) -> NDArray[np.uint8]:
-    """The retriever's own file, as bytes."""
+    """Return the retriever's own file as bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "retriever.npz"
         retriever.save(path)
@@ -50,7 +50,7 @@ def packed(retriever: FittedPolicy) -> NDArray[np.uint8]:
 
 
 def unpacked(content: NDArray[Any]) -> FittedPolicy:
-    """The retriever of such bytes.
+    """Load the retriever from bytes that `packed` returned.
 
     Raises:
         RecordingError: They are damaged.
@@ -62,6 +62,6 @@ def unpacked(content: NDArray[Any]) -> FittedPolicy:
         path.write_bytes(np.asarray(content, dtype=np.uint8).tobytes())
         name = str(read_file(path)["meta_policy"])
         if asks_llm(str(path)):
-            # Such a file may hold a retriever in its turn, and an archive may hold itself.
+            # Such a file may again contain a retriever, and so on without end.
             raise RecordingError(f"The retriever of this policy is '{name}', which asks a language model itself.")
         return load_policy(path)

@@ -1,4 +1,4 @@
-"""The texts of planners: prompt files, and what a person's history and session look like in words. Knows no model."""
+"""Texts of planners: prompt files, and the wording of a user's history and session."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from recsim_llm.types import EMPTY, Bools, Ints
 
 KIND = "planner"
 MAX_THOUGHT = 200
-"""Characters of a thought that are kept."""
+"""Most characters of a thought; the rest is cut."""
 
 Rated = tuple[int, float]
-"""An item and its stars, 0 where it was shown and not taken."""
+"""An item and its stars; 0 if it was shown and not watched."""
 
 
 class ExitRule(Protocol):
-    """What can be told of a rule by which people leave; a quit rule of the long-term setting is one."""
+    """The parts of an exit rule that prompts can state; the quit rule of the long-term setting has them."""
 
     @property
     def window(self) -> int:
-        """How many of the last shown items a new one is compared with."""
+        """Number of last shown items with which a new one is compared."""
         ...
 
     @property
     def nearest(self) -> float:
-        """0: no item is too much like another."""
+        """0: no item is too similar to another."""
         ...
 
     @property
     def repeats(self) -> int | None:
-        """Times that a genre may occur in the window; None: any number."""
+        """How often a genre may occur in the window; None: any number."""
         ...
 
     @property
@@ -46,25 +46,25 @@ class ExitRule(Protocol):
 
     @property
     def share(self) -> float:
-        """Share of a page's items that must be too alike, (0, 1]."""
+        """Share of a page's items that must be too similar, (0, 1]."""
         ...
 
     @property
     def hazard(self) -> bool:
-        """Whether people leave of their own accord too."""
+        """Whether people also leave of their own accord."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One person at one page.
+    """One user at one page.
 
     Attributes:
         user: User id.
         page: Pages already seen in this session.
-        past: What is known from before this session, oldest first.
-        turns: What was shown in this session, a tuple a page, oldest first; the first may be cut off by the history.
-        allowed: (N,) which items the person does not know.
+        past: Items known from before this session, oldest first.
+        turns: Items shown in this session, one tuple per page, oldest first; the first may be incomplete.
+        allowed: (N,) True for items that the user does not know.
         ranked: The retriever's items, best first.
     """
 
@@ -77,7 +77,7 @@ class Case:
 
     @property
     def latest(self) -> tuple[Rated, ...]:
-        """Everything known, oldest first."""
+        """All known items, oldest first."""
         return (*self.past, *(rated for turn in self.turns for rated in turn))
 
 
@@ -106,11 +106,11 @@ def phrase(kind: str, name: str, **words: object) -> str:
 
 
 def exit_sentence(rule: ExitRule, page_size: int, top: float) -> str:
-    """What a planner is told of the rule by which people leave, with the numbers of the rule.
+    """Return the sentence that states the exit rule, with its numbers.
 
     Args:
         rule: The rule.
-        page_size: Items a turn: of a page, a share must be too alike.
+        page_size: Items per turn; of a page, a share must be too similar.
         top: Most stars that can be given.
     """
     say = phrases(KIND)
@@ -126,12 +126,12 @@ def exit_sentence(rule: ExitRule, page_size: int, top: float) -> str:
 
 
 class PlannerTexts:
-    """What planners say of people.
+    """The wording of prompts about users.
 
     Args:
         catalogue: The items.
         top: Most stars that can be given.
-        exit_rule: What is said of when people leave (`exit_sentence`); "" for nothing.
+        exit_rule: Sentence about when users leave (`exit_sentence`); "" for none.
     """
 
     def __init__(self, catalogue: Catalogue, top: float, exit_rule: str = "") -> None:
@@ -140,11 +140,11 @@ class PlannerTexts:
         self.system = self.told(say(KIND, "system"))
 
     def told(self, system: str) -> str:
-        """A system prompt: with what is said of when people leave, and of quotes where titles stand in them."""
+        """Return a system prompt with the exit sentence, and a note on quotes if titles are quoted."""
         return self._shown.system(f"{system} {self._exit_rule}" if self._exit_rule else system)
 
     def genres(self, names: Sequence[str]) -> str:
-        """Genres in one text."""
+        """Return genres as one text."""
         return self._shown.listed(names)
 
     def label(self, item: int) -> str:
@@ -152,26 +152,26 @@ class PlannerTexts:
         return self._labels[item]
 
     def line(self, rated: Rated) -> str:
-        """A line about an item that was shown or rated."""
+        """Return a line about an item that was shown or rated."""
         item, stars = rated
         name = "rated" if stars else "skipped"
         return phrase(KIND, name, item=self._labels[item], stars=f"{stars:g}", top=self._top)
 
     def person(self, past: Sequence[Rated]) -> str:
-        """What the person has rated before."""
+        """Return the text about earlier ratings."""
         lines = "".join(self.line(rated) for rated in past) or phrase(KIND, "nothing")
         return say(KIND, "person", history=lines.rstrip("\n"))
 
     def lessons(self, lessons: Sequence[str]) -> str:
-        """Lessons from earlier sessions, "" where there are none."""
+        """Return the lessons from earlier sessions; "" if there are none."""
         lines = "".join(phrase(KIND, "lesson", lesson=lesson) for lesson in lessons)
         return "\n" + say(KIND, "lessons", lessons=lines.rstrip("\n")) if lines else ""
 
     def scratchpad(self, case: Case, thoughts: Mapping[int, str], window: int) -> str:
-        """The turns of this session, "" before the first.
+        """Return the text of the turns of this session; "" before the first.
 
-        Of more than `window` turns, the oldest are dropped half a window at a time: so the text mostly grows at its
-        end, and a prefix cache keeps it.
+        Beyond `window` turns, the oldest are dropped half a window at a time, so that the text mostly grows at its end
+        and a prefix cache stays valid.
         """
         first = case.page - len(case.turns)
         blocks = [self.turn(first + i, turn, thoughts.get(first + i, "")) for i, turn in enumerate(case.turns)]
@@ -179,26 +179,26 @@ class PlannerTexts:
         return "\n" + say(KIND, "session", turns=text.rstrip("\n")) if text else ""
 
     def turn(self, number: int, shown: Sequence[Rated], thought: str) -> str:
-        """One turn: its thought, and what was shown."""
+        """Return the text of one turn: its thought, and the items shown."""
         words = phrase(KIND, "turn", turn=number + 1) + self.thought(thought)
         return words + "".join(self.line(rated) for rated in shown)
 
     def thought(self, thought: str) -> str:
-        """A line with a thought, "" where there is none."""
+        """Return a line with the thought; "" if there is none."""
         return phrase(KIND, "thought", thought=thought) if thought else ""
 
     def sentence(self, seen: Sequence[Rated]) -> str:
-        """Titles in one line: what memories find situations by."""
+        """Return titles in one line, the text by which memories look up situations."""
         return "; ".join(self._labels[item] for item, _ in seen)
 
 
 def real(items: Sequence[int], stars: Sequence[float]) -> tuple[Rated, ...]:
-    """Items with their stars; empty slots are left out."""
+    """Return items with their stars, without empty slots."""
     return tuple((item, rating) for item, rating in zip(items, stars, strict=True) if item != EMPTY)
 
 
 def one_line(text: str, most: int) -> str:
-    r"""A text in one line of at most so many characters, cut between words.
+    r"""Return a text as one line of at most `most` characters, cut between words.
 
     >>> one_line("a  short\ntext of words", 13)
     'a short text'
@@ -208,13 +208,13 @@ def one_line(text: str, most: int) -> str:
 
 
 def _dropped(turns: int, window: int) -> int:
-    """How many turns are dropped: none up to the window, then by half a window at a time."""
+    """Return the number of dropped turns: 0 up to the window, then in steps of half a window."""
     half = max(1, window // 2)
     return 0 if turns <= window else -(-(turns - window) // half) * half
 
 
 def check_titles(catalogue: Catalogue, policy: str) -> None:
-    """Check that there is something to talk about.
+    """Check that the items have titles.
 
     Raises:
         ConfigError: The items have no titles.

@@ -1,6 +1,6 @@
-"""Policies that learn by reinforcement: online (DQN, A2C, PPO) and from logs (SQN, BCQ, CQL, CRR, DORL).
+"""Reinforcement-learning policies: online (DQN, A2C, PPO) and from logs (SQN, BCQ, CQL, CRR, DORL).
 
-Importing this imports neither torch nor tianshou; fitting, training and acting do.
+Importing this package imports neither torch nor tianshou; fitting, training and acting do.
 """
 
 from recsim_llm.policies.rl.offline.dorl import DORL

@@ -1,4 +1,4 @@
-"""tianshou's algorithms around our networks: which parts each takes. Needs torch and tianshou."""
+"""Builds tianshou's algorithms from our networks. Needs torch and tianshou."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ _HELD = {
     "obs": np.float32, "act": np.int64, "rew": np.float64, "terminated": np.bool_, "truncated": np.bool_,
     "obs_next": np.float32, "done": np.bool_,
 }  # fmt: skip
-"""What a buffer remembers of each step, and as what."""
+"""Fields that a buffer stores per step, and their types."""
 
 _PLACES = {
     "_insertion_idx": (np.int64, -1), "_size": (np.int64, 0), "_ep_start_idx": (np.int64, -1),
     "_ep_len": (np.int64, 2**62), "_ep_return": (np.float64, 0),
 }  # fmt: skip
-"""Where a buffer of one environment is: types, and how far above its size a value may be."""
+"""Write positions of a sub-buffer: types, and how far above its size a value may be."""
 
 
 class ReplayBuffer(VectorReplayBuffer):
-    """tianshou's buffer for B environments, with one generator that can be set, and every transition equally likely."""
+    """tianshou's buffer for B environments, with one seedable generator and uniform sampling of transitions."""
 
     def reseed(self, seed: int) -> None:
         """Set the generator of the samples that follow."""
         self._random_state = np.random.RandomState(seed % 2**32)
 
     def sample_indices(self, batch_size: int | None) -> NDArray[Any]:
-        """Indices of a sample, with replacement; of everything, in order, for 0 or None."""
+        """Return indices of a sample, with replacement; all indices in order for 0 or None."""
         if not batch_size:
             return np.asarray(super().sample_indices(batch_size))
         lengths = np.asarray(self._lengths)
@@ -66,13 +66,13 @@ class ReplayBuffer(VectorReplayBuffer):
         return indices
 
     def as_arrays(self) -> dict[str, NDArray[Any]]:
-        """All that it holds but its generator: what is remembered (M, ...), and where each of B environments writes."""
+        """Return all but the generator: the (M, ...) stored steps and the write positions of B environments."""
         places = {name: np.array([getattr(each, name) for each in self.buffers]) for name in _PLACES}
         last = np.array([each.last_index[0] for each in self.buffers])
         return {**{name: np.asarray(self._meta[name]) for name in self._meta.get_keys()}, **places, "last_index": last}
 
     def take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Hold what `as_arrays` gave; this buffer has the same size and as many environments.
+        """Restore what `as_arrays` returned; this buffer must have the same size and number of environments.
 
         Raises:
             ValueError: An array is missing, of another type or shape, or points outside the buffer.
@@ -86,7 +86,7 @@ class ReplayBuffer(VectorReplayBuffer):
                 raise ValueError(f"{name} is {array.dtype} {array.shape}, not {np.dtype(_HELD[name])} {shape}")
         sizes = np.array([each.maxsize for each in self.buffers])
         for name, (kind, most) in {**_PLACES, "last_index": (np.int64, -1)}.items():
-            # tianshou's compiled code does not look whether an index is inside.
+            # tianshou's compiled code does not check index bounds.
             array = arrays[name]
             same = array.dtype == kind and array.shape == sizes.shape
             if not same or (kind is np.int64 and ((array < 0) | (array > sizes + most)).any()):
@@ -105,7 +105,7 @@ class ReplayBuffer(VectorReplayBuffer):
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Both libraries' global generators, which tianshou draws from, set within and put back after."""
+    """Seed the global generators of NumPy and torch, from which tianshou draws, and restore them afterwards."""
     before = np.random.get_state()  # noqa: NPY002 - tianshou shuffles with it
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -126,7 +126,7 @@ def make_dqn(start: ItemStart, settings: DQNSettings) -> Algorithm[Any, Any]:
 
 
 def make_a2c(start: ItemStart, settings: A2CSettings) -> Algorithm[Any, Any]:
-    """A2C with one optimiser for actor and critic, whose trackers are apart."""
+    """A2C with one optimiser for actor and critic, which have separate trackers."""
     return A2C(
         policy=_actor(start, settings), critic=Value(start, settings), optim=_adam(settings),
         vf_coef=settings.value_weight, ent_coef=settings.entropy_weight, max_grad_norm=settings.max_grad_norm,
@@ -135,7 +135,7 @@ def make_a2c(start: ItemStart, settings: A2CSettings) -> Algorithm[Any, Any]:
 
 
 def make_ppo(start: ItemStart, settings: PPOSettings) -> Algorithm[Any, Any]:
-    """PPO, as A2C with clipped ratios."""
+    """PPO: A2C with clipped probability ratios."""
     return PPO(
         policy=_actor(start, settings), critic=Value(start, settings), optim=_adam(settings),
         vf_coef=settings.value_weight, ent_coef=settings.entropy_weight, max_grad_norm=settings.max_grad_norm,
@@ -145,14 +145,14 @@ def make_ppo(start: ItemStart, settings: PPOSettings) -> Algorithm[Any, Any]:
 
 
 def make_bcq(start: ItemStart, settings: BCQSettings) -> Algorithm[Any, Any]:
-    """Discrete BCQ; Q-network and imitator have trackers of their own."""
+    """Discrete BCQ; Q-network and imitator have separate trackers."""
     return _batch_constrained(start, settings, settings.threshold, settings.penalty, shared=False)
 
 
 def make_sqn(start: ItemStart, settings: SQNSettings) -> Algorithm[Any, Any]:
-    """SQN: two heads on one tracker, one for the next item and one for its worth, their losses added.
+    """SQN: two heads on one tracker, one for the next item and one for its Q-value, with summed losses.
 
-    These are the losses of discrete BCQ with no item out of the question and no penalty.
+    These are the losses of discrete BCQ with no item excluded and no penalty.
     """
     return _batch_constrained(start, settings, threshold=0.0, penalty=0.0, shared=True)
 
@@ -192,10 +192,9 @@ def make_crr(start: ItemStart, settings: CRRSettings) -> Algorithm[Any, Any]:
 
 
 class _Critic(nn.Module):
-    """A scorer as tianshou's critics are: scores alone, those of items that the history holds too.
+    """A scorer with the interface of tianshou's critics: returns scores only, without masking items of the history.
 
-    Were they out of the question, logged steps that show one would have advantages of a hundred, whose exponential
-    overflows.
+    With masking, logged steps that repeat an item would have advantages near a hundred, whose exponential overflows.
     """
 
     def __init__(self, scorer: Scorer) -> None:
@@ -207,7 +206,7 @@ class _Critic(nn.Module):
 
 
 def served(algorithm: Algorithm[Any, Any]) -> dict[str, nn.Module]:
-    """The networks that a policy acts by: "main", and "imitator" where there is one."""
+    """Return the networks that the policy acts with: "main", and "imitator" if there is one."""
     policy = algorithm.policy
     main = policy.actor if hasattr(policy, "actor") else policy.model
     return {"main": main, "imitator": policy.imitator} if hasattr(policy, "imitator") else {"main": main}
@@ -226,7 +225,7 @@ def _adam(settings: NetSettings) -> AdamOptimizerFactory:
 
 
 def choose(scores: torch.Tensor, luck: NDArray[np.float64]) -> Ints:
-    """(B,) items drawn from the softmax of (B, N) scores, by (B,) uniform numbers."""
+    """Draw (B,) items from the softmax of (B, N) scores, with (B,) uniform numbers."""
     shares = torch.softmax(scores.double(), dim=1).cumsum(dim=1).numpy()
     places = (luck[:, None] * shares[:, -1:] >= shares).sum(axis=1)
     return np.asarray(np.minimum(places, shares.shape[1] - 1), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Where item vectors begin: a decomposition of the training ratings. Knows no torch."""
+"""Initial item vectors from a matrix factorisation of the training ratings. Does not import torch."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from recsim_llm.seeding import Stream, mix_one
 from recsim_llm.types import Floats, Floats32
 
 PRIOR = 5.0
-"""Ratings at the mean that every mean is pulled by."""
+"""Pseudo-ratings at the mean that shrink every mean."""
 
 _REG, _ROUNDS = 12.0, 12
 
 
 @dataclass(frozen=True, slots=True)
 class ItemStart:
-    """What a network knows of items before it learns.
+    """Item knowledge that a network starts with.
 
     Attributes:
         mean: Mean rating, stars.
         bias: (N,) stars above the mean.
-        vectors: (N, D); the product of one with the mean of others, weighted by residuals, predicts a residual.
-        likeness: (N, D') whose distances tell how alike two items are (`data.likeness`).
+        vectors: (N, D); a vector's product with the residual-weighted mean of rated vectors predicts a residual.
+        likeness: (N, D') vectors whose distances measure similarity (`data.likeness`).
     """
 
     mean: float
@@ -35,18 +35,18 @@ class ItemStart:
 
 
 def item_start(log: Ratings, catalogue: Catalogue, size: int, seed: int, pretrained: bool) -> ItemStart:
-    """The start of N items.
+    """Compute the initial vectors of N items.
 
     `vectors` are the item factors of a ridge matrix factorisation of the ratings less item and user means (alternating
-    least squares), pulled towards the items' genres where the catalogue has them, turned and stretched (`_stretched`);
-    `likeness` are the directions of these factors beside those of the genres, as the quit rule compares them.
+    least squares), shrunk towards the items' genres where the catalogue has them, rotated and scaled (`_stretched`);
+    `likeness` concatenates the directions of these factors and of the genres, as the quit rule compares them.
 
     Args:
         log: Training ratings.
         catalogue: The items.
         size: D.
-        seed: Of random vectors.
-        pretrained: False: random vectors and no bias.
+        seed: Seed for random vectors.
+        pretrained: If False, vectors are random and biases 0.
     """
     rng = np.random.default_rng(mix_one(seed, int(Stream.POLICY)))
     vectors = 0.1 * rng.standard_normal((log.num_items, size))
@@ -77,7 +77,7 @@ def _mean_by(which: np.ndarray, values: np.ndarray, count: int) -> Floats:
 
 
 def _genre_vectors(catalogue: Catalogue, size: int) -> Floats:
-    """(N, D) directions of items' genres: turned into D numbers where there are more genres than that."""
+    """(N, D) genre directions of items, projected to D dimensions if there are more genres."""
     genres = unit(catalogue.genre_matrix.astype(np.float64))
     if genres.shape[1] > size:
         genres = genres @ np.linalg.svd(genres, full_matrices=False)[2][:size].T
@@ -85,7 +85,7 @@ def _genre_vectors(catalogue: Catalogue, size: int) -> Floats:
 
 
 def _factors(log: Ratings, rest: np.ndarray, prior: Floats) -> Floats:
-    """(N, D) item factors, pulled towards their prior; users' factors are pulled towards 0."""
+    """(N, D) item factors, shrunk towards their prior; user factors are shrunk towards 0."""
     items = prior
     nobody = np.zeros((log.num_users, prior.shape[1]))
     for _ in range(_ROUNDS):
@@ -95,24 +95,25 @@ def _factors(log: Ratings, rest: np.ndarray, prior: Floats) -> Floats:
 
 
 def _solve(rows: np.ndarray, columns: np.ndarray, rest: np.ndarray, other: Floats, prior: Floats) -> Floats:
-    """Ridge regressions of each row's residuals on the other side's factors, around a prior."""
+    """Ridge regression of each row's residuals on the other side's factors, centred at a prior."""
     order = np.argsort(rows, kind="stable")
     ends = np.cumsum(np.bincount(rows, minlength=len(prior)))
     out = prior.copy()
     for row, part in enumerate(np.split(order, ends[:-1])):
-        design = other[columns[part]]
+        design = other[columns[part]]  # (n, D) factors of the other side, for the n ratings of this row
         missing = design.T @ (rest[part] - design @ prior[row])
         out[row] += np.linalg.solve(design.T @ design + _REG * np.eye(prior.shape[1]), missing)
     return out
 
 
 def _stretched(factors: Floats, log: Ratings) -> Floats:
-    """Vectors E with E_i . sum_h r_h E_h / (n + prior) nearly the ridge regression of n residuals r on the factors.
+    """Vectors E with E_i . sum_h r_h E_h / (n + prior) close to the ridge regression of n residuals r on the factors.
 
-    Exactly so for a user with the mean number of ratings, spread over items as the log's are.
+    Exact for a user with the mean number of ratings, spread over items as the log's are.
     """
-    held = factors[log.items]
+    held = factors[log.items]  # (M, D) one row per rating
     values, turn = np.linalg.eigh(held.T @ held / len(log))
     usual = len(log) / max(1, len(np.unique(log.users)))
+    # In the eigenbasis of the Gram matrix, ridge regression only scales each direction.
     stretched: Floats = (factors @ turn) * np.sqrt((usual + PRIOR) / (usual * np.maximum(values, 0.0) + _REG))
     return stretched

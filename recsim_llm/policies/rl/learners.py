@@ -1,4 +1,4 @@
-"""Learners around tianshou's algorithms: off-policy with a replay buffer, on-policy in rounds."""
+"""Online learners on tianshou's algorithms: off-policy with a replay buffer, on-policy in rounds."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from recsim_llm.types import Floats, Floats32, Ints
 from recsim_llm.untrusted import read_arrays, read_tensors
 
 REPLAY = "replay.npz"
-"""File of a checkpoint: what an off-policy learner remembers, as plain arrays."""
+"""Checkpoint file of an off-policy learner's replay buffer, as plain arrays."""
 
 
 class OffPolicyLearner:
-    """Remembers, explores with epsilon, and updates from samples.
+    """An off-policy learner: replay buffer, epsilon-greedy exploration, updates from samples.
 
     Args:
         algorithm: tianshou's.
         settings: Its settings.
         num_envs: B.
-        total: Steps of the whole training, for the exploration.
+        total: Steps of the whole training, for the exploration schedule.
     """
 
     def __init__(self, algorithm: Algorithm[Any, Any], settings: DQNSettings, num_envs: int, total: int) -> None:
@@ -38,11 +38,11 @@ class OffPolicyLearner:
         self.replay = ReplayBuffer(max(settings.buffer_size, num_envs), num_envs)
 
     def begin(self, seed: int) -> None:
-        """See `loop.Learner`."""
+        """See `loop.OnlineLearner`."""
         self.replay.reseed(seed)
 
     def act(self, rows: Floats32, luck: Floats, step: int) -> Ints:
-        """See `loop.Learner`: the best item, or with probability epsilon one that the history does not hold."""
+        """See `loop.OnlineLearner`: the best item, or with probability epsilon one that the history does not hold."""
         with torch.no_grad():
             scores = self.algorithm.policy.model(rows)[0]
         best = scores.argmax(dim=1).numpy()
@@ -51,12 +51,12 @@ class OffPolicyLearner:
         return np.where(luck[:, 0] < self.epsilon(step), other, best).astype(np.int64)
 
     def epsilon(self, step: int) -> float:
-        """Share of random items: falls from 1 in a straight line."""
+        """Share of random items; decreases linearly from 1."""
         done = min(1.0, step / max(1.0, self.settings.explore * self.total))
         return 1.0 + done * (self.settings.epsilon - 1.0)
 
     def learn(self, rows: Floats32, actions: Ints, moved: Moved, step: int) -> dict[str, float]:
-        """See `loop.Learner`."""
+        """See `loop.OnlineLearner`."""
         self.replay.add(_batch(rows, actions, moved))
         if step < self.settings.warm_up:
             return {}
@@ -67,7 +67,7 @@ class OffPolicyLearner:
         return losses(stats[-1]) if stats else {}
 
     def save(self, folder: Path) -> None:
-        """Write networks, optimiser and what is remembered."""
+        """Write networks, optimiser and replay buffer."""
         save_algorithm(self.algorithm, folder)
         np.savez(folder / REPLAY, **self.replay.as_arrays())  # type: ignore[arg-type]  # as in `policies.policy_files`
 
@@ -85,7 +85,7 @@ class OffPolicyLearner:
 
 
 class OnPolicyLearner:
-    """Collects a round of every user, updates, and forgets it.
+    """An on-policy learner: collects a round of all users, updates, and discards it.
 
     Args:
         algorithm: tianshou's A2C or PPO.
@@ -99,16 +99,16 @@ class OnPolicyLearner:
         self.repeats = settings.repeats if isinstance(settings, PPOSettings) else 1
 
     def begin(self, seed: int) -> None:
-        """See `loop.Learner`."""
+        """See `loop.OnlineLearner`."""
         self.replay.reset()
 
     def act(self, rows: Floats32, luck: Floats, step: int) -> Ints:
-        """See `loop.Learner`: drawn from the actor's distribution."""
+        """See `loop.OnlineLearner`: items drawn from the actor's distribution."""
         with torch.no_grad():
             return choose(self.algorithm.policy.actor(rows)[0], luck[:, 0])
 
     def learn(self, rows: Floats32, actions: Ints, moved: Moved, step: int) -> dict[str, float]:
-        """See `loop.Learner`."""
+        """See `loop.OnlineLearner`."""
         self.replay.add(_batch(rows, actions, moved))
         if len(self.replay) < self.settings.round_length * len(rows):
             return {}
@@ -118,7 +118,7 @@ class OnPolicyLearner:
         return losses(stats)
 
     def save(self, folder: Path) -> None:
-        """Write networks and optimiser; nothing is remembered between rounds."""
+        """Write networks and optimiser; no steps are stored between rounds."""
         save_algorithm(self.algorithm, folder)
 
     def load(self, folder: Path) -> None:
@@ -131,7 +131,7 @@ class OnPolicyLearner:
 
 
 def save_algorithm(algorithm: Algorithm[Any, Any], folder: Path) -> None:
-    """Write networks and optimisers to a folder; a reader needs no pickled code (torch's weights-only format)."""
+    """Write networks and optimisers to a folder in torch's weights-only format, which holds no pickled code."""
     folder.mkdir(parents=True, exist_ok=True)
     extra = {name: getattr(algorithm, name) for name in ("_iter",) if hasattr(algorithm, name)}
     scale = algorithm.ret_rms if hasattr(algorithm, "ret_rms") else None
@@ -166,7 +166,7 @@ def _damaged(folder: Path, error: Exception) -> RecordingError:
 
 
 def losses(stats: TrainingStats) -> dict[str, float]:
-    """The losses of an update, by name."""
+    """Return the losses of an update, by name."""
     return {name: float(value) for name, value in stats.get_loss_stats_dict().items()}
 
 
@@ -181,12 +181,12 @@ ResumableLearner = OffPolicyLearner | OnPolicyLearner
 
 
 def make_learner(name: str, start: ItemStart, settings: NetSettings, num_envs: int, total: int) -> ResumableLearner:
-    """The learner of "dqn", "a2c" or "ppo".
+    """Return the learner for "dqn", "a2c" or "ppo".
 
     Args:
-        name: Of the algorithm.
-        start: What is known of items.
-        settings: The algorithm's.
+        name: Name of the algorithm.
+        start: Initial item vectors.
+        settings: Settings of the algorithm.
         num_envs: B.
         total: Steps of the whole training.
     """

@@ -1,4 +1,4 @@
-"""The loop of learning by acting: all users of a world advance in one batch, and the learner takes in each step."""
+"""The online training loop: all users of a world advance in one batch, and the learner learns from each step."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Moved:
     """One step of B users.
 
     Attributes:
-        following: (B, W) rows after the step (`states.pack`), also of sessions that ended by it.
-        rows: (B, W) rows from which to go on: sessions that ended have begun anew.
-        rewards: (B,).
+        following: (B, W) rows after the step (`states.pack`), including sessions that it ended.
+        rows: (B, W) rows for the next step: ended sessions have been restarted.
+        rewards: (B,) rewards.
         terminated, truncated: (B,) how sessions ended; never both.
     """
 
@@ -31,32 +31,32 @@ class Moved:
 
 
 class World(Protocol):
-    """Sessions of B users, who come again and again."""
+    """B sessions side by side, restarted when they end."""
 
     num_envs: int
 
     def begin(self, segment: int) -> Floats32:
-        """(B, W) rows of sessions that all begin now; a segment's sessions depend on its number alone."""
+        """Begin all sessions and return (B, W) rows; the sessions depend only on the segment's number."""
         ...
 
     def step(self, actions: Ints) -> Moved:
-        """Show (B,) items."""
+        """Show (B,) items and return the step."""
         ...
 
 
 class OnlineLearner(Protocol):
-    """What acts and learns."""
+    """An agent that acts and learns."""
 
     def begin(self, seed: int) -> None:
-        """Sessions begin anew."""
+        """Prepare for new sessions and seed the random draws."""
         ...
 
     def act(self, rows: Floats32, luck: Floats, step: int) -> Ints:
-        """(B,) items for (B, W) rows, by (B, 2) uniform numbers; `step` steps of environments were made before."""
+        """Return (B,) items for (B, W) rows, using (B, 2) uniform numbers, after `step` earlier environment steps."""
         ...
 
     def learn(self, rows: Floats32, actions: Ints, moved: Moved, step: int) -> dict[str, float]:
-        """Take in a step; returns losses, where there was an update."""
+        """Learn from a step; returns losses if there was an update."""
         ...
 
 
@@ -68,9 +68,9 @@ def train_segment(
     seed: int,
     progress: Callable[[int], object] = lambda count: None,
 ) -> dict[str, float]:
-    """Train from `steps.start` to `steps.stop` steps of single environments; `steps.step` is their number B.
+    """Train from step `steps.start` to `steps.stop`, counted over single environments; `steps.step` is their number B.
 
-    Sessions that are still going on at the end are cut off there, as by a limit of time.
+    Sessions still running at the end are truncated there, as by a time limit.
 
     Returns:
         Mean losses.

@@ -1,4 +1,4 @@
-"""DQN, A2C and PPO: policies that learn by acting (`recsim-llm train`)."""
+"""DQN, A2C and PPO: policies trained online in an environment (`recsim-llm train`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all learning policies share: options, a file, and pages of the best-scored items. torch is imported to act."""
+"""The base class of RL policies: options, file format, and pages of the best-scored items. Acting imports torch."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from recsim_llm.untrusted import parse_json
 if TYPE_CHECKING:
     from torch import nn
 
-_ROWS = 32  # people at a time, always so many: a product's bits may depend on how many rows it has
+_ROWS = 32  # fixed block of users: the bits of a product may depend on its number of rows
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
 class RLPolicy(RankingPolicy):
-    """A policy whose scores are those of a trained network.
+    """A policy that ranks by the scores of a trained network.
 
     Attributes:
-        settings_class: Its options.
+        settings_class: Dataclass of its options.
     """
 
     reads_log: ClassVar[bool] = True
@@ -46,7 +46,7 @@ class RLPolicy(RankingPolicy):
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """Names and defaults of its options."""
+        """Return names and defaults of its options."""
         return cls.settings_class().as_options()
 
     @classmethod
@@ -57,16 +57,16 @@ class RLPolicy(RankingPolicy):
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:
         """See `policies.policy_protocol.FittedPolicy`."""
-        # Stars are what these policies read: `fit` alone knows `min_rating`, which leaves ratings out before.
+        # The networks read stars, so `min_rating` is not a setting; `fit` applies it by dropping ratings beforehand.
         check_value(f"Policy '{cls.name}': min_rating", options.get("min_rating", 0.0), MinRating)
         cls.settings({name: value for name, value in options.items() if name != "min_rating"})
 
     @classmethod
     def settings(cls, options: dict[str, Any]) -> NetSettings:
-        """Checked settings.
+        """Return checked settings.
 
         Raises:
-            ConfigError: An unknown option, or a value that cannot work.
+            ConfigError: An unknown option, or an invalid value.
         """
         check_known(options, [*cls.options(), "min_rating"], f"Policy '{cls.name}'")
         return cls.settings_class.of(options)
@@ -75,22 +75,22 @@ class RLPolicy(RankingPolicy):
     def around(
         cls, weights: Arrays, settings: NetSettings, log: Ratings, page_size: int, seed: int, min_rating: float = 0.0
     ) -> Self:
-        """A policy that acts by trained weights.
+        """Return a policy with trained weights.
 
         Args:
-            weights: What `packed_weights` made.
-            settings: Of the network.
+            weights: Arrays from `packed_weights`.
+            settings: Settings of the network.
             log: Ratings whose items are not shown to their users again.
             page_size: K.
-            seed: Kept in the file.
-            min_rating: Must be 0: stars are what these policies read.
+            seed: Stored in the file.
+            min_rating: Must be 0, because these policies read stars.
         """
         check_page_size(page_size, log.num_items)
         return cls(page_size, seed, interactions(log), fitted_arrays(weights, settings))
 
     @property
     def trained(self) -> NetSettings:
-        """The settings that its network was trained with."""
+        """The settings with which its network was trained."""
         return self.settings_class.of(parse_json(str(self.fitted["config"]), "What the policy was trained with"))
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
@@ -111,7 +111,7 @@ class RLPolicy(RankingPolicy):
         return np.asarray(scores.numpy()[: len(rows)])
 
     def network_scores(self, nets: Mapping[str, Any], rows: Any) -> Any:
-        """(B, N) what to rank by."""
+        """Return the (B, N) scores to rank by."""
         return nets["main"].scores(rows)
 
     def _networks(self) -> dict[str, nn.Module]:
@@ -123,16 +123,16 @@ class RLPolicy(RankingPolicy):
 
 
 class OnlinePolicy(RLPolicy):
-    """A policy that learns in an environment, not from the log."""
+    """A policy that is trained in an environment, not from the log."""
 
     refits: ClassVar[bool] = False
 
     @classmethod
     def learn_from_log(cls, log: Ratings, catalogue: Catalogue, seed: int, **options: Any) -> Arrays:
-        """Not from a log.
+        """Refuse: this policy is not learned from a log.
 
         Raises:
-            ConfigError: Always; it says how to train.
+            ConfigError: Always; the message says how to train.
         """
         raise ConfigError(
             f"The policy '{cls.name}' learns by acting: recsim-llm train --policy {cls.name} --out FILE.npz, and then "
@@ -141,17 +141,17 @@ class OnlinePolicy(RLPolicy):
 
 
 def start_of(log: Ratings, catalogue: Catalogue, settings: NetSettings, seed: int) -> ItemStart:
-    """Where a network's knowledge of items begins."""
+    """Return the initial item vectors of a network."""
     return item_start(log, catalogue, settings.embedding_size, seed, settings.pretrained)
 
 
 def fitted_arrays(weights: Arrays, settings: NetSettings) -> dict[str, NDArray[Any]]:
-    """What the file of a policy holds: weights, and the settings as JSON."""
+    """Return the arrays of a policy file: weights, and the settings as JSON."""
     return {**weights, "config": np.array(json.dumps(settings.as_options()))}
 
 
 def import_torch(feature: str) -> Any:
-    """The module.
+    """Import torch.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -164,7 +164,7 @@ def import_torch(feature: str) -> Any:
 
 
 def need_tianshou(feature: str) -> None:
-    """Check that it can be imported.
+    """Check that tianshou can be imported.
 
     Raises:
         MissingExtraError: It is not installed.

@@ -1,4 +1,4 @@
-"""Stable-Baselines3 models with the networks of our own policies: item ids are looked up, not read as numbers.
+"""Our networks for Stable-Baselines3 models: item ids are embedded, not read as numbers.
 
     from stable_baselines3 import PPO
     from recsim_llm.policies.rl.sb3 import HistoryPolicy, networks
@@ -36,13 +36,13 @@ _PARTS = ("history_items", "history_ratings", "history_mask", "page")
 def networks(
     log: Ratings, catalogue: Catalogue, settings: NetSettings | None = None, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
-    """The `policy_kwargs` that `HistoryPolicy` needs, and `MultiInputPolicy` with `HistoryFeatures`.
+    """Return the `policy_kwargs` for `HistoryPolicy`, or for `MultiInputPolicy` with `HistoryFeatures`.
 
     Args:
-        log: Training ratings, from which item vectors begin (`pretrained=False` in the settings: random ones).
+        log: Training ratings, for the initial item vectors (`pretrained=False` in the settings: random ones).
         catalogue: The items of the environment.
         settings: Sizes and kinds of the networks; None: those of our A2C.
-        seed: Of random vectors.
+        seed: Seed for random vectors.
 
     Returns:
         Keyword arguments, with `features_extractor_kwargs`.
@@ -53,7 +53,7 @@ def networks(
 
 
 def rows_of(observation: Mapping[str, Tensor]) -> Tensor:
-    """(B, 1 + 2 H) rows of an environment with one item a page, as `states.pack` makes them of arrays."""
+    """Return (B, 1 + 2 H) rows of an environment with one item per page: `states.pack` for tensors."""
     held = observation["history_mask"] > 0
     items = torch.where(held, observation["history_items"].float(), -1.0)
     stars = torch.where(held, observation["history_ratings"].float(), 0.0)
@@ -61,7 +61,7 @@ def rows_of(observation: Mapping[str, Tensor]) -> Tensor:
 
 
 def _check(space: spaces.Space[Any], start: ItemStart) -> int:
-    """H, after a check that the space is that of our environments and of this catalogue."""
+    """Check that the space belongs to our environments and this catalogue; return H."""
     if not isinstance(space, spaces.Dict) or not set(_PARTS) <= set(space.spaces):
         raise ConfigError(f"These networks read {', '.join(_PARTS)}; the observation space is {space}.")
     history = space["history_items"]
@@ -76,18 +76,18 @@ def _check(space: spaces.Space[Any], start: ItemStart) -> int:
 
 
 class HistoryFeatures(BaseFeaturesExtractor):
-    """(B, S) state of our networks (`nets.Tracker`), for any algorithm with "MultiInputPolicy".
+    """Extracts the (B, S) state of our networks (`nets.Tracker`), for any algorithm with "MultiInputPolicy".
 
-    What a person likes, by stars; the latest items of the session one by one; how many it has shown. It masks nothing:
-    which items were shown is for `HistoryPolicy`, which scores items.
+    The state holds the user's taste by stars, the latest items of the session one by one, and the number of items
+    shown. Nothing is masked; only `HistoryPolicy`, which scores items, excludes the items shown.
 
     Args:
-        space: Of observations.
-        start: What is known of items (`networks`).
-        settings: Of the networks.
+        space: Observation space.
+        start: Initial item vectors (`networks`).
+        settings: Settings of the networks.
 
     Raises:
-        ConfigError: The space is of another environment or catalogue.
+        ConfigError: The space belongs to another environment or catalogue.
     """
 
     def __init__(self, space: spaces.Dict, start: ItemStart, settings: NetSettings) -> None:
@@ -97,13 +97,13 @@ class HistoryFeatures(BaseFeaturesExtractor):
         self.tracker = tracker
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Features of a batch."""
+        """Return the features of a batch."""
         state: Tensor = self.tracker(rows_of(observation))[1]
         return state
 
 
 class _Rows(BaseFeaturesExtractor):
-    """(B, 1 + 2 H) rows: the networks behind it look items up themselves."""
+    """Passes (B, 1 + 2 H) rows on: the networks behind it embed the items themselves."""
 
     def __init__(self, space: spaces.Dict, start: ItemStart, settings: NetSettings) -> None:
         super().__init__(space, 1 + 2 * _check(space, start))
@@ -113,7 +113,7 @@ class _Rows(BaseFeaturesExtractor):
 
 
 class _Scores(nn.Module):
-    """(B, N) logits of rows; what the history holds is out of the question."""
+    """Computes (B, N) logits of rows; items of the history are excluded."""
 
     def __init__(self, scorer: Scorer) -> None:
         super().__init__()
@@ -125,13 +125,13 @@ class _Scores(nn.Module):
 
 
 class HistoryPolicy(MultiInputActorCriticPolicy):
-    """For SB3's PPO and A2C: our actor (`nets.Scorer`) and critic (`nets.Value`), where a page is one item.
+    """Actor (`nets.Scorer`) and critic (`nets.Value`) for SB3's PPO and A2C, with one item per page.
 
-    The actor scores items by their vectors, and what the history holds has no probability to speak of: it is not shown
-    again. Arguments are SB3's; `policy_kwargs=networks(log, catalogue)`.
+    The actor scores items by their vectors; items of the history have negligible probability and are not shown again.
+    Arguments are SB3's; `policy_kwargs=networks(log, catalogue)`.
 
     Raises:
-        ConfigError: The space is of another environment or catalogue, or `policy_kwargs` are missing.
+        ConfigError: The space belongs to another environment or catalogue, or `policy_kwargs` are missing.
     """
 
     def __init__(self, space: spaces.Dict, actions: spaces.Space[Any], schedule: Any, **options: Any) -> None:

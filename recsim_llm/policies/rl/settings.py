@@ -1,4 +1,4 @@
-"""The options of the learning policies: one frozen data class each. Knows no torch."""
+"""Options of the RL policies: one frozen dataclass per algorithm. Does not import torch."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ Tracker = Literal["average", "gru", "sasrec"]
 
 @dataclass(frozen=True, slots=True)
 class NetSettings:
-    """What every network has, and every algorithm needs.
+    """Options of all networks and algorithms.
 
-    Values are those of EasyRL4Rec (Yu et al., SIGIR 2024) where nothing else is said.
+    Defaults are those of EasyRL4Rec (Yu et al., SIGIR 2024) unless stated otherwise.
 
     Attributes:
-        tracker: What makes a state of a history: "average", "gru" or "sasrec".
-        embedding_size: D, of item vectors, at least 1.
+        tracker: How a history is encoded as a state: "average", "gru" or "sasrec".
+        embedding_size: D, size of item vectors, at least 1.
         hidden_size: Width of the two hidden layers, at least 1.
-        window: Latest items of the session that a state tells one by one, at least 1 (EasyRL4Rec 3; 4 here, as many as
-            BiLLP's people look back).
-        pretrained: Whether item vectors and biases begin as a decomposition of the training ratings.
-        sharpness: What the predicted ratings are multiplied by at first: 1 for values, more for the scores of an actor,
-            whose softmax of stars would be nearly even.
+        window: Latest items of the session that a state holds one by one, at least 1 (EasyRL4Rec 3; 4 here, as far as
+            BiLLP's users look back).
+        pretrained: Whether item vectors and biases are initialised by a factorisation of the training ratings.
+        sharpness: Initial factor on the predicted ratings: 1 for values, more for the scores of an actor, whose
+            softmax of stars would be nearly uniform.
         gamma: Discount, 0 to below 1.
-        learning_rate: Of Adam, above 0.
+        learning_rate: Learning rate of Adam, above 0.
     """
 
     tracker: Tracker = "average"
@@ -45,26 +45,26 @@ class NetSettings:
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> Self:
-        """Settings from options by name; their names are checked by who calls."""
+        """Build settings from options by name; the caller checks the names."""
         return cls(**options)
 
     def as_options(self) -> dict[str, Any]:
-        """The way back."""
+        """Return the settings as options by name."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class DQNSettings(NetSettings):
-    """Of DQN.
+    """Options of DQN.
 
     Attributes:
         n_step: Rewards before the bootstrap, at least 1.
-        buffer_size: Transitions remembered, at least 1.
-        batch_size: Transitions an update.
-        updates_per_step: Updates for every step of an environment.
+        buffer_size: Transitions stored, at least 1.
+        batch_size: Transitions per update.
+        updates_per_step: Updates per environment step.
         target_update: Updates between copies to the target network.
         epsilon: Share of random items at the end of the exploration; it begins at 1.
-        explore: Share of the training over which it falls.
+        explore: Share of the training over which epsilon decreases.
         warm_up: Steps before the first update.
     """
 
@@ -80,15 +80,15 @@ class DQNSettings(NetSettings):
 
 @dataclass(frozen=True, slots=True)
 class A2CSettings(NetSettings):
-    """Of A2C.
+    """Options of A2C.
 
     Attributes:
         round_length: Steps of every environment between updates.
-        batch_size: Transitions a minibatch.
-        value_weight: Of the critic's loss.
-        entropy_weight: Of the entropy bonus.
-        gae_lambda: 0 to 1.
-        max_grad_norm: Longest gradient.
+        batch_size: Transitions per minibatch.
+        value_weight: Weight of the critic's loss.
+        entropy_weight: Weight of the entropy bonus.
+        gae_lambda: Lambda of generalised advantage estimation, 0 to 1.
+        max_grad_norm: Norm at which gradients are clipped.
     """
 
     sharpness: NotNegative = 4.0
@@ -103,7 +103,7 @@ class A2CSettings(NetSettings):
 
 @dataclass(frozen=True, slots=True)
 class PPOSettings(A2CSettings):
-    """Of PPO: those of A2C and these.
+    """Options of PPO: those of A2C, and these.
 
     Attributes:
         clip: Largest change of a probability ratio.
@@ -119,13 +119,13 @@ class PPOSettings(A2CSettings):
 
 @dataclass(frozen=True, slots=True)
 class OfflineSettings(NetSettings):
-    """Of all that learn from logs.
+    """Options of all policies that learn from logs.
 
     Attributes:
         data: Path of an offline data set (`offline_data.OfflineLog`); "": the training ratings.
         n_step: Rewards before the bootstrap, at least 1.
-        batch_size: Transitions an update.
-        updates: Updates in all.
+        batch_size: Transitions per update.
+        updates: Total number of updates.
         target_update: Updates between copies to the target network.
     """
 
@@ -138,14 +138,14 @@ class OfflineSettings(NetSettings):
 
 @dataclass(frozen=True, slots=True)
 class SQNSettings(OfflineSettings):
-    """Of SQN.
+    """Options of SQN.
 
     Attributes:
-        head: Which head serves: "supervised", the next item, or "q".
-        updates: Updates at most; training ends before where it has converged.
-        held_out: Share of the logged people who are not learned from: their loss tells when to end, above 0 to below 1.
-        check_every: Updates between two looks at that loss.
-        patience: Looks in a row without a lower loss after which training has converged.
+        head: The head that ranks items: "supervised" (next item) or "q".
+        updates: Maximum number of updates; training ends earlier on convergence.
+        held_out: Share of logged users who are held out; their loss decides when to stop, above 0 to below 1.
+        check_every: Updates between two checks of that loss.
+        patience: Checks in a row without a lower loss after which training has converged.
     """
 
     head: Literal["supervised", "q"] = "supervised"
@@ -157,12 +157,12 @@ class SQNSettings(OfflineSettings):
 
 @dataclass(frozen=True, slots=True)
 class BCQSettings(OfflineSettings):
-    """Of discrete BCQ.
+    """Options of discrete BCQ.
 
     Attributes:
-        threshold: An item is out of the question where the imitator finds it less likely than this share of the
-            likeliest, 0 to below 1.
-        penalty: On the imitator's squared scores.
+        threshold: An item is excluded if the imitator finds it less likely than this share of the most likely one, 0
+            to below 1.
+        penalty: Weight of the penalty on the imitator's squared scores.
     """
 
     threshold: Annotated[float, Ge(0.0), Lt(1.0)] = 0.2
@@ -171,11 +171,11 @@ class BCQSettings(OfflineSettings):
 
 @dataclass(frozen=True, slots=True)
 class CQLSettings(OfflineSettings):
-    """Of discrete CQL.
+    """Options of discrete CQL.
 
     Attributes:
-        quantiles: Q, at least 2.
-        min_q_weight: Of the conservative term.
+        quantiles: Q, number of quantiles, at least 2.
+        min_q_weight: Weight of the conservative term.
     """
 
     quantiles: Annotated[int, Ge(2), Le(100_000)] = 20
@@ -184,11 +184,11 @@ class CQLSettings(OfflineSettings):
 
 @dataclass(frozen=True, slots=True)
 class CRRSettings(OfflineSettings):
-    """Of discrete CRR.
+    """Options of discrete CRR.
 
     Attributes:
         beta: Temperature of the advantage, above 0.
-        min_q_weight: Of a conservative term as in CQL, which the paper has not (0).
+        min_q_weight: Weight of a conservative term as in CQL, which the paper does not have (0).
         most: Largest weight of a logged action.
     """
 
@@ -200,24 +200,24 @@ class CRRSettings(OfflineSettings):
 
 @dataclass(frozen=True, slots=True)
 class DORLSettings(A2CSettings):
-    """Of DORL: those of A2C and these.
+    """Options of DORL: those of A2C, and these.
 
     Weights of bonus and penalty, the size of the ensemble and the offset are the defaults of DORL's code.
 
     Attributes:
-        steps: Steps among learned people.
-        num_envs: Learned people side by side.
-        max_steps: Turns after which a learned person's session is cut off.
-        exit: By which rule learned people leave: "learned", likeness learned from the log, or "task", the rule of the
-            environment that the policy is for, as in EasyRL4Rec.
+        steps: Training steps with learned users.
+        num_envs: Learned users side by side.
+        max_steps: Turns after which a learned user's session is truncated.
+        exit: The rule by which learned users leave: "learned", similarity learned from the log, or "task", the rule of
+            the environment that the policy is for, as in EasyRL4Rec.
         entropy_bonus: Weight of the log's entropy in the reward (DORL 5 and, for KuaiRand, 0.05; EasyRL4Rec 3 or 5).
         variance_penalty: Weight of a prediction's largest variance in the reward (DORL 0.05 and, for KuaiRand, 0.01;
             EasyRL4Rec has none, 0).
         ensemble: Models of the log, at least 1: ratings are their mean, the variance is their largest.
-        offset: Whether the least possible reward is subtracted, so that no reward is negative.
-        quit_window: Latest items that a learned person compares a new one with; of exit=learned.
-        nearest: Share of the pairs of items that are too much alike for a learned person, 0: none; of exit=learned.
-        low_reward: Stars below which a learned person leaves; of exit=learned.
+        offset: Whether the smallest possible reward is subtracted, so that no reward is negative.
+        quit_window: Latest items with which a learned user compares a new one; for exit=learned.
+        nearest: Share of item pairs that are too similar for a learned user, 0: none; for exit=learned.
+        low_reward: Stars below which a learned user leaves; for exit=learned.
     """
 
     steps: Count = 100_000

@@ -1,6 +1,6 @@
-"""GRU4Rec: a gated recurrent unit over the order in which a person liked things (Hidasi et al., ICLR 2016).
+"""GRU4Rec: a gated recurrent unit over the sequence of a user's liked items (Hidasi et al., ICLR 2016).
 
-Fitted by torch (`sequence_nets.py`), served by NumPy alone, as SASRec is.
+Fitted with torch (`sequence_nets.py`), served with NumPy only, like SASRec.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from recsim_llm.policies.sparse_rows import Scores, or_popular
 from recsim_llm.seeding import Stream, mix_one
 from recsim_llm.types import Floats32, Ints, Observation
 
-_ROWS = 32  # people at a time, so that their states stay in the cache
+_ROWS = 32  # users per block, so that their states fit into the CPU cache
 
 Weights = Mapping[str, NDArray[Any]]
 
 
 class GRU4Rec(RankingPolicy):
-    """Scores are products of item vectors with the state after a person's last `length` liked items.
+    """Scores are products of item vectors and the state after a user's last `length` liked items.
 
     Deviations from the paper: the loss is the cross-entropy over the whole catalogue at every position, where the paper
-    compares with the other items of a batch ("bce" takes one negative a position); a person's log is cut into pieces
-    of `length` items, where the paper reads sessions in parallel; Adam in place of Adagrad. Users of whom nothing is
-    known are shown popular items.
+    compares with the other items of a batch ("bce" uses one negative per position); a user's log is cut into pieces of
+    `length` items, where the paper reads sessions in parallel; Adam replaces Adagrad. Users without any liked item are
+    shown popular items.
     """
 
     name = "gru4rec"
@@ -57,17 +57,17 @@ class GRU4Rec(RankingPolicy):
         """Train the network.
 
         Args:
-            log: What people liked, with times.
+            log: Liked items of the users, with times.
             catalogue: The items.
-            seed: Of weights, order, dropout and negatives.
-            embedding_size: D, of item vectors and of the state, at least 1.
-            length: L, most items read, at least 1.
-            dropout: Share of numbers set to 0 in training, 0 to below 1.
-            learning_rate: Of Adam, above 0.
-            batch_size: Pieces of sequences a step, at least 1.
+            seed: Seed for weights, order, dropout and negatives.
+            embedding_size: D, size of item vectors and of the state, at least 1.
+            length: L, maximum sequence length, at least 1.
+            dropout: Dropout rate in training, 0 to below 1.
+            learning_rate: Learning rate of Adam, above 0.
+            batch_size: Pieces of sequences per step, at least 1.
             epochs: Passes over the log, at least 1.
             loss: "softmax" or "bce".
-            start: What an earlier fit returned, to go on from; None: afresh.
+            start: Result of an earlier fit to continue from; None: fit from scratch.
 
         Raises:
             ConfigError: A value outside these ranges.
@@ -89,23 +89,24 @@ class GRU4Rec(RankingPolicy):
         return {**weights, **sequences, "length": np.array(length)}
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
-        """(B, N) products with the state after what each user liked last."""
+        """(B, N) products of item vectors and the state after each user's last liked item."""
         items = recent_items(observation, self.fitted, int(self.fitted["length"]), self.min_rating)
         states = [last_states(self.fitted, items[i : i + _ROWS]) for i in range(0, len(items), _ROWS)]
         return or_popular(state_scores(states, self.fitted), taste, self.popularity)
 
 
 def last_states(weights: Weights, items: Ints) -> Floats32:
-    """(B, D) states after the newest item, as `sequence_nets.GRUNet` has them outside training.
+    """Return (B, D) states after the newest item, equal to those of `sequence_nets.GRUNet` in evaluation mode.
 
     Args:
-        weights: By torch's names.
+        weights: Weights by torch's names.
         items: (B, L), newest at the end, EMPTY in front.
     """
     tokens, vectors = items + 1, weights["items.weight"]
     x = vectors[tokens] * np.float32(vectors.shape[1] ** 0.5)
+    # (B, L, 3 D) input part of the three gates, for all positions at once.
     inputs = x @ weights["gru.weight_ih_l0"].T + weights["gru.bias_ih_l0"]
-    # One row a person all along: a product of many rows would depend on how many they are.
+    # (B, 1, D), one matrix row per user: the bits of a product of many rows would depend on their number.
     state = np.zeros((len(items), 1, vectors.shape[1]), dtype=np.float32)
     for place in range(items.shape[1]):
         following = _step(weights, inputs[:, place : place + 1], state)
@@ -115,7 +116,7 @@ def last_states(weights: Weights, items: Ints) -> Floats32:
 
 
 def _step(weights: Weights, given: Floats32, state: Floats32) -> Floats32:
-    """The next state: torch's order of gates is reset, update, new."""
+    """Return the next state; torch orders the gates as reset, update, new."""
     own = state @ weights["gru.weight_hh_l0"].T + weights["gru.bias_hh_l0"]
     size = state.shape[-1]
     reset = _sigmoid(given[..., :size] + own[..., :size])

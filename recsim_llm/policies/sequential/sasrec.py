@@ -1,7 +1,7 @@
-"""SASRec: self-attention over the order in which a person liked things (Kang and McAuley, ICDM 2018).
+"""SASRec: self-attention over the sequence of a user's liked items (Kang and McAuley, ICDM 2018).
 
-Fitted by torch (`sequence_nets.py`), served by NumPy alone: a row of a stacked product is a product of its own, so a
-page's bits do not depend on who else is served, and a saved policy acts where torch is not installed.
+Fitted with torch (`sequence_nets.py`), served with NumPy only: stacked products are computed row by row, so a page's
+bits do not depend on the other users of the batch, and a saved policy acts where torch is not installed.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from recsim_llm.policies.sparse_rows import Scores, or_popular, sparse_times
 from recsim_llm.seeding import Stream, mix_one
 from recsim_llm.types import Bools, Floats32, Ints, Observation
 
-_ROWS = 32  # people at a time, so that their states stay in the cache
-_EPSILON = np.float32(1e-5)  # torch's, under the root of a layer's variance
+_ROWS = 32  # users per block, so that their states fit into the CPU cache
+_EPSILON = np.float32(1e-5)  # torch's epsilon of layer normalisation
 
 Weights = Mapping[str, NDArray[Any]]
 
 
 class SASRec(RankingPolicy):
-    """Scores are products of item vectors with the state after a person's last `length` liked items.
+    """Scores are products of item vectors and the state after a user's last `length` liked items.
 
     Deviations from the paper: the loss is the cross-entropy over the whole catalogue at every position (`loss="bce"` is
-    the paper's, one negative a position); sequences longer than `length` are cut into pieces that are all trained on,
-    where the paper keeps the latest; both parts of a block are normalised before, and the feed-forward part is 4 D
-    wide. Users of whom nothing is known are shown popular items.
+    the paper's, one negative per position); sequences longer than `length` are cut into pieces that are all trained on,
+    where the paper keeps the latest; both parts of a block are pre-normalised, and the feed-forward part is 4 D wide.
+    Users without any liked item are shown popular items.
     """
 
     name = "sasrec"
@@ -60,19 +60,19 @@ class SASRec(RankingPolicy):
         """Train the network.
 
         Args:
-            log: What people liked, with times.
+            log: Liked items of the users, with times.
             catalogue: The items.
-            seed: Of weights, order, dropout and negatives.
+            seed: Seed for weights, order, dropout and negatives.
             embedding_size: D, a multiple of `heads`.
-            length: L, most items read, at least 1.
+            length: L, maximum sequence length, at least 1.
             blocks: Blocks of attention, at least 1.
-            heads: Heads of a block, at least 1.
-            dropout: Share of numbers set to 0 in training, 0 to below 1.
-            learning_rate: Of Adam, above 0.
-            batch_size: Pieces of sequences a step, at least 1.
+            heads: Heads per block, at least 1.
+            dropout: Dropout rate in training, 0 to below 1.
+            learning_rate: Learning rate of Adam, above 0.
+            batch_size: Pieces of sequences per step, at least 1.
             epochs: Passes over the log, at least 1.
             loss: "softmax" or "bce".
-            start: What an earlier fit returned, to go on from; None: afresh.
+            start: Result of an earlier fit to continue from; None: fit from scratch.
 
         Raises:
             ConfigError: A value outside these ranges.
@@ -96,14 +96,14 @@ class SASRec(RankingPolicy):
         return {**weights, **sequences, "heads": np.array(heads)}
 
     def scores(self, observation: Observation, taste: sp.csr_array) -> Scores:
-        """(B, N) products with the state after what each user liked last."""
+        """(B, N) products of item vectors and the state after each user's last liked item."""
         items = recent_items(observation, self.fitted, len(self.fitted["places"]), self.min_rating)
         states = [last_states(self.fitted, items[i : i + _ROWS]) for i in range(0, len(items), _ROWS)]
         return or_popular(state_scores(states, self.fitted), taste, self.popularity)
 
 
 def state_scores(states: list[Floats32], weights: Weights) -> Floats32:
-    """(B, N) products of states, given in pieces, with the vectors of items."""
+    """Return (B, N) products of states, given in pieces, and item vectors."""
     vectors = weights["items.weight"][1:]
     if not states:
         return np.zeros((0, len(vectors)), dtype=np.float32)
@@ -111,33 +111,35 @@ def state_scores(states: list[Floats32], weights: Weights) -> Floats32:
 
 
 def last_states(weights: Weights, items: Ints) -> Floats32:
-    """(B, D) states of the newest place, as `sequence_nets.SASRecNet` has them outside training.
+    """Return (B, D) states of the newest position, equal to those of `sequence_nets.SASRecNet` in evaluation mode.
 
     Args:
-        weights: By torch's names, and `heads`.
+        weights: Weights by torch's names, and `heads`.
         items: (B, L), newest at the end, EMPTY in front.
     """
     tokens, vectors = items + 1, weights["items.weight"]
     length, heads = items.shape[1], int(weights["heads"])
     x = vectors[tokens] * np.float32(vectors.shape[1] ** 0.5) + weights["places"]
     earlier = np.tri(length, dtype=np.bool_)
+    # (B, L, L) causal mask without padding; a position always sees itself, so that no row is empty.
     seen = (earlier & (tokens > 0)[:, None, :]) | np.eye(length, dtype=np.bool_)
     blocks = sum(name.endswith(".norm1.weight") for name in weights)
     for block in range(blocks):
-        # In the last block only the newest place asks: nobody reads the others' states.
+        # The last block computes a query for the newest position only: no other state is read.
         asking = 1 if block == blocks - 1 else length
         x = _block(weights, f"blocks.{block}", x, seen[:, -asking:], heads)
     return _norm(weights, "norm", x[:, -1])
 
 
 def _block(weights: Weights, block: str, x: Floats32, seen: Bools, heads: int) -> Floats32:
-    """(B, Q, D) states of the newest Q places from (B, L, D) those before; `seen` is (B, Q, L)."""
+    """Return (B, Q, D) states of the newest Q positions from (B, L, D) states; `seen` is the (B, Q, L) mask."""
     asking, normed = seen.shape[1], _norm(weights, f"{block}.norm1", x)
     weight, bias = np.split(weights[f"{block}.qkv.weight"], 3), np.split(weights[f"{block}.qkv.bias"], 3)
     q, k, v = (
         _by_head(places @ w.T + b, heads)
         for places, w, b in zip((normed[:, -asking:], normed, normed), weight, bias, strict=True)
     )
+    # Attention per head: q is (B, heads, Q, D / heads), k and v have L in place of Q.
     match = np.where(seen[:, None], q @ k.swapaxes(-1, -2) / np.float32(q.shape[-1] ** 0.5), -np.inf)
     share = np.exp(match - match.max(axis=-1, keepdims=True))
     share /= share.sum(axis=-1, keepdims=True)

@@ -1,7 +1,7 @@
-"""Networks that read a sequence of items, and their training, in torch; needed to fit them, not to serve them.
+"""Torch networks over sequences of items, and their training; needed to fit policies, not to serve them.
 
-Item i is token i + 1 and 0 pads the front, so that the newest item has the same place for everybody. A network turns
-(W, L) tokens into (W, L, D) states; the score of an item after a position is the product of state and item vector.
+Item i is token i + 1 and 0 pads the front, so that the newest item has the same position in all rows. A network turns
+(W, L) tokens into (W, L, D) states; an item's score after a position is the product of state and item vector.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from recsim_llm.types import Floats32, Ints
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """How to train.
+    """Hyperparameters of training.
 
     Attributes:
-        loss: "softmax": cross-entropy over the whole catalogue; "bce": one negative a position.
-        learning_rate: Of Adam, above 0.
-        batch_size: Pieces of sequences a step, at least 1.
+        loss: "softmax": cross-entropy over the whole catalogue; "bce": one negative per position.
+        learning_rate: Learning rate of Adam, above 0.
+        batch_size: Pieces of sequences per step, at least 1.
         epochs: Passes over all pieces, at least 1.
     """
 
@@ -37,7 +37,7 @@ class TrainingPlan:
 
 
 class SequenceNet(nn.Module):
-    """Item vectors, and something that reads them.
+    """Base class: item vectors for a sequence encoder.
 
     Args:
         num_items: N.
@@ -53,14 +53,14 @@ class SequenceNet(nn.Module):
 
 
 class SASRecNet(SequenceNet):
-    """Blocks of causal self-attention (Kang and McAuley, ICDM 2018), normalised before each part.
+    """Pre-normalised blocks of causal self-attention (Kang and McAuley, ICDM 2018).
 
     Args:
         num_items: N.
         size: D.
-        length: L, most items read.
-        blocks, heads: How many blocks, of how many heads each.
-        dropout: Share of numbers set to 0 in training.
+        length: L, maximum sequence length.
+        blocks, heads: Number of blocks, and of heads per block.
+        dropout: Dropout rate in training.
     """
 
     def __init__(self, num_items: int, size: int, length: int, blocks: int, heads: int, dropout: float) -> None:
@@ -71,11 +71,11 @@ class SASRecNet(SequenceNet):
         self.norm = nn.LayerNorm(size)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(W, L) tokens to (W, L, D) states."""
+        """Map (W, L) tokens to (W, L, D) states."""
         length = tokens.shape[1]
         x = self.drop(self.items(tokens) * self.items.embedding_dim**0.5 + self.places[-length:])
         earlier = torch.ones(length, length, dtype=torch.bool).tril()
-        # A position may always look at itself, so that no row of padding is empty.
+        # (W, L, L) causal mask without padding; a position always sees itself, so that no row is empty.
         seen = (earlier & (tokens > 0)[:, None, :]) | torch.eye(length, dtype=torch.bool)
         for block in self.blocks:
             x = block(x, seen[:, None])
@@ -94,6 +94,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         w, n, d = x.shape
+        # (W, n, 3 D) to three tensors of (W, heads, n, D / heads).
         q, k, v = self.qkv(self.norm1(x)).view(w, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
         heads = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
@@ -108,7 +109,7 @@ class GRUNet(SequenceNet):
     Args:
         num_items: N.
         size: D.
-        dropout: Share of numbers set to 0 in training.
+        dropout: Dropout rate in training.
     """
 
     def __init__(self, num_items: int, size: int, dropout: float) -> None:
@@ -118,8 +119,8 @@ class GRUNet(SequenceNet):
         self.out = nn.Linear(size, size)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(W, L) tokens to (W, L, D) states."""
-        # Padding moves to the end, where it cannot touch a state that counts.
+        """Map (W, L) tokens to (W, L, D) states."""
+        # Rotate the padding of each row to the end, where it cannot affect the states of items.
         first = (tokens == 0).sum(dim=1, keepdim=True)
         order = (torch.arange(tokens.shape[1]) + first) % tokens.shape[1]
         x = self.drop(self.items(tokens.gather(1, order)) * self.items.embedding_dim**0.5)
@@ -130,19 +131,19 @@ class GRUNet(SequenceNet):
 
 
 def begin(net: SequenceNet, start: Mapping[str, NDArray[Any]] | None) -> SequenceNet:
-    """The network with the weights of an earlier training, by name; as it is where there is none."""
+    """Load the weights of an earlier training by name, if given; return the network."""
     if start is not None:
         net.load_state_dict({name: torch.from_numpy(start[name].copy()) for name in net.state_dict()})
     return net
 
 
 def train(net: SequenceNet, pieces: Ints, plan: TrainingPlan) -> dict[str, Floats32]:
-    """Train on all positions of all pieces at once, by Adam. Draws from torch's global generator.
+    """Train on all positions of all pieces with Adam. Draws from torch's global generator.
 
     Args:
         net: Changed in place.
         pieces: (W, L + 1) items, newest at the end, EMPTY in front.
-        plan: How.
+        plan: Hyperparameters.
 
     Returns:
         The weights by name.
@@ -167,10 +168,10 @@ def _softmax_loss(net: SequenceNet, tokens: Tensor) -> Tensor:
 
 
 def _bce_loss(net: SequenceNet, tokens: Tensor) -> Tensor:
-    """The paper's equation 6, with one negative a position: an item that the piece does not hold."""
+    """Equation 6 of SASRec, with one negative per position: an item that the piece does not hold."""
     states, target, held = _positions(net, tokens)
     others = torch.randint_like(target, 1, net.items.num_embeddings)
-    for _ in range(3):  # again where the person liked it: a few rounds leave next to none
+    for _ in range(3):  # redraw negatives that the user liked; three rounds leave almost none
         again = torch.randint_like(target, 1, net.items.num_embeddings)
         others = torch.where((held == others[:, None]).any(dim=1), again, others)
     good, bad = ((states * net.items(which)).sum(-1) for which in (target, others))
@@ -178,7 +179,7 @@ def _bce_loss(net: SequenceNet, tokens: Tensor) -> Tensor:
 
 
 def _positions(net: SequenceNet, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of all P positions that are no padding: (P, D) states, (P,) tokens that came next, (P, L + 1) whole pieces."""
+    """For all P positions without padding: (P, D) states, (P,) next tokens, and (P, L + 1) whole pieces."""
     inputs, target = tokens[:, :-1], tokens[:, 1:]
     real = inputs > 0
     return net(inputs)[real], target[real], tokens[real.nonzero()[:, 0]]

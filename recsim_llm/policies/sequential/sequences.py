@@ -1,4 +1,4 @@
-"""The order in which people liked things: what the log says, and what a history adds. Knows no model."""
+"""Sequences of liked items per user: from the log, and continued by histories."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def logged_sequences(log: Ratings) -> dict[str, Ints]:
-    """What each user rated, oldest first.
+    """Return the items that each user rated, oldest first.
 
-    Ties in time are broken by a hash of user and item: neither the order of rows nor that of ids tells anything then.
+    Ties in time are broken by a hash of user and item, so that neither row order nor id order leaks information.
 
     Returns:
         `sequence_items`: (M,) items, user after user; `sequence_ends`: (U + 1,) user u has items ends[u]..ends[u + 1].
@@ -30,18 +30,18 @@ def logged_sequences(log: Ratings) -> dict[str, Ints]:
 
 
 def split_sequences(sequences: Arrays) -> list[Ints]:
-    """U arrays of items from what `logged_sequences` returned."""
+    """Split the result of `logged_sequences` into U arrays of items."""
     return np.split(sequences["sequence_items"], sequences["sequence_ends"][1:-1])
 
 
 def recent_items(observation: Observation, sequences: Arrays, length: int, min_rating: float = 0.0) -> Ints:
-    """The latest items that each user liked: those of the history, preceded by those of the log.
+    """Return the latest items that each user liked: those of the history, preceded by those of the log.
 
-    A history may begin with logged ratings, so an item of the log counts only where the history does not hold it.
+    A history may begin with logged ratings, so a logged item is used only if the history does not hold it.
 
     Args:
         observation: Of B users.
-        sequences: What `logged_sequences` returned.
+        sequences: Result of `logged_sequences`.
         length: L, at least 1.
         min_rating: Stars from which a watched item of the history counts.
 
@@ -57,12 +57,12 @@ def recent_items(observation: Observation, sequences: Arrays, length: int, min_r
 
 
 def windows(sequences: list[Ints], length: int) -> Ints:
-    """Whole sequences cut into pieces of at most `length` items, from the newest backwards.
+    """Cut sequences into pieces of at most `length` items, from the newest backwards.
 
-    Neighbours share one item, so that every item but a user's first is once the one to predict.
+    Adjacent pieces share one item, so that every item except a user's first is the target exactly once.
 
     Returns:
-        (W, length) items, newest at the end, EMPTY in front; sequences of less than two items give none.
+        (W, length) items, newest at the end, EMPTY in front; sequences of fewer than two items give none.
     """
     pieces = [
         sequence[max(0, end - length) : end] for sequence in sequences for end in range(len(sequence), 1, -(length - 1))

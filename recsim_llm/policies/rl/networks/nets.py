@@ -1,4 +1,4 @@
-"""Networks: a tracker makes a state of a history, a head scores items by it. In torch.
+"""Torch networks: a tracker encodes a history as a state, and a head scores items from it.
 
 All take (B, 1 + 2 H) rows of `states.pack`, as NumPy or torch arrays.
 """
@@ -17,18 +17,18 @@ from recsim_llm.policies.rl.item_vectors import PRIOR, ItemStart
 from recsim_llm.policies.rl.settings import NetSettings
 
 FORBIDDEN = -100.0
-"""What is added to the score of an item that the history holds, in training."""
+"""Score in training of an item that the history holds."""
 
 _HEADS = 2
 
 
 class Tracker(nn.Module):
-    """(B, S) states: what a person likes, and what the session showed last.
+    """Encodes histories as (B, S) states: the user's taste, and the latest items of the session.
 
-    The taste is the mean of the vectors of rated items, weighted by how far their stars lie above the items' mean, with
-    `PRIOR` ratings at the mean added; "gru" and "sasrec" add what a recurrent unit, or a block of self-attention, makes
-    of the same vectors in their order. To it come the vectors of the latest items of this session one by one, their
-    stars, how many the session has shown, and the person's mean.
+    The taste is the mean of the vectors of rated items, weighted by their stars above the items' mean, with `PRIOR`
+    ratings at the mean added; "gru" and "sasrec" add the output of a recurrent unit, or of a block of self-attention,
+    over the same vectors in order. The state also holds the vectors of the latest items of this session one by one,
+    their stars, the number of items shown in the session, and the user's mean.
 
     Args:
         start: What is known of items.
@@ -52,10 +52,12 @@ class Tracker(nn.Module):
         rated = (stars > 0) & (items >= 0)
         index = items.clamp(min=0)
         vectors = functional.embedding(index, self.items)
+        # (B, H) residuals: stars above the expected rating, 0 where not rated.
         above = torch.where(rated, stars - self.expected[index], torch.zeros_like(stars))
         count = rated.sum(dim=1, keepdim=True) + PRIOR
         taste = (above[:, :, None] * vectors).sum(dim=1) / count
         latest = _latest(items, shown, self.window)
+        # (B, W, D) vectors of the last W places, zeros for items from before the session.
         held = torch.where(latest[:, :, None], vectors[:, -self.window :], torch.zeros(()))
         parts = [taste, held.flatten(1), above[:, -self.window :] * latest, above.sum(1, keepdim=True) / count]
         if self.kind != "average":
@@ -87,9 +89,9 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(size)
 
     def forward(self, read: Tensor, real: Tensor) -> Tensor:
-        """(B, D) of (B, H, D + 1)."""
+        """Return (B, D) outputs at the newest place of (B, H, D + 1) sequences; `real` (B, H) is False for padding."""
         x = self.inner(read) + self.places[-read.shape[1] :]
-        # The newest place may always be looked at, so that no row is empty.
+        # The newest place is never masked, so that no row is empty.
         hidden = ~real
         hidden = torch.cat([hidden[:, :-1], torch.zeros_like(hidden[:, -1:])], dim=1)
         out, _ = self.attend(x[:, -1:], x, x, key_padding_mask=hidden, need_weights=False)
@@ -98,17 +100,17 @@ class Attention(nn.Module):
 
 
 class Scorer(nn.Module):
-    """(B, N) scores: a query, made of the state, times item vectors, plus a bias, less how alike to the last.
+    """Computes (B, N) scores: query times item vectors, plus item bias, minus similarity to the latest items.
 
-    The query is the taste plus what two hidden layers make of the state, at first nothing: with pretrained vectors the
-    scores begin as predicted ratings. How alike an item is to the latest ones is a sigmoid of its largest cosine to one
-    of them, with trained weight, slope and place; the weight begins at one star.
+    The query is the taste plus the output of two hidden layers on the state, which is 0 at first: with pretrained
+    vectors the scores begin as predicted ratings. An item's similarity to the latest items is a sigmoid of its largest
+    cosine to one of them, with trained weight, slope and offset; the weight begins at one star.
 
     Args:
         start: What is known of items.
         settings: Kind and sizes.
-        tracker: A tracker to share; None makes one.
-        quantiles: Q scores an item instead of one; 0: one.
+        tracker: A tracker to share; None creates one.
+        quantiles: Q, scores per item; 0: a single score.
     """
 
     def __init__(
@@ -127,12 +129,12 @@ class Scorer(nn.Module):
         self.quantiles = quantiles
 
     def forward(self, obs: Any, state: Any = None, info: Any = None) -> tuple[Tensor, Any]:
-        """Scores in training: items that the history holds are out of the question; called as tianshou does."""
+        """Return training scores, with items of the history set to `FORBIDDEN`; the signature is tianshou's."""
         rows = as_tensor(obs)
         scores = self.scores(rows)
         items, _, _ = unpack(rows)
         known = torch.zeros((len(rows), len(self.bias) + 1), dtype=torch.bool)
-        # Padding is -1: it falls into the last column, which is cut off.
+        # Padding (-1) is mapped to an extra last column, which is dropped.
         known.scatter_(1, torch.where(items >= 0, items, torch.full_like(items, len(self.bias))), True)
         known = known[:, :-1]
         if self.quantiles:
@@ -140,10 +142,11 @@ class Scorer(nn.Module):
         return scores.masked_fill(known, FORBIDDEN), state
 
     def scores(self, rows: Tensor) -> Tensor:
-        """(B, N) scores, or (B, N, Q)."""
+        """Return (B, N) scores, or (B, N, Q) with quantiles."""
         taste, features = self.tracker(rows)
         items, _, shown = unpack(rows)
         level = self.level(features)
+        # (B, D) query times (D, N) item vectors.
         products: Tensor = (taste + self.query(features)) @ self.items.T + self.bias - self._near(items, shown)
         products = products * self.sharpness
         scores: Tensor = products[:, :, None] + level[:, None, :] if self.quantiles else products + level
@@ -153,6 +156,7 @@ class Scorer(nn.Module):
         weight, slope, place = self.nearness
         width = self.tracker.window
         unit = functional.normalize(self.likeness, dim=1)
+        # (B, W, N) cosines of the last W items to all items.
         cosines = functional.embedding(items[:, -width:].clamp(min=0), unit) @ unit.T
         real = _latest(items, shown, width)[:, :, None]
         nearest = torch.where(real, cosines, torch.full((), -1.0)).max(dim=1).values
@@ -161,10 +165,10 @@ class Scorer(nn.Module):
 
 
 class Value(nn.Module):
-    """(B, 1) what a state is worth.
+    """Computes (B, 1) state values.
 
     Args:
-        start: What is known of items.
+        start: Initial item vectors.
         settings: Kind and sizes.
     """
 
@@ -174,13 +178,13 @@ class Value(nn.Module):
         self.worth = layers(self.tracker.size, settings.hidden_size, 1)
 
     def forward(self, obs: Any, **_: Any) -> Tensor:
-        """The worth."""
+        """Return the values."""
         worth: Tensor = self.worth(self.tracker(as_tensor(obs))[1])
         return worth
 
 
 def layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two hidden layers and an output that begins at 0."""
+    """Return two hidden layers and an output layer initialised to 0."""
     last = nn.Linear(hidden, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
@@ -188,22 +192,22 @@ def layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 def as_tensor(obs: Any) -> Tensor:
-    """Rows as a tensor of 32-bit floats."""
+    """Return rows as a float32 tensor."""
     return torch.as_tensor(obs, dtype=torch.float32)
 
 
 def unpack(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, H) items, (B, H) stars, (B,) how many items the session has shown."""
+    """Split rows into (B, H) items, (B, H) stars and (B,) number of items shown in the session."""
     half = (rows.shape[1] - 1) // 2
     return rows[:, 1 : 1 + half].long(), rows[:, 1 + half :], rows[:, 0]
 
 
 def weights_of(net: nn.Module) -> dict[str, NDArray[Any]]:
-    """The weights by name, as arrays."""
+    """Return the weights as arrays, by name."""
     return {name: np.array(value.detach().cpu().numpy()) for name, value in net.state_dict().items()}
 
 
 def _latest(items: Tensor, shown: Tensor, width: int) -> Tensor:
-    """(B, W) which of the newest items the session has shown."""
+    """(B, W) True for those of the newest W items that this session has shown."""
     age = torch.arange(min(width, items.shape[1]), 0, -1)
     return (age[None, :] <= shown[:, None]) & (items[:, -width:] >= 0)

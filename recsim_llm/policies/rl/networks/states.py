@@ -1,6 +1,6 @@
-"""What a network is given of an observation: one row of numbers a user. Knows no torch.
+"""Network inputs: an observation packed into one row of numbers per user. Does not import torch.
 
-A row holds how many items the session has shown, the H items of the history (EMPTY in front), and their H stars.
+A row holds the number of items shown in the session, the H items of the history (EMPTY in front), and their H stars.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from recsim_llm.types import EMPTY, Floats32, Observation
 
 
 def pack(observation: Observation | Mapping[str, NDArray[Any]], page_size: int) -> Floats32:
-    """(B, 1 + 2 H) rows of an observation.
+    """Pack an observation into (B, 1 + 2 H) rows.
 
     Args:
         observation: Of B users (`types.Observation`).
-        page_size: K, items a page.
+        page_size: K, items per page.
     """
     mask = observation["history_mask"] > 0
     items = np.where(mask, observation["history_items"], EMPTY)

@@ -1,4 +1,4 @@
-"""Networks to arrays and back, for the file of a policy. Needs torch, not tianshou."""
+"""Conversion of networks to arrays and back, for policy files. Needs torch, not tianshou."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def packed_weights(nets: Mapping[str, nn.Module]) -> dict[str, NDArray[Any]]:
-    """Weights of the networks that a policy acts by, named `net.NETWORK.WEIGHT`."""
+    """Return the weights of the networks that a policy acts with, named `net.NETWORK.WEIGHT`."""
     return {f"net.{which}.{name}": array for which, net in nets.items() for name, array in weights_of(net).items()}
 
 
 def load_networks(fitted: Arrays, settings: NetSettings, num_items: int) -> dict[str, nn.Module]:
-    """The way back."""
+    """Rebuild the networks from the arrays of `packed_weights`."""
     names = sorted({name.split(".")[1] for name in fitted if name.startswith("net.")})
     return {name: _network(fitted, f"net.{name}.", settings, num_items) for name in names}
 

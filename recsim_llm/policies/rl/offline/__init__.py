@@ -1,1 +1,1 @@
-"""RL policies trained from logged sessions or imagined users."""
+"""RL policies trained on logged sessions or with users simulated from the log."""

@@ -1,4 +1,4 @@
-"""The update of discrete CRR as the paper has it, on tianshou's parts. Needs torch and tianshou."""
+"""The update of discrete CRR as in the paper, based on tianshou's class. Needs torch and tianshou."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch.nn import functional
 
 
 class DetachedCRR(DiscreteCRR):
-    """tianshou's DiscreteCRR, with weights of logged actions that are numbers, not functions of the critic.
+    """tianshou's DiscreteCRR with detached action weights: the actor's loss has no gradient through the critic.
 
     tianshou 2.0.1 lets the gradient of the actor's loss flow through the weight exp(advantage / beta) into the critic,
     which then learns that logged actions are bad, because that makes the loss small (and overflows where an advantage
-    is large). In the paper (Wang et al., NeurIPS 2020, equation 3) the weight is a factor of a logged action.
+    is large). In the paper (Wang et al., NeurIPS 2020, equation 3) the weight is a constant factor per logged action.
     """
 
     def _update_with_batch(self, batch: Any) -> DiscreteCRRTrainingStats:
         if self._target and self._iter % self._freq == 0:
             self._update_lagged_network_weights()
-        values = self.critic(batch.obs)
+        values = self.critic(batch.obs)  # (B, N)
         actions = torch.as_tensor(batch.act, dtype=torch.int64)[:, None]
-        logged = values.gather(1, actions)
+        logged = values.gather(1, actions)  # (B, 1) values of the logged actions
         critic_loss = 0.5 * functional.mse_loss(logged, self._targets(batch))
         chances = Categorical(logits=self.policy.actor(batch.obs)[0])
         weight = self._weights(values, logged, chances)
@@ -38,17 +38,17 @@ class DetachedCRR(DiscreteCRR):
         )
 
     def _weights(self, values: torch.Tensor, logged: torch.Tensor, chances: Categorical) -> torch.Tensor:
-        """(B, 1) exp(advantage / beta), at most the bound."""
+        """(B, 1) exp(advantage / beta), clipped at the upper bound."""
         with torch.no_grad():
             advantage = logged - (values * chances.probs).sum(dim=1, keepdim=True)
             weights: torch.Tensor = (advantage / self._beta).exp().clamp(0, self._ratio_upper_bound)
         return weights
 
     def _targets(self, batch: Any) -> torch.Tensor:
-        """(B, 1) reward and discounted value of what follows under the lagging actor.
+        """(B, 1) reward plus discounted value of the next state under the lagged actor.
 
-        Nothing follows for a person who left; a session that was cut off would have gone on (tianshou takes both for
-        the end).
+        The next value is 0 for a user who left, but not for a truncated session (tianshou treats both as the
+        end).
         """
         with torch.no_grad():
             following = Categorical(logits=self.actor_old(batch.obs_next)[0])

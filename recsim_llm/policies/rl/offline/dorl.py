@@ -1,4 +1,4 @@
-"""DORL: A2C among people learned from the log, with a bonus where the log is varied (Gao et al., SIGIR 2023)."""
+"""DORL: A2C with users learned from the log, with a bonus for high entropy of the log (Gao et al., SIGIR 2023)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ NEEDS_TASK = (
 class DORL(RLPolicy):
     """Debiased offline RL; see docs/policies/dorl.md.
 
-    With exit=learned, the default, it knows the log and nothing else, as the other policies that learn from it; with
-    exit=task it is told by which rule people leave, as in EasyRL4Rec, which no log says. Deviations from DORL's code:
-    ratings and variances are those of five decompositions of the ratings, not of five DeepFMs; a category is an item's
-    first genre; an entropy is divided by that of all categories being equally likely, not of those that were seen to
-    follow; and a category that was always followed by the same one has entropy 0, not 1.
+    With exit=learned, the default, it uses only the log, like the other offline policies; with exit=task it is given
+    the exit rule, which no log contains, as in EasyRL4Rec. Deviations from DORL's code: ratings and variances come from
+    five matrix factorisations of the ratings, not from five DeepFMs; a category is an item's first genre; an entropy is
+    divided by that of the uniform distribution over all categories, not over those that were seen to follow; and a
+    category that was always followed by the same one has entropy 0, not 1.
     """
 
     name: ClassVar[str] = "dorl"
@@ -39,10 +39,10 @@ class DORL(RLPolicy):
     def learn_from_log(
         cls, log: Ratings, catalogue: Catalogue, seed: int, **options: Any
     ) -> Mapping[str, NDArray[Any]]:
-        """Learn people from the log, and train A2C among them.
+        """Learn users from the log, and train A2C with them.
 
         Raises:
-            ConfigError: A setting that cannot work; exit=task, which `for_task` trains.
+            ConfigError: An invalid setting, or exit=task, for which `for_task` is needed.
             MissingExtraError: torch or tianshou is not installed.
         """
         return cls._trained(log, catalogue, seed, options, None)
@@ -51,18 +51,18 @@ class DORL(RLPolicy):
     def for_task(
         cls, exits: Exits, log: Ratings, catalogue: Catalogue, page_size: int, seed: int = 0, **options: Any
     ) -> Self:
-        """As `fit` with exit=task.
+        """Fit with exit=task.
 
         Args:
             exits: The exit rule of the task.
             log: Training ratings.
             catalogue: The items.
             page_size: K.
-            seed: Seed of fitting.
-            options: As in `fit`, but `min_rating`, which must be 0.
+            seed: Seed for fitting.
+            options: As in `fit`, except `min_rating`, which must be 0.
 
         Raises:
-            ConfigError: A setting that cannot work.
+            ConfigError: An invalid setting.
             MissingExtraError: torch or tianshou is not installed.
         """
         check_page_size(page_size, len(catalogue))

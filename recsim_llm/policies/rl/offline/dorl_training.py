@@ -1,4 +1,4 @@
-"""Trains DORL's A2C among learned people. Needs torch and tianshou."""
+"""Training of DORL's A2C with learned users. Needs torch and tianshou."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from recsim_llm.policies.rl.settings import DORLSettings
 def fit_dorl(
     log: Ratings, catalogue: Catalogue, settings: DORLSettings, seed: int, task: Exits | None = None
 ) -> dict[str, NDArray[Any]]:
-    """Weights of the actor.
+    """Train the actor and return its weights.
 
     Args:
-        log: Training ratings; none leaves the actor as it begins.
+        log: Training ratings; an empty log leaves the actor untrained.
         catalogue: The items.
-        settings: Of DORL.
-        seed: Of everything.
+        settings: Settings of DORL.
+        seed: Seed for all random draws.
         task: The exit rule of the task, for exit=task; None: the rule is learned from the log.
     """
     start = item_start(log, catalogue, settings.embedding_size, seed, settings.pretrained)

@@ -1,4 +1,4 @@
-"""Sessions of people that were learned from a log, for training without anybody real. Knows no torch."""
+"""Sessions of users learned from a log, for offline training. Does not import torch."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from recsim_llm.types import EMPTY, Bools, Floats, Floats32, Ints
 
 
 class Exits(Protocol):
-    """Who leaves, in B sessions side by side."""
+    """An exit rule for B sessions side by side."""
 
     def begin(self, where: Bools, users: Ints) -> None:
-        """Sessions begin where `where` is True, of the people with these ids; both (B,)."""
+        """Begin sessions where `where` (B,) is True, of the users with these (B,) ids."""
         ...
 
     def leave(self, items: Ints, stars: Floats32) -> Bools:
-        """(B,) whether people leave who were shown these (B,) items and gave these (B,) stars."""
+        """Return (B,) whether users leave after these (B,) items and (B,) stars."""
         ...
 
 
 class LearnedExits:
-    """Leaving by a likeness learned from the log: too much like one of the last items shown, or too few stars.
+    """Exits by a similarity learned from the log: an item too similar to one of the last shown, or too few stars.
 
     Args:
-        likeness: Which items are too much alike.
-        window: Latest items of the session that a new one is compared with.
+        likeness: Decides which items are too similar.
+        window: Number of latest items of the session with which a new one is compared.
         low_reward: Stars below which a person leaves.
     """
 
@@ -59,13 +59,13 @@ class LearnedExits:
 
 @dataclass(frozen=True, slots=True)
 class LearnedPeople:
-    """What was learned of people.
+    """Users learned from a log.
 
     Attributes:
         users: (P,) their ids in the log.
-        rows: (P, 1 + 2 H) their histories (`states.pack`), with nothing shown.
+        rows: (P, 1 + 2 H) their histories (`states.pack`), with no items shown yet.
         ratings: (P, N) predicted stars within the log's range: the mean of an ensemble.
-        variance: (P, N) variance of a rating as predicted, stars squared: the largest of the ensemble.
+        variance: (P, N) predictive variance of a rating, stars squared: the largest of the ensemble.
     """
 
     users: Ints
@@ -75,7 +75,7 @@ class LearnedPeople:
 
 
 def learn_people(log: Ratings, starts: Sequence[ItemStart], length: int) -> LearnedPeople:
-    """People with predicted ratings: what the networks begin with, applied to each person's whole log.
+    """Predict ratings of all users from the initial item vectors and each user's whole log.
 
     Args:
         log: Training ratings.
@@ -86,6 +86,7 @@ def learn_people(log: Ratings, starts: Sequence[ItemStart], length: int) -> Lear
     rows = episodes.rows[np.cumsum(episodes.lengths + 1) - 1].copy()
     rows[:, 0] = 0.0
     low, high = float(log.values.min()), float(log.values.max())
+    # (M,) row of `episodes` for each rating.
     person = np.searchsorted(episodes.users, log.users)
     shape = (len(rows), log.num_items)
     total, largest = np.zeros(shape), np.zeros(shape, dtype=np.float32)
@@ -98,7 +99,7 @@ def learn_people(log: Ratings, starts: Sequence[ItemStart], length: int) -> Lear
 
 
 def _predicted(log: Ratings, person: Ints, start: ItemStart, people: int) -> Floats:
-    """(P, N) stars, not clipped: what is expected of the item, the person's taste for it, and the person's level."""
+    """(P, N) predicted stars, not clipped: expected rating of the item, plus the user's taste for it and level."""
     expected = start.mean + start.bias
     taste, level = np.zeros((people, start.vectors.shape[1])), np.zeros(people)
     above = log.values - expected[log.items]
@@ -110,26 +111,26 @@ def _predicted(log: Ratings, person: Ints, start: ItemStart, people: int) -> Flo
 
 
 def _variance(log: Ratings, person: Ints, start: ItemStart, people: int, noise: float) -> Floats32:
-    """(P, N) predictive variance of the Bayesian linear regression that the taste nearly is the mean of.
+    """(P, N) predictive variance of the Bayesian linear regression whose mean the taste approximates.
 
-    noise (1 + e (E'E + PRIOR I)^-1 e) for an item with vector e and a person who rated the items with vectors E: large
-    where the person rated nothing like it.
+    noise (1 + e (E'E + PRIOR I)^-1 e) for an item with vector e and a user who rated the items with vectors E: large
+    where the user rated no similar item.
     """
     vectors = start.vectors.astype(np.float64)
     out = np.empty((people, len(vectors)), dtype=np.float32)
     order = np.argsort(person, kind="stable")
     ends = np.cumsum(np.bincount(person, minlength=people))
     for who, rows in enumerate(np.split(order, ends[:-1])):
-        held = vectors[log.items[rows]]
+        held = vectors[log.items[rows]]  # (n, D) vectors of the n items that this user rated
         spread = np.linalg.inv(held.T @ held + PRIOR * np.eye(vectors.shape[1]))
         out[who] = noise * (1.0 + ((vectors @ spread) * vectors).sum(axis=1))
     return out
 
 
 class Entropies:
-    """How varied the log is after one and after two items: what DORL's bonus is made of.
+    """Entropy of the log's next category after one and after two items, for DORL's bonus.
 
-    An item's category is its first genre; without genres, the item itself. The entropy of the category that comes next,
+    An item's category is its first genre; without genres, the item itself. The entropy is that of the next category,
     given the unordered set of the last k categories and divided by its maximum; 1 for a set that the log does not have.
 
     Args:
@@ -137,8 +138,8 @@ class Entropies:
         catalogue: The items.
 
     Attributes:
-        count: Categories.
-        least: Least sum of both entropies.
+        count: Number of categories.
+        least: Smallest sum of both entropies.
     """
 
     def __init__(self, log: Ratings, catalogue: Catalogue) -> None:
@@ -152,7 +153,7 @@ class Entropies:
         self.least = float(self._one.min() + self._two.min())
 
     def __call__(self, before: Ints, latest: Ints) -> Floats:
-        """(B,) sum of both entropies; `before` and `latest` are (B,) items, EMPTY where there is none."""
+        """Return (B,) sums of both entropies; `before` and `latest` are (B,) items, EMPTY where there is none."""
         newest, older = self._kinds[latest], self._kinds[np.maximum(before, 0)]
         two = np.where(before >= 0, self._two[self._pair(older, newest)], 1.0)
         return np.asarray(np.where(latest >= 0, self._one[newest] + two, 2.0))
@@ -161,7 +162,7 @@ class Entropies:
         return np.asarray(np.minimum(a, b) * self.count + np.maximum(a, b))
 
     def _table(self, moves: list[tuple[Ints, Ints]], size: int) -> Floats:
-        counts = np.zeros((size, self.count))
+        counts = np.zeros((size, self.count))  # transitions: condition by next category
         for given, then in moves:
             np.add.at(counts, (given, then), 1.0)
         total = counts.sum(axis=1, keepdims=True)
@@ -171,21 +172,21 @@ class Entropies:
 
 
 class ImaginedWorld:
-    """Sessions of learned people (see `loop.World`): a rating as predicted, rounded to whole stars.
+    """Sessions of learned users (see `loop.World`), with predicted ratings rounded to whole stars.
 
-    A session ends when the exits say so, or after `max_steps` (truncated). The reward of a step is DORL's:
+    A session ends by the exit rule, or after `max_steps` (truncated). The reward of a step is DORL's:
 
         max(0, rating - variance_penalty * variance + entropy_bonus * entropies - offset)
 
-    with the rating as predicted, not rounded, and as offset the least that the sum before it can be: least rating,
-    largest variance, least entropies. With `offset=False` it is that sum.
+    with the predicted rating, not rounded, and as offset the smallest possible sum of the other terms: smallest rating,
+    largest variance, smallest entropies. With `offset=False` the reward is the sum of these terms.
 
     Args:
-        people: Who comes.
-        exits: Who leaves.
-        entropies: The bonus.
-        settings: Of DORL.
-        seed: Of who comes when.
+        people: The learned users.
+        exits: The exit rule.
+        entropies: Entropies for the bonus.
+        settings: Settings of DORL.
+        seed: Seed for the order of users.
     """
 
     def __init__(
@@ -219,7 +220,7 @@ class ImaginedWorld:
         return Moved(following, self._rows.copy(), rewards, left, cut)
 
     def _rewards(self, actions: Ints, stars: Floats32) -> Floats:
-        """(B,) before the step is made."""
+        """(B,) rewards; called before the session moves on."""
         settings = self._settings
         before = np.where(self._rows[:, 0] > 0, self._rows[:, self._half], EMPTY).astype(np.int64)
         bonus = settings.entropy_bonus * self._entropies(before, actions)

@@ -1,4 +1,4 @@
-"""Logged sessions to learn from: what a policy saw, showed and earned. Knows no torch.
+"""Data sets of logged sessions: observations, actions and rewards. Does not import torch.
 
 An episode of T steps has T + 1 observations, the last one after its last step, as in Minari.
 """
@@ -23,18 +23,18 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class OfflineLog:
-    """E episodes of M steps in all, one after the other; M + E observations.
+    """E episodes, concatenated: M steps in total and M + E observations.
 
     Attributes:
         lengths: (E,) steps of each episode, at least 1.
-        users: (E,) who was served.
-        rows: (M + E, 1 + 2 H) observations (`states.pack`), of each episode one more than steps.
+        users: (E,) user ids.
+        rows: (M + E, 1 + 2 H) observations (`states.pack`), one more than steps per episode.
         actions: (M,) items shown.
-        rewards: (M,).
+        rewards: (M,) rewards.
         terminated, truncated: (M,) how an episode ended; False on all steps but its last.
-        behaviour: Name of the policy that acted.
+        behaviour: Name of the behaviour policy.
         num_items: N.
-        checksum: Of the data set, "" where unknown.
+        checksum: Checksum of the data set; "" if unknown.
     """
 
     lengths: Ints
@@ -62,11 +62,11 @@ class OfflineLog:
 
     @property
     def before(self) -> Ints:
-        """(M,) which observation came before each step; the one after it is the next."""
+        """(M,) index of the observation before each step; the one after the step is the next index."""
         return np.arange(len(self.actions)) + np.repeat(np.arange(len(self.lengths)), self.lengths)
 
     def save(self, path: Path) -> None:
-        """Write one `.npz` file without pickles."""
+        """Write the data set to one `.npz` file without pickles."""
         arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
         with path.open("wb") as file:
             np.savez_compressed(file, format=np.array(_FORMAT), **arrays)  # type: ignore[arg-type]
@@ -77,11 +77,11 @@ class OfflineLog:
 
         Args:
             path: The file.
-            num_items: N of the catalogue that it must be about.
-            checksum: Of the data set that it must be about; "" or an unknown one fits any.
+            num_items: Required N of the catalogue; None: any.
+            checksum: Required checksum of the data set; "" here or in the file matches any.
 
         Raises:
-            DataError: It is missing, damaged, without actions or with wrong ones, or about another catalogue.
+            DataError: The file is missing, damaged, has no or invalid actions, or belongs to another catalogue.
         """
         data = _read(path)
         values: dict[str, Any] = {name: data[name] for name in cls.arrays if name in data}
@@ -98,9 +98,9 @@ class OfflineLog:
 
 
 def log_episodes(log: Ratings, length: int) -> OfflineLog:
-    """Training ratings as episodes: a state is what came before, an action what was rated next, a reward its stars.
+    """Convert ratings to episodes: states are the earlier ratings, actions the next rated items, rewards their stars.
 
-    The end of a person's log is terminal. A state counts everything before as shown in the session.
+    The end of a user's log is terminal. A state counts all earlier items as shown in the session.
 
     Args:
         log: Training ratings.
@@ -119,7 +119,7 @@ def log_episodes(log: Ratings, length: int) -> OfflineLog:
 
 
 def _histories(items: Ints, stars: Floats32, length: int) -> Floats32:
-    """(T + 1, 1 + 2 H) what was known before each of T items, and after the last."""
+    """(T + 1, 1 + 2 H) rows of the history before each of T items, and after the last."""
     places = np.arange(len(items) + 1)[:, None] + np.arange(-length, 0)
     real = places >= 0
     held = np.where(real, items[np.maximum(places, 0)], EMPTY)

@@ -1,4 +1,4 @@
-"""SQN, BCQ, CQL and CRR: policies that learn from logs, the training ratings or collected sessions."""
+"""SQN, BCQ, CQL and CRR: policies trained on training ratings or on collected sessions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from recsim_llm.policies.rl.settings import (
 from recsim_llm.seeding import Stream, mix_one
 
 HISTORY = 50
-"""Entries of a history that training ratings are cut to: as many as environments show by default."""
+"""Length of the histories made from training ratings: the default history length of environments."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -37,8 +37,8 @@ class OfflinePolicy(RLPolicy):
         """Train the network on the log's sequences, or on the data set that the option `data` names.
 
         Raises:
-            ConfigError: A setting that cannot work.
-            DataError: The offline data set is damaged or about another catalogue.
+            ConfigError: An invalid setting.
+            DataError: The offline data set is damaged or belongs to another catalogue.
             MissingExtraError: torch or tianshou is not installed.
         """
         settings = cls.settings(options)
@@ -48,7 +48,7 @@ class OfflinePolicy(RLPolicy):
         need_tianshou(f"Fitting the policy '{cls.name}'")
         from recsim_llm.policies.rl.offline.offline_training import fit_network
 
-        # The order of the log's rows must not matter, not even to the last bit of a sum.
+        # Sorted, so that the order of the log's rows does not change even the last bit of a sum.
         rows = log.take(_order(log))
         start = start_of(rows, catalogue, settings, seed)
         weights = fit_network(cls.name, start, settings, episodes, mix_one(seed, int(Stream.POLICY)) % 2**31)
@@ -60,13 +60,13 @@ def _order(log: Ratings) -> NDArray[Any]:
 
 
 class SQN(OfflinePolicy):
-    """Self-supervised Q-learning (Xin et al., SIGIR 2020) on parts of tianshou; see docs/policies/sqn.md."""
+    """Self-supervised Q-learning (Xin et al., SIGIR 2020) on tianshou; see docs/policies/sqn.md."""
 
     name: ClassVar[str] = "sqn"
     settings_class: ClassVar[type[NetSettings]] = SQNSettings
 
     def network_scores(self, nets: Mapping[str, Any], rows: Any) -> Any:
-        """Those of the head that the option `head` names."""
+        """Return the scores of the head that the option `head` names."""
         settings = self.trained
         assert isinstance(settings, SQNSettings)
         return nets["imitator" if settings.head == "supervised" else "main"].scores(rows)
@@ -79,7 +79,7 @@ class BCQ(OfflinePolicy):
     settings_class: ClassVar[type[NetSettings]] = BCQSettings
 
     def network_scores(self, nets: Mapping[str, Any], rows: Any) -> Any:
-        """Values of items that the imitator finds likely enough; the others follow in the imitator's order."""
+        """Return Q-values for items that the imitator finds likely enough; the others follow in its order."""
         torch, settings = import_torch("The policy 'bcq'"), self.trained
         assert isinstance(settings, BCQSettings)
         worth, likely = nets["main"].scores(rows), nets["imitator"].forward(rows)[0]
@@ -96,7 +96,7 @@ class CQL(OfflinePolicy):
     settings_class: ClassVar[type[NetSettings]] = CQLSettings
 
     def network_scores(self, nets: Mapping[str, Any], rows: Any) -> Any:
-        """The mean of the quantiles."""
+        """Return the mean of the quantiles."""
         return nets["main"].scores(rows).mean(dim=2)
 
 

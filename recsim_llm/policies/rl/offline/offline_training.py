@@ -1,4 +1,4 @@
-"""Trains tianshou's offline algorithms on logged steps. Needs torch and tianshou."""
+"""Training of tianshou's offline algorithms on logged steps. Needs torch and tianshou."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Bools
 
 _STEPS = 2_048
-"""Logged steps scored at a time."""
+"""Logged steps scored per batch."""
 
 
 def fit_network(
     name: str, start: ItemStart, settings: OfflineSettings, log: OfflineLog, seed: int
 ) -> dict[str, NDArray[Any]]:
-    """Weights of the networks that a policy acts by.
+    """Train a policy's networks and return their weights.
 
-    SQN trains until it has converged (`_until_converged`), the others for `updates` updates.
+    SQN trains until convergence (`_until_converged`), the others for `updates` updates.
 
     Args:
-        name: Of the policy.
-        start: What is known of items.
-        settings: The policy's.
-        log: Steps to learn from; none leaves the networks as they begin.
-        seed: Of weights and samples.
+        name: Name of the policy.
+        start: Initial item vectors.
+        settings: Settings of the policy.
+        log: Logged steps; an empty log leaves the networks untrained.
+        seed: Seed for initial weights and samples.
     """
     with seeded(seed):
         algorithm = _make(name, start, settings)
@@ -58,13 +58,13 @@ def _train(algorithm: Algorithm[Any, Any], replay: ReplayBuffer, settings: Offli
 def _until_converged(
     algorithm: Algorithm[Any, Any], settings: SQNSettings, log: OfflineLog, seed: int
 ) -> dict[str, NDArray[Any]]:
-    """Weights at the lowest supervised loss of logged people who are not learned from, and the curve of that loss.
+    """Train with early stopping; return weights at the lowest supervised loss of held-out users, and the loss curve.
 
-    Training ends when `patience` looks in a row brought no lower loss. Where `updates` came first, or no look brought a
-    lower one than before training, that is warned of.
+    Training ends when `patience` checks in a row found no lower loss. Warns if `updates` was reached first, or if no
+    check found a lower loss than before training.
 
     Returns:
-        `packed_weights`, and `held_out_loss` (C, 2): updates until then, and nats a step.
+        `packed_weights`, and `held_out_loss` (C, 2): updates so far, and nats per step.
     """
     apart = _held_out(log, settings.held_out, seed)
     steps = np.repeat(apart, log.lengths)
@@ -100,9 +100,9 @@ def _until_converged(
 
 
 def _held_out(log: OfflineLog, share: float, seed: int) -> Bools:
-    """(E,) which episodes are not learned from: people by hash, at least one, and never all of several.
+    """(E,) held-out episodes: users chosen by hash, at least one, and never all of several.
 
-    With one person alone there is nobody to hold out: the loss is that of the person learned from.
+    A single user is both trained on and held out.
     """
     people, who = np.unique(log.users, return_inverse=True)
     order = np.argsort(uniforms(seed, int(Stream.POLICY), people), kind="stable")
@@ -112,12 +112,12 @@ def _held_out(log: OfflineLog, share: float, seed: int) -> Bools:
 
 
 def supervised_loss(algorithm: Algorithm[Any, Any], log: OfflineLog, which: Bools) -> float:
-    """Mean cross-entropy of the logged items under the supervised head, nats.
+    """Return the mean cross-entropy of the logged items under the supervised head, in nats.
 
     Args:
         algorithm: SQN or BCQ.
         log: Logged steps.
-        which: (M,) the steps; all of them where it names none.
+        which: (M,) mask of steps; all steps if no entry is True.
     """
     steps = np.flatnonzero(which) if which.any() else np.arange(len(log))
     rows, items = log.rows[log.before[steps]], torch.from_numpy(log.actions[steps].astype(np.int64))
@@ -142,7 +142,7 @@ def _make(name: str, start: ItemStart, settings: OfflineSettings) -> Algorithm[A
 
 
 class LoggedReplay(ReplayBuffer):
-    """tianshou's buffer with a generator that can be set."""
+    """tianshou's buffer with a seedable generator."""
 
     def reseed(self, seed: int) -> None:
         """Set the generator of the samples that follow."""
@@ -150,7 +150,7 @@ class LoggedReplay(ReplayBuffer):
 
 
 def _replay(log: OfflineLog, seed: int, which: Bools | None = None) -> ReplayBuffer:
-    """All steps, or those of whole episodes, in the order of the log, so that the next of a step is its successor."""
+    """Return a buffer of all steps, or of some episodes, in log order, so that the next entry is the next step."""
     kept = np.arange(len(log)) if which is None or not which.any() else np.flatnonzero(which)
     before, terminated, truncated = log.before[kept], log.terminated[kept], log.truncated[kept]
     replay: LoggedReplay = LoggedReplay.from_data(
