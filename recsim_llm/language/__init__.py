@@ -98,7 +98,7 @@ def known_backends() -> dict[str, Callable[..., LLM]]:
 
 
 def _joined(model: str) -> LLM:
-    """Join the engines that another process has started on a Ray cluster under the name MODEL."""
+    """Engines that another process has started on a Ray cluster under the name MODEL."""
     return RayLLM.join(model)
 
 
@@ -123,7 +123,7 @@ def _is_llm(made: object) -> bool:
 
 
 def _own(model: str) -> LLM:
-    """Create the user's own model: MODEL is MODULE:FUNCTION, a function without arguments that returns an `LLM`."""
+    """Your own model: MODEL is MODULE:FUNCTION, a function without arguments that returns an `LLM`."""
     module, _, function = model.partition(":")
     try:
         plugins.look_here_too(module)
