@@ -54,8 +54,10 @@ class Likeness:
 
     def gaps(self, windows: Ints, pages: Ints) -> Floats:
         """(B, K) distance to the nearest item of the window; infinite for an empty window and in empty slots."""
+        # (B, K, 1, D) - (B, 1, W, D); EMPTY (-1) indexes the last item and is masked below.
         apart = self.vectors[pages][:, :, None, :] - self.vectors[windows][:, None, :, :]
         gaps = np.sqrt(np.einsum("bkwd,bkwd->bkw", apart, apart))
+        # (B, K, W) pairs of real items only.
         there = (windows != EMPTY)[:, None, :] & (pages != EMPTY)[:, :, None]
         return np.asarray(np.where(there, gaps, np.inf).min(axis=2), dtype=np.float64)
 
@@ -80,7 +82,9 @@ def distance_quantiles(vectors: Floats | Floats32, quantiles: float | Sequence[f
     """
     draws = uniforms(0, Stream.DATA, np.arange(2 * _PAIRS)).reshape(2, -1)
     first = (draws[0] * len(vectors)).astype(np.int64)
+    # An offset of 1..N-1 from the first item, so that the two always differ.
     second = (first + 1 + (draws[1] * (len(vectors) - 1)).astype(np.int64)) % len(vectors)
+    # In 64 blocks, to bound the memory of the gathered vectors.
     pairs = zip(np.split(first, 64), np.split(second, 64), strict=True)
     gaps = np.concatenate([np.linalg.norm(vectors[a] - vectors[b], axis=1) for a, b in pairs])
     return np.asarray(np.quantile(gaps, quantiles))

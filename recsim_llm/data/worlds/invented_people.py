@@ -117,12 +117,13 @@ def _block(rng: np.random.Generator, truth: Truth, block: slice, counts: Ints) -
     """Items of some people, drawn without replacement by fame and taste (exponential races), and their stars."""
     scores = truth.scores(block)
     pull = truth.watch_slope * (scores - truth.mean) + 2.0 * truth.watch_popularity
+    # (B, N) arrival times with rates exp(pull): the earliest are a weighted draw without replacement.
     race = rng.standard_exponential(scores.shape) * np.exp(-pull)
     most = int(counts.max())
     first = np.argpartition(race, most - 1, axis=1)[:, :most]
     order = np.take_along_axis(race, first, axis=1).argsort(axis=1)
-    arrived = np.take_along_axis(first, order, axis=1)
-    kept = np.arange(most) < counts[:, None]
+    arrived = np.take_along_axis(first, order, axis=1)  # (B, most) items, earliest first
+    kept = np.arange(most) < counts[:, None]  # (B, most) each person's first counts[b] arrivals
     taste = np.take_along_axis(scores, arrived, axis=1)[kept]
     noisy = taste + truth.scale * rng.logistic(size=len(taste))
     return arrived[kept].astype(np.int64), np.array(LEVELS)[np.searchsorted(truth.thresholds, noisy)]

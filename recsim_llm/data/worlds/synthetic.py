@@ -183,6 +183,7 @@ def _invent_truth(rng: np.random.Generator, num_users: int, genres_NG: Bools) ->
     num_items = len(genres_NG)
     # Genre directions are orthonormal, so that a user can like one genre and dislike another.
     directions, _ = np.linalg.qr(rng.standard_normal((_NUM_FACTORS, _NUM_FACTORS)))
+    # (N, G) rows of length 1, so that an item of several genres has no more taste than one of a single genre.
     shares = genres_NG / np.sqrt(genres_NG.sum(axis=1, keepdims=True))
     alone = rng.standard_normal((num_items, _NUM_FACTORS)) / np.sqrt(_NUM_FACTORS)
     item_factors = np.sqrt(_GENRE_SHARE) * (shares @ directions[: len(GENRES)]) + np.sqrt(1 - _GENRE_SHARE) * alone
@@ -224,11 +225,12 @@ def _choose(rng: np.random.Generator, truth: Truth, counts: Ints, start: int) ->
     block = slice(start, start + _BLOCK)
     # Twice the popularity effect of a page: to be watched, an item must first have come to the user's attention.
     logit = truth.watch_slope * (truth.scores(block) - truth.mean) + 2.0 * truth.watch_popularity
+    # (B, N) arrival times with rates exp(logit): the earliest are a weighted draw without replacement.
     race = rng.standard_exponential(logit.shape) * np.exp(-logit)
     most = int(counts[block].max())
     first = np.argpartition(race, most - 1, axis=1)[:, :most]
     order = np.take_along_axis(race, first, axis=1).argsort(axis=1)
-    arrived = np.take_along_axis(first, order, axis=1)
+    arrived = np.take_along_axis(first, order, axis=1)  # (B, most) items, earliest first
     return arrived[np.arange(most) < counts[block][:, None]].astype(np.int64)
 
 
