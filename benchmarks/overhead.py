@@ -22,7 +22,7 @@ PAGE = 4
 
 
 def run(quick: bool) -> Iterator[Row]:
-    """B = 1,000 to 100,000, other kinds at 10,000; the peer's cost per user does not depend on B: one size."""
+    """B = 1,000 to 100,000, other kinds at 10,000; the peer's cost per user is independent of B: measured once."""
     count = 50 if quick else 250
     peer = peer_microseconds(count, 3 if quick else 20)
     sizes = {1000: 10, 4000: 3} if quick else {1000: 60, 10_000: 10, 100_000: 2}

@@ -61,7 +61,7 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
         cache: File for a `CachedLLM` around it; None for no cache.
 
     Raises:
-        ConfigError: The line is none of these, or names an option that the backend does not have.
+        ConfigError: The spec matches none of these forms, or names an unknown option of the backend.
         ModelNotFoundError: The model is not on this machine.
         MissingExtraError: The backend's packages are not installed.
 
