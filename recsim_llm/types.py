@@ -140,8 +140,8 @@ class Prompt(NamedTuple):
             page. Each is conditioned on the likeliest earlier ones.
         adapter: Folder of a LoRA adapter to answer with, "" for the base model; backends without adapters refuse the
             call.
-        about: User id of the asking agent, EMPTY for none; only recorded. No model sees it, and it is not part of the
-            prompt's key (`prompt_key`).
+        about: Id of the user it is asked for, EMPTY for none; only recorded. No model sees it, and it is not part of
+            the prompt's key (`prompt_key`).
     """
 
     system: str
