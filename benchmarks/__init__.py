@@ -1,1 +1,1 @@
-"""Speed and size of every part, each beside a peer's way of doing the same work in the same run. No pass, no fail."""
+"""Benchmarks of speed and size of every part, each beside a peer's way of doing the same work. No pass or fail."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...] [--quick]`: prints each row as it comes and one table at the end."""
+"""`python -m benchmarks [NAME ...] [--quick]`: prints each row as it is measured and one table at the end."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 RESULTS = Path(__file__).parent / "results"
 ON_REQUEST = ("vllm", "gpu", "dashboard")
-"""Not run unless named: they need an environment or a machine of their own."""
+"""Benchmarks that run only if named: they need their own environment or machine."""
 
 
 def main() -> None:
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def run(names: list[str], quick: bool) -> tuple[list[Row], list[str]]:
-    """Rows, and sentences about what was left out."""
+    """Rows, and sentences about skipped benchmarks."""
     rows: list[Row] = []
     left_out: list[str] = []
     for name in names:
@@ -106,7 +106,7 @@ def run(names: list[str], quick: bool) -> tuple[list[Row], list[str]]:
 
 
 def keep(name: str, rows: list[Row], folder: Path = RESULTS) -> None:
-    """Write rows to `folder`/NAME.json, with the machine they were taken on; nothing where there are none."""
+    """Write rows to `folder`/NAME.json, with the machine they were measured on; writes nothing without rows."""
     if rows:
         folder.mkdir(exist_ok=True)
         figures = [asdict(row) | {"ratio": row.ratio} for row in rows]
@@ -122,7 +122,7 @@ def _results(name: str, quick: bool) -> Iterator[Row | str]:
 
 
 def machine() -> str:
-    """What the figures were taken on, in a line."""
+    """The machine of the measurements, in one line."""
     packages = ", ".join(f"{name} {_version(name)}" for name in ("numpy", "torch", "gymnasium"))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{cores} cores, {_cpu()}; {platform.system()}; Python {platform.python_version()}, {packages}"

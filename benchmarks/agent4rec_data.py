@@ -27,12 +27,12 @@ class RecordedPage:
     """One page of a published run.
 
     Attributes:
-        user, page: Who, and which page of the session, from 0.
+        user, page: User id, and number of the page in the session, from 0.
         shown: Item ids, in order.
         titles: Titles as the model read them.
-        hits: Of each item, whether it is in the user's validation split.
-        response: What the model wrote about the page.
-        left: Whether the model's decision was to exit.
+        hits: Per item, whether it is in the user's validation split.
+        response: The model's text about the page.
+        left: Whether the model decided to exit.
     """
 
     user: int
@@ -49,8 +49,8 @@ class Run:
     """A published run.
 
     Attributes:
-        name: Its folder.
-        pages: By (user, page).
+        name: Name of its folder.
+        pages: Pages by (user, page).
         watch_ids: The ids stored as watched, by (user, page).
         metrics: The stored figures, by their stored names.
     """
@@ -62,7 +62,7 @@ class Run:
 
     @property
     def users(self) -> Ints:
-        """(U,) who took part, ascending."""
+        """(U,) ids of the users in the run, ascending."""
         return np.array(sorted({user for user, _ in self.pages}), dtype=np.int64)
 
 
@@ -77,7 +77,7 @@ def load_run(folder: Path, name: str) -> Run:
 
 
 def load_dataset(folder: Path, num_users: int) -> Dataset:
-    """The catalogue and what the published recommenders leave out: train and test items. Stars are not released: 5."""
+    """The catalogue and the train and test items, which published recommenders exclude. Stars are not released: 5."""
     with (folder / "movie_detail.csv").open(encoding="utf-8", newline="") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: int(row["movie_id"]))
     items = tuple(_item(i, row) for i, row in enumerate(rows))
@@ -98,7 +98,7 @@ def interactions(folder: Path, part: str) -> NDArray[np.int64]:
 
 
 def lightgcn_vectors(folder: Path) -> tuple[Floats32, Floats32]:
-    """What LightGCN multiplies: the mean of the released vectors and of their 2 propagations over the training graph.
+    """LightGCN's final vectors: the mean of the released ones and of their 2 propagations over the training graph.
 
     Formula: He et al., SIGIR 2020, eq. 3 and 4, symmetric normalisation, equal layer weights; float32 as published.
     """
@@ -137,7 +137,7 @@ def _page(row: dict[str, Any]) -> RecordedPage:
         tuple(item["title"] for item in shown),
         tuple(item["validation_hit"] for item in shown),
         row["response"],
-        # The published rule: whatever lacks this token goes on, also a text with neither token.
+        # The published rule: a text without this token continues, even one with neither token.
         "[EXIT]" in row["decision"],
     )
 

@@ -17,11 +17,11 @@ class Exits:
     """Every page of a run.
 
     Attributes:
-        page: (M,) pages seen before.
+        page: (M,) number of earlier pages.
         satisfaction: (M,) running satisfaction after the page, [0, 1].
         activity: (M,) 1..3.
         left: (M,) whether the user left after it by choice.
-        forced: (M,) whether the session was cut off after it, whatever the user chose.
+        forced: (M,) whether the session was cut off after it, regardless of the user's choice.
     """
 
     page: Ints
@@ -34,7 +34,7 @@ class Exits:
 def fit_exits(exits: Exits) -> tuple[LeaveParameters, Floats]:
     """Maximum likelihood of the declared form (`impression_fit.fit_leave`); forced exits are left out.
 
-    Boredom cannot be fitted, as no item was shown twice, and memory is not: both stay as declared.
+    Boredom cannot be fitted, as no item was shown twice, and memory is not fitted: both keep their declared values.
 
     Returns:
         The parameters, and the standard errors of base, per_page, pleasure and patience.

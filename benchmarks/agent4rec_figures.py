@@ -1,4 +1,4 @@
-"""Figures of an Agent4Rec run: as stored, by the rules that reproduce them, and as our resolution has them."""
+"""Figures of an Agent4Rec run: as stored, as reproduced by the published rules, and by our resolution of titles."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _STORED = {
 
 @dataclass(frozen=True, slots=True)
 class SeenPage:
-    """One page as our environment had it.
+    """One page in our environment.
 
     Attributes:
         items: Ids, in order.
-        watched: Of each.
-        stars: Of each, 0 where not watched.
-        left, truncated: How the session ended with it, if it did.
+        watched: Per item.
+        stars: Per item, 0 if not watched.
+        left, truncated: How the session ended after the page, if it did.
     """
 
     items: tuple[int, ...]
@@ -48,11 +48,11 @@ class SeenPage:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that must be as published.
+    """A comparison with the published values.
 
     Attributes:
-        line: In words.
-        passed: Whether it is.
+        line: Description.
+        passed: Whether the values agree.
     """
 
     line: str
@@ -60,7 +60,7 @@ class Check:
 
 
 def check_pages(run: Run, seen: Mapping[Key, SeenPage]) -> Iterator[Check]:
-    """The pages of our policy against the recorded ones, and no page more or less."""
+    """Compare the pages of our policy with the recorded ones, including their number."""
     same = sum(key in seen and seen[key].items == page.shown for key, page in run.pages.items())
     line = (
         f"Pages identical: {same:,} of {len(run.pages):,}; pages that we show besides: {len(seen.keys() - run.pages)}."
@@ -69,7 +69,7 @@ def check_pages(run: Run, seen: Mapping[Key, SeenPage]) -> Iterator[Check]:
 
 
 def check_served(run: Run, seen: Mapping[Key, SeenPage], known: Mapping[int, Set[int]]) -> Iterator[Check]:
-    """Where the record's own pages are served: sessions as long as recorded, no item known (by user) or shown twice."""
+    """Check served recorded pages: sessions have the recorded length, no item is known (per user) or shown twice."""
     line = f"Recorded pages served (no vectors, so no check of a policy): {len(seen):,} of {len(run.pages):,}."
     yield Check(line, seen.keys() == run.pages.keys())
     wrong = 0
@@ -80,7 +80,7 @@ def check_served(run: Run, seen: Mapping[Key, SeenPage], known: Mapping[int, Set
 
 
 def check_stored(run: Run, max_pages: int) -> Iterator[Check]:
-    """The stored ids and figures, from the recorded texts by the published run's own rule.
+    """Check the stored ids and figures against the recorded texts, by the published run's own rule.
 
     The rule: of a page's n lines "MOVIE: ...; RATING: <digit>", whatever their titles, the ids are the page's first n.
     """
@@ -118,7 +118,7 @@ def published_figures(run: Run, watched: Mapping[Key, Sequence[int]], max_pages:
 
 
 def _agent(run: Run, watched: Mapping[Key, Sequence[int]], user: int) -> tuple[int, int, int, int]:
-    """Pages, watched, watched in the validation split, shown in the validation split."""
+    """Counts of pages, watched items, watched items in the validation split, and shown items in it."""
     number = count = hits = there = 0
     while (user, number) in run.pages:
         page, chosen = run.pages[user, number], set(watched[user, number])
@@ -128,7 +128,7 @@ def _agent(run: Run, watched: Mapping[Key, Sequence[int]], user: int) -> tuple[i
 
 
 def corrected(run: Run, seen: Mapping[Key, SeenPage], max_pages: int) -> Iterator[str]:
-    """The same definitions over what our environment had watched, and how many stored ids are wrong."""
+    """The published definitions on the watches of our environment, and the number of wrong stored ids."""
     watched = {key: [i for i, w in zip(p.items, p.watched, strict=True) if w] for key, p in seen.items()}
     values = published_figures(run, watched, max_pages)
     yield "Corrected, titles resolved: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()) + "."
@@ -143,16 +143,16 @@ def corrected(run: Run, seen: Mapping[Key, SeenPage], max_pages: int) -> Iterato
 
 
 def _misplaced(page: RecordedPage, stored: Sequence[int]) -> int:
-    """Stored ids that are not that of the title on their line."""
+    """Number of stored ids that differ from the id of the title on their line."""
     rated = [resolve_title(title, page.titles) for title in _RATED.findall(page.response)]
     return sum(place is None or page.shown[place] != item for place, item in zip(rated, stored, strict=True))
 
 
 def check_resolution(run: Run, lines: Sequence[PageLine]) -> Iterator[Check]:
-    """How many lines our parser resolves, and how many an exact title does.
+    """Shares of lines resolved by our parser and by exact titles.
 
-    Resolved is not yet right: the model was told to answer about all items and did so in their order, so the align
-    lines of a page must come out as its items in order.
+    A resolved line may still be wrong: the model was told to answer about all items and did so in their order, so the
+    align lines of a page must come out as its items in order.
     """
     for kind, least in (("align", 0.994), ("rating", 0.995)):
         ours = [line.item is not None for _, line in lines if line.kind == kind]
@@ -184,7 +184,7 @@ def page_lines(run: Run, labels: Mapping[Key, Sequence[str]]) -> list[PageLine]:
 
 
 def unread(lines: Sequence[PageLine], answers: Mapping[Key, PageAnswerText | None]) -> Iterator[str]:
-    """Pages of which nothing can be read, and every line that is not resolved."""
+    """Unreadable pages, and all unresolved lines."""
     empty = [f"user {user}, page {page + 1}" for (user, page), answer in answers.items() if answer is None]
     yield f"Pages of which nothing can be read: {len(empty)}."
     yield from (f"  nothing read: {place}" for place in empty)
@@ -214,7 +214,7 @@ def _told(answer: PageAnswerText | None, size: int) -> list[bool]:
 
 
 def hazards(seen: Mapping[Key, SeenPage], activity: Ints, max_pages: int) -> Iterator[str]:
-    """Share of those at a page who leave after it by choice, by activity."""
+    """Hazard of leaving by choice after each page, by activity."""
     rows = exits(seen, activity, max_pages)
     yield "Exit hazard by page" + "".join(f"{page + 1:>7}" for page in range(max_pages)) + "   mean exit page"
     for level in (1, 2, 3):

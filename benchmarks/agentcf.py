@@ -1,6 +1,6 @@
-"""`python -m benchmarks.agentcf FOLDER [--llm SPEC]`: what AgentCF's released texts are worth on its released CDs.
+"""`python -m benchmarks.agentcf FOLDER [--llm SPEC]`: value of AgentCF's released texts on its released CDs.
 
-Rankers that read no text, and the model with memories of any kind: `recsim-llm agentcf rank`. FOLDER: see
+For rankers without text, and the model with memories of any kind, see `recsim-llm agentcf rank`. FOLDER: see
 `benchmarks.agentcf_data`.
 """
 
@@ -56,7 +56,7 @@ def main() -> None:
 def rivals(
     data: AgentCFData, llm: str | None, llm_users: int | None = None
 ) -> Iterator[tuple[str, Callable[[], Scores]]]:
-    """Names, and how each scores the candidates: (U, 10) scores, the truth last."""
+    """Names and scoring functions: (U, 10) scores of the candidates, the truth last."""
     yield "published memories, BM25", lambda: bm25(data, _user_memories(data), _item_memories(data))
     yield "published memories, hash encoder", lambda: encoder(data)
     yield "LLMRank as released", lambda: llmrank(data)
@@ -86,11 +86,11 @@ def encoder(data: AgentCFData) -> Scores:
 
 
 def llmrank(data: AgentCFData) -> Scores:
-    """The released ranking; it may lack the truth's nine companions of ours, but never the truth."""
+    """The released ranking; it may lack some of our nine negatives, but never the truth."""
     scores = np.zeros((len(data.truths), CANDIDATES))
     for user, ranking in enumerate(data.llmrank):
         place = ranking.index(data.truths[user])
-        # The candidates were theirs: only how many stood above the truth can be compared.
+        # It ranks its own candidates, so only the number of items above the truth is comparable.
         scores[user, :place] = 1.0
         scores[user, place:-1] = -1.0
     return scores

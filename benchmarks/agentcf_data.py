@@ -33,7 +33,7 @@ class AgentCFData:
         catalogue: Titles and categories, entities resolved.
         raw_users: The source's user ids.
         train: Items of each user in the training part, oldest first.
-        histories: The same with the validation item: what is known when the test item is to be found.
+        histories: `train` plus the validation item: what is known when the test item is ranked.
         truths: The test item of each user.
         pools: The 100 random items of each user, as released.
         memories: Published final memories with all recorded earlier versions.
@@ -68,7 +68,7 @@ def read_agentcf(folder: Path) -> AgentCFData:
     number = {raw: item for item, raw in enumerate(catalogue.raw_ids)}
     tables = {part: _interactions(folder, part) for part in ("train", "valid", "test")}
     users = [row[0] for row in tables["test"]]
-    # The longest history and its target is the user's whole training sequence.
+    # The longest history with its target is the user's whole training sequence.
     longest = {user: f"{history} {target}".split() for user, history, target in tables["train"]}
     examples = _jsonl(folder / "train_examples_dense.jsonl")
     pools = dict(line.split("\t") for line in _lines(folder / _SPLIT / f"{_SPLIT}.random"))
@@ -122,7 +122,7 @@ def _jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def _lines(path: Path) -> list[str]:
-    # Not splitlines: memories hold line separators of their own.
+    # Not splitlines, as memories contain other line separators.
     return [line for line in _text(path).split("\n") if line]
 
 

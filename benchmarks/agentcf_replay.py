@@ -1,4 +1,4 @@
-"""Feeds AgentCF's 500 recorded gpt-3.5 choices through our reflection loop: is each one resolved, and judged alike?"""
+"""Replays AgentCF's 500 recorded gpt-3.5 choices in our reflection loop, and checks resolution and judgement."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ReplayExamples:
 
 
 def _rewrites(examples: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """What a memory was rewritten to: that of the same user's next record; an item's description stays."""
+    """Rewritten text per memory: that of the same user's next record; an item's description is unchanged."""
     after: dict[str, str] = {}
     for now, then in zip(examples, [*examples[1:], examples[-1]], strict=True):
         same = now["user"] == then["user"]
@@ -84,7 +84,7 @@ def memories_of(example: dict[str, Any]) -> AgentCFMemories:
 
 @dataclass(slots=True)
 class ReplayReport:
-    """What came of it.
+    """Result of the replay.
 
     Attributes:
         choices, resolved, agreeing: Recorded choices; those that our parser resolved to an item; of these, those that
@@ -92,8 +92,8 @@ class ReplayReport:
         ambiguous: Choices whose prompt was recorded with another outcome too.
         explained, explained_right: Choices that our parser resolves from the recorded explanation alone, and of these
             those as recorded: the only check that does not get the title from the record's outcome.
-        counts: Of the reflection loop.
-        failures: A line for each choice that was not resolved, or judged otherwise.
+        counts: Counts of the reflection loop.
+        failures: One line per choice that was not resolved, or judged differently.
     """
 
     choices: int = 0
@@ -112,7 +112,7 @@ def replay(examples: Sequence[dict[str, Any]], seed: int = 0) -> ReplayReport:
     report.ambiguous = len(llm.ambiguous)
     for number, example in enumerate(examples):
         memories = memories_of(example)
-        # The seed of each record is its own, or all would be listed in one order.
+        # Each record has its own seed, or all would be listed in one order.
         ((_, (outcome,)),) = learn_step(llm, memories, [_TRIAL], seed + number, _OPTIONS, report.counts)
         report.choices += 1
         report.resolved += outcome is not None

@@ -1,6 +1,6 @@
-"""LLM calls and tokens that a page costs for each agent kind, beside what the published systems spend.
+"""LLM calls and tokens per page for each agent kind, beside those of the published systems.
 
-Published: Agent4Rec's released run, 2.7 calls and 2,135 tokens a page, reflection and interview included; RecAgent's
+Published: Agent4Rec's released run, 2.7 calls and 2,135 tokens per page, reflection and interview included; RecAgent's
 code, 12 calls for a page on which something is watched (no token count is published); AgentCF has no pages.
 """
 
@@ -22,7 +22,7 @@ PAGE, PAGES = 4, 3
 KINDS = ("agent4rec", "agent4rec:text", "recagent", "agentcf")
 _CHARS_A_TOKEN = 4.0
 LONG = ("recagent", "recagent:threshold=published", "recagent:text")
-"""Kinds whose memory moves in stages, so that later pages cost more than the first three."""
+"""Kinds with a staged memory, for which later pages cost more than the first three."""
 CALLS = {"agent4rec": (2.7, "Agent4Rec's run"), "recagent": (12.0, "RecAgent's code")}
 TOKENS = {"agent4rec": (2_135.0, "Agent4Rec's run")}
 
@@ -48,9 +48,9 @@ def run(quick: bool) -> Iterator[Row]:
 
 
 def spent(kind: str, agents: int, dataset: str = "synthetic") -> tuple[float, float, float]:
-    """Calls and tokens a page, and tokens a person before the first page, with an obedient model.
+    """Calls and tokens per page, and tokens per person before the first page, with an obedient model.
 
-    The published figures leave out what is written once a person, too: those texts were made beforehand.
+    The published figures also exclude texts written once per person: they were generated beforehand.
     """
     asked: list[tuple[Prompt, Completion]] = []
 
@@ -73,10 +73,10 @@ def spent(kind: str, agents: int, dataset: str = "synthetic") -> tuple[float, fl
 
 
 def spent_long(kind: str, agents: int, pages: int) -> tuple[float, float]:
-    """Calls and tokens a page where nobody leaves, one item of five is watched, and every page is found important.
+    """Calls and tokens per page if nobody leaves, one item of five is watched, and every page is rated important.
 
-    That is the dearest case: only what is important enters the stages. With "text" the scripted sentences are all
-    alike, so each enhances the others: dearer than any real model.
+    This is the most expensive case: only important events enter the stages. With "text" the scripted sentences are
+    all alike, so each enhances the others, which costs more than any real model.
     """
     asked: list[tuple[Prompt, Completion]] = []
 
@@ -106,7 +106,7 @@ def _watching(prompt: Prompt) -> Completion:
 
 
 def _sure(prompt: Prompt, picks: list[int]) -> tuple[float, ...]:
-    """(slots * choices,) log-probabilities with nearly all of them on the picks."""
+    """(slots * choices,) log-probabilities with nearly all mass on the picks."""
     size = len(prompt.choices)
     return tuple(-0.001 if place == pick % size else -9.0 for pick in picks for place in range(size))
 
@@ -117,7 +117,7 @@ def _tokens(asked: list[tuple[Prompt, Completion]]) -> float:
 
 
 def obedient(prompt: Prompt) -> Completion:
-    """An answer that no agent has to ask for twice, about as long as a real one."""
+    """An answer that never needs a re-ask, about as long as a real one."""
     if prompt.choices:
         size = len(prompt.choices) * prompt.slots
         return Completion(" ".join([prompt.choices[0]] * prompt.slots), (-2.5,) * size)

@@ -1,4 +1,4 @@
-"""How long the dashboard takes to open and to switch pages in a real browser, for a usual run and for a huge one."""
+"""Time to open and to switch pages of the dashboard in a real browser, for a usual run and a huge one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(quick: bool) -> Iterator[Row | str]:
 
 def _opened(top: Path, what: str, run: str, opened: str, switched: str) -> Iterator[Row]:
     with serving(top) as address, Browser() as browser:
-        browser.driver.get(f"{address}/_stcore/health")  # Chromium's own start is not the dashboard's
+        browser.driver.get(f"{address}/_stcore/health")  # excludes Chromium's own start
         for page in PAGES:
             key = "runs" if page == "compare" else "run"
             seconds = browser.open(f"{address}/{page}?{key}={run}")

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.dorl_exits [DATASET ...]`: how well a learned likeness tells who the task makes leave.
+"""`python -m benchmarks.dorl_exits [DATASET ...]`: how well a learned similarity predicts exits of the task.
 
 AUC of the distance that `dorl?exit=learned` learns for "too much alike" by the rule of the environment, beside genres
 alone and random numbers, over 300,000 random pairs of items.

@@ -1,4 +1,4 @@
-"""User-steps a second of the vector environment, beside the same users stepped one environment after another."""
+"""User-steps per second of the vector environment, beside the same users stepped one environment after another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = 10
 
 
 def run(quick: bool) -> Iterator[Row]:
-    """B = 1,024 and B = 10,000; the peer's cost a user does not depend on B, so it is measured once."""
+    """B = 1,024 and B = 10,000; the peer's cost per user does not depend on B, so it is measured once."""
     dataset, parameters = folder(), people()
     count = 64 if quick else 1024
     loop = SyncVectorEnv([lambda: PageEnv(dataset, StatisticalUsers(parameters))] * count)
@@ -32,7 +32,7 @@ def run(quick: bool) -> Iterator[Row]:
 
 
 def steps_per_second(env: VectorEnv, steps: int, repeats: int) -> float:
-    """User-steps a second, best of a few repeats; steps that only reset a user are paid for, not counted."""
+    """User-steps per second, best of a few repeats; steps that only reset a user take time but are not counted."""
     pages = random_pages(env.num_envs, PAGE)
     env.reset(seed=0)
     running = np.ones(env.num_envs, dtype=np.bool_)

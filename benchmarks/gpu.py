@@ -1,6 +1,6 @@
-"""A real model on a GPU: decisions a second, how near to the hardware's limit, how busy the GPU is.
+"""A real model on a GPU: decisions per second, share of the hardware's limit, and utilisation.
 
-`python -m benchmarks gpu`; RECSIM_LLM_BENCH_MODEL names the model (a folder or a hub id of 1-8B parameters tells most).
+`python -m benchmarks gpu`; RECSIM_LLM_BENCH_MODEL names the model: a folder or a hub id, best of 1-8B parameters.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PEAK_FLOPS = {
 
 
 def run(quick: bool) -> Iterator[Row | str]:
-    """Label reads of agents who look at a page of ten items: a question an item, behind a shared context."""
+    """Label reads of agents who look at a page of ten items: one question per item, after a shared context."""
     try:
         import torch
     except ImportError as error:
@@ -62,14 +62,14 @@ def run(quick: bool) -> Iterator[Row | str]:
 def measure(
     llm: LLM, prompts: list[Prompt], where: str, peak: float | None, num_parameters: int
 ) -> Iterator[Row | str]:
-    """Ask everything once and say how fast it went.
+    """Send all prompts once and measure the throughput.
 
     Args:
         llm: The model.
         prompts: One decision each.
-        where: For the rows: backend, device, model.
-        peak: Floating-point operations a second of the device; None where it is not known.
-        num_parameters: N: a token costs 2N operations.
+        where: Label for the rows: backend, device, model.
+        peak: Floating-point operations per second of the device; None if unknown.
+        num_parameters: N; a token costs 2N operations.
     """
     llm.generate(prompts[:ITEMS])  # loads kernels, reads the instructions
     usage = llm.usage
@@ -91,7 +91,7 @@ def measure(
 
 
 def peak_flops(device: str) -> float | None:
-    """Of a device by its name, as CUDA tells it; None for one that is not in the table."""
+    """Peak of a device by its CUDA name; None if it is not in the table."""
     return next((peak for name, peak in PEAK_FLOPS.items() if name in device), None)
 
 

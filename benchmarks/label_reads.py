@@ -1,4 +1,4 @@
-"""Label reads a second of a real small model, with a shared prefix and with every prompt read in full."""
+"""Label reads per second of a real small model, with a shared prefix and with every prompt read in full."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def run(quick: bool) -> Iterator[Row]:
     prompts = page_prompts(contexts, QUESTIONS // 2)
     llm, alone = TransformersLLM(str(folder), device="cpu"), plain_reader(folder)
     warm = prompts[0]._replace(context="")
-    llm.generate([warm])  # reads the instructions, which are kept
+    llm.generate([warm])  # reads the instructions, which are cached
     alone(warm)
     before, ours, peer = llm.usage.prompt_tokens, 0.0, 0.0
     for start in range(0, len(prompts), QUESTIONS):
-        # In turns, so that whatever else the machine does meets both.
+        # In turns, so that other load on the machine affects both.
         asked = prompts[start : start + QUESTIONS]
         ours += seconds(lambda: llm.generate(asked))  # noqa: B023 - called at once
         peer += seconds(lambda: (alone(asked[0]), alone(asked[-1])))  # noqa: B023 - called at once

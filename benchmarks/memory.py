@@ -1,4 +1,4 @@
-"""Bytes an agent takes, idle and after 100 interactions, beside one Python object an agent, and one Ray actor."""
+"""Bytes per agent, idle and after 100 interactions, beside one Python object per agent, and one Ray actor."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PAGE, PAGES = 10, 10
 
 
 def run(quick: bool) -> Iterator[Row | str]:
-    """The slope between a small and a large population, so that what all agents share does not count."""
+    """The slope between a small and a large population, so that memory shared by all agents does not count."""
     actor = _ray_actor(2 if quick else 8)
     yield from _idle((500, 1_500) if quick else (2_000, 10_000), actor)
     if actor is None:
@@ -52,7 +52,7 @@ def run(quick: bool) -> Iterator[Row | str]:
 
 
 def _idle(sizes: tuple[int, int], peer: float | None) -> Iterator[Row]:
-    """People nobody has met yet, and people born into a society in which nobody knows anybody."""
+    """People without any session, and people created in a society without links."""
     for count in sizes:
         personas(f"synthetic:0:{count}")
     peer_is = "a Ray actor an agent, empty" if peer else ""
@@ -75,7 +75,7 @@ def _born(count: int) -> Society:
 
 
 def _ray_actor(actors: int) -> float | None:
-    """Bytes of an actor that holds an empty agent; None where Ray is not installed."""
+    """Bytes of an actor with an empty agent; None if Ray is not installed."""
     try:
         import ray
     except ImportError:
@@ -91,14 +91,14 @@ def _ray_actor(actors: int) -> float | None:
 
 
 def _own_bytes(pid: int) -> int:
-    """Proportional set size of a process: what it shares is divided among those who share it."""
+    """Proportional set size of a process: shared memory is divided among the sharers."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8").splitlines()
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith("Pss:")))
 
 
 def slope(make: Callable[[int], object], few: int, many: int) -> float:
-    """Bytes for each agent more."""
-    make(few)  # what is made once and kept (data set, rendered texts) is there before anything is counted
+    """Bytes per additional agent."""
+    make(few)  # creates what is cached once (data set, rendered texts) before counting
     return (held(make, many) - held(make, few)) / (many - few)
 
 
@@ -122,7 +122,7 @@ def visit(count: int, users: UserModel) -> PageVectorEnv:
         warnings.simplefilter("ignore", UncertifiedWarning)
         env = PageVectorEnv(count, folder(), users, page_size=PAGE, max_pages=PAGES, autoreset_mode="disabled")
     env.reset(seed=0, options={"user": np.arange(count) % users.num_users})
-    # One draw a page for everybody would let lines of memory be shared more than they are.
+    # A common draw per page for everybody would overstate the sharing of memory lines.
     for page in random_pages(count, PAGE, PAGES):
         env.step(page)
     assert env.sessions.pages_seen.min() == PAGES
@@ -130,7 +130,7 @@ def visit(count: int, users: UserModel) -> PageVectorEnv:
 
 
 def _staying_agents() -> UserModel:
-    # The cache of an encoder is shared and bounded (65,536 texts); it would be counted as the agents' own until full.
+    # An encoder's cache is shared and bounded (65,536 texts), but would count as the agents' memory until full.
     encoder = CachedEncoder(HashEncoder(), kept=500)
     users = make_population(folder(), "agent4rec:genres", PreparedLLM(), encoder).users
     assert isinstance(users, AgentUsers)
@@ -143,7 +143,7 @@ def _staying_statistical_users() -> StatisticalUsers:
 
 
 class ObjectAgent:
-    """How simulators that hold an agent as an object keep what it saw."""
+    """An agent's history as stored by simulators with one object per agent."""
 
     def __init__(self, user: int) -> None:
         self.user = user

@@ -1,10 +1,10 @@
-"""An OpenAI-compatible server on 127.0.0.1 in a process of its own; it answers anything with the same label reads.
+"""A mock OpenAI-compatible server on 127.0.0.1 in its own process that gives the same label reads to every request.
 
-The latency, in seconds, is the first part of the path: `http://127.0.0.1:PORT/0.2/v1`; behind `/vllm` in front of it
-stands a vLLM server, with batches of conversations: `http://127.0.0.1:PORT/vllm/0.2/v1`. Behind `/calm` or `/storm` in
-front of the latency its labels are stars; in a storm it fails (status 500 after the latency) and hangs, by a hash of
-the request and of how often it came. Of a request only what decides the form of the answer is looked for, and each form
-is made once, so that the server is not what is measured. Run as
+The latency, in seconds, is the first part of the path: `http://127.0.0.1:PORT/0.2/v1`. With the prefix `/vllm` it
+acts as a vLLM server, with batches of conversations: `http://127.0.0.1:PORT/vllm/0.2/v1`. With the prefix `/calm` or
+`/storm` its labels are stars; in a storm it fails (status 500 after the latency) and hangs, by a hash of the request
+and of how often it came. It reads only the parts of a request that decide the form of the answer, and builds each form
+once, so that the server itself is not what is measured. Run as
 `python -m benchmarks.mock_server`; it prints its address and serves until its standard input closes.
 """
 
@@ -28,13 +28,13 @@ _SPACE = {"token": " ", "logprob": -0.01, "bytes": None}
 _GAP = 32
 _IDS = re.compile(rb'"max_tokens":(\d+).*"logprob_token_ids":\[([^\]]*)\]')
 FAILING, HANGING, HANG_S = 0.1, 0.05, 30.0
-"""Shares of the requests of a storm, and how long one hangs, in seconds."""
+"""Shares of failing and hanging requests in a storm, and the duration of a hang, in seconds."""
 _ANSWERS = {"version": {"version": "0.32.0"}, "models": {"data": [{"id": "mock"}]}}
 
 
 @lru_cache(maxsize=64)
 def answer_of(max_tokens: int) -> bytes:
-    """A line of as many labels as fit, and one at least."""
+    """A line of as many labels as fit, at least one."""
     labels = max(1, max_tokens // 2)
     line = [{**_TOP[0], "top_logprobs": _TOP}]
     line += [{**_SPACE, "top_logprobs": [_SPACE]}, line[0]] * (labels - 1)
@@ -44,7 +44,7 @@ def answer_of(max_tokens: int) -> bytes:
 
 
 def batch_answer(body: bytes) -> bytes:
-    """What vLLM answers to a batch of label reads, field by field."""
+    """Response of vLLM to a batch of label reads, field by field."""
     found = _IDS.search(body, body.rfind(b',"max_tokens":'))
     assert found is not None
     return _batch_answer(body.count(b'{"role":"user",'), int(found[1]), tuple(map(int, found[2].split(b","))))
@@ -67,7 +67,7 @@ def _choice(index: int, text: str, line: list[dict[str, Any]]) -> dict[str, Any]
 
 
 def tokens_of(body: bytes) -> list[int]:
-    """Words and spaces, behind one token of a prompt."""
+    """Tokens of words and spaces, after one token of a prompt."""
     asked = json.loads(body)
     text = asked.get("prompt") or asked["messages"][-1]["content"].replace("?", "")
     words = [_GAP if word == " " else 100 + crc32(word.encode()) % 30_000 for word in re.findall(r" |[^ ]+", text)]
@@ -75,13 +75,13 @@ def tokens_of(body: bytes) -> list[int]:
 
 
 def max_tokens_of(body: bytes) -> int:
-    """The number behind the last `"max_tokens":`, 1 where there is none; inside a text its quotes would be escaped."""
+    """The number after the last `"max_tokens":`, else 1; inside a text its quotes would be escaped."""
     digits = body.rpartition(b'"max_tokens":')[2][:6].split(b",")[0].strip(b" }")
     return int(digits) if digits.isdigit() else 1
 
 
 def luck_of(key: int, time: int) -> float:
-    """In [0, 1), the same for the same request at the same time of asking."""
+    """A number in [0, 1) that depends only on the request and on how often it came."""
     return crc32(b"%d %d" % (key, time)) / 2**32
 
 

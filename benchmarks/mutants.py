@@ -1,4 +1,4 @@
-"""`python -m benchmarks.mutants`: what `mutmut run` found, a row a module, and every mutant that no test noticed."""
+"""`python -m benchmarks.mutants`: results of `mutmut run`, one row per module, and every mutant that no test killed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from mutmut.stats import status_by_exit_code
 
 GATE = 0.85
-"""Least share of each module's mutants that tests must notice."""
+"""Least share of each module's mutants that tests must kill."""
 
 
 def main(folder: Path = Path("mutants")) -> int:
-    """Print both tables; 1 if a module is below the gate; a mutant that was not tried counts as not noticed."""
+    """Print both tables; return 1 if a module is below the gate; an untried mutant counts as surviving."""
     meta = {path: json.loads(path.read_text("utf-8"))["exit_code_by_key"] for path in sorted(folder.rglob("*.meta"))}
     if not any(meta.values()):
         print(f"There are no mutants in {folder}/: run `mutmut run` first.")

@@ -1,4 +1,4 @@
-"""What an LLM user-step costs besides the model: prompts written, answers read, memory kept, environment stepped."""
+"""Cost of an LLM user-step outside the model: writing prompts, reading answers, memory, environment step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGE = 4
 
 
 def run(quick: bool) -> Iterator[Row]:
-    """B = 1,000 to 100,000, other kinds at 10,000; the peer's cost a user does not depend on B: it is measured once."""
+    """B = 1,000 to 100,000, other kinds at 10,000; the peer's cost per user is independent of B: measured once."""
     count = 50 if quick else 250
     peer = peer_microseconds(count, 3 if quick else 20)
     sizes = {1000: 10, 4000: 3} if quick else {1000: 60, 10_000: 10, 100_000: 2}
@@ -47,7 +47,7 @@ def run(quick: bool) -> Iterator[Row]:
 
 
 def our_microseconds(kind: str, batch: int, steps: int) -> float:
-    """Microseconds a user-step in one vector environment."""
+    """Microseconds per user-step in one vector environment."""
     llm = PreparedLLM()
     users = make_population(folder(), kind, llm).users
     with warnings.catch_warnings():
@@ -57,7 +57,7 @@ def our_microseconds(kind: str, batch: int, steps: int) -> float:
 
 
 def peer_microseconds(count: int, steps: int) -> float:
-    """The same users one environment after another: nine prompts a call instead of nine times B."""
+    """The same users one environment after another: nine prompts per call instead of nine times B."""
     _, llm = llm_users()
     make = partial(PageEnv, folder(), "llm", llm, page_size=PAGE)
     with warnings.catch_warnings():
@@ -67,7 +67,7 @@ def peer_microseconds(count: int, steps: int) -> float:
 
 
 def overhead_microseconds(env: VectorEnv, llm: PreparedLLM, steps: int, rounds: int = 3) -> float:
-    """Microseconds a user-step outside the model, best round; steps that only reset are paid for, not counted."""
+    """Microseconds per user-step outside the model, best round; steps that only reset take time but are not counted."""
     pages = random_pages(env.num_envs, PAGE)
     env.reset(seed=0)
     running = np.ones(env.num_envs, dtype=np.bool_)
@@ -79,6 +79,6 @@ def overhead_microseconds(env: VectorEnv, llm: PreparedLLM, steps: int, rounds: 
             shown += int(running.sum())
             running = ~(terminated | truncated) | ~running
         spent = perf_counter() - start - (llm.usage.seconds - inside)
-        # The first round renders personas and items, which are kept.
+        # The first round renders personas and items, which are cached.
         best = min(best, spent / shown) if repeat else np.inf
     return 1e6 * float(best)

@@ -1,4 +1,4 @@
-"""Milliseconds that each policy takes to choose pages for 1,024 users. There is no peer: the work is one product."""
+"""Milliseconds of each policy to choose pages for 1,024 users. There is no peer: the work is one product."""
 
 from __future__ import annotations
 

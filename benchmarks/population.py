@@ -1,4 +1,4 @@
-"""Big populations: how long they take to be made, and what a page of a few active people costs among many idle."""
+"""Large populations: construction time, and the cost of a page for a few active people among many idle ones."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _environment(name: str, kind: str) -> PageVectorEnv:
 
 
 def visit_microseconds(people: int, kind: str, pages: int = 3) -> float:
-    """What a page costs in a vector environment of `ACTIVE` sessions over a population, the model's time left out."""
+    """Cost of a page in a vector environment of `ACTIVE` sessions over a population, without the model's time."""
     name, llm = f"synthetic:0:{people}", PreparedLLM()
     users = make_population(name, kind, llm).users
     env = PageVectorEnv(ACTIVE, name, users, page_size=PAGE, autoreset_mode="disabled", max_pages=pages)
@@ -85,14 +85,14 @@ def visit_microseconds(people: int, kind: str, pages: int = 3) -> float:
 
 
 def society_microseconds(people: int, kind: str, rounds: int = 4) -> float:
-    """What a page costs in a society in which about `ACTIVE` people wake in a round; all that a round costs counts."""
+    """Cost of a page in a society in which about `ACTIVE` people wake per round, including the whole round."""
     llm = PreparedLLM()
     population = make_society(f"synthetic:0:{people}", kind, None if kind == "statistical" else llm, "none")
     share = min(ACTIVE / people, 0.5)
     rules = SocietyRules(rounds, -float(np.log1p(-share)), (1.0, 1.0, 1.0), PageRules(PAGE, 4))
     society = new_society(population, population.members, rules)
     society.begin(mix(0))
-    _round(society)  # renders what is kept
+    _round(society)  # renders the cached texts
     best = np.inf
     while not society.ended:
         inside, start = llm.usage.seconds, perf_counter()

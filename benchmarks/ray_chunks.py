@@ -1,4 +1,4 @@
-"""Engines on Ray: what chunks cost beside the same engine in this process, and how work spreads over copies."""
+"""Engines on Ray: overhead of chunks over the same engine in this process, and scaling over copies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsim_llm.types import Completion, Prompt, Usage
 
 AGENTS, QUESTIONS = 2_000, 8
 SERVICE_S = 0.002
-"""Seconds that the busy engine takes for a prompt: what a GPU takes for a small model."""
+"""Seconds per prompt of the busy engine: those of a small model on a GPU."""
 
 
 class Idle:
@@ -26,22 +26,22 @@ class Idle:
         self._answer = Completion("Yes", (-0.5, -1.0), 400, 1)
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """The same to everything."""
+        """Answer every prompt alike."""
         self.usage.calls += len(prompts)
         return [self._answer] * len(prompts)
 
 
 class Busy(Idle):
-    """Takes a fixed time a prompt, and no processor."""
+    """Takes a fixed time per prompt without using the CPU."""
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """The same to everything, after a while."""
+        """Answer every prompt alike, after a delay."""
         time.sleep(SERVICE_S * len(prompts))
         return super().generate(prompts)
 
 
 def run(quick: bool) -> Iterator[Row | str]:
-    """Chunks beside one call an agent, then 1, 2 and 4 copies."""
+    """Chunks beside one call per agent, then 1, 2 and 4 copies."""
     try:
         import ray
     except ImportError as error:
@@ -57,7 +57,7 @@ def run(quick: bool) -> Iterator[Row | str]:
 
 
 def prompts(agents: int) -> list[Prompt]:
-    """Eight questions to each agent, 1,700 characters a prompt."""
+    """Eight questions to each agent, 1,700 characters per prompt."""
     system, labels = "You play one person who rates films. " * 10, ("Yes", "No")
     contexts = [f"You are person {agent}. " + "You like quiet films about the sea. " * 35 for agent in range(agents)]
     return [Prompt(system, context, f"Film {i}: watch it?", labels) for context in contexts for i in range(QUESTIONS)]
@@ -83,13 +83,13 @@ def _chunks(ray: Any, agents: int) -> Iterator[Row]:
         len(few) / peer,
         "one Ray call an agent, prompts as objects",
     )
-    # Against engines that take time: what travels costs less the more an engine has to do.
+    # With engines that take time, the relative cost of transfers falls.
     cost = (ours - here) / len(asked)
     yield Row("the same: processor time of the way there and back, a prompt", cost * 1e6, "µs", "20 µs")
 
 
 class _Plain:
-    """An engine that is called an agent at a time."""
+    """An engine that is called once per agent."""
 
     def __init__(self) -> None:
         self._llm = Idle()

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.recagent_threshold ENCODER...`: how rare the published threshold of enhancement is by encoder.
+"""`python -m benchmarks.recagent_threshold ENCODER...`: how often texts reach the published enhancement threshold.
 
 With the published encoder (a folder of all-mpnet-base-v2) the share printed for the probe texts is `recagent.REACHED`.
 """
@@ -17,18 +17,18 @@ from recsim_llm.types import Floats
 
 
 def cosines(encoder: TextEncoder, texts: Sequence[str]) -> Floats:
-    """Of all pairs of texts."""
+    """Cosines of all pairs of texts."""
     vectors = encoder.encode(texts).astype(np.float64)
     return np.asarray((vectors @ vectors.T)[np.triu_indices(len(texts), 1)], dtype=np.float64)
 
 
 def cosine_of(enhancement: float) -> float:
-    """The cosine whose sigmoid is a threshold."""
+    """The cosine whose sigmoid equals the threshold."""
     return float(np.log(enhancement / (1.0 - enhancement)))
 
 
 def line(name: str) -> str:
-    """What one encoder makes of the probe texts."""
+    """Shares for one encoder on the probe texts, in a line."""
     encoder, options = make_encoder(name), ThreeStageOptions()
     found, bar = cosines(encoder, probe_texts()), cosine_of(options.enhancement)
     newest, ours = bar - options.newest_bonus, cosine_of(calibrated_enhancement(encoder))

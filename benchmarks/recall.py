@@ -1,4 +1,4 @@
-"""Recall from long memories: 1,000 agents of 10,000 events, beside a list of dictionaries an agent."""
+"""Recall from long memories: 1,000 agents of 10,000 events, beside a list of dictionaries per agent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUERY = "Watched Item 17, Comedy; Item 18, Drama"
 
 
 def run(quick: bool) -> Iterator[Row]:
-    """Ours at full size; the peer with as many events an agent, but fewer agents, since its cost is per agent."""
+    """Ours at full size; the peer with as many events per agent, but fewer agents, since its cost is per agent."""
     agents, events, peers = (20, 500, 5) if quick else (1_000, 10_000, 10)
     memory, encoder = filled(agents, events)
     everybody, now = np.arange(agents), np.full(agents, float(events))
@@ -39,13 +39,13 @@ def run(quick: bool) -> Iterator[Row]:
 
 
 def texts() -> list[str]:
-    """What happens to agents: the same things to many."""
+    """Texts of events, shared by many agents."""
     genres = ("Comedy", "Drama", "Horror", "Western", "Sci-Fi")
     return [f"Watched Item {i}, {genres[i % 5]}, and gave it {i % 5 + 1} of 5." for i in range(VOCABULARY)]
 
 
 def filled(agents: int, events: int) -> tuple[StreamMemory, CachedEncoder]:
-    """Agents that have lived through so many events, each in another order."""
+    """Agents with this many events, each in another order."""
     encoder = CachedEncoder(HashEncoder(DIM))
     memory, everybody, known = StreamMemory(encoder, capacity=events), np.arange(agents), texts()
     memory.forget(everybody)
@@ -57,7 +57,7 @@ def filled(agents: int, events: int) -> tuple[StreamMemory, CachedEncoder]:
 
 
 def peer_streams(agents: int, events: int, encoder: CachedEncoder) -> list[list[dict[str, Any]]]:
-    """Memory streams as agent frameworks keep them: a document with its metadata and its own vector an event."""
+    """Memory streams as in agent frameworks: a document with metadata and its own vector per event."""
     known, vectors = texts(), encoder.encode(texts())
     return [
         [
@@ -85,7 +85,7 @@ def peer_recall(stream: list[dict[str, Any]], query: Floats32) -> list[dict[str,
 
 
 def matrix_recall(streams: list[list[dict[str, Any]]], queries: Floats32) -> list[list[dict[str, Any]]]:
-    """The same with the cosines of an agent in one product, over a matrix that is put together for each recall."""
+    """The same with the cosines of an agent in one product, over a matrix that is assembled for each recall."""
     found = []
     for stream, query in zip(streams, queries, strict=True):
         scores = np.stack([document["vector"] for document in stream]) @ query

@@ -3,13 +3,13 @@
     python -m benchmarks.replay_agent4rec FOLDER [--run LightGCN_1000x5x4] [--fit-exits]
 
 Ours are the environment (`PageVectorEnv`), the policy of given vectors (`policies.classic.embeddings`) and the parser
-(`page_answers`); the record answers for the model. It exits with 1 unless pages, stored ids and the stored
+(`page_answers`); the record replaces the model. It exits with 1 unless pages, stored ids and the stored
 figures (Zhang et al., SIGIR 2024, released run) come out as published, and the parser resolves at least 99.4 % of align
 and 99.5 % of rating lines, to the right items. FOLDER (or RECSIM_LLM_AGENT4REC) holds:
 
     movie_detail.csv         movie_id 0..N-1, title, genres ("|"), rating, summary
     user_statistic.csv       user_id 0..U-1, activity 1..3
-    cf_data/{train,valid,test}.txt   a line a user: user id, then item ids
+    cf_data/{train,valid,test}.txt   one line per user: user id, then item ids
     LightGCN_embeddings.npz  user (U, D) and item (N, D), float32, before propagation
     runs/RUN/raw_llm_io.jsonl.gz     one object a page: user, page (from 1), shown [{id, title, validation_hit}],
                              response, decision
@@ -105,7 +105,7 @@ class RecordedAgents:
 
 
 class RecordedPages:
-    """Serves the recorded pages, where the recommender's vectors are not released."""
+    """Serves the recorded pages, for recommenders whose vectors are not released."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -119,14 +119,14 @@ class RecordedPages:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A run, lived again.
+    """A replayed run.
 
     Attributes:
         run: The record.
-        seen: What our environment did, by (user, page).
-        answers: What our parser made of the texts.
-        labels: Of each page's items, as the parser was given them.
-        known: Of each user, the items that a policy must not show.
+        seen: Pages of our environment, by (user, page).
+        answers: Texts as parsed by our parser.
+        labels: Labels of each page's items, as given to the parser.
+        known: Per user, the items that a policy must not show.
         ours: Whether our policy ranked; otherwise the recorded pages were served.
     """
 
@@ -138,7 +138,7 @@ class Replay:
     ours: bool
 
     def checks(self) -> Iterator[figures.Check]:
-        """Everything that must come out as published."""
+        """All comparisons with the published values."""
         if self.ours:
             yield from figures.check_pages(self.run, self.seen)
         else:
@@ -147,7 +147,7 @@ class Replay:
 
 
 def replay(folder: Path, name: str) -> Replay:
-    """Live a published run again."""
+    """Replay a published run."""
     run = load_run(folder, name)
     dataset = load_dataset(folder, len(run.users))
     users = RecordedAgents(run, dataset.catalogue, len(run.users))
@@ -199,7 +199,7 @@ def _pages_of(outcome: Outcome) -> Iterator[tuple[tuple[int, int], figures.SeenP
 
 
 def report(folder: Path, name: str, with_exits: bool) -> tuple[list[str], list[str]]:
-    """Lines to print, and what is not as published."""
+    """Lines to print, and deviations from the published values."""
     lived, activity = replay(folder, name), activity_levels(folder)
     run, seen = lived.run, lived.seen
     as_published = list(lived.checks())
@@ -221,7 +221,7 @@ def report(folder: Path, name: str, with_exits: bool) -> tuple[list[str], list[s
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; 0 where everything is as published."""
+    """Run from the command line; return 0 if everything is as published."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replay_agent4rec", description=__doc__.split("\n")[0])
     parser.add_argument("folder", nargs="?", default=os.environ.get(VARIABLE), help=f"the data (default: ${VARIABLE})")
     parser.add_argument("--run", default="LightGCN_1000x5x4", help="a folder in FOLDER/runs")

@@ -1,4 +1,4 @@
-"""Runs that are killed with kill -9 at random moments and resumed: what is lost, and what resuming costs."""
+"""Runs that are killed with kill -9 at random moments and resumed: lost work, and the cost of resuming."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def run(quick: bool) -> Iterator[Row]:
         for number in range(runs):
             out = home / f"killed{number}"
             for _ in range(4):
-                # Starting takes a part of the time; most kills come behind it.
+                # Starting takes part of the time; most kills come after it.
                 ended = _go_on(out, users, luck.uniform(0.5, 1.0) * whole_s)
                 kills += ended is None
-                # Whatever is recorded is what the undisturbed run has recorded.
+                # All recorded steps must equal those of the undisturbed run.
                 lost += sum(expected[name] != content for name, content in _steps(out).items())
             resumed_s += _go_on(out, users, None) or 0.0
             lost += len(expected) - len(_steps(out))
@@ -59,7 +59,7 @@ def _go_on(out: Path, users: int, seconds: float | None) -> float | None:
         "--batch-size",
         "20",
     ]
-    options += ["--resume"] if (out / "ease").is_dir() else []  # killed before the run had begun: begin it
+    options += ["--resume"] if (out / "ease").is_dir() else []  # if killed before the run had begun, start it
     command = [sys.executable, "-m", "recsim_llm", "simulate", *options, "--users", str(users), "--out", str(out)]
     env = os.environ | {"RECSIM_LLM_HOME": str(out.parent / f"home-{out.name}")}
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What fitting a recommender again to what its people watched does to them: `python -m benchmarks.retraining`.
+"""Effect of refitting a recommender to what its people watched: `python -m benchmarks.retraining`.
 
 After Agent4Rec (Zhang et al., SIGIR 2024), which retrains matrix factorisation on what its agents watched and looks at
 the filter bubble. Here everybody visits in each of R rounds, nobody searches or talks, and a policy is fitted again
@@ -33,7 +33,7 @@ from recsim_llm.runs import StepBatch
 from recsim_llm.types import Floats, Ints
 
 LAST = 2
-"""Rounds at the end that are measured."""
+"""Number of final rounds that are measured."""
 FIXED = "fixed list"
 ARMS: Mapping[str, str] = {
     "random": "",
@@ -48,7 +48,7 @@ ARMS: Mapping[str, str] = {
     "bpr?epochs=30": "",
     "retrain?of=bpr?epochs=30": "bpr?epochs=30",
 }
-"""Policy to the one it is compared with, "" for none."""
+"""Baseline of each policy, "" for none."""
 MEASURES = ("top genre", "genres", "watch rate", "stars")
 """Of each page: share of its items with its most frequent genre, and number of genres on it; of each item: whether it
 was watched, and its stars if so."""
@@ -63,10 +63,10 @@ class Found:
     """One arm.
 
     Attributes:
-        people: (P, 4) a value a person and measure, means over seeds; NaN where there is none.
-        shown: (S, P, N) how often each person was shown each item, a seed each.
+        people: (P, 4) one value per person and measure, means over seeds; NaN if undefined.
+        shown: (S, P, N) impressions per seed, person and item.
         first: (2,) `top genre` and `genres` in the first round, means over people.
-        seconds: Of one fit again in the mean; NaN where there is none.
+        seconds: Mean time of one refit; NaN without refits.
     """
 
     people: Floats
@@ -105,10 +105,10 @@ def _lived(arm: str, dataset: str, users: int, rounds: int, seed: int) -> tuple[
     population = make_society(dataset, graph="none")
     assert isinstance(population.users, StatisticalInhabitants)
     population.users.habits = replace(population.users.habits, browse=1.0, search=0.0, chat=0.0, post=0.0)
-    # The same people with each seed: what varies is their luck, and the start of the factors.
+    # The same people with each seed; their draws and the initial factors vary.
     members = population.members(users, 0)
     pages = PageRules(page_size=10, max_pages=2, history_length=20 * rounds)
-    # Everybody wakes at once, and a round is longer than anything that anybody watches.
+    # Everybody wakes at once, and a round is longer than any visit.
     rules = SocietyRules(rounds, round_hours=1e6, gap_hours=(1e-3,) * 3, page=pages)
     society = new_society(population, members, rules)
     policy = _policy(arm, population, seed)
@@ -162,7 +162,7 @@ def spreads(shown: Ints, weights: Floats) -> Floats:
 
 
 def spread_estimates(arm: Ints, other: Ints | None) -> list[Estimate]:
-    """Of `SPREADS`, or of their differences to another arm, with the same people drawn in both."""
+    """Estimates of `SPREADS`, or of their differences from another arm, with the same people resampled in both."""
     people, rng = arm.shape[1], np.random.default_rng(0)
 
     def value(weights: Floats) -> Floats:
@@ -171,7 +171,7 @@ def spread_estimates(arm: Ints, other: Ints | None) -> list[Estimate]:
     drawn = rng.multinomial(people, np.full(people, 1 / people), RESAMPLES).astype(np.float64)
     found = value(np.ones(people))
     low, high = np.percentile([value(weights) for weights in drawn], [2.5, 97.5], axis=0)
-    # Coverage of a resample is smaller than that of all: the interval is moved to where it belongs (basic bootstrap).
+    # A resample covers less than the whole sample, so the interval is reflected (basic bootstrap).
     return [Estimate(v, 2 * v - h, 2 * v - b, people) for v, b, h in zip(found, low, high, strict=True)]
 
 
@@ -203,7 +203,7 @@ def _all(one: Found) -> Floats:
 
 
 def _mean(values: Floats) -> Floats:
-    """Mean over the first axis of what is there; NaN where nothing is."""
+    """Mean over the first axis, ignoring NaN; NaN if all values are NaN."""
     there = ~np.isnan(values)
     total, count = np.where(there, values, 0.0).sum(axis=0), there.sum(axis=0)
     mean: Floats = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)

@@ -1,7 +1,7 @@
 """`python -m benchmarks.sequential`: NDCG@10 and HR@10 of the recommenders on what people really rated next.
 
 Leave-one-out: every person's last rating is the test, all before it is the log; users and items with fewer than 5
-ratings are left out, in turn, until none is left. All items that the person has not rated are ranked. Intervals are
+ratings are removed repeatedly until none remains. All items that the person has not rated are ranked. Intervals are
 95 % bootstraps over people. Peers are libraries' own models, fitted on the same log and not tuned; some of our defaults
 were chosen on each person's last but one rating (`--validate`).
 """
@@ -41,12 +41,12 @@ PAIRS = (("ease", "cornac EASE"), ("bpr", "implicit BPR"), ("bpr", "cornac BPR")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be predicted.
+    """A next-item prediction task.
 
     Attributes:
-        catalogue: The items that are left.
-        log: What is known; times are places in a person's order.
-        target: (U,) what each person rated next.
+        catalogue: The remaining items.
+        log: Known ratings; times are positions in a person's order.
+        target: (U,) the next item of each person.
     """
 
     catalogue: Catalogue
@@ -106,7 +106,7 @@ def observation(task: Task) -> Observation:
 
 
 def gains(pages: Ints, target: Ints) -> tuple[Floats, Floats]:
-    """(U,) NDCG@10 and (U,) HR@10 of each person: 1/log2(2 + the right item's place), and whether it is there."""
+    """(U,) NDCG@10 and (U,) HR@10 of each person: 1/log2(2 + the target's position), and whether it is on the page."""
     right = pages == target[:, None]
     hit = right.any(axis=1)
     return np.where(hit, 1 / np.log2(2 + right.argmax(axis=1)), 0.0), hit.astype(np.float64)
@@ -167,7 +167,7 @@ def _cornac_sasrec(task: Task, epochs: int) -> NDArray[Any]:
 
 
 def _implicit_bpr(task: Task) -> NDArray[Any]:
-    """With users' own trained vectors, where our policy takes the mean of their items'."""
+    """Uses trained user vectors, whereas our policy takes the mean of their items' vectors."""
     from implicit.cpu.bpr import BayesianPersonalizedRanking
     from scipy.sparse import csr_matrix
 

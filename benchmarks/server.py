@@ -1,4 +1,4 @@
-"""Decisions a second through one client core, beside the stock client as others use it: in threads, and in asyncio."""
+"""Decisions per second through one client core, beside the stock client as others use it: in threads and asyncio."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SEMAPHORE = 128
 
 
 def run(quick: bool) -> Iterator[Row]:
-    """At a latency of 0.2 s (a busy GPU): in batches as with a vLLM server, and a prompt a request as with any other.
+    """At a latency of 0.2 s (a busy GPU): in batches as with a vLLM server, and one prompt per request as elsewhere.
 
-    The peers send a prompt a request: Agent4Rec from 500 threads (`core/agent4rec`), OASIS from one event loop behind a
-    semaphore of 128. Neither has a batched way.
+    The peers send one prompt per request: Agent4Rec from 500 threads (`core/agent4rec`), OASIS from one event loop
+    behind a semaphore of 128. Neither supports batches.
     """
     _need("aiohttp", "openai")
     _need("openai", "dev")
@@ -50,7 +50,7 @@ def run(quick: bool) -> Iterator[Row]:
 
 
 def ours_per_second(url: str, prompts: Sequence[Prompt]) -> float:
-    """Through `OpenAILLM`; a tenth as many prompts go before, so that connections are made."""
+    """Through `OpenAILLM`; a tenth as many prompts are sent first, to open connections."""
     llm = OpenAILLM("mock", base_url=url, api_key="none")
     try:
         llm.generate(prompts[: len(prompts) // 10])
@@ -69,12 +69,12 @@ def threads_per_second(url: str, prompts: Sequence[Prompt]) -> float:
             return _labels(client.chat.completions.create(**_request(prompt)), prompt)
 
         with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(ask, prompts[:_THREADS]))  # imports, connections and threads are there
+            list(pool.map(ask, prompts[:_THREADS]))  # warm-up of imports, connections and threads
             return len(prompts) / seconds(lambda: list(pool.map(ask, prompts)))
 
 
 def tasks_per_second(url: str, prompts: Sequence[Prompt]) -> float:
-    """A task a prompt, all at once, behind one semaphore."""
+    """One task per prompt, all at once, limited by one semaphore."""
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     async def ask_all() -> float:

@@ -1,4 +1,4 @@
-"""What social life does: `python -m benchmarks.society texts | dose | conformity` (docs/society.md has the tables).
+"""Effects of social life: `python -m benchmarks.society texts | dose | conformity` (docs/society.md has the tables).
 
 texts: which share of a real model's chats and posts the gate refuses, and why.
 dose: what effects of a given size do to impressions, and to the spread of one promoted item along links.
@@ -41,7 +41,7 @@ PERMUTATIONS, LEAST_BEFORE = 200, 5
 
 
 def quiet(**effects: float) -> SocialHabits:
-    """Habits without effects of others but these."""
+    """Habits with no social effects except these."""
     return SocialHabits(**{"word_of_mouth": 0.0, "seek": 0.0, **effects})  # type: ignore[arg-type]
 
 
@@ -65,7 +65,7 @@ ALONE = {
     "exposure 0.2": quiet(exposure=0.2),
     "exposure 0.4": quiet(exposure=0.4),
 }
-"""Effects that no message about the promoted item has: in the table of impressions only."""
+"""Effects that messages about the promoted item lack, so that they are only in the table of impressions."""
 
 
 def texts(dataset: str, kind: str, llm: str) -> None:
@@ -110,11 +110,11 @@ def _report(counts: TextCounts) -> str:
 
 @dataclass
 class Meter:
-    """What others do to the impressions of a run: each page is answered a second time as if nobody had said anything.
+    """Social effects on the impressions of a run: each page is also answered as if there were no messages.
 
     Attributes:
-        seen: Impressions.
-        moved: Those whose probability of watching was another.
+        seen: Number of impressions.
+        moved: Number of impressions whose probability of watching differed.
         shift: Sum of the absolute differences: the expected number of outcomes changed.
         stars: Sum of the absolute differences of the expected stars.
     """
@@ -145,7 +145,7 @@ class Metered(StatisticalInhabitants):
 
 
 class Life(NamedTuple):
-    """What became of a run: (U,) who took the promoted item up, and what its impressions were."""
+    """Result of a run: (U,) who watched the promoted item, and the meter of its impressions."""
 
     took: Bools
     meter: Meter
@@ -153,16 +153,16 @@ class Life(NamedTuple):
 
 @dataclass(frozen=True)
 class Place:
-    """A town, its promoted item, and those who speak well of it before the first round.
+    """A town, its promoted item, and the people who recommend it before the first round.
 
     Attributes:
-        town: People, and who knows whom.
+        town: People and their links.
         people: The statistical users of the town.
-        item: Stands in the first slot of every page; everybody sees it.
+        item: The promoted item, in the first slot of every page, so that everybody sees it.
         spreaders: (S,) user ids.
-        friends: (U,) who knows a spreader and is none.
-        others: (U,) who knows none and is none.
-        seed: Of everything drawn.
+        friends: (U,) mask of people who know a spreader and are not spreaders.
+        others: (U,) mask of people who know no spreader and are not spreaders.
+        seed: Seed for all random draws.
     """
 
     town: SocialPopulation
@@ -175,7 +175,7 @@ class Place:
 
     @classmethod
     def of(cls, dataset: str, seed: int) -> Place:
-        """The place of a seed; its item is one that people take up once in 50 showings in the mean."""
+        """The place of a seed; its item is one that people watch once in 50 impressions on average."""
         town = make_society(dataset, graph="homophily:20", seed=seed)
         people = Metered(statistical_parameters(dataset), town.dataset.catalogue, town.personas)
         everybody = town.members
@@ -190,7 +190,7 @@ class Place:
         return cls(town, people, item, spreaders, known & here, ~known & here, seed)
 
     def live(self, habits: SocialHabits, graph: SocialGraph | None = None, promoted: bool = True) -> Life:
-        """A life of `ROUNDS` rounds; where promoted, the spreaders first tell all whom they know: five stars."""
+        """Simulate `ROUNDS` rounds; if promoted, the spreaders first tell everybody they know: five stars."""
         people, town = self.people, self.town
         people.habits, people.meter = habits, Meter()
         town = SocialPopulation(
@@ -225,7 +225,7 @@ def permuted(graph: SocialGraph, seed: int) -> SocialGraph:
 
 
 def dose(dataset: str) -> None:
-    """Print both tables: what happens to impressions of an ordinary life, and who takes a promoted item up."""
+    """Print both tables: social effects on ordinary impressions, and the uptake of a promoted item."""
     places = [Place.of(dataset, seed) for seed in range(SEEDS)]
     print(f"{dataset}, {ROUNDS} rounds, {SEEDS} seeds\nimpressions of an ordinary life: moved, outcomes, stars")
     for name, habits in {**DOSES, **ALONE}.items():
@@ -266,7 +266,7 @@ def conformity(dataset: str) -> None:
     ratings = load_dataset(dataset).ratings
     rng = np.random.default_rng(0)
     people = int(ratings.users.max()) + 1
-    # Whole people change places in time: what one person rates stays together.
+    # Times are permuted between whole people, so that one person's ratings stay together.
     chance = np.array([slope(ratings, rng.random(people)[ratings.users]) for _ in range(PERMUTATIONS)])
     for name, times in (("forwards", ratings.times), ("backwards", -ratings.times)):
         found = slope(ratings, times)
@@ -279,7 +279,7 @@ def conformity(dataset: str) -> None:
 def slope(ratings: Ratings, times: Floats | Ints) -> float:
     """Least-squares slope, within items, of (rating - the person's mean) on the mean of the item's earlier ratings.
 
-    Below 0 where order means nothing, because an item's mean holds the rating itself: compare with orders by chance.
+    Below 0 if order has no effect, because an item's mean holds the rating itself: compare with orders by chance.
     """
     order = np.lexsort((times, ratings.items))
     users, items, stars = ratings.users[order], ratings.items[order], ratings.values[order].astype(np.float64)

@@ -1,4 +1,4 @@
-"""What recording costs: time and bytes a user-step, beside one JSON line a user-step."""
+"""Cost of recording: time and bytes per user-step, beside one JSON line per user-step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MANIFEST = Manifest(
 
 
 def run(quick: bool) -> Iterator[Row]:
-    """Both write real rounds and bring each round to the disk before the next."""
+    """Both write real rounds and flush each round to disk before the next."""
     rounds = _rounds(3 if quick else 20)
     count = sum(len(steps) for steps in rounds)
     measure = f"store, {USERS:,} users a round, K={PAGE}, R=5"

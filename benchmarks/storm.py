@@ -17,7 +17,7 @@ _LATENCY_S = 0.5
 
 
 def run(quick: bool) -> Iterator[Row]:
-    """200 people see up to 4 pages, a call a page, 0.5 s a call; 10 % of calls fail and 5 % hang for 30 s."""
+    """200 people see up to 4 pages, one call per page, 0.5 s per call; 10 % of calls fail and 5 % hang for 30 s."""
     users = 50 if quick else 200
     weather = f"{FAILING:.0%} of calls fail, {HANGING:.0%} hang for {HANG_S:.0f} s"
     for kind, what in (("agent4rec:genres", "a call a page"), ("agent4rec:genres,items", "4 calls a page at once")):
@@ -33,7 +33,7 @@ def run(quick: bool) -> Iterator[Row]:
 
 
 def _run_seconds(url: str, kind: str, users: int) -> tuple[float, float]:
-    """Wall time of a run once its people are there, in seconds; and copies a call. It finds no cache."""
+    """Wall time of a run in seconds, after its people were created, and copies per call; without a cache."""
     with tempfile.TemporaryDirectory() as folder, _home(folder):
         llm = f"openai:mock?base_url={url}&api_key=none"
         config = SimulationConfig(

@@ -16,9 +16,9 @@ class Row:
         measure: What is measured, with its sizes.
         ours: Our figure.
         unit: Of both figures; where it ends in "/s" more is better, elsewhere less.
-        aim: What we aim at, in words.
+        aim: Our target, in words.
         peer: The peer's figure in the same run, or None.
-        peer_is: Whose way of doing it the peer's figure is.
+        peer_is: The peer's method.
     """
 
     measure: str
@@ -37,7 +37,7 @@ class Row:
 
 
 Benchmark: TypeAlias = Callable[[bool], Iterator[Row | str]]
-"""Of `quick`: yields rows as they are measured, and sentences about what had to be left out."""
+"""A benchmark: a function of `quick` that yields rows as they are measured, and sentences about skipped parts."""
 
 _HEAD = ("measure", "ours", "peer", "ratio", "unit", "aim", "peer is")
 
@@ -53,7 +53,7 @@ def show(rows: Sequence[Row]) -> str:
 
 
 def number(value: float | None, suffix: str = "") -> str:
-    """A figure with three digits that mean something.
+    """Format a figure with three significant digits.
 
     >>> number(123_456.7), number(1.23456, "x"), number(None)
     ('123,457', '1.23x', '-')
@@ -64,7 +64,7 @@ def number(value: float | None, suffix: str = "") -> str:
 
 
 def best_seconds(work: Callable[[], object], repeats: int = 3) -> float:
-    """Least wall time of a few repeats: the one the rest of the machine disturbed least."""
+    """Least wall time of a few repeats, the one least disturbed by other load."""
     return min(seconds(work) for _ in range(repeats))
 
 

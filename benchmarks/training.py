@@ -1,4 +1,4 @@
-"""Training: environment steps a second of A2C and DQN on our batch, and on gymnasium's SyncVectorEnv of single ones."""
+"""Training: environment steps per second of A2C and DQN on our batch, and on gymnasium's SyncVectorEnv."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Timed:
 
 
 def run(quick: bool) -> Iterator[Row | str]:
-    """Steps a second of training, and of the environment within it."""
+    """Steps per second of training, and of the environment within it."""
     try:
         need_tianshou("The benchmark of training")
     except MissingExtraError as error:

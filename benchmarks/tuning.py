@@ -1,4 +1,4 @@
-"""Tuning: answers learned a second from lessons of many questions, and from one sequence an answer."""
+"""Tuning: answers learned per second from lessons of many questions, and from one sequence per answer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from recsim_llm.experiments.tuning.lessons import Curriculum, Lesson
 from recsim_llm.experiments.tuning.task import TuneConfig, make_task
 
 PADDED = 8
-"""Sequences a batch of the peer's: more are slower on a CPU, as they are padded to the longest."""
+"""Sequences per batch of the peer: more are slower on a CPU, as they are padded to the longest."""
 
 
 def run(quick: bool) -> Iterator[Row | str]:
-    """Answers a second of whole optimiser steps, with the small real model on the invented world."""
+    """Answers per second of whole optimiser steps, with the small real model on the invented world."""
     try:
         import torch
 

@@ -1,4 +1,4 @@
-"""A real vLLM engine: pages read by labels behind growing prompts, and one free text a page, in turns on one engine."""
+"""A real vLLM engine: label reads after growing prompts, and one free text per page, in turns on one engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PEER_IS = "one free-text call a page with Agent4Rec's parts (agent4rec:text), a
 
 
 class Listening:
-    """Answers uniformly and keeps what it is asked."""
+    """Answers uniformly and stores its prompts."""
 
     def __init__(self) -> None:
         self._llm = UniformLLM()
@@ -46,7 +46,7 @@ def run(quick: bool) -> Iterator[Row | str]:
     except (DataError, DownloadError) as missing:
         yield f"vllm: {missing}"
         return
-    # Nobody checks a peer's text against a schema here: what it writes is its own affair.
+    # The peer's text is not checked against a schema here.
     free = [[prompt._replace(schema="") for prompt in page] for page in theirs]
     llm = VllmLLM(MODEL, max_model_len=2_048)
     try:
@@ -63,7 +63,7 @@ def run(quick: bool) -> Iterator[Row | str]:
 
 
 def pages_of(kind: str, people: int) -> list[list[Prompt]]:
-    """What agents of a kind ask of a model on each of the first pages, which everybody stays for."""
+    """Prompts of agents of a kind on each of the first pages; nobody leaves."""
     llm = Listening()
     users = NobodyLeaves(make_population(DATASET, kind, llm).users)
     env = PageVectorEnv(people, DATASET, users, page_size=PAGE_SIZE, max_pages=PAGES, autoreset_mode="disabled")
@@ -74,7 +74,7 @@ def pages_of(kind: str, people: int) -> list[list[Prompt]]:
         llm.heard.clear()
         shown = [rng.choice(users.num_items, PAGE_SIZE, replace=False) for _ in range(people)]
         env.step(np.array(shown))
-        pages.append(llm.heard[:people])  # what is asked again of a model that writes nonsense comes behind
+        pages.append(llm.heard[:people])  # re-asks after unusable answers come later
     return pages
 
 

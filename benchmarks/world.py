@@ -1,4 +1,4 @@
-"""What all benchmarks share: an invented data set of ML-100K's shape, and users for it. Nothing is downloaded."""
+"""Shared fixtures of the benchmarks: an invented data set of ML-100K's shape, and users for it, without downloads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def folder() -> str:
 
 
 def people() -> StatisticalParameters:
-    """Random statistical users of that shape, with 16 + 32 factors; what they like does not matter here."""
+    """Random statistical users of that shape, with 16 + 32 factors; their tastes do not matter here."""
     rng = np.random.default_rng(0)
 
     def draw(*shape: int) -> np.ndarray:
@@ -57,7 +57,7 @@ def random_pages(num_envs: int, page_size: int, count: int = 8) -> list[Ints]:
 
 
 class PreparedLLM:
-    """Answers every prompt at once with a prepared completion, and counts the seconds that takes.
+    """Answers every prompt at once with a prepared completion, and counts the seconds spent.
 
     Args:
         stay: Nobody ever leaves; otherwise everybody leaves with the probability of watching, 0.2.

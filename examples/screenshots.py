@@ -23,7 +23,7 @@ WORLD = "synthetic:0:300"
 
 
 def record(top: Path) -> str:
-    """Record the runs that are not there yet; returns the name of the agents' run."""
+    """Record the missing runs; return the name of the agents' run."""
     llm = model()
     agents = f"agents-{llm.rpartition(':')[2]}"
     sizes = {"dataset": WORLD, "page_size": 4}
@@ -39,7 +39,7 @@ def record(top: Path) -> str:
 
 
 def model() -> str:
-    """The small real model, or the one that has no opinion."""
+    """The small real model if installed, else the uniform one."""
     here = any(row.name == "smollm2-135m" and row.present for row in list_models())
     return "transformers:smollm2-135m" if here else "uniform"
 

@@ -35,7 +35,7 @@ class Agent(nn.Module):
         taste = (vectors * liked[..., None]).mean(dim=1)
         hidden = self.body(torch.cat([taste, vectors[:, -self.recent :].mean(dim=1)], dim=1))
         logits = self.actor(hidden) @ self.items.weight[1:].T
-        # What the history holds is not shown again: the first column takes the padding and is cut off.
+        # Items of the history are masked; the first column receives the padding and is cut off.
         known = torch.zeros(len(items), logits.shape[1] + 1).scatter(1, items + 1, 1.0)[:, 1:].bool()
         return torch.distributions.Categorical(logits=logits.masked_fill(known, -1e8)), self.critic(hidden)[:, 0]
 
@@ -46,7 +46,7 @@ def tensors(observation: dict[str, np.ndarray]) -> tuple[Tensor, Tensor]:
 
 
 def train(options: argparse.Namespace) -> list[float]:
-    """Train; returns the mean reward of the sessions that ended, one number an update."""
+    """Train; returns the mean reward of the sessions that ended, one number per update."""
     torch.manual_seed(options.seed)
     env = gym.make_vec(
         "recsim_llm/LongTerm-v0", options.envs, vectorization_mode="vector_entry_point", dataset=options.dataset
@@ -63,7 +63,7 @@ def train(options: argparse.Namespace) -> list[float]:
                 choice, value = agent(items, stars)
                 action = choice.sample()
             observation, reward, left, truncated, _ = env.step(action.numpy())
-            # Next-step autoreset: the step after an end only begins a new session, and is no data.
+            # Next-step autoreset: the step after an end only begins a new session and is not data.
             rows.append((items, stars, action, choice.log_prob(action), value, reward, left, truncated, ~ended))
             earned += reward
             finished += earned[left | truncated].tolist()
@@ -78,7 +78,7 @@ def train(options: argparse.Namespace) -> list[float]:
 
 
 def advantages(rows: list[tuple], last: Tensor, gamma: float, trace: float) -> Tensor:
-    """(T, B) generalised advantage estimates; who was cut off at the page limit is bootstrapped, who left is not."""
+    """(T, B) generalised advantage estimates; sessions cut off at the page limit are bootstrapped, exits are not."""
     out, next_value, next_gain = [], last, torch.zeros_like(last)
     for _, _, _, _, value, reward, left, truncated, _ in reversed(rows):
         on = torch.from_numpy(~left).float()

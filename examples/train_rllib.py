@@ -1,4 +1,4 @@
-"""Trains RLlib's PPO on simulated people, all in one batch a step; with a language model, all share its engines.
+"""Trains RLlib's PPO on simulated people, all in one batch per step; with a language model, all share its engines.
 
     python examples/train_rllib.py                                     # statistical people: a minute
     python examples/train_rllib.py --user-model agent4rec:genres --llm transformers:smollm2-135m --replicas 1
@@ -30,7 +30,7 @@ ENGINES = "recsim-llm-people"
 
 
 def stars_by_item(observation: dict[str, np.ndarray], num_items: int) -> np.ndarray:
-    """(B, N) what histories say of each item: stars / 5, -0.2 where it was shown and not watched, else 0."""
+    """(B, N) history features per item: stars / 5, -0.2 if it was shown and not watched, else 0."""
     batch, items = observation["history_mask"].nonzero()
     ids = observation["history_items"][batch, items]
     stars = observation["history_ratings"][batch, items]
@@ -40,8 +40,8 @@ def stars_by_item(observation: dict[str, np.ndarray], num_items: int) -> np.ndar
 
 
 def people(config: dict[str, Any]) -> gym.vector.VectorEnv:
-    """The environments of one env runner: one `PageVectorEnv`, one batched call of the language model a step."""
-    # With the module in front, as each env runner is a process that has not imported it.
+    """The environments of one env runner: one `PageVectorEnv`, one batched call of the language model per step."""
+    # With the module prefix, as each env runner is a process that has not imported it.
     env = gym.make_vec("recsim_llm:recsim_llm/Item-v0", vectorization_mode="vector_entry_point", **config)
     num_items = int(env.single_action_space.n)
     seen = spaces.Box(-0.2, 1.0, (num_items,), np.float32)
@@ -81,7 +81,7 @@ def train(options: argparse.Namespace) -> list[float]:
     """Train; returns the mean return of a visit at each iteration."""
     engines = None
     if options.ray == "local" and not ray.is_initialized():
-        # A core for each engine, each env runner and the learner, also on a machine that has fewer.
+        # One core for each engine, each env runner and the learner, even on a machine with fewer.
         ray.init("local", num_cpus=options.replicas + options.env_runners + 1, include_dashboard=False)
     if options.llm:
         engines = RayLLM(

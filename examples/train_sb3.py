@@ -22,20 +22,20 @@ from recsim_llm.policies.rl.sb3 import HistoryPolicy, networks
 
 
 def people(options: argparse.Namespace, seed: int) -> VecEnv:
-    """People side by side; those of one seed come in one order."""
+    """A batch of people; equal seeds give the same order of people."""
     settings = {"dataset": options.dataset, "max_pages": options.pages}
     return make_vec_env("recsim_llm/LongTerm-v0", options.envs, seed=seed, env_kwargs=settings)
 
 
 def measured(model: PPO, options: argparse.Namespace) -> float:
-    """Mean reward a session, of items drawn as in training: the same people and the same luck whenever it is asked."""
+    """Mean reward per session, of items drawn as in training, with the same people and random draws at each call."""
     set_random_seed(options.seed + 1_000)
     others = people(options, options.seed + 1_000)
     return float(evaluate_policy(model, others, n_eval_episodes=options.sessions, deterministic=False)[0])
 
 
 def train(options: argparse.Namespace) -> tuple[float, float]:
-    """Train; returns the mean reward a session before and after."""
+    """Train; returns the mean reward per session before and after."""
     env = people(options, options.seed)
     home = env.get_attr("population", indices=0)[0]
     model = PPO(

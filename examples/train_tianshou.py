@@ -28,7 +28,7 @@ SIZE, RECENT = 32, 4
 
 
 class QNet(nn.Module):
-    """(B, N) values: a query, made of taste and of what was shown last, times item vectors."""
+    """(B, N) values: a query, built from taste and the last items shown, times item vectors."""
 
     def __init__(self, num_items: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class QNet(nn.Module):
 
 
 def train(options: argparse.Namespace) -> tuple[float, float]:
-    """Train; returns mean reward a session before and after."""
+    """Train; returns mean reward per session before and after."""
     torch.manual_seed(options.seed)
     np.random.seed(options.seed)  # noqa: NPY002 - tianshou explores with it
 

@@ -55,7 +55,7 @@ _WHERE = {
     "replay": "experiments.simulation.replay",
     "simulate": "experiments.api",
 }
-"""Module of each name: imported when it is first asked for (PEP 562), so that importing the package stays quick."""
+"""Module of each public name, imported on first access (PEP 562), so that importing the package stays quick."""
 
 
 def __getattr__(name: str) -> object:

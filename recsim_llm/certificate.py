@@ -1,6 +1,7 @@
-"""The fidelity certificate of a population: what was measured, beside floor, bar and ceiling. Only data and its file.
+"""The fidelity certificate of a population: metrics with floor, bar and ceiling, and its JSON file.
 
-`experiments.fidelity` measures; environments read whether a population has one; the report is made from the file alone.
+`experiments.fidelity` measures; environments check whether a population has a certificate; the report needs only the
+file.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ from recsim_llm.untrusted import read_json
 FILE = "certificate.json"
 FORMAT_VERSION = 1
 PASS, FAIL, NOT_MEASURABLE = "pass", "fail", "not measurable"
-_NAMED = 3  # failed gates that a sentence names
+_NAMED = 3  # most failed gates that a sentence lists
 LEAST_PEOPLE, LEAST_ROWS = 30, 200
-"""Below this nothing is certified: intervals of 95 % cover too rarely (docs/certificate.md has the measurement)."""
+"""Least people and rows to certify anything: below, 95 % intervals cover too rarely (see docs/certificate.md)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One measure; numbers are None where they cannot be had.
+    """One metric; numbers are None if they cannot be computed.
 
     Attributes:
-        value: The user model's.
+        value: Value of the user model.
         low, high: Ends of its 95 % interval, bootstrapped over users.
-        floor: What a trivial model reaches (a constant, the histogram, popularity; docs/certificate.md says which).
-        bar: What a collaborative-filtering model of the same people reaches on the same rows.
-        ceiling: What real people reach against real people (split-half), or the best value possible.
+        floor: Value of a trivial model (a constant, the histogram, popularity; docs/certificate.md says which).
+        bar: Value of a collaborative-filtering model of the same people on the same rows.
+        ceiling: Value of real people against real people (split-half), or the best possible value.
         gate: The rule for the verdict, as a sentence: ">= 0.21 (bar)".
         verdict: "pass", "fail" or "not measurable".
-        why: Where not measurable, the reason; else "".
+        why: Reason if not measurable, else "".
     """
 
     value: float | None
@@ -51,20 +52,20 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Certificate:
-    """What is known of a user model's fidelity.
+    """Measured fidelity of a user model.
 
     Attributes:
-        metrics: By name (docs/certificate.md).
-        dataset, dataset_checksum: What it was measured on; the checksum is "" for an external file.
-        user_model: As named on the command line, or the name of the predictions file.
-        llm: Name of the language model, "" for none.
+        metrics: Metrics by name (docs/certificate.md).
+        dataset, dataset_checksum: Data set it was measured on; the checksum is "" for an external file.
+        user_model: Name as on the command line, or the name of the predictions file.
+        llm: Name of the language model, "" without one.
         split: "random", "temporal" or "external".
-        n_users: People measured.
-        warnings: Sentences: leakage alarms, what is declared and not fitted.
-        baselines: Baseline to metric to value, on the same rows.
+        n_users: Number of people measured.
+        warnings: Sentences: leakage alarms, parameters that are declared rather than fitted.
+        baselines: Values on the same rows, by baseline, then metric.
         curves: Series for plots, by name: {"rating_histogram": {"simulated": [...], "real": [...]}, ...}.
-        notes: What is declared, fitted or learned: {"leave": "declared", ...}.
-        folder: Where it was written or read, None where it is in no file; not part of it.
+        notes: Whether parts are declared, fitted or learned: {"leave": "declared", ...}.
+        folder: Folder it was written to or read from, None without a file; not part of the content.
     """
 
     metrics: Mapping[str, Metric]
@@ -90,13 +91,13 @@ class Certificate:
 
     @property
     def rows(self) -> int | None:
-        """Held-out rows that were measured, None where the notes do not say."""
+        """Number of held-out rows measured, None if the notes lack it."""
         rows = self.notes.get("held-out ratings", self.notes.get("rows"))
         return rows if isinstance(rows, int) else None
 
     @property
     def shortfall(self) -> str:
-        """Why this certificate certifies nothing, as a sentence; "" where it certifies."""
+        """Why this certificate certifies nothing, as a sentence; "" if it certifies."""
         lacks = []
         if self.n_users < LEAST_PEOPLE:
             lacks.append(f"people measured: {self.n_users:,}, needed: {LEAST_PEOPLE}")
@@ -113,7 +114,7 @@ class Certificate:
 
     @property
     def judged(self) -> int:
-        """How many gates passed or failed; the others could not be measured."""
+        """Number of gates that passed or failed; the others could not be measured."""
         return sum(metric.verdict != NOT_MEASURABLE for metric in self.metrics.values())
 
     @property
@@ -135,7 +136,7 @@ class Certificate:
 
 
 def failure(certificate: Certificate) -> str:
-    """How many gates failed, and which, as a clause: "failed 2 of 40 gates (rps_skill, ece)"."""
+    """Number and names of the failed gates, as a clause: "failed 2 of 40 gates (rps_skill, ece)"."""
     names = certificate.failed
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"failed {len(names)} of {certificate.judged} gates ({', '.join(names[:_NAMED])}{more})"
@@ -145,7 +146,7 @@ def read_certificate(path: Path) -> Certificate:
     """Read what `Certificate.write` wrote.
 
     Raises:
-        RecordingError: The file is missing, no certificate, or of another version.
+        RecordingError: The file is missing, not a certificate, or of another version.
     """
     try:
         values = read_json(path)

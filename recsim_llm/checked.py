@@ -1,8 +1,8 @@
-"""Checks of what users give: each option's range stands in its type, and one function says in words what breaks it.
+"""Validation of user input: the range of an option is part of its type, and one function words every error.
 
-A range is an annotation, `pages: Annotated[int, Ge(1), Le(10_000)]`, or one of the names below. Configs of commands,
-arguments of environments, and options behind a question mark ("openai:m?concurrency=8", "ease?reg=100") are checked by
-the same two functions, so that no value falls through and every refusal reads alike.
+A range is an annotation, `pages: Annotated[int, Ge(1), Le(10_000)]`, or one of the names below. The same two functions
+check configs of commands, arguments of environments, and options after a question mark ("openai:m?concurrency=8",
+"ease?reg=100"), so that no value is missed and all messages have one form.
 """
 
 from __future__ import annotations
@@ -71,35 +71,35 @@ def _possible(path: Path) -> Path:
 
 
 def _sendable(text: str) -> str:
-    # Names of data sets, models and files are one thing to a user: what no file can be called is refused as a name.
+    # A name may be a data set, a model or a file, so a text that cannot be a file name is refused as a name.
     if "\0" in text or any(len(os.fsencode(part)) > LONGEST_NAME for part in text.split("/")):
         raise ValueError(f"must be text of at most {LONGEST_NAME} bytes (between two slashes), without null characters")
     return text
 
 
 Count: TypeAlias = Annotated[int, Ge(1), Le(1_000_000_000)]
-"""How many of something, at least one."""
+"""A count of at least one."""
 CountOrNone: TypeAlias = Annotated[int, Ge(0), Le(1_000_000_000)]
-"""How many of something, where 0 has a meaning of its own."""
+"""A count, where 0 has a special meaning."""
 Seed: TypeAlias = Annotated[int, Ge(0), Le(2**63 - 1)]
 Share: TypeAlias = Annotated[float, Ge(0.0), Le(1.0)]
 Positive: TypeAlias = Annotated[float, Gt(0.0), Le(1e9)]
 NotNegative: TypeAlias = Annotated[float, Ge(0.0), Le(1e9)]
 Temperature: TypeAlias = Annotated[float, Ge(0.0), Le(10.0)]
 Text: TypeAlias = Annotated[str, MaxLen(LONGEST_TEXT), AfterValidator(_sendable)]
-"""Any text, also none."""
+"""Any text, including the empty one."""
 Name: TypeAlias = Annotated[str, MinLen(1), MaxLen(LONGEST_TEXT), AfterValidator(_sendable)]
-"""Text that says something."""
+"""A text that is not blank."""
 AnyPath: TypeAlias = Annotated[Path, AfterValidator(_possible)]
 OutFolder: TypeAlias = Annotated[Path, AfterValidator(_writable_folder)]
-"""A folder that is there, or can be made."""
+"""A folder that exists or can be created."""
 OutFile: TypeAlias = Annotated[Path, AfterValidator(_writable_file)]
-"""A file that can be written; its folder is made."""
+"""A file that can be written; its folder is created."""
 InFile: TypeAlias = Annotated[Path, AfterValidator(_readable_file)]
 
 
 def option_of(field: str) -> str:
-    """The option of a field on the command line.
+    """The command-line option of a field.
 
     >>> option_of("page_size")
     '--page-size'
@@ -112,10 +112,10 @@ def check_fields(values: Any, name_of: Callable[[str], str] = option_of) -> None
 
     Args:
         values: The instance; fields that are dataclasses themselves are left to their own checks.
-        name_of: How a field is called in messages; default: its option.
+        name_of: Name of a field in messages; default: its option.
 
     Raises:
-        ConfigError: A value is of another type or out of its range; the message has name, range and value.
+        ConfigError: A value has the wrong type or is out of range; the message has name, range and value.
     """
     kind: Any = type(values)
     for field, name, annotation in _fields(kind):
@@ -124,7 +124,7 @@ def check_fields(values: Any, name_of: Callable[[str], str] = option_of) -> None
 
 @lru_cache(maxsize=128)
 def _fields(kind: Any) -> tuple[tuple[str, str, Any], ...]:
-    """Name, name on the command line, and annotation of each field that is no dataclass itself."""
+    """Name, name on the command line, and annotation of each field that is not a dataclass itself."""
     hints = typing.get_type_hints(kind, include_extras=True)
     plain = [field.name for field in fields(kind) if not is_dataclass(_bare(hints[field.name]))]
     return tuple((name, _renamed(hints[name]) or name, hints[name]) for name in plain)
@@ -136,16 +136,16 @@ def _renamed(annotation: Any) -> str:
 
 
 def check_options(given: Mapping[str, Any], takes: Callable[..., Any], where: str, besides: Iterable[str] = ()) -> None:
-    """Check keyword arguments that came as text against the signature of what takes them.
+    """Check keyword arguments that were parsed from text against the signature of their function.
 
     Args:
         given: Values by name.
-        takes: A function, or a class whose constructor is meant.
-        where: What the options belong to, as the message begins: "'openai:m': openai".
-        besides: Parameters that are no options.
+        takes: The function, or the class whose constructor takes them.
+        where: Owner of the options, the start of the message: "'openai:m': openai".
+        besides: Parameters that are not options.
 
     Raises:
-        ConfigError: An unknown name (the known ones are listed), or a value of another type or out of its range.
+        ConfigError: An unknown name (the known ones are listed), or a value of the wrong type or out of range.
     """
     known = {name: hint for name, hint in _parameters(takes).items() if name not in set(besides)}
     check_known(given, known, where)
@@ -154,10 +154,10 @@ def check_options(given: Mapping[str, Any], takes: Callable[..., Any], where: st
 
 
 def check_known(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    """Refuse names that are not known.
+    """Refuse unknown names.
 
     Raises:
-        ConfigError: One is not; the message lists those that are.
+        ConfigError: A name is unknown; the message lists the known ones.
     """
     listed = list(known)
     unknown = [name for name in given if name not in listed]
@@ -180,7 +180,7 @@ def check_value(name: str, value: Any, annotation: Any) -> None:
     """Check one value.
 
     Args:
-        name: How it is called in the message.
+        name: Name of the value in the message.
         value: The value; NumPy's scalars count as numbers.
         annotation: A type with its range.
 
@@ -200,7 +200,7 @@ def check_value(name: str, value: Any, annotation: Any) -> None:
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
         return TypeAdapter(annotation, config=_STRICT)
-    except PydanticSchemaGenerationError as error:  # pragma: no cover - a mistake of ours, found by any test
+    except PydanticSchemaGenerationError as error:  # pragma: no cover - a bug in an annotation, found by any test
         raise TypeError(f"{annotation} cannot be checked") from error
 
 
@@ -214,7 +214,7 @@ def _sentence(name: str, value: Any, annotation: Any, error: ValidationError) ->
 
 
 def described(annotation: Any) -> str:
-    """What a value may be, in words.
+    """The allowed values of a type, in words.
 
     >>> described(Annotated[int, Ge(1), Le(10_000)])
     'a whole number between 1 and 10,000'
@@ -259,7 +259,7 @@ def _ranged(kind: str, limits: Iterable[Any]) -> str:
 
 
 def number(value: Any) -> str:
-    """A limit, as people write it.
+    """Format a limit for people.
 
     >>> number(10_000), number(1e9), number(2.5)
     ('10,000', '1,000,000,000', '2.5')
@@ -269,7 +269,7 @@ def number(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a message quotes it: numbers bare, text in quotes, what is long cut.
+    """Format a value for a message: numbers bare, text in quotes, long values truncated.
 
     >>> shown("1e20"), shown("abc"), shown(-1)
     ('1e20', "'abc'", '-1')
@@ -288,7 +288,7 @@ def _numeric(text: str) -> bool:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A sentence, after a space, that says what may have been meant; "" where nothing is near.
+    """A suggestion of the closest known name, as a sentence after a space; "" if none is close.
 
     >>> near("popularty", ["random", "popularity"])
     " Did you mean 'popularity'?"

@@ -1,10 +1,10 @@
-"""Every error a user of the library can meet, each with a sentence that says what to do next."""
+"""Errors and warnings of the library; each message says what to do next."""
 
 from __future__ import annotations
 
 
 class RecsimError(Exception):
-    """The root: `except RecsimError` catches whatever this library raises on purpose."""
+    """Base class: `except RecsimError` catches every error that this library raises on purpose."""
 
 
 class MissingExtraError(RecsimError, ImportError):
@@ -12,7 +12,7 @@ class MissingExtraError(RecsimError, ImportError):
 
     Args:
         package: Import name of the missing package.
-        extra: The extra of `recsim-llm` that brings it.
+        extra: The extra of `recsim-llm` that installs it.
         feature: What the user was trying to do.
     """
 
@@ -24,23 +24,23 @@ class MissingExtraError(RecsimError, ImportError):
 
 
 class ConfigError(RecsimError, ValueError):
-    """An option or argument has a value that cannot work."""
+    """An option or argument has an invalid value."""
 
 
 class DataError(RecsimError, ValueError):
-    """A data set breaks the format; the message names file, line or field, and the way out."""
+    """A data set breaks the format; the message names file, line or field, and the remedy."""
 
 
 class TooLargeError(DataError):
-    """A file asks for more memory than is given to it, or is nested too deep; the message says how to allow more."""
+    """A file needs more memory than allowed, or is nested too deep; the message says how to allow more."""
 
 
 class DownloadError(RecsimError):
-    """A file could not be fetched, or is not the file that was expected."""
+    """A file could not be fetched, or its checksum is wrong."""
 
 
 class InvalidActionError(RecsimError, ValueError):
-    """A page holds an item outside the catalogue, or repeats one where that is forbidden."""
+    """A page contains an item outside the catalogue, or repeats one where that is forbidden."""
 
 
 class SessionEndedError(RecsimError, RuntimeError):
@@ -48,11 +48,11 @@ class SessionEndedError(RecsimError, RuntimeError):
 
 
 class LLMError(RecsimError):
-    """A backend could not answer; nothing is ever returned *as* an error."""
+    """A backend could not answer; errors are never returned as answers."""
 
 
 class BudgetError(RecsimError):
-    """A job has come to the ceiling that it was given; what it has recorded stays, and it can be resumed."""
+    """A job has reached its budget; its recordings stay, and it can be resumed."""
 
 
 class ModelNotFoundError(LLMError):
@@ -60,11 +60,11 @@ class ModelNotFoundError(LLMError):
 
 
 class UntrustedCodeError(LLMError):
-    """A model comes with Python code of its own, which runs only where that was allowed."""
+    """A model comes with Python code of its own, which was not allowed to run."""
 
 
 class RecordingError(RecsimError):
-    """A run folder is missing, damaged, of another version, or differs from what is replayed."""
+    """A run folder is missing, damaged, of another version, or differs from its replay."""
 
 
 class DamagedRunError(RecordingError):
@@ -76,11 +76,11 @@ class RequirementError(RecsimError):
 
 
 class SetAsideWarning(UserWarning):
-    """A file that cannot be used was renamed, and a new one begun; the message names both."""
+    """An unusable file was renamed and a new one created; the message names both."""
 
 
 class IsolationWarning(UserWarning):
-    """People of a society know nobody in it, so that they neither chat nor post; the message names some."""
+    """Some people of a society have no acquaintances, so they neither chat nor post; the message names some."""
 
 
 class UncertifiedWarning(UserWarning):
@@ -88,4 +88,4 @@ class UncertifiedWarning(UserWarning):
 
 
 class UnconvergedWarning(UserWarning):
-    """A training did not converge: it made all the updates that it was allowed, or none of them helped."""
+    """A training did not converge: it used all its allowed updates, or none of them helped."""

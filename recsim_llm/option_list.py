@@ -1,4 +1,4 @@
-"""What can be set of a function or class, read from its signature and its docstring: for lists of options."""
+"""Options of a function or class, read from its signature and docstring, for listings."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class ListedOption(NamedTuple):
     """One option.
 
     Attributes:
-        name: As it is written.
+        name: Name of the option.
         annotation: Its type with its range.
-        default: `inspect.Parameter.empty` where it has none.
-        help: What the docstring says of it, on one line; "" where it says nothing.
+        default: `inspect.Parameter.empty` if it has none.
+        help: Its description in the docstring, on one line; "" without one.
     """
 
     name: str
@@ -31,7 +31,7 @@ def listed_options(takes: Callable[..., Any], besides: Iterable[str] = ()) -> li
     """The keyword arguments of a function, or of a class's constructor.
 
     Args:
-        takes: The function or class; its docstring (of a class also those of its bases) says what each is.
+        takes: The function or class; its docstring (for a class, also those of its bases) describes each option.
         besides: Parameters that are no options.
 
     >>> [(option.name, option.help) for option in listed_options(listed_options)][1]
@@ -40,7 +40,7 @@ def listed_options(takes: Callable[..., Any], besides: Iterable[str] = ()) -> li
     function = takes.__init__ if inspect.isclass(takes) and not is_dataclass(takes) else takes
     try:
         hints = get_type_hints(function, include_extras=True)
-    except NameError:  # somebody's class, whose annotations are imported for type checkers only
+    except NameError:  # a third-party class whose annotations are imported for type checkers only
         hints = {}
     said = _documented(takes)
     parameters = inspect.signature(takes).parameters.values()
@@ -52,12 +52,12 @@ def listed_options(takes: Callable[..., Any], besides: Iterable[str] = ()) -> li
 
 
 def first_line(documented: Any) -> str:
-    """The first line of a docstring; "" where there is none."""
+    """The first line of a docstring; "" without one."""
     return next(iter(_text(documented).splitlines()), "")
 
 
 def _documented(takes: Callable[..., Any]) -> dict[str, str]:
-    """What stands under "Args:" and "Attributes:", by name."""
+    """Descriptions under "Args:" and "Attributes:", by name."""
     texts = [_text(kind) for kind in reversed(takes.__mro__[:-1])] if inspect.isclass(takes) else [_text(takes)]
     said: dict[str, str] = {}
     for text in texts:

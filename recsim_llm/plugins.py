@@ -1,6 +1,6 @@
-"""Finds code that others bring: a class named as `module:Class`, or by an entry point of an installed package.
+"""Finds third-party code: a class named as `module:Class`, or an entry point of an installed package.
 
-Nothing is imported before its name is used: entry points are read only where a name is not built in, or for a list.
+Nothing is imported before its name is used: entry points are read only if a name is not built in, or for a listing.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from recsim_llm.errors import ConfigError, RecsimError
 POLICIES, AGENTS, USER_MODELS, BACKENDS = (
     f"recsim_llm.{group}" for group in ("policies", "agents", "user_models", "backends")
 )
-"""Groups of entry points, as they stand in a package's pyproject.toml: [project.entry-points."recsim_llm.policies"]."""
+"""Groups of entry points, as written in a package's pyproject.toml: [project.entry-points."recsim_llm.policies"]."""
 
-_LONGEST = 300  # characters of a foreign error that a message repeats
+_LONGEST = 300  # most characters of a third-party error that a message repeats
 
 
 def is_class_path(name: str) -> bool:
-    """Whether a name has the form `module:Class`; says nothing about whether there is such a class.
+    """Whether a name has the form `module:Class`; does not check that the class exists.
 
     >>> is_class_path("my_package.module:MyPolicy"), is_class_path("../module:MyPolicy"), is_class_path("ease")
     (True, False, False)
@@ -40,21 +40,21 @@ def is_class_path(name: str) -> bool:
 
 
 def plugin_names(group: str) -> list[str]:
-    """Names that installed packages bring under a group of entry points, sorted; nothing is imported."""
+    """Names that installed packages register under a group of entry points, sorted; nothing is imported."""
     return sorted(_entry_points(group))
 
 
 def load_plugin(name: str, group: str, what: str) -> Any:
-    """What a name stands for that is not built in; None where nobody brings it.
+    """Load the object of a name that is not built in; None if no package registers it.
 
     Args:
-        name: `module:Class`, or the name of an entry point. A module is looked for where Python looks, then in the
+        name: `module:Class`, or the name of an entry point. A module is searched on the Python path, then in the
             working directory.
         group: One of the groups above.
-        what: What it should be, for messages: "a policy".
+        what: Kind of the object, for messages: "a policy".
 
     Raises:
-        ConfigError: There is no such module or attribute, importing it fails, or two packages bring this name.
+        ConfigError: There is no such module or attribute, importing it fails, or two packages register this name.
 
     >>> load_plugin("nobody", POLICIES, "a policy") is None
     True
@@ -73,10 +73,10 @@ def load_plugin(name: str, group: str, what: str) -> Any:
 
 
 def check_class(found: Any, name: str, members: Sequence[str], what: str) -> None:
-    """Refuse what is no class, or a class that lacks members; nothing of it is called.
+    """Refuse an object that is not a class, or lacks members; none of its code is called.
 
     Raises:
-        ConfigError: It does not qualify; the message says what is missing.
+        ConfigError: It is refused; the message says what is missing.
     """
     if not inspect.isclass(found):
         raise ConfigError(f"{name} is no class but {shown(found)}. Name a class that is {what} (docs/plugins.md).")
@@ -87,7 +87,7 @@ def check_class(found: Any, name: str, members: Sequence[str], what: str) -> Non
 
 @contextmanager
 def running_plugin(name: str) -> Iterator[None]:
-    """Around calls of somebody's own code: what it raises becomes one sentence that says where; our errors pass.
+    """Context around calls of third-party code: turns its exceptions into one sentence with the place; ours pass.
 
     Raises:
         ConfigError: The code raised something else; that error is the cause.
@@ -101,17 +101,17 @@ def running_plugin(name: str) -> Iterator[None]:
 
 
 def refuse_within(name: str, folder: Path) -> Path | None:
-    """Refuse a `module:Class` whose module lies in a folder, before anything of it is imported.
+    """Refuse a `module:Class` whose module lies in a folder, before any of it is imported.
 
     Args:
         name: `module:Class`.
-        folder: Where code must not come from: what a stranger may have sent.
+        folder: Folder from which no code may be loaded, as it may be untrusted.
 
     Returns:
-        The module's file; None where it is not found as a file.
+        The module's file; None if it is not found as a file.
 
     Raises:
-        ConfigError: The module, or a package that it is in, lies there.
+        ConfigError: The module, or a package that contains it, lies in the folder.
     """
     file = None
     for spec in _specs(name.partition(":")[0]):
@@ -126,7 +126,7 @@ def refuse_within(name: str, folder: Path) -> Path | None:
 
 
 def _specs(module: str) -> Iterator[ModuleSpec]:
-    """Where a module's packages and itself would be found, outermost first; unlike `find_spec`, imports no package."""
+    """Specs of a module's packages and of itself, outermost first; unlike `find_spec`, imports no package."""
     name, path = "", [*sys.path, os.getcwd()]
     for part in module.split("."):
         name = f"{name}.{part}" if name else part
@@ -139,12 +139,12 @@ def _specs(module: str) -> Iterator[ModuleSpec]:
 
 def _entry_points(group: str) -> dict[str, list[EntryPoint]]:
     here = Path.cwd()
-    # Metadata that lie in the working directory are not installed: they may have come with a stranger's runs.
+    # Metadata in the working directory are ignored: they may have come with somebody else's runs.
     places = [place for place in sys.path if place and Path(place).absolute() != here]
     found: dict[str, dict[str, EntryPoint]] = {}
     for distribution in distributions(path=places):
         for point in distribution.entry_points.select(group=group):
-            # The first of each package: a package may lie on the path twice.
+            # The first of each package, as a package may be on the path twice.
             found.setdefault(point.name, {}).setdefault(distribution.name, point)
     return {name: list(points.values()) for name, points in found.items()}
 
@@ -154,10 +154,10 @@ def _package(point: EntryPoint) -> str:
 
 
 def look_here_too(module: str) -> None:
-    """Let a module that is found nowhere else be imported from the working directory, as with `python -m`.
+    """Allow a module that is found nowhere else to be imported from the working directory, as with `python -m`.
 
-    The directory goes behind everything installed, so that no file in it can stand in for a package, and stays on the
-    path: modules import others when they are used.
+    The directory is appended to the path, so that no file in it can shadow an installed package, and stays there,
+    because modules may import others later.
     """
     here, top = os.getcwd(), module.partition(".")[0]
     if top not in sys.modules and here not in sys.path and find_spec(top) is None:
@@ -192,7 +192,7 @@ def _attribute(module: Any, attribute: str, what: str) -> Any:
 
 
 def _told(error: BaseException) -> str:
-    """An error of foreign code in one line, with the innermost line of code that is not Python's import machinery."""
+    """An error of third-party code in one line, with the innermost code line outside Python's import machinery."""
     text = " ".join(str(error).split())[:_LONGEST]
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames

@@ -1,4 +1,4 @@
-"""The identity of a question: a hash of the model's name and of every field of the prompt but whom it is about."""
+"""Keys of prompts: a hash of the model's name and of every field of the prompt except `about`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _VERSION = 1
 
 
 def prompt_keys(llm_name: str, prompts: Iterable[Prompt]) -> list[bytes]:
-    """Hash prompts; quickest where those that share system and context stand together.
+    """Hash prompts; fastest if prompts that share system and context are adjacent.
 
-    Lengths stand in front of every text, so that no two different prompts are written out alike. The part that
-    neighbours share is hashed once and the state of the hash is copied.
+    Every text is preceded by its length, so that different prompts never serialise alike. The part that neighbours
+    share is hashed once, and the state of the hash is copied.
 
     Args:
         llm_name: `LLM.name`: everything about the model that can change an answer.
-        prompts: What is asked.
+        prompts: The prompts.
 
     Returns:
-        One key of 16 bytes (BLAKE2b) a prompt.
+        One key of 16 bytes (BLAKE2b) per prompt.
     """
     keys = []
     shared: tuple[str, str] | None = None
@@ -31,11 +31,11 @@ def prompt_keys(llm_name: str, prompts: Iterable[Prompt]) -> list[bytes]:
         if shared != (system, context):
             shared = (system, context)
             lengths = f"{_VERSION} {len(llm_name)} {len(system)} {len(context)} "
-            # surrogatepass: half a surrogate pair, as found in truncated texts, is still a text with an identity.
+            # surrogatepass: a text with half a surrogate pair, as in truncated texts, needs a key too.
             text = (lengths + llm_name + system + context).encode("utf-8", "surrogatepass")
             stem = blake2b(text, digest_size=KEY_BYTES)
         lengths = f"{len(question)} {len(schema)} {max_tokens} {float(temperature)!r} {seed} "
-        if slots != 1:  # one slot is written as before there were slots, so that older caches hold
+        if slots != 1:  # one slot is hashed as before slots existed, so that older caches stay valid
             lengths += f"x{slots} "
         if adapter:
             lengths += f"+{len(adapter)} {adapter} "

@@ -1,9 +1,9 @@
-"""Counter-based random numbers: every draw is a pure function of who asks, not of when.
+"""Counter-based random numbers: every draw is a pure function of its key, not of the order of calls.
 
-A session has one 64-bit key. A draw is a hash of (key, stream, index), so neither the size of a batch, nor the
-order of users, nor a restart changes it, and the same person meets the same item with the same luck under two
-policies (common random numbers). The hash is the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014),
-which passes BigCrush as a counter-based generator; NumPy's own Philox would need one generator object a session.
+A session has one 64-bit key. A draw is a hash of (key, stream, index), so it does not depend on the batch size, the
+order of users or a restart, and a person's draw for an item is the same under two policies (common random numbers).
+The hash is the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), which passes BigCrush as a counter-based
+generator; NumPy's own Philox would need one generator object per session.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _S30, _S27, _S31, _S11 = (np.uint64(s) for s in (30, 27, 31, 11))
 
 
 class Stream(IntEnum):
-    """What a draw is for. Two purposes never share a stream."""
+    """Purpose of a draw. Two purposes never share a stream."""
 
     USER = 1
     SESSION = 2
@@ -68,11 +68,11 @@ def mix(*words: ArrayLike) -> NDArray[np.uint64]:
 
 
 def mix_one(*words: int, key: int = 0) -> int:
-    """The number that `mix` makes of single integers, in plain Python: ten times as fast as arrays of one.
+    """`mix` of single integers in plain Python, ten times as fast as arrays of length one.
 
     Args:
         words: Integers of at most 64 bits.
-        key: What `mix_one` made of the words before these: `mix_one(b, key=mix_one(a))` is `mix_one(a, b)`.
+        key: Result of `mix_one` for the preceding words: `mix_one(b, key=mix_one(a))` is `mix_one(a, b)`.
     """
     for word in words:
         key = _finalise_one((key + _GOLDEN_ONE & _WORD) ^ _finalise_one(word + _GOLDEN_ONE & _WORD))
@@ -86,5 +86,5 @@ def _finalise_one(z: int) -> int:
 
 
 def uniforms(*words: ArrayLike) -> NDArray[np.float64]:
-    """Uniform numbers in [0, 1), one for each hashed tuple of words (see `mix`), with 53 random bits."""
+    """Uniform numbers in [0, 1) with 53 random bits, one per hashed tuple of words (see `mix`)."""
     return (mix(*words) >> _S11).astype(np.float64) * 2.0**-53

@@ -1,6 +1,6 @@
-"""The data that crosses borders between the parts of the system. Nothing here does any work.
+"""Data types shared by the parts of the system; contains no logic.
 
-Letters in array names: B users side by side, K page size, N catalogue size, R rating levels, H history length.
+Letters in array names: B users in a batch, K page size, N catalogue size, R rating levels, H history length.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Item:
     """One thing that can be recommended.
 
     Attributes:
-        id: Position in the catalogue, 0..N-1; the only name the environment knows it by.
+        id: Position in the catalogue, 0..N-1; the only identifier that environments use.
         title: Title as a person would read it.
-        year: Year of release, None where unknown.
+        year: Year of release, None if unknown.
         genres: Genres, in the order of the source.
-        description: A sentence about it, "" where the data has none.
+        description: A sentence about the item, "" if the data has none.
     """
 
     id: int
@@ -47,11 +47,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Persona:
-    """Who an agent is, derived from the real person's *training* ratings only.
+    """Profile of an agent, derived from the real person's *training* ratings only.
 
     Attributes:
         user: User id, 0..U-1.
-        age, gender, occupation: Demographics, None where the data has none.
+        age, gender, occupation: Demographics, None if the data has none.
         activity, conformity, diversity: Agent4Rec's trait levels 1..3 (see `agents.personas.persona` for formulas).
         likes, dislikes: Genres rated above / below the person's own mean, most telling first.
         liked_items, disliked_items: Example item ids, best / worst rated first.
@@ -74,12 +74,12 @@ class Persona:
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What users would do with their pages: probabilities, not decisions.
+    """Response probabilities of users to their pages; no decisions are drawn yet.
 
     Attributes:
         watch_BK: Probability of watching, [0, 1]; 0 in empty slots.
         rating_BKR: Distribution over the R rating levels if watched; rows sum to 1.
-        thoughts: One text a user for people to read, or () where the model writes none. Never feeds a reward.
+        thoughts: One text per user for people to read, or () if the model writes none. Never affects a reward.
     """
 
     watch_BK: Floats
@@ -89,7 +89,7 @@ class Reaction:
 
 @dataclass(frozen=True, slots=True)
 class Responses:
-    """What users did: sampled by the environment from a Reaction.
+    """Actions of users, sampled by the environment from a Reaction.
 
     Attributes:
         watched_BK: True where the item was watched.
@@ -101,11 +101,11 @@ class Responses:
 
 
 class Observation(TypedDict):
-    """What a policy sees of B users: no more than a real platform would.
+    """What a policy observes of B users: no more than a real platform would.
 
     History rows are impressions of this session, preceded by the user's logged ratings; oldest first, newest at
-    the end, padded at the front. An empty slot of a page keeps its place: so the last `page` times K columns, as far
-    as H reaches, are those of this session.
+    the end, padded at the front. An empty slot of a page keeps its column: the last `page` times K columns, as
+    far as H reaches, are those of this session.
 
     Keys:
         user: (B, 1) user ids.
@@ -123,25 +123,25 @@ class Observation(TypedDict):
 
 
 class Prompt(NamedTuple):
-    """One question to a language model, laid out for prefix caching: what most prompts share comes first.
+    """One question to a language model, ordered for prefix caching: the parts that most prompts share come first.
 
     A named tuple, not a dataclass: a run builds millions of them, and a tuple is built four times as fast.
 
     Attributes:
         system: Instructions shared by all agents.
-        context: Who the agent is and what it remembers: shared by all questions to one agent at one moment.
-        question: The rest.
+        context: Persona and memory of the agent, shared by all questions to one agent at one moment.
+        question: The rest of the prompt.
         choices: If not empty, the answer is one of these, read as log-probabilities, without decoding.
         schema: If not empty, a JSON schema (as text) that the answer must follow.
         max_tokens: Longest text answer, in tokens; not used with choices.
         temperature: Sampling temperature of text answers, 0 is greedy; not used with choices.
-        seed: Seed of a sampled text; also tells apart the same question asked twice on purpose.
-        slots: With choices, how many of them the answer holds, on one line with a space between: one call for a whole
-            page. Each is read after the likeliest of those before it.
-        adapter: Folder of a LoRA adapter to answer with, "" for the model as it is; backends without adapters refuse
-            the call.
-        about: The user it is asked for, EMPTY for nobody in particular: for the record only. No model sees it, and it
-            is no part of the question's identity (`prompt_key`).
+        seed: Seed of a sampled text; also distinguishes the same question asked twice on purpose.
+        slots: With choices, the number of labels in the answer, on one line separated by spaces: one call for a whole
+            page. Each is conditioned on the likeliest earlier ones.
+        adapter: Folder of a LoRA adapter to answer with, "" for the base model; backends without adapters refuse the
+            call.
+        about: Id of the user it is asked for, EMPTY for none; only recorded. No model sees it, and it is not part of
+            the prompt's key (`prompt_key`).
     """
 
     system: str
@@ -161,15 +161,15 @@ class Completion(NamedTuple):
     """The answer to one Prompt.
 
     Attributes:
-        text: The answer; with choices, the likeliest of them (one a slot, with spaces between), or what was said where
-            no label was seen.
+        text: The answer; with choices, the likeliest of them (one per slot, separated by spaces), or the generated text
+            if no label was returned.
         logprobs: With choices, the natural-log probability of each among *all* tokens, in the order of the
             choices (so that exp and sum give the label mass), slot after slot; else ().
-        prompt_tokens, output_tokens: Tokens read and written, 0 where the backend does not say.
-        refused: Why the model cannot answer this prompt, whatever is tried (it is longer than its context, or the
-            server rejects it); "" for an answer. Text and log-probabilities of a refused prompt are empty.
-        bounds: Places in `logprobs` of labels that the server did not return: what stands there is the most that the
-            label can have had, and nobody saw it. () where every label was seen, as with every local model.
+        prompt_tokens, output_tokens: Tokens read and generated, 0 if the backend does not report them.
+        refused: Why the model can never answer this prompt (it is longer than its context, or the server rejects it);
+            "" for an answer. Text and log-probabilities of a refused prompt are empty.
+        bounds: Indices in `logprobs` of labels that the server did not return; their value is an upper bound, not an
+            observation. () if every label was returned, as with every local model.
     """
 
     text: str
@@ -182,21 +182,21 @@ class Completion(NamedTuple):
 
 @dataclass(slots=True)
 class Usage:
-    """What a backend or wrapper has done so far; counters only grow.
+    """Counters of a backend or wrapper since its creation; they only grow.
 
     Attributes:
         calls: Prompts that reached the model.
         prompt_tokens, output_tokens: Tokens of those calls.
-        cached_tokens: Prompt tokens that were not read again because a prefix of theirs had been.
-        repeated_tokens: Prompt tokens that begin as an earlier prompt did, in blocks of 16: what a prefix cache of a
-            million tokens would have saved. Counted on the texts, so it is there for every model (`prefix_cache`).
+        cached_tokens: Prompt tokens that were served from a prefix cache.
+        repeated_tokens: Prompt tokens in a prefix shared with an earlier prompt, in blocks of 16: what a prefix cache
+            of a million tokens would have saved. Counted on the texts, so available for every model (`prefix_cache`).
         cache_hits: Prompts answered from a cache.
-        duplicates: Prompts of one `generate` that equalled another one and were asked once.
+        duplicates: Prompts of one `generate` that equalled another one and were sent once.
         retries: Calls sent again after a failure.
-        no_answers: Answers that were none (cut, empty, an error with status 200), asked again.
+        no_answers: Unusable answers (truncated, empty, an error with status 200), asked again.
         hedged: Calls sent a second time because the first was slow, or had failed before.
         mended: Answers with half a surrogate pair, which was replaced by a question mark.
-        odd_counts: Answers whose numbers of tokens cannot be; they count as not reported.
+        odd_counts: Answers with impossible token counts; they count as not reported.
         refused: Prompts that the model cannot answer.
         restarts: Engines that died and were started again.
         seconds: Wall time inside the model.
@@ -220,5 +220,5 @@ class Usage:
 
 
 def storable(text: str) -> str:
-    """The text as files and terminals take it: half a surrogate pair becomes a question mark."""
+    """Make a text encodable for files and terminals: half a surrogate pair becomes a question mark."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -1,6 +1,6 @@
-"""Readers of files and bytes that a stranger may have written: capped, and never a pickle. Knows not what they mean.
+"""Readers of untrusted files and bytes: with memory limits, and never a pickle.
 
-A cap is on what a file asks for (declared shapes, unpacked sizes), and it is checked before anything is allocated.
+A limit applies to what a file declares (shapes, unpacked sizes), and is checked before anything is allocated.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from numpy.typing import NDArray
 from recsim_llm.errors import ConfigError, DataError, TooLargeError
 
 LIMIT = "RECSIM_LLM_MOST_GIB"
-"""Environment variable: GiB that one file may take in memory."""
+"""Environment variable with the GiB that one file may take in memory."""
 
 MOST_GIB = 4.0
-"""Where it is not set. The largest file that the project writes in earnest takes 3.7: scores of 10,000 items for
-100,000 people, in single precision."""
+"""Default in GiB. The largest file that the project writes in practice takes 3.7: scores of 10,000 items for 100,000
+people, in single precision."""
 
 UNPACKED = 4
-"""Times its own size that a file may take, however large: packed numbers hardly shrink, bombs by 1,000 times."""
+"""A file may always unpack to this multiple of its size: packed numbers hardly shrink, zip bombs 1,000-fold."""
 
 MOST_TOML = 8 << 20
-"""Bytes: a list of a million people by number takes 7 million (and tomllib 15 s)."""
+"""Most bytes of a TOML file: a list of a million people by number takes 7 million (and tomllib 15 s)."""
 
 MOST_DEPTH = 64
-"""Lists and objects in each other; what the project writes has 6 at most."""
+"""Deepest nesting of lists and objects; files of the project have 6 at most."""
 
-_TEXT_SHARE = 2  # of the limit: JSON takes some four times its text in memory, at worst 25 times
-_BROKEN = (  # what zipfile, numpy and torch were seen to raise for broken files, beside their own
+_TEXT_SHARE = 2  # divisor of the limit: JSON takes some four times its text in memory, at worst 25 times
+_BROKEN = (  # observed errors of zipfile, numpy and torch for broken files, beside their own
     zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, TypeError, AttributeError, LookupError,
     OverflowError, SyntaxError, AssertionError, StructError, pickle.UnpicklingError,
 )  # fmt: skip
-# tomllib takes the square of the parts of a dotted name as time.
+# tomllib is quadratic in the parts of a dotted name.
 _DOTTED = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){65}""")
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may ask for memory of their own before the first byte
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may allocate memory before the first byte
 
 
 def most_bytes() -> int:
-    """Bytes that one file may take in memory.
+    """Most bytes that one file may take in memory.
 
     Raises:
-        ConfigError: The environment variable `RECSIM_LLM_MOST_GIB` holds no number above 0.
+        ConfigError: The environment variable `RECSIM_LLM_MOST_GIB` is not a number above 0.
     """
     text = os.environ.get(LIMIT) or str(MOST_GIB)
     try:
@@ -66,16 +66,16 @@ def most_bytes() -> int:
 
 
 def check_size(source: object, wanted: int, most: int | None = None, on_disk: int = 0) -> None:
-    """Refuse what takes too much memory.
+    """Refuse a source that takes too much memory.
 
     Args:
-        source: What asks for it, as named in the error.
-        wanted: Bytes.
-        most: Bytes; None for `most_bytes()`.
-        on_disk: Bytes of the file: `UNPACKED` times as many are never too many, since whoever sent it sent so much.
+        source: The source, as named in the error.
+        wanted: Bytes that it needs.
+        most: Limit in bytes; None for `most_bytes()`.
+        on_disk: Bytes of the file; `UNPACKED` times as many are always allowed, as that much was really sent.
 
     Raises:
-        TooLargeError: `wanted` is above both.
+        TooLargeError: `wanted` exceeds both limits.
     """
     limit = max(most_bytes() if most is None else most, UNPACKED * on_disk)
     if wanted > limit:
@@ -86,16 +86,16 @@ def check_size(source: object, wanted: int, most: int | None = None, on_disk: in
 
 
 def _on_disk(status: os.stat_result) -> int:
-    """Bytes that a file really has there: one with holes may look far larger."""
+    """Bytes that a file occupies on disk; a sparse file may look far larger."""
     return min(status.st_size, 512 * getattr(status, "st_blocks", status.st_size))
 
 
 def read_bytes(path: Path, most: int | None = None) -> bytes:
-    """A whole file.
+    """Read a whole file.
 
     Args:
         path: The file.
-        most: Bytes; None for `most_bytes()`.
+        most: Limit in bytes; None for `most_bytes()`.
 
     Raises:
         OSError: It cannot be read.
@@ -104,13 +104,13 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
     limit = most_bytes() if most is None else most
     with path.open("rb") as file:
         check_size(path, os.fstat(file.fileno()).st_size, limit)
-        content = file.read(limit + 1)  # a device has no size, and no end
+        content = file.read(limit + 1)  # a device has no size and may never end
     check_size(path, len(content), limit)
     return content
 
 
 def parse_json(content: str | bytes, source: object) -> Any:
-    """JSON values of a text.
+    """Parse a JSON text.
 
     Raises:
         ValueError: It is not JSON, or not UTF-8.
@@ -126,7 +126,7 @@ def parse_json(content: str | bytes, source: object) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """JSON values of a file.
+    """Parse a JSON file.
 
     Raises:
         OSError: It cannot be read.
@@ -137,7 +137,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file.
+    """Parse a TOML file.
 
     Raises:
         OSError: It cannot be read.
@@ -174,12 +174,12 @@ def _content(value: Any) -> Iterable[Any]:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an `.npz` file, by name.
+    """Read the arrays of an `.npz` file, by name.
 
     Raises:
         OSError: It cannot be read.
-        DataError: It is no `.npz` file, damaged, or holds Python objects.
-        TooLargeError: Its arrays together ask for more than `most_bytes()`.
+        DataError: It is not an `.npz` file, damaged, or contains Python objects.
+        TooLargeError: Its arrays together need more than `most_bytes()`.
     """
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
@@ -196,7 +196,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _declared(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    """Bytes that an array asks for by its header; nothing is allocated."""
+    """Bytes of an array according to its header; nothing is allocated."""
     if member.compress_type not in _METHODS:
         raise ValueError(f"{member.filename} is packed by method {member.compress_type}")
     with archive.open(member) as file:
@@ -219,11 +219,11 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
 
 
 def check_member(source: object, member: zipfile.ZipInfo, on_disk: int = 0) -> None:
-    """Refuse a member of a zip file that unpacks to too much, or in a way that needs memory of its own.
+    """Refuse a member of a zip file that unpacks to too many bytes, or with a method that needs extra memory.
 
     Raises:
         TooLargeError: It unpacks to more than `most_bytes()`.
-        DataError: It is packed otherwise than by "stored" or "deflated".
+        DataError: Its compression method is neither "stored" nor "deflated".
     """
     if member.compress_type not in _METHODS:
         raise DataError(
@@ -233,12 +233,12 @@ def check_member(source: object, member: zipfile.ZipInfo, on_disk: int = 0) -> N
 
 
 def read_tensors(path: Path) -> Any:
-    """What `torch.save` wrote, of plain types and tensors, on the CPU.
+    """Read a file of `torch.save` with plain types and tensors, onto the CPU.
 
     Raises:
         OSError: It cannot be read.
-        DataError: It is damaged, or holds objects of other types: torch's weights-only reader runs no code.
-        TooLargeError: Its tensors ask for more than `most_bytes()`.
+        DataError: It is damaged, or contains objects of other types: torch's weights-only reader runs no code.
+        TooLargeError: Its tensors need more than `most_bytes()`.
     """
     import torch
 
@@ -261,7 +261,7 @@ def read_tensors(path: Path) -> Any:
 
 
 def _tensor_bytes(held: Any) -> int:
-    """Bytes of all tensors were each of its own memory: a view may be larger than what it looks at."""
+    """Bytes of all tensors as if each had its own memory, as a view may be larger than its storage."""
     import torch
 
     total, level = 0, [held]
@@ -272,14 +272,14 @@ def _tensor_bytes(held: Any) -> int:
 
 
 def check_parquet(path: Path, file: Any) -> None:
-    """Refuse a Parquet file whose footer says that it takes too much memory.
+    """Refuse a Parquet file whose footer declares too much memory.
 
-    Not covered: a footer that lies about its texts and lists of any length, and a long text that a dictionary holds
-    once and many rows name. pyarrow ends the process on broken footers that are asked about single columns.
+    Not covered: a footer with false sizes of texts and variable-length lists, and a long text that is stored once in a
+    dictionary and referenced by many rows. pyarrow kills the process when a broken footer is queried per column.
 
     Args:
         path: The file.
-        file: The same, as an open `pyarrow.parquet.ParquetFile`.
+        file: The same file as an open `pyarrow.parquet.ParquetFile`.
 
     Raises:
         TooLargeError: It takes more than `most_bytes()`.
@@ -292,9 +292,9 @@ def check_parquet(path: Path, file: Any) -> None:
 
 
 def _width(kind: Any) -> int:
-    """Bytes of a value of an Arrow type; of a text or a list of any length, what points to it."""
+    """Bytes per value of an Arrow type; for texts and variable-length lists, those of the offset."""
     count = 1
-    while getattr(kind, "list_size", None) is not None:  # of a list whose length is part of the type
+    while getattr(kind, "list_size", None) is not None:  # fixed-size lists
         count, kind = count * kind.list_size, kind.value_type
     try:
         return count * max(1, int(kind.bit_width) // 8)

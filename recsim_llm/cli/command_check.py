@@ -16,7 +16,7 @@ def check_command(command: Any) -> None:
     """Check every option of a command, before anything is loaded.
 
     Raises:
-        ConfigError: A value is of another type or out of its range, or two do not go together.
+        ConfigError: A value has the wrong type or is out of range, or two are incompatible.
     """
     hints = get_type_hints(type(command), include_extras=True)
     positional = {name for name, hint in hints.items() if _POSITIONAL in get_args(hint)[1:]}

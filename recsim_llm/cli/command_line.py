@@ -1,6 +1,6 @@
 """The command line `recsim-llm`: a thin layer over functions that can be called from Python as well.
 
-Only the command that is asked for is imported, so that help is quick; of the others, `verb_files` knows the help lines.
+Only the requested command is imported, so that help is quick; `verb_files` reads the help lines of the others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recsim_llm.errors import BudgetError, RecsimError
 
 @dataclass(frozen=True)
 class UnreadCommand:
-    """Stands for a command that is not asked for: its name and help line are known, its options are not."""
+    """Placeholder for a command that is not requested: it has a name and a help line but no options."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -49,12 +49,12 @@ def main(args: Sequence[str] | None = None) -> None:
         print("\nrecsim-llm: interrupted.", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
-        # The reader of a pipe has gone (`recsim-llm ... | head`); closing stdout again would raise once more.
+        # The reader of a pipe has exited (`recsim-llm ... | head`); closing stdout again would raise once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(command: Any) -> None:
-    """Check every option of a parsed command, then carry it out."""
+    """Check every option of a parsed command, then run it."""
     from recsim_llm.cli.command_check import check_command  # imports NumPy and pydantic, which help does without
 
     check_command(command)
@@ -67,13 +67,13 @@ def _parse(words: Sequence[str]) -> Any:
         try:
             return _read(words, imported, console_outputs=False)
         except SystemExit:
-            # A misspelt option may be one of another command: suggestions look at the options of all of them.
+            # A misspelt option may belong to another command, so suggestions search the options of all commands.
             imported = find_verbs()
     return _read(words, imported)
 
 
 def _read(words: Sequence[str], imported: Collection[str], console_outputs: bool = True) -> Any:
-    """Parse, with the options of the imported commands known."""
+    """Parse with the options of the given commands imported."""
     commands: list[Any] = [
         Annotated[verb.options() if name in imported else UnreadCommand, subcommand(name, description=verb.help)]
         for name, verb in find_verbs().items()

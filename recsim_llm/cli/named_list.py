@@ -1,4 +1,4 @@
-"""Lists of what an option can name: a line on each, and what may be set of it, with types, ranges and defaults."""
+"""Listings of the values of an option: a line on each, and its options with types, ranges and defaults."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _WIDTH = 110
 
 
 class OptionLine(NamedTuple):
-    """One option of one thing.
+    """One option of a named thing.
 
     Attributes:
-        written: As it stands in the line of text, with its default where it has a value: "reg=500.0", "items".
-        help: What it may be, and what it does.
+        written: As written in a spec, with its default if it takes a value: "reg=500.0", "items".
+        help: Its allowed values and effect.
     """
 
     written: str
@@ -30,13 +30,13 @@ class OptionLine(NamedTuple):
 
 @dataclass(frozen=True)
 class NamedThing:
-    """What a name stands for.
+    """A value that an option can name.
 
     Attributes:
-        name: As it is written.
-        about: One line.
-        options: What can be set of it.
-        example: A line of text that names it and sets something, quoted for a shell.
+        name: Its name.
+        about: One line about it.
+        options: Its options.
+        example: A spec that names it and sets an option, quoted for a shell.
     """
 
     name: str
@@ -46,7 +46,7 @@ class NamedThing:
 
 
 def option_line(option: ListedOption) -> OptionLine:
-    """An option behind a question mark, as it is listed.
+    """Format an option after the question mark for the listing.
 
     >>> from typing import Literal
     >>> option_line(ListedOption("loss", Literal["softmax", "bce"], "softmax", "What is minimised."))
@@ -57,7 +57,7 @@ def option_line(option: ListedOption) -> OptionLine:
 
 
 def written(value: Any) -> str:
-    """A value as it stands behind the equals sign: text bare, anything else as JSON; VALUE where there is no default.
+    """Format a value for after the equals sign: text bare, anything else as JSON; VALUE without a default.
 
     >>> written("auto"), written(0.5), written(None), written(False)
     ('auto', '0.5', 'null', 'false')
@@ -68,7 +68,7 @@ def written(value: Any) -> str:
 
 
 def example_line(name: str, options: Sequence[ListedOption]) -> str:
-    """A line of text with the first option that has a default to show; the bare name where none has.
+    """A spec with the first option that has a default to show; the bare name if none has.
 
     >>> example_line("ease", [ListedOption("reg", float, 500.0, "")])
     'ease?reg=500.0'
@@ -78,16 +78,16 @@ def example_line(name: str, options: Sequence[ListedOption]) -> str:
 
 
 def print_things(things: Sequence[NamedThing], name: str, what: str, grammar: str) -> None:
-    """Print all of them, their options by name and default; or one of them, with types, ranges and meanings.
+    """Print all things with their options and defaults, or one of them with types, ranges and meanings.
 
     Args:
-        things: What there is.
-        name: The one that is asked for; "" for all.
-        what: What they are, and the command that lists them: "policies".
-        grammar: How one is written, said below.
+        things: The things to list.
+        name: The requested one; "" for all.
+        what: Their kind, which is also the command that lists them: "policies".
+        grammar: How to write one, printed below.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: There is no thing of that name.
     """
     asked = [thing for thing in things if thing.name == name] if name else things
     if not asked:

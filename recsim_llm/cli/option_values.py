@@ -1,4 +1,4 @@
-"""How words of the command line become numbers and paths; what is none stays text, for `checked` to refuse it."""
+"""Converts words of the command line to numbers and paths; invalid ones stay text for `checked` to refuse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 
 def values_as_text() -> ConstructorRegistry:
-    """Numbers and paths stay text where they are none: one sentence then tells what the option may be (`checked`)."""
+    """Constructors that keep invalid numbers and paths as text, so that `checked` can word the error."""
     registry = ConstructorRegistry()
 
     @registry.primitive_rule
@@ -43,8 +43,8 @@ def values_as_text() -> ConstructorRegistry:
 
 def _path(word: str) -> Path | str:
     if word == "None":
-        raise ValueError("no path")  # an option may have no value
-    return Path(word) if word else word  # Path("") would be the folder we are in
+        raise ValueError("no path")  # the option may also take no value
+    return Path(word) if word else word  # Path("") would be the working directory
 
 
 def _number(kind: type, word: str) -> Any:
@@ -52,8 +52,8 @@ def _number(kind: type, word: str) -> Any:
         number = kind(word)
         return number if math.isfinite(number) else word
     except OverflowError:
-        return number  # a whole number beyond all floats
+        return number  # a whole number beyond the range of floats
     except ValueError:
         if word == "None":
-            raise  # an option may have no value
+            raise  # the option may also take no value
         return word

@@ -1,4 +1,4 @@
-"""The main table of runs: a row a run, and a sentence on each society that nobody visited."""
+"""The main table of runs: one row per run, and a sentence on each society without visits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recsim_llm.runs import Run
 
 
 def run_table(runs: Sequence[Run]) -> str:
-    """The main table: a row a run; below it, a sentence on each society that nobody visited."""
+    """The main table: one row per run; below it, a sentence on each society without visits."""
     if not runs:
         raise RecordingError("There are no runs to show.")
     rows = [(run.manifest.name, summarise(run.step_batch())) for run in runs if not unvisited(run)]
@@ -19,7 +19,7 @@ def run_table(runs: Sequence[Run]) -> str:
 
 
 def unvisited(run: Run) -> bool:
-    """Whether a run has ended without a single visit."""
+    """Whether a run has ended without any visit."""
     return run.finished and not run.num_parts
 
 

@@ -1,4 +1,4 @@
-"""Finds the commands: each module `verbs/GROUP/NAME_command.py` is the command NAME; none is imported to list them."""
+"""Finds the commands without importing them: each module `verbs/GROUP/NAME_command.py` is the command NAME."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ENDING = "_command.py"
 
 @dataclass(frozen=True)
 class VerbFile:
-    """One command, known by its file alone.
+    """One command, described by its file alone.
 
     Attributes:
-        name: As it is written: `recsim-llm NAME`.
+        name: Name of the command: `recsim-llm NAME`.
         path: The module's file.
     """
 
@@ -40,7 +40,7 @@ class VerbFile:
         """Import the module.
 
         Returns:
-            The frozen dataclass of the command's options: what the module's `run(command)` takes.
+            The frozen dataclass of the command's options, the argument of the module's `run(command)`.
         """
         return get_type_hints(import_module(self.module).run)["command"]
 

@@ -1,1 +1,1 @@
-"""The Streamlit dashboard over recorded runs. It reads run folders and nothing else (docs/dashboard.md)."""
+"""The Streamlit dashboard over recorded runs. It reads only run folders (docs/dashboard.md)."""

@@ -1,4 +1,4 @@
-"""What Streamlit runs: the navigation between the pages. Start it with `recsim-llm dashboard RUNS_FOLDER`."""
+"""Entry point for Streamlit: the navigation between pages. Start it with `recsim-llm dashboard RUNS_FOLDER`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recsim_llm.dashboard.replay import replay_page
 from recsim_llm.dashboard.runs import runs_page
 from recsim_llm.errors import RecsimError
 
-# Address to title, icon and what draws the page. (Streamlit would print a docstring here.)
+# Address to title, icon and drawing function of a page. (Streamlit would print a docstring here.)
 PAGES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
     "": ("Runs", ":material/view_list:", runs_page.show),
     "replay": ("Replay", ":material/play_circle:", replay_page.show),
@@ -31,11 +31,11 @@ PAGES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
 
 
 def main(top: Path, interview_hosts: Sequence[str] = ()) -> None:
-    """Draw the page that the address names.
+    """Draw the page of the current address.
 
     Args:
         top: The folder of runs.
-        interview_hosts: Servers that interviews may send the viewer's key to.
+        interview_hosts: Servers to which interviews may send the viewer's key.
     """
     st.session_state[interview_panel.HOSTS] = tuple(interview_hosts)
     st.set_page_config(page_title="recsim_llm", page_icon="🎬", layout="wide")
@@ -55,7 +55,7 @@ def _page(show: Callable[[Path], None], top: Path) -> Callable[[], None]:
         except RecsimError as error:
             st.error(theme.plain(str(error)))
 
-    draw.__name__ = show.__module__.rpartition(".")[2]  # Streamlit tells pages apart by the names of functions
+    draw.__name__ = show.__module__.rpartition(".")[2]  # Streamlit identifies pages by function name
     return draw
 
 

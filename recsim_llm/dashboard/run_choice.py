@@ -1,4 +1,4 @@
-"""Which run is looked at: found below one folder, chosen in the sidebar, kept in the address of the page."""
+"""Selection of a run: found below a folder, chosen in the sidebar, stored in the address of the page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def all_runs(top: Path) -> list[RunView]:
 
 
 def broken_runs(top: Path) -> dict[str, str]:
-    """Runs that cannot be read: folder (relative) to a sentence that says why."""
+    """Reasons by relative folder for runs that cannot be read."""
     found = {name_of(top, folder): _opened(folder) for folder in run_folders(top)}
     return {name: view for name, view in found.items() if isinstance(view, str)}
 
@@ -40,7 +40,7 @@ def name_of(top: Path, folder: Path) -> str:
 
 
 def choose_run(top: Path) -> RunView | None:
-    """The run that the sidebar or the address names; None, after a sentence, where there is none.
+    """The run selected by the sidebar or the address; None, after a message, if there is none.
 
     Raises:
         RecordingError: The chosen run cannot be read.
@@ -63,7 +63,7 @@ def choose_run(top: Path) -> RunView | None:
 
 
 def number(name: str, default: int = 0, low: int = 0, high: int | None = None) -> int:
-    """An integer of the page's address, brought into low..high; the default where there is none or it is no number."""
+    """An integer from the page's address, clipped to low..high; the default if it is missing or not a number."""
     try:
         value = int(st.query_params.get(name, default))
     except ValueError:
@@ -72,7 +72,7 @@ def number(name: str, default: int = 0, low: int = 0, high: int | None = None) -
 
 
 def remember(**values: object) -> None:
-    """Write into the page's address what is looked at, so that it can be sent to somebody."""
+    """Store the selection in the page's address, so that the link can be shared."""
     for name, value in values.items():
         if st.query_params.get(name) != str(value):
             st.query_params[name] = str(value)

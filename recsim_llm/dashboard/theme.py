@@ -1,4 +1,4 @@
-"""How everything looks: colours that the colour-blind can tell apart, texts made safe, charts in both themes."""
+"""Style of the dashboard: a colour-blind-safe palette, escaping of texts, charts in both themes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW)
 SIMULATED, REAL = BLUE, ORANGE
 WATCHED, SKIPPED, LEFT = BLUE, "#8C8C8C", VERMILION
 
-# Colours of text and lines follow the theme, because they are mixed from the colour of the text around them.
+# Colours of text and lines follow the theme, because they are derived from the surrounding text colour.
 _CSS = f"""
 <style>
 :root {{ --watched: {WATCHED}; --skipped: {SKIPPED}; --left: {LEFT}; --real: {REAL}; --simulated: {SIMULATED}; }}
@@ -46,33 +46,33 @@ _FOUND_LATER = re.compile(
 
 
 def css() -> None:
-    """Write the style sheet that the pages' own HTML uses; once a page."""
+    """Write the style sheet for the pages' own HTML; called once per page."""
     st.html(_CSS)
 
 
 def escaped(text: str) -> str:
-    """A text for HTML: what it holds is shown, never executed."""
+    """Escape a text for HTML, so that it is shown, never executed."""
     return html.escape(text, quote=True)
 
 
 def plain(text: object) -> str:
-    """A text for places that read Markdown: shown as it is, on one line.
+    """Escape a text for Markdown, so that it is shown verbatim, on one line.
 
-    Every text that is not this package's own goes through here on its way to such a place: bodies, captions, messages,
+    Every text from outside this package must pass through here before it reaches Markdown: bodies, captions, messages,
     titles, and the labels, options, tabs and help of widgets. Lists to choose from (selectbox, multiselect), tables and
     `st.code` show texts as they are.
     """
     line = " ".join(str(text).split())
-    # Streamlit finds these in the text that remains when backslashes are gone: an invisible sign takes them apart.
+    # Streamlit matches these after removing backslashes, so an invisible character splits them.
     line = re.sub(_FOUND_LATER, _JOINER, line)
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:&=^])", r"\\\1", line)
 
 
 def show_chart(chart: AltairChart, description: str) -> None:
-    """Draw a chart as wide as its place.
+    """Draw a chart in the full width of its container.
 
     Args:
         chart: An Altair chart.
-        description: What it shows, for those who cannot see it.
+        description: Alternative text for people who cannot see the chart.
     """
     st.altair_chart(chart, width="stretch", theme="streamlit", alt=description)

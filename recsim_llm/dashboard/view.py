@@ -1,4 +1,4 @@
-"""One recorded run, read with SQL: DuckDB over the Parquet parts, so that nothing is loaded whole."""
+"""SQL view of one recorded run: DuckDB over the Parquet parts, so that no table is loaded as a whole."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ FROM steps GROUP BY "user" ORDER BY "user"
 
 
 class RunView:
-    """One run. What is read is what was there when this object was made.
+    """A snapshot of one run: reads only the parts that existed when the object was created.
 
     Args:
         folder: A run folder.
 
     Attributes:
-        folder: As given.
+        folder: The folder as given.
         run: The run.
-        stamp: Changes whenever something was recorded: what kept results are kept under.
+        stamp: Changes whenever something is recorded; the key of cached results.
 
     Raises:
-        RecordingError: The folder is no run, is of another version, or has lost a part.
+        RecordingError: The folder is not a run, has another version, or lacks a part.
         MissingExtraError: duckdb is not installed.
     """
 
@@ -82,7 +82,7 @@ class RunView:
 
     @cached_property
     def items(self) -> tuple[Item, ...]:
-        """The catalogue; () where the run has none."""
+        """The catalogue; () if the run has none."""
         return tuple(read_catalogue(self.folder)[0]) if (self.folder / CATALOGUE).exists() else ()
 
     @cached_property
@@ -95,7 +95,7 @@ class RunView:
 
     @property
     def people(self) -> dict[int, Persona]:
-        """Personas of the visitors, by user id; {} where the run has none."""
+        """Personas of the visitors, by user id; {} if the run has none."""
         return self._visitors[0]
 
     @property
@@ -105,7 +105,7 @@ class RunView:
 
     @cached_property
     def certificate(self) -> Certificate | None:
-        """How faithful the users are; None where nobody had measured it.
+        """The certificate of the users; None if there is none.
 
         Raises:
             RecordingError: The file is damaged.
@@ -114,17 +114,17 @@ class RunView:
         return read_certificate(path) if path.exists() else None
 
     def title(self, item: int) -> str:
-        """Title and year, or "item 17" where the run has no catalogue."""
+        """Title and year, or "item 17" if the run has no catalogue."""
         return self.items[item].label if 0 <= item < len(self.items) else f"item {item}"
 
     def frame(self, sql: str, *values: object) -> pd.DataFrame:
-        """The rows of a query.
+        """Run a query.
 
         Args:
-            sql: DuckDB's SQL over steps, calls, events, why, asked, memories, thoughts, history and links
+            sql: DuckDB SQL over steps, calls, events, why, asked, memories, thoughts, history and links
                 (docs/runs.md); tables that are recorded in parts have a column `part`. A table that the run lacks is
                 empty.
-            values: For the `?` of the query.
+            values: Values for the `?` placeholders.
 
         Raises:
             RecordingError: A part is damaged.
@@ -134,7 +134,7 @@ class RunView:
             return frame
 
     def totals(self) -> Totals:
-        """What each user saw and did, added up (`runs.run_tables.totals_of`)."""
+        """Totals of impressions and actions per user (`runs.run_tables.totals_of`)."""
         frame = self.frame(_TOTALS)
         numbers = {name: frame[name].to_numpy(np.float64) for name in frame.columns if name != "users"}
         return Totals(users=frame["users"].to_numpy(np.int64), **numbers)
@@ -175,7 +175,7 @@ class RunView:
                 check_side_files(self.folder, path.name)
         if paths:
             files = ", ".join(_quoted(str(path)) for path in paths)
-            if name == CALLS:  # parts that were recorded before there was a column `bounds`: opens every part
+            if name == CALLS:  # older parts lack the column `bounds`, so every part is opened
                 options += ", union_by_name = true"
             rows = f"SELECT {columns} FROM read_parquet([{files}]{options})"
             if name == CALLS:
@@ -196,7 +196,7 @@ def _quoted(text: str) -> str:
 
 
 def sentence(error: Exception) -> str:
-    """An error as one line for people."""
+    """An error message on one line."""
     return " ".join(str(error).split())
 
 

@@ -1,4 +1,4 @@
-"""The rules that ratings, items and people must keep, whatever file they come from. All vectorised over rows."""
+"""Validation rules for ratings, items and people from any file format, vectorised over rows."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from recsim_llm.errors import DataError
 from recsim_llm.types import Floats, Ints
 
 MOST_LEVELS = 100
-"""More rating levels than this are taken for a mistake: play counts, perhaps, or raw scores."""
+"""More rating levels than this count as a mistake, such as play counts or raw scores."""
 
 
 def require_columns(table: Table, *names: str) -> None:
-    """Every one of these columns is there, and at least one row.
+    """Check that the table has all these columns and at least one row.
 
     Raises:
-        DataError: One is missing.
+        DataError: A column is missing, or there are no rows.
     """
     missing = [name for name in names if name not in table]
     if missing:
@@ -32,7 +32,7 @@ def require_columns(table: Table, *names: str) -> None:
 
 
 def ids(table: Table, name: str) -> Any:
-    """A column of raw ids, none of them empty (a `pyarrow.Array` of strings)."""
+    """A column of non-empty raw ids (a `pyarrow.Array` of strings)."""
     column = text(table, name)
     empty = pc.equal(column, "").to_numpy(zero_copy_only=False)
     if empty.any():
@@ -41,7 +41,7 @@ def ids(table: Table, name: str) -> Any:
 
 
 def unique_ids(table: Table, name: str) -> Any:
-    """A column of raw ids, no two the same."""
+    """A column of distinct raw ids."""
     column = ids(table, name)
     codes = _codes(column)
     row = _first_repeat(codes)
@@ -57,7 +57,7 @@ def _codes(column: Any) -> Ints:
 
 
 def _first_repeat(codes: Ints) -> int | None:
-    """The first row whose code stood in an earlier row."""
+    """The first row whose code occurs in an earlier row, or None."""
     if len(codes) < 2:
         return None
     order = np.argsort(codes, kind="stable")
@@ -66,7 +66,7 @@ def _first_repeat(codes: Ints) -> int | None:
 
 
 def number_ids(column: Any) -> list[str]:
-    """Distinct raw ids in the declared order: by number where all are whole numbers, else as text."""
+    """Distinct raw ids in sorted order: by number if all are whole numbers, else as text."""
     distinct: list[str] = pc.unique(column).to_pylist()
     if all(raw.isdecimal() and raw.isascii() for raw in distinct):
         return sorted(distinct, key=lambda raw: (int(raw), raw))
@@ -74,10 +74,10 @@ def number_ids(column: Any) -> list[str]:
 
 
 def positions(table: Table, name: str, column: Any, known: Sequence[str], listed_in: str) -> Ints:
-    """Where each raw id stands in `known`.
+    """Position of each raw id in `known`.
 
     Raises:
-        DataError: One is not known.
+        DataError: An id is not in `known`.
     """
     found = pc.index_in(column, value_set=pa.array(known, pa.string()))
     unknown = pc.is_null(found).to_numpy(zero_copy_only=False)
@@ -91,7 +91,7 @@ def positions(table: Table, name: str, column: Any, known: Sequence[str], listed
 
 
 def check_no_repeat(table: Table, users: Ints, items: Ints, num_items: int) -> None:
-    """No user rates an item twice."""
+    """Check that no user rates an item twice."""
     pairs = users * num_items + items
     row = _first_repeat(pairs)
     if row is not None:
@@ -104,8 +104,8 @@ def check_no_repeat(table: Table, users: Ints, items: Ints, num_items: int) -> N
 
 
 def check_ratings(table: Table, values: Floats, levels: Sequence[float]) -> None:
-    """Every rating is one of the levels."""
-    # As float32, which is what is kept, so that a Parquet file of float32 may hold 0.1.
+    """Check that every rating is one of the levels."""
+    # Compared as float32, the stored type, so that a float32 Parquet file may contain 0.1.
     allowed = np.isin(values.astype(np.float32), np.array(levels, dtype=np.float32))
     if not allowed.all():
         row = int((~allowed).argmax())
@@ -113,10 +113,10 @@ def check_ratings(table: Table, values: Floats, levels: Sequence[float]) -> None
 
 
 def find_levels(table: Table, values: Floats) -> tuple[float, ...]:
-    """Rating levels where none are declared: 1, 2, ... or 0.5, 1, ... up to the largest rating.
+    """Infer rating levels if none are declared: 1, 2, ... or 0.5, 1, ... up to the largest rating.
 
     Raises:
-        DataError: A rating is not positive, no multiple of 0.5, or so large that it can hardly be stars.
+        DataError: A rating is not positive, not a multiple of 0.5, or too large to be stars.
     """
     for bad, why in (
         (values <= 0, "is not positive"),
@@ -136,7 +136,7 @@ def _fail_rating(table: Table, row: int, value: float, why: str) -> None:
 
 
 def check_levels(source: str, levels: Iterable[Any]) -> tuple[float, ...]:
-    """Declared rating levels: at least two numbers, positive, ascending."""
+    """Check declared rating levels: at least two numbers, positive, ascending."""
     listed = list(levels)
     if not all(isinstance(level, int | float) and not isinstance(level, bool) for level in listed):
         raise DataError(
@@ -151,13 +151,13 @@ def check_levels(source: str, levels: Iterable[Any]) -> tuple[float, ...]:
 
 
 def check_everyone_rates(table: Table, people: Sequence[str], rows: Ints, rated: Ints) -> None:
-    """Nobody listed as a person is without ratings.
+    """Check that everybody listed as a person has ratings.
 
     Args:
         table: The table of people.
         people: Raw ids, by user id.
-        rows: (U,) row of each in the table.
-        rated: (U,) number of ratings of each.
+        rows: (U,) row of each person in the table.
+        rated: (U,) number of ratings of each person.
     """
     if not rated.all():
         user = int((rated == 0).argmax())

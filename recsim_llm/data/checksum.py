@@ -1,4 +1,4 @@
-"""The checksum of a data set's content. Knows no files, so that a synthetic world needs no reader."""
+"""The checksum of a data set's content, computed without files, so that a synthetic world needs no reader."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def content_checksum(
     levels: Sequence[float],
     impressions: Impressions | None = None,
 ) -> str:
-    """sha256 over everything but the name and the licence, the same on every machine."""
+    """sha256 over everything except the name and the licence, identical on every machine."""
     digest = hashlib.sha256()
     for array, kind in ((log.users, "<i8"), (log.items, "<i8"), (log.values, "<f4"), (log.times, "<i8")):
         digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())

@@ -1,4 +1,4 @@
-"""What a data set is once it is loaded: a catalogue, ratings and people, numbered 0..N-1 and 0..U-1."""
+"""A loaded data set: a catalogue, ratings and people; items are numbered 0..N-1 and users 0..U-1."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Catalogue:
 
     Attributes:
         items: `items[i].id == i`.
-        raw_ids: The source's own id of each item, for people who join other tables.
-        vouched: The digest of items whose every text is known to the package: invented here, or of a published archive
-            with a known checksum. With any other value, as of a catalogue that was changed, prompts quote its texts.
+        raw_ids: The source's own id of each item, for joins with other tables.
+        vouched: Digest of items whose texts are all trusted: invented here, or from a published archive with a known
+            checksum. With any other value, as for a modified catalogue, prompts quote its texts.
     """
 
     items: tuple[Item, ...]
@@ -46,7 +46,7 @@ class Catalogue:
 
     @cached_property
     def genre_matrix(self) -> NDArray[np.bool_]:
-        """(N, G) which item has which genre, columns in the order of `genres`."""
+        """(N, G) True if the item has the genre; columns in the order of `genres`."""
         column = {g: j for j, g in enumerate(self.genres)}
         matrix = np.zeros((len(self.items), len(column)), dtype=np.bool_)
         for item in self.items:
@@ -55,16 +55,16 @@ class Catalogue:
 
     @cached_property
     def shown(self) -> Shown:
-        """The texts as they stand in prompts; nothing else of an item may be written into one."""
+        """The texts as prompts show them; no other text of an item may enter a prompt."""
         return Shown(self.items, as_they_are=self.is_vouched)
 
     @property
     def is_vouched(self) -> bool:
-        """Whether every text is known to the package."""
+        """Whether all texts are trusted (`vouched`)."""
         return self.vouched == self._digest
 
     def vouch(self) -> Catalogue:
-        """The same catalogue, as one whose texts are known to be names and descriptions."""
+        """A copy of the catalogue whose texts are marked as trusted names and descriptions."""
         return replace(self, vouched=self._digest)
 
     @cached_property
@@ -73,7 +73,7 @@ class Catalogue:
 
     @property
     def has_titles(self) -> bool:
-        """False where the source had no titles and items are called by their ids."""
+        """False if the source had no titles, so that items are named by their ids."""
         return any(item.title != raw for item, raw in zip(self.items, self.raw_ids, strict=True))
 
 
@@ -98,13 +98,13 @@ class Person:
 
 @dataclass(frozen=True)
 class Ratings:
-    """A log of ratings, one row each, in any order.
+    """A log of ratings, one per row, in any order.
 
     Attributes:
         users, items: (M,) ids.
         values: (M,) stars.
         times: (M,) seconds since 1970, 0 where unknown.
-        num_users, num_items: Sizes of the id spaces (not all need occur).
+        num_users, num_items: Sizes of the id spaces (not every id need occur).
     """
 
     users: Ints
@@ -128,7 +128,7 @@ class Ratings:
         return sp.csr_array((self.values, (self.users, self.items)), shape=(self.num_users, self.num_items))
 
     def by_user(self) -> Sequence[Ints]:
-        """Rows of each user, oldest first (ties by row): U arrays of row indices."""
+        """Row indices per user, oldest first (ties by row): U arrays."""
         order = np.lexsort((np.arange(len(self)), self.times, self.users))
         ends = np.cumsum(np.bincount(self.users, minlength=self.num_users))
         return np.split(order, ends[:-1])
@@ -136,17 +136,17 @@ class Ratings:
 
 @dataclass(frozen=True)
 class Impressions:
-    """What was shown to people and what they did: M rows, one an item shown. Pages of a session are numbered from 0.
+    """A log of impressions and responses: M rows, one per item shown. Pages of a session are numbered from 0.
 
     Attributes:
         users, items: (M,) ids.
-        sessions: (M,) number of the visit; different for different visits, also of different people.
+        sessions: (M,) number of the visit, unique over all people.
         pages, slots: (M,) from 0.
-        watched: (M,) whether the item was taken up.
-        ratings: (M,) stars given, 0 where none.
-        left: (M,) on all rows of the page after which the person left; a session without it was cut off. All False
-            where the log does not say.
-        has_exits: Whether the log says when people left.
+        watched: (M,) whether the item was watched.
+        ratings: (M,) stars given, 0 without a rating.
+        left: (M,) True on all rows of the page after which the person left; a session without it was cut off. All
+            False if the log has no exits.
+        has_exits: Whether the log records when people left.
     """
 
     users: Ints
@@ -182,16 +182,16 @@ class Dataset:
     """A catalogue, ratings and people.
 
     Attributes:
-        name: As asked for.
+        name: Name it was loaded by.
         catalogue: The items.
         ratings: All ratings.
         people: `people[u].user == u`.
         rating_levels: Stars that can be given, ascending, all positive: (1, 2, 3, 4, 5) for ML-100K.
-        checksum: sha256 over content, so that what was fitted on one version is not used with another.
+        checksum: sha256 over content, so that a model fitted on one version is not used with another.
         licence: Terms in a sentence; the data stay the owner's.
-        impressions: What was shown, and when people left; None where the data set does not say, as most.
-        random_ratings: Ratings of items shown at random, never part of `ratings` and never fitted on; None where the
-            data set has none.
+        impressions: What was shown, and when people left; None if not recorded, as in most data sets.
+        random_ratings: Ratings of items shown at random, never part of `ratings` and never fitted on; None if the data
+            set has none.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which items of a catalogue are too much alike: the one measure that people, learned people and bounds share."""
+"""Similarity of items: the measure of "too much alike" that users, learned users and bounds share."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PAIRS = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """Items are too much alike where the Euclidean distance of their vectors is below a threshold.
+    """Items are too much alike if the Euclidean distance of their vectors is below a threshold.
 
     Attributes:
-        vectors: (N, D).
-        threshold: Distance, in the vectors' units; 0: no two items are alike.
+        vectors: (N, D) item vectors.
+        threshold: Distance, in the vectors' units; with 0 no two items are alike.
     """
 
     vectors: Floats | Floats32
@@ -28,13 +28,13 @@ class Likeness:
 
     @classmethod
     def nearest(cls, vectors: Floats | Floats32, quantile: float) -> Likeness:
-        """The threshold as a quantile of the distances between two different items, over 2^18 pairs drawn by hash.
+        """Set the threshold to a quantile of the distances between two different items, over 2^18 pairs drawn by hash.
 
         A published threshold is in the units of a published model's vectors and means nothing for other vectors.
 
         Args:
             vectors: (N, D), N at least 2.
-            quantile: [0, 1); 0 gives the threshold 0, below which no distance is.
+            quantile: [0, 1); 0 gives the threshold 0, so that no items are alike.
 
         >>> Likeness.nearest(np.array([[0.0], [1.0], [10.0]]), 0.5).threshold
         9.0
@@ -42,28 +42,30 @@ class Likeness:
         return cls(vectors, float(distance_quantiles(vectors, [quantile])[0]) if quantile else 0.0)
 
     def near(self, windows: Ints, pages: Ints, thresholds: Floats | None = None) -> Bools:
-        """(B, K) whether an item is too much like any item of its window.
+        """(B, K) whether an item is too similar to any item of its window.
 
         Args:
-            windows: (B, W) items shown before this page, EMPTY where there were fewer.
+            windows: (B, W) items shown before this page, padded with EMPTY.
             pages: (B, K) items, EMPTY in empty slots.
-            thresholds: (B,) each person's own; None: the common one.
+            thresholds: (B,) threshold per person; None for the common one.
         """
         limit = self.threshold if thresholds is None else thresholds[:, None]
         return np.asarray(self.gaps(windows, pages) < limit)
 
     def gaps(self, windows: Ints, pages: Ints) -> Floats:
-        """(B, K) distance to the nearest item of the window; infinite where there is none, and in empty slots."""
+        """(B, K) distance to the nearest item of the window; infinite for an empty window and in empty slots."""
+        # (B, K, 1, D) - (B, 1, W, D); EMPTY (-1) indexes the last item and is masked below.
         apart = self.vectors[pages][:, :, None, :] - self.vectors[windows][:, None, :, :]
         gaps = np.sqrt(np.einsum("bkwd,bkwd->bkw", apart, apart))
+        # (B, K, W) pairs of real items only.
         there = (windows != EMPTY)[:, None, :] & (pages != EMPTY)[:, :, None]
         return np.asarray(np.where(there, gaps, np.inf).min(axis=2), dtype=np.float64)
 
     def gaps_to_all(self, window: Ints) -> Floats:
-        """(N,) distance of every item to the nearest of these; infinite where there is none.
+        """(N,) distance of every item to the nearest item of the window; infinite for an empty window.
 
         Args:
-            window: (W,) items, EMPTY ones are passed over.
+            window: (W,) items; EMPTY entries are ignored.
         """
         gaps = np.full(len(self.vectors), np.inf)
         for item in window[window != EMPTY].tolist():
@@ -76,27 +78,29 @@ def distance_quantiles(vectors: Floats | Floats32, quantiles: float | Sequence[f
 
     Args:
         vectors: (N, D), N at least 2.
-        quantiles: (Q,) in [0, 1], or one.
+        quantiles: (Q,) values in [0, 1], or a single one.
     """
     draws = uniforms(0, Stream.DATA, np.arange(2 * _PAIRS)).reshape(2, -1)
     first = (draws[0] * len(vectors)).astype(np.int64)
+    # An offset of 1..N-1 from the first item, so that the two always differ.
     second = (first + 1 + (draws[1] * (len(vectors) - 1)).astype(np.int64)) % len(vectors)
+    # In 64 blocks, to bound the memory of the gathered vectors.
     pairs = zip(np.split(first, 64), np.split(second, 64), strict=True)
     gaps = np.concatenate([np.linalg.norm(vectors[a] - vectors[b], axis=1) for a, b in pairs])
     return np.asarray(np.quantile(gaps, quantiles))
 
 
 def taste_and_genres(factors: Floats, genres: NDArray[np.bool_], counts: Ints) -> Floats:
-    """(N, D + G) unit directions of taste beside unit directions of genres, so that both count alike.
+    """(N, D + G) concatenated unit vectors of taste and of genres, so that both have equal weight.
 
-    The squared distance of two items is 2 (1 - cosine of tastes) + 2 (1 - cosine of genres). Factors are first moved so
-    that the mean rating has none: what all items have in common is no likeness. Their length is left out, as it says
-    how much people disagree on an item, or how often it was rated, not what it is like.
+    The squared distance of two items is 2 (1 - cosine of tastes) + 2 (1 - cosine of genres). Factors are first centred
+    on their mean over ratings, as what all items have in common is no similarity. Their length is dropped, as it
+    reflects how much people disagree on an item, or how often it was rated, not what it is like.
 
     Args:
         factors: (N, D) item factors of a model of ratings.
-        genres: (N, G) which item has which genre.
-        counts: (N,) how often each item was rated; where nothing was, all items count alike.
+        genres: (N, G) True if the item has the genre.
+        counts: (N,) number of ratings per item; if all are 0, items have equal weight.
     """
     centre = np.average(factors, axis=0, weights=counts if counts.any() else None)
     return np.concatenate([unit(factors - centre), unit(genres.astype(np.float64))], axis=1)
@@ -109,10 +113,10 @@ def unit(rows: Floats) -> Floats:
 
 
 def nearness(gaps: Floats, typical: float) -> Floats:
-    """Nearness of an item to those before it: 1 for one of them again, 0 from the typical distance on, same shape.
+    """Nearness of an item to earlier ones: 1 for a repeat, 0 from the typical distance on, same shape.
 
     Args:
-        gaps: Distances to the nearest of the items before; infinite where there is none.
+        gaps: Distances to the nearest earlier item; infinite without one.
         typical: The median distance of two items of the catalogue.
     """
     near: Floats = np.clip(1.0 - gaps / max(typical, 1e-12), 0.0, 1.0)
@@ -120,13 +124,13 @@ def nearness(gaps: Floats, typical: float) -> Floats:
 
 
 def repetition_stars(gaps: Floats, typical: float, slopes: Floats, usual: Floats) -> Floats:
-    """Stars that items gain by being like those before them; 0 for who was shown nothing before, same shape as gaps.
+    """Stars that items gain by similarity to earlier ones; 0 without earlier items, same shape as gaps.
 
     Args:
         gaps: As in `nearness`.
         typical: As in `nearness`.
-        slopes: Stars per unit of nearness, of each person, broadcast to gaps.
-        usual: Nearness at which a rating is as expected, likewise.
+        slopes: Stars per unit of nearness for each person, broadcast to gaps.
+        usual: Nearness at which a rating is as expected, broadcast likewise.
     """
     stars: Floats = np.where(np.isfinite(gaps), slopes * (nearness(gaps, typical) - usual), 0.0)
     return stars

@@ -1,4 +1,4 @@
-"""From a name or a folder to a Dataset."""
+"""Loads a `Dataset` from a name or a folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from recsim_llm.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """What `list_datasets` says of a data set.
+    """A row of `list_datasets`.
 
     Attributes:
-        name: For `load_dataset`.
+        name: Name for `load_dataset`.
         users, items, ratings: Sizes.
         licence: Terms in a sentence.
         present: Whether it loads without a network.
@@ -43,7 +43,7 @@ def list_datasets(cache: Path | None = None) -> tuple[DatasetRow, ...]:
 
 
 def get_dataset_files(name: str, cache: Path | None = None) -> list[Path]:
-    """Download the files of a named data set, where they are not yet in the cache.
+    """Download the files of a named data set unless they are in the cache.
 
     Args:
         name: One of `list_datasets`.
@@ -54,7 +54,7 @@ def get_dataset_files(name: str, cache: Path | None = None) -> list[Path]:
 
     Raises:
         DataError: No such name.
-        DownloadError: The files cannot be had.
+        DownloadError: The files cannot be downloaded.
     """
     from recsim_llm.data.formats.movielens import MOVIELENS
 
@@ -79,7 +79,7 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
 
     Raises:
         DataError: No such name or folder, or its files break a rule.
-        DownloadError: It has to be downloaded and cannot be had.
+        DownloadError: The data set cannot be downloaded.
     """
     name = str(name_or_path)
     check_value("dataset", str(name_or_path) if isinstance(name_or_path, Path) else name_or_path, Name)

@@ -1,4 +1,4 @@
-"""The same catalogue under other names: what a language model knows by heart cannot help it there."""
+"""Renames the items of a catalogue, so that a language model cannot use what it has memorised about titles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.types import Item
 
 NAMINGS = ("titles", "ids", "invented")
-"""What a certificate tries; "masked" besides is for models that were taught under it."""
+"""Namings that a certificate compares; "masked" is only for models that were tuned under it."""
 MASKED = "A title"
 
 
@@ -22,8 +22,8 @@ def renamed(catalogue: Catalogue, naming: str) -> Catalogue:
 
     Args:
         catalogue: The items.
-        naming: "titles": as they are. "ids": "Item 17", without year, genres and description. "invented": an invented
-            title and no description; year and genres stay. "masked": nothing but year and genres.
+        naming: "titles": unchanged. "ids": "Item 17", without year, genres and description. "invented": an invented
+            title and no description; year and genres stay. "masked": only year and genres.
 
     Raises:
         ConfigError: No such naming.
@@ -43,11 +43,11 @@ def renamed(catalogue: Catalogue, naming: str) -> Catalogue:
 
 
 def with_words(catalogue: Catalogue, words: Mapping[int, str]) -> Catalogue:
-    """The catalogue with words behind some titles; nobody vouches for it then, also where the words are none.
+    """Append words to some titles; the result is no longer vouched for, even if the words are empty.
 
     Args:
         catalogue: The items.
-        words: By item; {} leaves the catalogue as it is.
+        words: Words per item; {} leaves the catalogue unchanged.
     """
     if not words:
         return catalogue
@@ -56,6 +56,6 @@ def with_words(catalogue: Catalogue, words: Mapping[int, str]) -> Catalogue:
 
 
 def _with(catalogue: Catalogue, items: tuple[Item, ...]) -> Catalogue:
-    """The items under names of the package's own; their genres are known texts if the catalogue's are."""
+    """A catalogue of items with names from this package; vouched for if the given catalogue is."""
     changed = replace(catalogue, items=items)
     return changed.vouch() if catalogue.is_vouched else changed

@@ -1,4 +1,4 @@
-"""Distributions over rating levels, rounded to a level or moved by some stars: by people and by bounds alike."""
+"""Distributions over rating levels, rounded to a level or shifted by some stars."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def nearest_level(ratings: Floats, levels: Floats) -> Floats:
 
 
 def moved(ratings: Floats, stars: Floats, levels: Floats) -> Floats:
-    """(..., R) the distribution whose mean is higher by some stars (lower: negative), as far as one level takes it.
+    """(..., R) the distribution with its mean shifted by some stars (up or down), by at most one level.
 
-    With the probability that gives this mean, a rating becomes the next level up (down); the highest (lowest) stays.
+    A rating moves to the next level up (down) with the probability that gives this mean; the highest (lowest) stays.
 
     Args:
         ratings: (..., R) probabilities of the levels.
-        stars: (...) how far the mean is to move.
+        stars: (...) shift of the mean, in stars.
         levels: (R,) stars, ascending.
 
     >>> moved(np.array([[0.0, 0.5, 0.5]]), np.array([0.25]), np.array([1.0, 2.0, 3.0])).tolist()
@@ -30,7 +30,7 @@ def moved(ratings: Floats, stars: Floats, levels: Floats) -> Floats:
     """
     steps = levels[1:] - levels[:-1]
     rising = (stars > 0)[..., None]
-    leaving = np.where(rising, ratings[..., :-1], ratings[..., 1:])  # (..., R-1) what may cross each step
+    leaving = np.where(rising, ratings[..., :-1], ratings[..., 1:])  # (..., R-1) mass that may cross each step
     most = leaving @ steps
     share = np.minimum(np.abs(stars) / np.maximum(most, 1e-12), 1.0)[..., None] * leaving
     across = np.where(rising, share, -share)

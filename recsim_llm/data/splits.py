@@ -1,4 +1,4 @@
-"""Splits a log into what a platform knows and what is held back, user by user."""
+"""Splits a log into training and held-out ratings, user by user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsim_llm.seeding import Stream, uniforms
 from recsim_llm.types import Bools, Ints
 
 FEWEST = 5
-"""Users with fewer ratings than this keep them all in train."""
+"""Users with fewer ratings than this have no test ratings."""
 
 _log = logging.getLogger(__name__)
 
@@ -21,10 +21,10 @@ _log = logging.getLogger(__name__)
 def split_ratings(
     ratings: Ratings, kind: Literal["temporal", "random"] = "temporal", test_share: float = 0.2, seed: int = 0
 ) -> Split:
-    """Hold back a share of every user's ratings.
+    """Hold out a share of every user's ratings.
 
     A user with n >= 5 ratings gives round(test_share * n) of them to test, at least 1 and at most n - 1; the others
-    keep all in train. "temporal" holds back the latest; "random" those with the largest hash of (seed, user, item),
+    keep all in train. "temporal" holds out the latest; "random" those with the largest hash of (seed, user, item),
     so that neither the order of rows nor other users change a user's split. Ties in time are broken by the same hash:
     a log without times is split at random, and a warning in the program's log says so.
 
@@ -35,9 +35,9 @@ def split_ratings(
 
     Args:
         ratings: The log, in any order.
-        kind: What is held back.
-        test_share: In (0, 1).
-        seed: Of the hash.
+        kind: Which ratings are held out.
+        test_share: Share of held-out ratings, in (0, 1).
+        seed: Seed of the hash.
 
     Returns:
         Two disjoint parts that together are the log, rows in its order.
@@ -58,7 +58,7 @@ def split_ratings(
 
 
 def _last(order: Ints, ratings: Ratings, share: float) -> Bools:
-    """(M,) whether a row is among the last of its user in this order (rows sorted by user first)."""
+    """(M,) whether a row is among the last `share` of its user's rows in this order (sorted by user first)."""
     counts = np.bincount(ratings.users, minlength=ratings.num_users)
     held = np.where(counts >= FEWEST, np.clip(np.rint(share * counts), 1, np.maximum(counts - 1, 1)), 0)
     users = ratings.users[order]
@@ -72,7 +72,7 @@ CALIBRATION_SHARE = 0.2
 
 
 def calibration_users(num_users: int) -> Bools:
-    """(U,) the fifth of the people, by hash, on whose held-out ratings links and thresholds may be fitted.
+    """(U,) mask of the fifth of the people, by hash, on whose held-out ratings links and thresholds may be fitted.
 
     The fidelity certificate never measures them, whatever the split.
     """

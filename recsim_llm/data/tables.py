@@ -1,4 +1,4 @@
-"""Reads delimited text and Parquet strictly, and remembers where each value stood, for error messages."""
+"""Strict readers of delimited text and Parquet that keep the position of each value for error messages."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Table:
     Attributes:
         source: The file, as named in errors.
         data: The columns (a `pyarrow.Table`), under the names of the source.
-        fields: What each column means, as a map from our name to the source's name.
-        first: Number of the first row of data, as a person would count in the source.
-        unit: "line" or "row": what that number counts.
+        fields: Map from our column names to the source's.
+        first: Number of the first data row, as a person would count in the source.
+        unit: "line" or "row": the unit of that number.
     """
 
     source: str
@@ -46,23 +46,23 @@ class Table:
         return name in self.fields
 
     def column(self, name: str) -> Any:
-        """The column (a `pyarrow.Array`) that means `name`."""
+        """The column (a `pyarrow.Array`) for our name `name`."""
         return self.data.column(self.fields[name]).combine_chunks()
 
     def place(self, row: int) -> str:
-        """The file and the number of a row."""
-        broken = 0  # a quoted field may hold line breaks, which shift the numbers of the lines below it
+        """File and number of a row, for messages."""
+        broken = 0  # a quoted field may contain line breaks, which shift the line numbers below it
         if self.unit == "line":
             above = self.data.slice(0, row)
             broken = sum(pc.sum(pc.count_substring(c, "\n")).as_py() or 0 for c in above.columns)
         return f"{self.source}, {self.unit} {self.first + row + broken}"
 
     def fail(self, row: int, name: str, value: object, why: str, way_out: str) -> NoReturn:
-        """Raise the DataError of one value."""
+        """Raise a DataError about one value."""
         raise DataError(f"{self.place(row)}, field '{self.fields[name]}': {value!r} {why}. {way_out}")
 
     def with_fields(self, **fields: Sequence[str]) -> Table:
-        """Say which source column means what: the first name of each that is there.
+        """Map our names to source columns: for each, the first candidate that exists.
 
         Args:
             fields: Our name to possible names in the source.
@@ -87,15 +87,15 @@ def read_text(
     encoding: str = "utf-8-sig",
     quoted: bool = True,
 ) -> Table:
-    """Read delimited text; every column is text, no value is guessed.
+    """Read delimited text; every column stays text, no types are guessed.
 
     Args:
         source: The file, as named in errors.
         content: Its bytes.
         delimiter: One character.
-        names: Column names of a file without a header; () where the first line is the header.
-        encoding: Of the text; a byte order mark is skipped.
-        quoted: Whether values may stand in double quotes.
+        names: Column names of a file without a header; () if the first line is the header.
+        encoding: Encoding of the text; a byte order mark is skipped.
+        quoted: Whether values may be in double quotes.
 
     Raises:
         DataError: The file is empty, not text in that encoding, or has a line with too many or too few values.
@@ -158,7 +158,7 @@ def _parse(source: str, body: str, header: list[str], delimiter: str, quoted: bo
 
 
 def _lines_above(body: str, row: int, delimiter: str, quoted: bool) -> int:
-    """How many lines stand above a row: more than rows, where quoted values hold line breaks."""
+    """Number of lines above a row: more than rows if quoted values contain line breaks."""
     if not quoted:
         return row
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter)
@@ -171,7 +171,7 @@ def read_parquet(path: Path) -> Table:
     """Read a Parquet file.
 
     Raises:
-        DataError: It is no Parquet file.
+        DataError: It is not a Parquet file.
     """
     try:
         with pq.ParquetFile(path) as file:
@@ -183,7 +183,7 @@ def read_parquet(path: Path) -> Table:
 
 
 def text(table: Table, name: str) -> Any:
-    """A column as trimmed text (a `pyarrow.Array` of strings), "" where nothing is given."""
+    """A column as trimmed text (a `pyarrow.Array` of strings), "" for missing values."""
     column = table.column(name)
     if pa.types.is_floating(column.type):
         whole = column.cast(pa.int64(), safe=False)  # pandas turns ids with gaps into floats
@@ -201,12 +201,12 @@ def numbers(table: Table, name: str, *, optional: bool = False) -> Floats:
     """A column as finite numbers.
 
     Args:
-        table: Where from.
+        table: The table.
         name: Our name of the column.
-        optional: Whether a value may be missing; it is NaN then.
+        optional: Whether values may be missing; they become NaN.
 
     Raises:
-        DataError: A value is missing or no number.
+        DataError: A value is missing or not a number.
     """
     column = table.column(name)
     if pa.types.is_timestamp(column.type):
@@ -228,7 +228,7 @@ def numbers(table: Table, name: str, *, optional: bool = False) -> Floats:
 
 def _to_float(table: Table, name: str, words: Any) -> Any:
     if not _are_numbers(words):
-        row, end = 0, len(words)  # halve towards the first that is no number
+        row, end = 0, len(words)  # bisect for the first value that is not a number
         while end - row > 1:
             middle = (row + end) // 2
             row, end = (middle, end) if _are_numbers(words.slice(row, middle - row)) else (row, middle)

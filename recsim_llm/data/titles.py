@@ -1,4 +1,4 @@
-"""Titles as MovieLens writes them ("Matrix, The (1999)"), turned into titles as people read them."""
+"""Converts titles in MovieLens' form ("Matrix, The (1999)") into natural ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def split_title(raw: str) -> tuple[str, int | None]:
     """Move the article to the front and split off the year.
 
     Returns:
-        The title, and the year or None where there is none.
+        The title, and the year or None.
 
     >>> split_title("Matrix, The (1999)")
     ('The Matrix', 1999)

@@ -1,4 +1,4 @@
-"""Language models: the seam (`protocol`), backends, a cache, and the loop that lets agents talk to them."""
+"""Language models: the interface (`protocol`), backends, a cache, and the loop that runs agents against a model."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ __all__ = [
 
 
 NO_OPTIONS = ("self", "model", "api_key")
-"""Parameters of a backend's constructor that a line of text cannot set behind a question mark."""
+"""Constructor parameters of backends that cannot be set as options after the question mark of a spec."""
 
 
 def make_llm(spec: str, cache: Path | None = None) -> LLM:
-    """Make a language model from one line of text.
+    """Create a language model from a one-line spec.
 
     Args:
         spec: "transformers:MODEL" or "vllm:MODEL" (in this process; a name of `MODELS`, a folder, or a hub id),
@@ -61,7 +61,7 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
         cache: File for a `CachedLLM` around it; None for no cache.
 
     Raises:
-        ConfigError: The line is none of these, or names an option that the backend does not have.
+        ConfigError: The spec matches none of these forms, or names an unknown option of the backend.
         ModelNotFoundError: The model is not on this machine.
         MissingExtraError: The backend's packages are not installed.
 
@@ -81,15 +81,15 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
     if own is not None:
         return _wrapped(_plugged(own, kind, model, options), cache)
     make = _BACKENDS[kind]
-    # Not the whole line: what somebody wrote behind a misspelt option may be a key.
+    # The message does not repeat the whole spec: the value of a misspelt option may be a key.
     check_options(options, make, f"'{spec.partition('?')[0]}': {kind}", besides=NO_OPTIONS)
     return _wrapped(make(model, **options) if model else make(**options), cache)
 
 
 def known_backends() -> dict[str, Callable[..., LLM]]:
-    """What makes the language model of each backend that is built in; installed packages bring others.
+    """Constructor of each built-in backend, by name; installed packages add others.
 
-    Its first parameter is the model, if there is one; the others, but for `NO_OPTIONS`, are options.
+    The first parameter of a constructor is the model, if it has one; the others, except `NO_OPTIONS`, are options.
 
     >>> list(known_backends())
     ['transformers', 'vllm', 'openai', 'ray', 'python', 'uniform']
@@ -98,7 +98,7 @@ def known_backends() -> dict[str, Callable[..., LLM]]:
 
 
 def _joined(model: str) -> LLM:
-    """Copies on a Ray cluster that another process has started under the name MODEL."""
+    """Engines that another process has started on a Ray cluster under the name MODEL."""
     return RayLLM.join(model)
 
 
@@ -107,7 +107,7 @@ def _wrapped(llm: LLM, cache: Path | None) -> LLM:
 
 
 def _plugged(make: Callable[..., LLM], kind: str, model: str, options: Mapping[str, Any]) -> LLM:
-    """The language model of an installed package: a class or function that takes the model's name, if there is one."""
+    """Create the model of an installed package; its class or function takes the model's name, if there is one."""
     if not callable(make):
         raise ConfigError(f"The language model '{kind}' is {shown(make)}, which cannot be called.")
     with plugins.running_plugin(kind):
@@ -123,7 +123,7 @@ def _is_llm(made: object) -> bool:
 
 
 def _own(model: str) -> LLM:
-    """Your own: MODEL is MODULE:FUNCTION, a function without arguments that returns a language model."""
+    """Your own model: MODEL is MODULE:FUNCTION, a function without arguments that returns an `LLM`."""
     module, _, function = model.partition(":")
     try:
         plugins.look_here_too(module)
@@ -145,7 +145,7 @@ def _own(model: str) -> LLM:
 def _takes_nothing(make: object) -> bool:
     try:
         return callable(make) and signature(make).bind() is not None
-    except (TypeError, ValueError):  # arguments are needed, or it is built in and does not say which
+    except (TypeError, ValueError):  # it needs arguments, or it is built in and has no signature
         return False
 
 

@@ -1,4 +1,4 @@
-"""Drives any number of agents in lockstep: one batched call to the model a round, no threads, no I/O of its own."""
+"""Runs any number of agents in lockstep: one batched model call per round, no threads, no I/O of its own."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Turn: TypeAlias = Generator[Sequence[Prompt], Sequence[Completion], T]
 
 
 def converse(llm: LLM, turns: Iterable[Turn[T]], about: Sequence[int] = ()) -> list[T]:
-    """Let agents talk to the model until every one of them has returned.
+    """Run agents against the model until every one of them has returned.
 
-    In each round the prompts of all agents that still run go to the model in one `generate`, in the order of
-    `turns`. An agent may yield any number of prompts, also none (it is then sent an empty list).
+    In each round the prompts of all running agents are sent to the model in one `generate` call, in the order of
+    `turns`. An agent may yield any number of prompts, including zero (it is then sent an empty list).
 
     Args:
         llm: The model.
         turns: Generators that have not been started.
-        about: The user whom each turn is asked for (`Prompt.about`); () leaves the prompts as they are.
+        about: User id per turn, recorded with its prompts (`Prompt.about`); () leaves the prompts unchanged.
 
     Returns:
         What each generator returned, in the order of `turns`.
@@ -36,7 +36,7 @@ def converse(llm: LLM, turns: Iterable[Turn[T]], about: Sequence[int] = ()) -> l
     results: dict[int, T] = {}
     live = list(enumerate(turns))
     total = len(live)
-    # None starts a generator; typeshed's `send` knows no such first value, hence the empty list is sent from then on.
+    # None starts a generator; typeshed's `send` has no such first value, so the empty list is sent from then on.
     answers: list[Sequence[Completion]] = []
     first = True
     while live:
@@ -60,7 +60,7 @@ def converse(llm: LLM, turns: Iterable[Turn[T]], about: Sequence[int] = ()) -> l
 
 @contextmanager
 def garbage_collection_paused() -> Iterator[None]:
-    """A hundred thousand new prompts set off dozens of full collections that find nothing: a third of the time."""
+    """Pause garbage collection: 100,000 new prompts trigger dozens of useless full ones, a third of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

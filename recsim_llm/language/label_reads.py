@@ -1,4 +1,4 @@
-"""Label reads that survive misbehaving models: check, ask again with a reminder, then a declared, counted fallback."""
+"""Label reads that tolerate misbehaving models: check, ask again with a reminder, then a declared, counted fallback."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from recsim_llm.types import Completion, Prompt
 
 MAX_REASKS = 2
 MIN_LABEL_MASS = 0.01
-"""Below this total probability of all labels that were seen the model is not answering (a refusal, a digression)."""
+"""Below this total probability of all returned labels the model is not answering (a refusal, a digression)."""
 MAX_LABEL_MASS = 1.001
-"""Above this the numbers are no probabilities; what is between it and 1 is rounding."""
+"""Above this total the numbers are not probabilities; values between 1 and it are rounding."""
 MOST_UNSEEN = 0.05
-"""From this share of label reads with a label that the server did not return, a run says so."""
+"""Share of label reads with a label that the server did not return from which a run reports it."""
 
 
 @dataclass(slots=True)
 class AnswerCounts:
-    """What came back, counted.
+    """Counts of answers by outcome.
 
     Attributes:
         asked: Questions, re-asks not included.
         malformed: Answers that could not be used, re-asks included.
         reasked: Prompts sent again with a reminder.
-        refused: Questions that the model cannot answer (too long, rejected): not asked again.
-        fallbacks: Questions answered by the fallback: every choice equally likely.
+        refused: Questions that the model cannot answer (too long, rejected); they are not asked again.
+        fallbacks: Questions answered by the fallback, which makes every choice equally likely.
         usable: Usable answers.
         label_reads: Answers that labels are read from, usable or not, re-asks included.
-        label_mass_seen: Sum over these of the probability of all labels that the server returned, in the mean over
-            the answer's slots; 0 for what is no probabilities (mean = label_mass_seen / label_reads).
+        label_mass_seen: Sum over these of the total probability of the labels that the server returned, averaged over
+            the answer's slots; 0 for values that are not probabilities (mean = label_mass_seen / label_reads).
         unseen: Label reads in which a label was not among the alternatives that the server returned.
     """
 
@@ -46,7 +46,7 @@ class AnswerCounts:
 
 
 def unseen_labels(answers: Mapping[str, float]) -> str:
-    """What to do about a model whose labels are often not among the server's alternatives; "" where they hardly are.
+    """Advice for a model whose labels are often missing from the server's alternatives; "" if that is rare.
 
     Args:
         answers: The fields of `AnswerCounts`, as a run's summary has them; older summaries lack these.
@@ -64,11 +64,11 @@ def unseen_labels(answers: Mapping[str, float]) -> str:
 def label_probabilities(prompt: Prompt, completion: Completion, counts: AnswerCounts) -> list[float] | None:
     """Probabilities over the choices, normalised slot by slot; None if any slot of the answer cannot be used.
 
-    Whether it can be used is decided by what the server returned: a bound (`Completion.bounds`) only fills the
-    distribution.
+    Only labels that the server returned decide whether a slot is usable; a bound (`Completion.bounds`) only completes
+    the distribution.
 
     Returns:
-        As many numbers as there are choices; for a prompt of several slots, those of one slot after the other.
+        One number per choice; for a prompt of several slots, the slots are concatenated.
     """
     try:
         weights = list(map(exp, completion.logprobs))
@@ -112,7 +112,7 @@ def ask(
 def settle(
     prompts: Sequence[Prompt], answers: list[list[float] | None], remind: str, counts: AnswerCounts
 ) -> Generator[Sequence[Prompt], Sequence[Completion], list[list[float]]]:
-    """The part of `ask` after the first answers were read: ask again where that is needed."""
+    """The part of `ask` after the first answers were read: ask again where needed."""
     for attempt in range(1, MAX_REASKS + 1):
         if None not in answers:
             break
@@ -126,12 +126,12 @@ def settle(
 
 
 def read(prompt: Prompt, completion: Completion, counts: AnswerCounts) -> list[float] | None:
-    """Probabilities; of a refused prompt the fallback at once, since asking again would make it longer still."""
+    """Probabilities of one answer; the fallback for a refused prompt, as a reminder would only make it longer."""
     return refused(prompt, counts) if completion.refused else label_probabilities(prompt, completion, counts)
 
 
 def refused(prompt: Prompt, counts: AnswerCounts) -> list[float]:
-    """The answer to a prompt that the model cannot answer: the fallback, counted."""
+    """Count a prompt that the model cannot answer, and return the fallback."""
     counts.refused += 1
     return _fallback(prompt, counts)
 

@@ -1,4 +1,4 @@
-"""Loads a model and its tokenizer quietly, and tells its identity from its files."""
+"""Loads models and tokenizers without output, and computes a model's identity from its files."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def load_model(name: str, device: Any, dtype: Any, trust_remote_code: bool = Fal
         trust_remote_code: Run Python code that comes with the model.
 
     Returns:
-        The model, its tokenizer, and the folder or hub id they came from (with the revision, where it has one).
+        The model, its tokenizer, and the folder or hub id they came from (with the revision, if it has one).
 
     Raises:
         ModelNotFoundError: Neither here nor on the hub.
-        UntrustedCodeError: The model needs code of its own, and that is not allowed.
+        UntrustedCodeError: The model needs code of its own, which is not allowed.
         ConfigError: `trust_remote_code` is neither true nor false.
         LLMError: The files are here but cannot be loaded.
     """
@@ -49,11 +49,11 @@ def load_model(name: str, device: Any, dtype: Any, trust_remote_code: bool = Fal
 
 
 def load_tokenizer(name: str, trust_remote_code: bool = False) -> tuple[Any, int | None, Path | str]:
-    """Load what is needed to write prompts for a model that something else serves.
+    """Load the tokenizer of a model that another engine serves.
 
     Returns:
-        The tokenizer, the tokens that the model reads at most (None where it does not say), and the folder or hub id
-        they came from (with the revision, where it has one).
+        The tokenizer, the model's context length in tokens (None if not stated), and the folder or hub id they came
+        from (with the revision, if it has one).
 
     Raises:
         ModelNotFoundError: Neither here nor on the hub.
@@ -72,7 +72,7 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> tuple[Any, int
 
 @contextmanager
 def load_explained(name: str) -> Iterator[None]:
-    """Turn what `transformers` raises for a model that it cannot find, or may not run, into errors that say what to do.
+    """Turn errors of `transformers` for a model that it cannot find, or may not run, into errors with a remedy.
 
     Raises:
         ModelNotFoundError: Neither here nor on the hub.
@@ -91,10 +91,10 @@ def load_explained(name: str) -> Iterator[None]:
 
 
 def refuse_code(name: str, error: Exception) -> None:
-    """Say how code that comes with a model is allowed, where an error of `transformers` is about that.
+    """Explain how to allow code that comes with a model, if an error of `transformers` is about that.
 
     Raises:
-        UntrustedCodeError: It is.
+        UntrustedCodeError: The error is about such code.
     """
     if "trust_remote_code" in str(error):
         raise UntrustedCodeError(
@@ -115,10 +115,10 @@ def _origin(where: Path | str, config: Any) -> Path | str:
 
 
 def fingerprint(name: str, origin: Path | str, with_code: bool = False) -> str:
-    """Identity of a model: of a folder the name and a hash over its files (sizes, beginnings and ends), else the id.
+    """Identity of a model: for a folder, its name and a hash over its files (sizes, beginnings and ends); else the id.
 
-    The name of the folder is in it so that people recognise it; where the folder lies is not. Python files count where
-    they are run.
+    The folder's name is included so that people recognise it; its location is not. Python files are included if they
+    are run.
     """
     if isinstance(origin, str):
         return origin
@@ -136,11 +136,11 @@ def fingerprint(name: str, origin: Path | str, with_code: bool = False) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the progress bars and notices of `transformers`, and put its settings back."""
+    """Silence the progress bars and notices of `transformers`, and restore its settings on exit."""
     import transformers
 
     logging: Any = transformers.utils.logging
-    hub = getLogger("huggingface_hub")  # tells of every retry; the error at the end says enough
+    hub = getLogger("huggingface_hub")  # logs every retry; the final error is enough
     hub_level = hub.level
     hub.setLevel(ERROR)
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

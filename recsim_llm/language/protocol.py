@@ -1,4 +1,4 @@
-"""The LLM seam: one method. Wrappers (cache, recording, counting) have the same one method."""
+"""The `LLM` protocol: one method, `generate`. Wrappers (cache, recording, counting) implement the same protocol."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["LLM", "Usage", "no_adapters"]
 
 
 def no_adapters(name: str, prompts: Sequence[Prompt]) -> None:
-    """For backends that answer with one set of weights.
+    """Refuse prompts with an adapter, for backends that have one set of weights.
 
     Raises:
         LLMError: A prompt asks for an adapter.
@@ -32,13 +32,13 @@ class LLM(Protocol):
 
     @property
     def usage(self) -> Usage:
-        """Counters of this object; a wrapper shares and extends those of what it wraps."""
+        """Counters of this object; a wrapper shares and extends those of the model it wraps."""
         ...
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """Answer every prompt: same length, same order.
+        """Answer every prompt; the result has the length and order of `prompts`.
 
-        A prompt that the model cannot answer whatever is tried comes back with `refused` set, and disturbs no other.
+        A prompt that the model can never answer is returned with `refused` set, without affecting the others.
 
         Raises:
             LLMError: The backend cannot answer (unreachable, wrong key, out of memory, ...).

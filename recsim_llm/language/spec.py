@@ -1,4 +1,4 @@
-"""A language model in one line of text: `KIND:MODEL`, with options of the backend behind a question mark."""
+"""Parser of one-line model specs: `KIND:MODEL`, with options of the backend after a question mark."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from recsim_llm.errors import ConfigError
 
 KEY_ENV = "api_key_env"
-"""The option that names the environment variable with the key."""
+"""The option that names the environment variable of the key."""
 KEY_VARIABLE = "OPENAI_API_KEY"
 HOW_TO_GIVE_KEYS = f"set the environment variable {KEY_VARIABLE}, or name another one with ?{KEY_ENV}=NAME"
 _SECRET_WORDS = frozenset({
@@ -20,11 +20,11 @@ _SECRET_WORDS = frozenset({
     "credential", "credentials", "jwt", "signature", "sig",
 })  # fmt: skip
 _SHORTEST_KEY = 8
-"""Shorter ones ("none", "EMPTY") are stand-ins for servers that want none, and may stand in any word."""
+"""Shorter keys ("none", "EMPTY") are placeholders for servers without keys, and may occur in any word."""
 
 
 class Spec(NamedTuple):
-    """What a line says.
+    """A parsed spec.
 
     Attributes:
         kind: Name of the backend.
@@ -38,9 +38,9 @@ class Spec(NamedTuple):
 
 
 def parse_spec(text: str) -> Spec:
-    """Read a line such as `vllm:smollm2-135m?dtype=float32&max_model_len=2048`.
+    """Parse a spec such as `vllm:smollm2-135m?dtype=float32&max_model_len=2048`.
 
-    Values are read as JSON where they are JSON (numbers, true, null), else as text.
+    Values are read as JSON if they are valid JSON (numbers, true, null), else as text.
 
     Raises:
         ConfigError: An option without a value, or named twice; a key or password.
@@ -55,7 +55,7 @@ def parse_spec(text: str) -> Spec:
     for number, part in enumerate(rest.split("&") if asked else [], 1):
         key, found, value = part.partition("=")
         if not (key and found) or key in options:
-            # Not the text: what somebody wrote in the wrong place may be a key.
+            # The message does not repeat the text: a misplaced value may be a key.
             wrong = f"'{key}' is there twice" if key in options else f"number {number} does not"
             raise ConfigError(f"'{name}': options look like ?name=value&name=value, each once; {wrong}.")
         options[key] = _value(value)
@@ -63,10 +63,10 @@ def parse_spec(text: str) -> Spec:
 
 
 def refuse_secrets(text: str) -> None:
-    """Refuse a line or a URL that holds a key: lines are kept in run folders and shown in messages.
+    """Refuse a spec or a URL that contains a key: specs are stored in run folders and shown in messages.
 
     Args:
-        text: A line as `parse_spec` reads it, or the URL of a server.
+        text: A spec as `parse_spec` reads it, or the URL of a server.
 
     Raises:
         ConfigError: An option or a field of the URL's query is called `api_key`, `token`, `password` or the like; the
@@ -89,7 +89,7 @@ def refuse_secrets(text: str) -> None:
 
 
 def _decoded(text: str) -> str:
-    """The text without percent signs, however often it was encoded."""
+    """Percent-decode the text, however often it was encoded."""
     while (plain := unquote(text)) != text:
         text = plain
     return text

@@ -1,4 +1,4 @@
-"""Generated texts that survive misbehaving models: parse, ask again with a reminder, then None, counted."""
+"""Text reads that tolerate misbehaving models: parse, ask again with a reminder, then return None, counted."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def ask_text(
     counts: AnswerCounts,
     reasks: int = MAX_REASKS,
 ) -> Generator[Sequence[Prompt], Sequence[Completion], list[T | None]]:
-    """Yield text prompts until `parse` makes something of each answer.
+    """Yield text prompts until `parse` accepts each answer.
 
     Args:
         prompts: Prompts without choices.
-        parse: Reads an answer; None where it cannot be used.
+        parse: Parses an answer; returns None if it cannot be used.
         remind: Text added to a question that is asked again.
         counts: Counters to add to.
-        reasks: How often a prompt is asked again at most.
+        reasks: Most times that a prompt is asked again.
 
     Returns:
-        What was parsed, in order; None where no attempt could be used, and at once where the model cannot answer the
-        prompt at all. The caller declares the fallback.
+        The parsed values, in order; None if no attempt could be used, and without further attempts if the model
+        refused the prompt. The caller declares the fallback.
     """
     counts.asked += len(prompts)
     completions = yield prompts
@@ -54,5 +54,5 @@ def ask_text(
 
 
 def _reminded(prompt: Prompt, remind: str, attempt: int) -> Prompt:
-    # Another seed, because the same question asked again of a sampled model must be another draw.
+    # Another seed, because the repeated question must be another draw from a sampled model.
     return prompt._replace(question=f"{prompt.question}\n{remind}", seed=prompt.seed + attempt)

@@ -1,4 +1,4 @@
-"""A model that knows nothing: for dry runs, benchmarks of everything around the model, and tests."""
+"""A model with uniform answers: for dry runs, benchmarks of everything around the model, and tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SENTENCE = "I have no opinion."
 class UniformLLM:
     """Gives every choice the same probability, and every text prompt the same sentence.
 
-    Under a JSON schema the text is the plainest value that fits it. Tokens are estimated as characters / 4.
+    With a JSON schema the text is the simplest value that fits it. Tokens are estimated as characters / 4.
     """
 
     name = "uniform"

@@ -1,1 +1,1 @@
-"""What a package brings to recsim-llm: one policy, one user model, one agent kind (docs/plugins.md)."""
+"""Example plug-in for recsim-llm: one policy, one user model, one agent kind (docs/plugins.md)."""

@@ -26,7 +26,7 @@ class BriefAgent:
 
     Args:
         material: Data set, training log and personas.
-        memory_bytes: Most bytes of what an agent remembers.
+        memory_bytes: Most bytes of an agent's memory.
     """
 
     name = "brief"
@@ -47,13 +47,13 @@ class BriefAgent:
         yield from ()
 
     def query(self, me: Agent, page: Sequence[int]) -> str:
-        """Nothing is searched for in the memory: `context` tells all of it."""
+        """No query: `context` contains the whole memory."""
         return ""
 
     def react(
         self, me: Agent, page: Sequence[int], recalled: Sequence[Event]
     ) -> Generator[Sequence[Prompt], Sequence[Completion], PageAnswer]:
-        """One call a page, a label an item."""
+        """One call per page with one label per item."""
         stem = Prompt(self._shown.system(self._system), self.context(me, recalled), "")
         order = listing_order(me.key, me.page, page)
         levels = len(self.rating_levels)
@@ -81,7 +81,7 @@ class BriefAgent:
         return "\n".join([f"You like {likes}.", *(event.text for event in self.memory.transcript(me.handle))])
 
     def change(self, persona: Persona) -> None:
-        """This person is from now on as described."""
+        """Replace the persona of this person."""
         self._personas[persona.user] = persona
 
     def _item(self, item: int) -> str:

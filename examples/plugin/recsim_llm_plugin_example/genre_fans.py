@@ -33,7 +33,7 @@ class GenreFans:
         self._users |= dict(zip(sessions.tolist(), users.tolist(), strict=True))
 
     def react(self, sessions: Ints, pages: Ints) -> Reaction:
-        """Probabilities for (B, K) pages: stars are the best for fans, and all alike for others."""
+        """Probabilities for (B, K) pages: the best stars for fans, uniform ones for others."""
         fan = self._likes(sessions, pages)
         watch = np.where(pages == EMPTY, 0.0, np.where(fan, self._eager, self._eager / 3))
         best = np.eye(len(self.rating_levels))[-1]
@@ -41,11 +41,11 @@ class GenreFans:
         return Reaction(watch, rating)
 
     def observe(self, sessions: Ints, pages: Ints, responses: Responses) -> Floats:
-        """(B,) probabilities of leaving: a half after a page of which nothing was watched."""
+        """(B,) probabilities of leaving: one half after a page without a watched item."""
         return np.where(responses.watched_BK.any(axis=1), 0.1, 0.5)
 
     def describe(self) -> Description:
-        """What these people say of themselves in summaries and certificates."""
+        """Description of these people for summaries and certificates."""
         return Description(asks_llm=False)
 
     def _likes(self, sessions: Ints, pages: Ints) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""The commands of `recsim-llm`, one module a command (docs/architecture.md, "Where do I put ...?")."""
+"""The commands of `recsim-llm`, one module per command (docs/architecture.md, "Where do I put ...?")."""

@@ -1,4 +1,4 @@
-"""The language model's calls of a run: sums, searches, one call whole. Everything in SQL: contexts can be large."""
+"""Queries over the LLM calls of a run: sums, searches, single calls. All in SQL, as contexts can be large."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS = {
     "text": "len(choices) = 0 AND schema = ''",
     "schema": "len(choices) = 0 AND schema <> ''",
 }
-"""Kind of answer to the SQL that finds it: a choice among labels, a free text, a text under a JSON schema."""
+"""SQL condition per kind of answer: a choice among labels, a free text, a text with a JSON schema."""
 PAGE = 20
 _SEARCHED = ("question", "context", "system", "text")
 _ROUNDS = """
@@ -51,13 +51,13 @@ LIMIT ?
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Which calls to list.
+    """Filter for calls.
 
     Attributes:
-        words: Found in question, context, system or answer, whatever the case; "" finds all.
+        words: Substring of question, context, system or answer, case-insensitive; "" finds all.
         kind: A name in `KINDS`; "" for all.
         round: Number of the part; None for all.
-        refused: Only what the model could not answer.
+        refused: Only prompts that the model could not answer.
     """
 
     words: str = ""
@@ -85,13 +85,13 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What the model did in the whole run.
+    """Totals of the model's calls in a run.
 
     Attributes:
         calls, read, written: Recorded calls, and their tokens.
         refused: Calls that the model could not answer.
         seconds: Wall time inside the model of a finished run, None before.
-        counters: What a finished run says of its answers and its backend, by name.
+        counters: Counters of answers and backend in a finished run's summary, by name.
     """
 
     calls: int
@@ -103,12 +103,12 @@ class Sums:
 
 
 def rounds(view: RunView) -> pd.DataFrame:
-    """round, calls, read, written, refused: a row a part."""
+    """Columns round, calls, read, written, refused; one row per part."""
     return view.frame(_ROUNDS)
 
 
 def sums(view: RunView) -> Sums:
-    """The run's calls, added up."""
+    """Totals over the run's calls."""
     rows, summary = rounds(view), view.manifest.summary
     counters: dict[str, float] = {}
     for part in ("llm", "policy_llm", "answers"):
@@ -120,22 +120,22 @@ def sums(view: RunView) -> Sums:
 
 
 def sizes(view: RunView) -> pd.DataFrame:
-    """tokens, calls: prompts by their tokens, in powers of two (the lower end of each)."""
+    """Columns tokens, calls: histogram of prompt lengths in powers of two (lower ends)."""
     return view.frame(_SIZES)
 
 
 def answers(view: RunView) -> pd.DataFrame:
-    """asked, answer, calls: how often each label was the likeliest, by the labels that were offered."""
+    """Columns asked, answer, calls: how often each label was the likeliest, by the labels offered."""
     return view.frame(_ANSWERS)
 
 
 def label_mass(view: RunView) -> pd.DataFrame:
-    """mass, calls: probability of all labels that the server returned, in twentieths (the lower end of each)."""
+    """Columns mass, calls: histogram of the total probability of returned labels, in twentieths (lower ends)."""
     return view.frame(_MASS)
 
 
 def found(view: RunView, search: Search) -> int:
-    """How many calls a search finds."""
+    """Number of calls that a search finds."""
     where, values = search.where
     return int(view.frame(f"SELECT count(*) AS n FROM calls WHERE {where}", *values)["n"][0])
 
@@ -147,7 +147,7 @@ def listed(view: RunView, search: Search, page: int) -> pd.DataFrame:
 
 
 def call(view: RunView, key: str) -> dict[str, Any]:
-    """One call, whole, by the hexadecimal key.
+    """One complete call, by its hexadecimal key.
 
     Raises:
         RecordingError: The run has no such call.
@@ -159,6 +159,6 @@ def call(view: RunView, key: str) -> dict[str, Any]:
 
 
 def places(view: RunView, key: str, count: int = 10) -> list[tuple[int, int, int]]:
-    """(session, user, page) at which a call was made, the first ones; session and page -1 outside a visit."""
+    """The first `count` (session, user, page) at which a call was made; session and page are -1 outside a visit."""
     rows = view.frame(_PLACES, key, count)
     return [(int(s), int(u), int(p)) for s, u, p in rows.itertuples(index=False)]

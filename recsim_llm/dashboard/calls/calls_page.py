@@ -1,4 +1,4 @@
-"""The LLM calls page: what the language model was asked, what it cost, what went wrong, and every prompt."""
+"""The LLM calls page: the model's prompts and answers, their cost, and failures."""
 
 from __future__ import annotations
 

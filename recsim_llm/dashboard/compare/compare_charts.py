@@ -1,4 +1,4 @@
-"""Charts of a comparison: one idea each, a run has the same colour in all of them. Draws, counts nothing."""
+"""Charts of a comparison; a run has the same colour in all of them. Only draws: numbers come from `compare_data`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def _format(metric: str) -> str:
 
 
 def interval_chart(frame: pd.DataFrame, metric: str, unit: str, runs: Sequence[str], against: str = "") -> Layered:
-    """A dot and its 95 % interval a run.
+    """A dot with its 95 % interval per run.
 
     Args:
-        frame: Rows of one measure: run, value, low, high, users; runs that are not in it have no row.
-        metric: Name of the measure, which decides how numbers are written.
-        unit: What the axis says.
-        runs: All runs of the comparison, in the order of the rows and colours.
-        against: The baseline where these are differences to one, with a line at 0; "" where not.
+        frame: Rows of one measure: run, value, low, high, users; absent runs get no row.
+        metric: Name of the measure, which decides the number format.
+        unit: Title of the axis.
+        runs: All runs of the comparison, in the order of rows and colours.
+        against: The baseline if the values are differences from it, drawn with a line at 0; else "".
     """
     import altair as alt
 
@@ -83,7 +83,7 @@ def _interval_tooltip(metric: str) -> list[alt.Tooltip]:
 
 
 def survival_chart(frame: pd.DataFrame, runs: Sequence[str]) -> Layered:
-    """Steps of `compare.survival`, a line a run (column `run`)."""
+    """Survival curves of `compare_data.survival`, one line per run (column `run`)."""
     import altair as alt
 
     base = alt.Chart(frame).encode(
@@ -112,14 +112,14 @@ def _unit() -> alt.Scale:
 def share_chart(
     frame: pd.DataFrame, runs: Sequence[str], unit: str, top: float | None = None, by: str = "page"
 ) -> alt.Chart:
-    """A share by page number, a line a run: columns run, page, share.
+    """A share by page number, one line per run: columns run, page, share.
 
     Args:
         frame: The rows.
         runs: All runs, in the order of their colours.
-        unit: What the axis of shares says, "" for nothing.
-        top: Where the axis of shares ends; None for where the data do.
-        by: "page", or "round", which is a column of the frame then.
+        unit: Title of the share axis, "" for none.
+        top: Upper end of the share axis; None to fit the data.
+        by: Column of the x axis: "page" or "round".
     """
     import altair as alt
 
@@ -144,7 +144,7 @@ def share_chart(
 
 
 def bar_chart(values: Mapping[str, float], runs: Sequence[str], unit: str, percent: bool) -> Layered:
-    """One number from 0 to 1 a run, as a dot on a line from 0: no interval, for it belongs to the run as a whole."""
+    """One number in [0, 1] per run, as a dot on a line from 0; no interval, as it describes the run as a whole."""
     import altair as alt
 
     data = alt.InlineData([{"run": run, "value": value} for run, value in values.items()])
@@ -172,12 +172,12 @@ def bar_chart(values: Mapping[str, float], runs: Sequence[str], unit: str, perce
 
 
 def learning_chart(frame: pd.DataFrame, column: str, unit: str) -> alt.Chart:
-    """A line a training, all seeds of the same name in one colour.
+    """One line per training, all seeds of one name in the same colour.
 
     Args:
         frame: Rows of `learning.curve_frame`.
         column: "reward" or "length".
-        unit: What the axis says.
+        unit: Title of the axis.
     """
     import altair as alt
 

@@ -1,6 +1,6 @@
-"""Runs side by side: what is comparable, who left when, what was shown. Counts and tables; draws nothing.
+"""Tables for comparing runs: comparability, survival, exposure. Draws nothing.
 
-The measures themselves and their intervals come from `experiments.metrics`, as those of `recsim-llm compare` do.
+The measures and their intervals come from `experiments.metrics`, like those of `recsim-llm compare`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from recsim_llm.runs import Manifest
 
 HEAD_SHARE = 0.2
-"""Share of the catalogue, by real popularity, whose items are no long tail."""
+"""Share of the catalogue, by real popularity, that is the head; the rest is the long tail."""
 FEW = 5
-"""Pages that fewer sessions saw are left out of shares by page: they would show single people."""
+"""Pages seen by fewer sessions are left out of shares by page, which would reflect single people."""
 NO_GENRE = "no genre"
 
 LABELS = {
@@ -35,7 +35,7 @@ LABELS = {
     "session_length": ("Session length", "pages a session"),
     "reward": ("Reward", "sum of rewards a session"),
 }
-"""Measure to its name and its unit, in plain words."""
+"""Name and unit of each measure, in plain words."""
 
 _COUNTS = """
 SELECT page, item, count(*) AS times
@@ -53,7 +53,7 @@ def label_of(metric: str) -> tuple[str, str]:
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Each run folder to the shortest end of its path that no other of them has: "demo/ease" to "ease"."""
+    """Map each run folder to the shortest unique suffix of its path: "demo/ease" to "ease"."""
     parts = {name: PurePosixPath(name).parts or (name,) for name in names}
     depth = max((len(path) for path in parts.values()), default=1)
     short: dict[str, str] = {}
@@ -65,7 +65,7 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def newest_folder(names: Sequence[str]) -> list[str]:
-    """The runs that lie in the same folder as the first one, by name: an experiment's policies.
+    """The runs in the same folder as the first one, by name: an experiment's policies.
 
     Args:
         names: Run folders, newest first.
@@ -75,12 +75,12 @@ def newest_folder(names: Sequence[str]) -> list[str]:
 
 
 def same_people(a: Manifest, b: Manifest) -> bool:
-    """Whether user 3 of one run is user 3 of the other: both are of the same data."""
+    """Whether user ids of two runs mean the same people, that is, the runs use the same data."""
     return (a.dataset, a.dataset_checksum) == (b.dataset, b.dataset_checksum)
 
 
 def cautions(runs: Mapping[str, Manifest]) -> list[str]:
-    """Sentences on what cannot be compared, or only with care."""
+    """Warnings about differences that rule out or limit a comparison, as sentences."""
     data = {f"{m.dataset} {m.dataset_checksum}": m.dataset for m in runs.values()}
     found = []
     if len(data) > 1:
@@ -111,12 +111,12 @@ def _unlike(runs: Mapping[str, Manifest]) -> list[str]:
 
 
 def _listed(words: Iterable[str]) -> str:
-    """The words, each once."""
+    """The distinct words, as a list in a sentence."""
     return ", ".join(dict.fromkeys(words))
 
 
 def interval_frame(summaries: Mapping[str, Mapping[str, Estimate]]) -> pd.DataFrame:
-    """A row a run and measure: run, metric, value, low, high, users (those who have a value)."""
+    """One row per run and measure: run, metric, value, low, high, users (those with a value)."""
     import pandas as pd
 
     rows = [
@@ -129,29 +129,30 @@ def interval_frame(summaries: Mapping[str, Mapping[str, Estimate]]) -> pd.DataFr
 
 
 def differences(baseline: Totals, other: Totals) -> tuple[int, dict[str, Estimate]]:
-    """How much larger each measure is than in the baseline, over the people in both.
+    """Paired difference of each measure from the baseline, over the people in both runs.
 
     Returns:
-        The people in both runs, and measure to paired difference; a measure that nobody has in both is left out.
+        The number of people in both runs, and the paired difference per measure; a measure that nobody has in both is
+        left out.
     """
     common = len(np.intersect1d(baseline.users, other.users))
     found = {}
     for metric in METRICS if common else ():
         try:
             found[metric] = paired_totals(baseline, other, metric)
-        except ConfigError:  # nobody has it in both, as a mean rating where all skip everything
+        except ConfigError:  # nobody has it in both, such as a mean rating when everything was skipped
             continue
     return common, found
 
 
 def survival(view: RunView) -> pd.DataFrame:
-    """Share of sessions that go on after page n, as Kaplan and Meier estimate it.
+    """Kaplan-Meier estimate of the share of sessions that continue after page n.
 
-    "Nonparametric Estimation from Incomplete Observations", 1958. A session that is cut off at the page limit,
-    or is still going on, counts for as long as it was seen.
+    "Nonparametric Estimation from Incomplete Observations", 1958. A session that is cut off at the page limit, or is
+    still running, is censored: it counts for as long as it was seen.
 
     Returns:
-        A row a page, from page 0, where all are there: page, sessions (that saw the page), leaving (after it), alive.
+        One row per page, from page 0 with everybody: page, sessions (that saw the page), leaving (after it), alive.
     """
     import pandas as pd
 
@@ -164,16 +165,16 @@ def survival(view: RunView) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """What a run showed.
+    """Exposure of items in a run.
 
     Attributes:
-        items: Titles of the catalogue, 0 where the run has none.
-        shown: Titles that were shown to anybody.
-        slots: Slots that held a title.
-        coverage: Share of the catalogue that was shown to anybody; NaN without a catalogue.
-        gini: How unequally slots fall on the titles of the catalogue, 0 (all alike) to 1 (one takes all); NaN without.
-        tail: Share of the slots that held a title outside the fifth that is most popular in the real history; NaN
-            without a catalogue or a history.
+        items: Size of the catalogue, 0 if the run has none.
+        shown: Distinct titles that were shown.
+        slots: Slots with a title.
+        coverage: Share of the catalogue that was shown; NaN without a catalogue.
+        gini: Gini coefficient of slots over the catalogue, 0 (equal) to 1 (one title takes all); NaN without one.
+        tail: Share of the slots with a title outside the fifth that is most popular in the real history; NaN without a
+            catalogue or a history.
     """
 
     items: int
@@ -185,17 +186,17 @@ class Exposure:
 
 
 def shown_counts(view: RunView) -> pd.DataFrame:
-    """How often each title was shown on each page number: page (from 0), item, times."""
+    """Impressions per page number and item: page (from 0), item, times."""
     return view.frame(_COUNTS)
 
 
 def exposure(counts: pd.DataFrame, num_items: int, head: frozenset[int]) -> Exposure:
-    """What a run showed, from `shown_counts`.
+    """Exposure of items in a run, from `shown_counts`.
 
     Args:
-        counts: Times by page and item.
-        num_items: Titles of the catalogue, 0 for unknown.
-        head: What `head_of` gave.
+        counts: Impressions by page and item.
+        num_items: Size of the catalogue, 0 if unknown.
+        head: Result of `head_of`.
     """
     times = counts.groupby("item")["times"].sum()
     slots, nan = int(times.sum()), float("nan")
@@ -208,21 +209,21 @@ def exposure(counts: pd.DataFrame, num_items: int, head: frozenset[int]) -> Expo
 
 
 def gini(values: Floats) -> float:
-    """Gini coefficient of N values of 0 or more: half the mean absolute difference of two of them, over their mean."""
+    """Gini coefficient of N values >= 0: half the mean absolute difference of two values, over the mean."""
     ordered = np.sort(values)
     ranks = 2 * np.arange(1, len(ordered) + 1) - len(ordered) - 1
     return float((ranks * ordered).sum() / (len(ordered) * ordered.sum()))
 
 
 def head_of(view: RunView, num_items: int) -> frozenset[int]:
-    """The fifth of the catalogue that the visitors really rated most, ties by id; empty without history."""
+    """The fifth of the catalogue with most ratings in the visitors' real history, ties by id; empty without history."""
     frame = view.frame("SELECT item, count(*) AS times FROM history GROUP BY item ORDER BY times DESC, item")
     size = max(1, round(HEAD_SHARE * num_items))
     return frozenset(frame["item"].head(size).tolist())
 
 
 def tail_by_page(counts: pd.DataFrame, head: frozenset[int]) -> pd.DataFrame:
-    """Share of the slots of each page number that held a title of the long tail: page (from 1), share, slots."""
+    """Share of long-tail titles in the slots of each page number: page (from 1), share, slots."""
     outside = counts.assign(tail=counts["times"].where(~counts["item"].isin(head), 0))
     sums = outside.groupby("page")[["times", "tail"]].sum().reset_index()
     return sums.assign(page=sums["page"] + 1, share=sums["tail"] / sums["times"], slots=sums["times"])[
@@ -231,9 +232,9 @@ def tail_by_page(counts: pd.DataFrame, head: frozenset[int]) -> pd.DataFrame:
 
 
 def genre_drift(counts: pd.DataFrame, items: Sequence[Item]) -> pd.DataFrame:
-    """Share of each genre in what each page number showed: page (from 1), genre, share; shares of a page sum to 1.
+    """Share of each genre among the titles of each page number: page (from 1), genre, share; a page sums to 1.
 
-    A title of several genres counts for each of them in equal parts.
+    A title of several genres is split equally between them.
     """
     import pandas as pd
 
@@ -242,7 +243,7 @@ def genre_drift(counts: pd.DataFrame, items: Sequence[Item]) -> pd.DataFrame:
     joined = counts.merge(known, on="item")
     joined = joined.assign(weight=joined["times"] * joined["part"])
     pages = sorted(joined["page"].unique())
-    # All pairs: a genre that a page did not show has a share of 0, not none.
+    # All pairs: a genre that a page did not show has a share of 0 rather than no row.
     every = pd.MultiIndex.from_product([pages, sorted(joined["genre"].unique())], names=["page", "genre"])
     sums = joined.groupby(["page", "genre"])["weight"].sum().reindex(every, fill_value=0.0)
     shares = (sums / sums.groupby("page").transform("sum")).rename("share").reset_index()
@@ -263,6 +264,6 @@ def main_genres(drifts: Sequence[pd.DataFrame], most: int) -> list[str]:
 
 
 def well_seen(alive: pd.DataFrame) -> int:
-    """The last page that at least `FEW` sessions saw (the last of all where even page 1 was seen by fewer)."""
+    """The last page seen by at least `FEW` sessions (the very last if even page 1 was seen by fewer)."""
     seen = alive.loc[alive["sessions"] >= FEW, "page"]
     return int(seen.max() if len(seen) and seen.max() > 0 else alive["page"].max())

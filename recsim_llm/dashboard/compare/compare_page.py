@@ -51,7 +51,7 @@ def _say_broken(broken: Mapping[str, str]) -> None:
 
 
 def _choose(views: Mapping[str, RunView]) -> list[str]:
-    """The runs that the address or the box names; the address is the truth, the box writes into it."""
+    """The runs selected by the address or the box; the address is the state, and the box writes to it."""
     names = list(views)
     asked = [_known(name, names) for name in st.query_params.get(_RUNS, "").split(",") if name]
     unknown = [name for name in asked if name not in views]
@@ -86,7 +86,7 @@ def _known(name: str, names: list[str]) -> str:
 
 
 def _remember_runs(chosen: list[str]) -> None:
-    # Commas part the names, so that one within a name is written as %2C.
+    # Commas separate the names, so a comma within a name is encoded as %2C.
     remember(**{_RUNS: ",".join(quote(name, safe="/ ") if "," in name else name for name in chosen)})
 
 

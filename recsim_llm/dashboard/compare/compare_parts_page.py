@@ -34,11 +34,11 @@ Stamp = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What is compared.
+    """The runs of a comparison.
 
     Attributes:
         top: The folder of runs.
-        views: The runs by their short names, in the order of their colours.
+        views: The runs by short name, in the order of their colours.
     """
 
     top: Path
@@ -46,7 +46,7 @@ class Compared:
 
     @property
     def manifests(self) -> dict[str, Manifest]:
-        """What each run says of itself."""
+        """Manifests by short name."""
         return {name: view.manifest for name, view in self.views.items()}
 
     @property
@@ -77,7 +77,7 @@ def _survival(folder: str, stamp: Stamp) -> pd.DataFrame:
 
 @st.cache_data(show_spinner="Counting what was shown…", max_entries=50)
 def _shown(folder: str, stamp: Stamp) -> tuple[Exposure, pd.DataFrame, pd.DataFrame]:
-    """What was shown as a whole, the share of the long tail by page, and that of genres."""
+    """Exposure in total, the share of the long tail by page, and the shares of genres by page."""
     view = open_view(Path(folder))
     counts, size = compare_data.shown_counts(view), len(view.items)
     head = compare_data.head_of(view, size) if size else frozenset()
@@ -123,7 +123,7 @@ def _columns() -> dict[str, ColumnConfig]:
 
 
 def _grid(frame: pd.DataFrame, runs: list[str], against: str = "") -> None:
-    """One small chart a measure, two in a row."""
+    """One small chart per measure, two in a row."""
     columns = st.columns(2, gap="large")
     for place, metric in enumerate(METRICS):
         rows = frame[frame["metric"] == metric]
@@ -249,7 +249,7 @@ def _exposure(compared: Compared) -> None:
 
 
 def _legend(runs: list[str]) -> None:
-    """The colours of runs, once for a group of small charts."""
+    """The legend of run colours, shared by a group of small charts."""
     dot = "<span style='color: {}; font-size: 1.2em'>●</span> <span class='rs-text' dir='auto'>{}</span>"
     parts = [dot.format(theme.CYCLE[i % len(theme.CYCLE)], theme.escaped(run)) for i, run in enumerate(runs)]
     st.html(
@@ -360,7 +360,7 @@ def _interventions(compared: Compared) -> None:
 
 
 def _curves(one: Uptake) -> pd.DataFrame:
-    """A row a curve and round: run, round (from 1), share."""
+    """One row per curve and round: run, round (from 1), share."""
     import pandas as pd
 
     rounds = range(1, one.curves.shape[1] + 1)
@@ -380,4 +380,4 @@ PARTS: dict[str, Callable[[Compared], None]] = {
     "Learning": _learning,
     "Interventions": _interventions,
 }
-"""Name of a part to what draws it, in the order they are offered."""
+"""Drawing function of each part by name, in display order."""

@@ -1,4 +1,4 @@
-"""The table of a comparison: to look at, as CSV, and as LaTeX."""
+"""The table of a comparison: for display, as CSV, and as LaTeX."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Summaries = Mapping[str, Mapping[str, Estimate]]
 
 
 def shown_table(runs: Mapping[str, Manifest], summaries: Summaries) -> pd.DataFrame:
-    """A row a run, for people: measures as `recsim-llm compare` prints them, "0.412 [0.391, 0.433]"."""
+    """One row per run, for people: measures as `recsim-llm compare` prints them, "0.412 [0.391, 0.433]"."""
     import pandas as pd
 
     rows = [
@@ -50,7 +50,7 @@ def shown_table(runs: Mapping[str, Manifest], summaries: Summaries) -> pd.DataFr
 
 
 def csv_text(runs: Mapping[str, Manifest], summaries: Summaries, exposures: Mapping[str, Exposure]) -> str:
-    """A row a run, for programs: each measure with `_low`, `_high` and `_users`, all digits, nothing for NaN."""
+    """One row per run, for programs: each measure with `_low`, `_high` and `_users`, all digits, empty for NaN."""
     import pandas as pd
 
     rows = []
@@ -70,7 +70,7 @@ def csv_text(runs: Mapping[str, Manifest], summaries: Summaries, exposures: Mapp
 
 
 def latex_text(summaries: Summaries, exposures: Mapping[str, Exposure]) -> str:
-    """A `tabular` for the package booktabs; names are escaped."""
+    """A LaTeX `tabular` for the package booktabs; names are escaped."""
     heads = ["Run", "Users", *(label_of(metric)[0] for metric in METRICS), "Coverage", "Gini", "Long tail"]
     lines = [_line(heads)]
     for name, summary in summaries.items():
@@ -87,12 +87,12 @@ def latex_text(summaries: Summaries, exposures: Mapping[str, Exposure]) -> str:
 
 
 def latex_escaped(text: str) -> str:
-    """A text that LaTeX prints as it is, on one line."""
+    """Escape a text so that LaTeX prints it verbatim, on one line."""
     return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()) if letter.isprintable())
 
 
 def _line(cells: list[str]) -> str:
-    # In braces, because an entry that begins with a bracket would be read as an option of the line's end before it.
+    # In braces, because a leading bracket would be read as an option of the preceding line's end.
     return f"{' & '.join(f'{{{latex_escaped(cell)}}}' for cell in cells)} \\\\"
 
 

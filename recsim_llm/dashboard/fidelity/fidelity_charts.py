@@ -1,4 +1,4 @@
-"""Charts of a certificate: metrics between floor and ceiling, and its curves. Draws, measures nothing."""
+"""Charts of a certificate: metrics between floor and ceiling, and its curves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HEIGHT, _LONGEST = 300, 26
 
 
 def scale_chart(rows: pd.DataFrame) -> Layered:
-    """One row a metric of `fidelity.scale_rows`: line from floor to ceiling, the bar as a tick, value and interval."""
+    """One row per metric of `scale_rows`: line from floor to ceiling, the bar as a tick, value and interval."""
     import altair as alt
 
     titles = rows.loc[rows["title"].astype(bool), "row"].tolist()
@@ -56,7 +56,7 @@ def scale_chart(rows: pd.DataFrame) -> Layered:
         base.mark_point(filled=True, size=130, opacity=1).encode(
             x=_place("at"), color=_verdict_colour(), shape=_mark_shape()
         ),
-        # Nothing to see, but all of a row can be pointed at.
+        # Invisible, so that the whole row shows the tooltip.
         base.mark_bar(opacity=0).encode(x=_place("left"), x2="right:Q", tooltip=_scale_tooltip()),
     ]
     return alt.layer(*layers).properties(height=60 + 25 * len(rows))
@@ -98,7 +98,7 @@ def _scale_tooltip() -> list[alt.Tooltip]:
 
 
 def curve_charts(certificate: Certificate) -> dict[str, tuple[str, alt.Chart | Layered]]:
-    """Name to title and chart of each curve that the certificate has and this module knows; titles of the report."""
+    """Title and chart of each curve of the certificate that this module supports, by name; titles as in the report."""
     drawn = {}
     for name, draw in _DRAW.items():
         series = _usable(certificate.curves.get(name, {}), FIGURES[name].needs)
@@ -108,7 +108,7 @@ def curve_charts(certificate: Certificate) -> dict[str, tuple[str, alt.Chart | L
 
 
 def _usable(curve: Curve, needs: Sequence[str]) -> dict[str, list[Any]]:
-    """The series that are as long as the needed ones; nothing where one of those is missing, uneven or empty."""
+    """The series as long as the needed ones; {} if a needed one is missing, empty or of another length."""
     if any(name not in curve for name in needs):
         return {}
     size = len(curve[needs[0]])
@@ -124,7 +124,7 @@ def _value(value: Any) -> Any:
 
 
 def _long(series: Mapping[str, list[Any]], key: str, names: Mapping[str, str]) -> pd.DataFrame:
-    """A row a value: x, who (in words), y; values that are missing are left out."""
+    """One row per value: x, who (in words), y; missing values are left out."""
     import pandas as pd
 
     rows = [
@@ -301,4 +301,4 @@ _DRAW: dict[str, Callable[[dict[str, list[Any]]], alt.Chart | Layered]] = {
     "slots": _slots,
     "session_length": _session_length,
 }
-"""By the name of the curve, in the order of the report's figures."""
+"""Chart function by curve name, in the order of the report's figures."""

@@ -1,4 +1,4 @@
-"""A certificate for the Fidelity page: what stands where between floor and ceiling, tables, what is not known.
+"""Data of the Fidelity page: positions of metrics between floor and ceiling, tables, and what is not measurable.
 
 Words, numbers and groups are those of the certificate's own report (`fidelity.report.wording`). Draws nothing.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from recsim_llm.dashboard.view import RunView
 
 LEFT, RIGHT = -0.2, 1.2
-"""Ends of the scale on which floors are at 0 and ceilings at 1; what lies beyond is drawn at the end."""
+"""Ends of the scale on which floors are at 0 and ceilings at 1; values beyond are clipped to the ends."""
 BELOW, ABOVE = "below the scale", "above the scale"
 WORDS = {PASS: "passes", FAIL: "fails", NOT_MEASURABLE: "not measurable"}
 _LONGEST = 40
@@ -37,7 +37,7 @@ _ARROWS = {"higher": "↑", "lower": "↓", "near 1": "→ 1"}
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """How many main metrics passed, failed and could not be measured."""
+    """Numbers of main metrics that passed, failed and could not be measured."""
 
     passed: int
     failed: int
@@ -54,13 +54,13 @@ def scale_rows(certificate: Certificate, everything: bool = False) -> pd.DataFra
     """Metrics that have a value, a floor and a ceiling, each on a scale from its floor (0) to its ceiling (1).
 
     Args:
-        certificate: What was measured.
+        certificate: The certificate.
         everything: All metrics, or only the main ones.
 
     Returns:
-        A row a metric, below one for the title of its group. row counts from 0 at the top; title tells group titles;
-        at, at_low, at_high, at_bar are places, clipped to `LEFT`..`RIGHT`, NaN for none; verdict is in words, and mark
-        is the same or, where the value is clipped, `BELOW` or `ABOVE`; the rest are texts.
+        One row per metric, below one for the title of its group. row counts from 0 at the top; title marks group
+        titles; at, at_low, at_high, at_bar are positions, clipped to `LEFT`..`RIGHT`, NaN if missing; verdict is in
+        words, and mark equals it or, if the value is clipped, is `BELOW` or `ABOVE`; the rest are texts.
     """
     import pandas as pd
 
@@ -125,7 +125,7 @@ def _arrow(name: str) -> str:
 
 
 def metric_table(certificate: Certificate, everything: bool) -> pd.DataFrame:
-    """A row a metric that has a value, in the order of the report, numbers as texts for people."""
+    """One row per metric with a value, in the order of the report, numbers formatted for people."""
     import pandas as pd
 
     noted = any(metric.why for metric in certificate.metrics.values() if metric.value is not None)
@@ -147,7 +147,7 @@ def metric_table(certificate: Certificate, everything: bool) -> pd.DataFrame:
 
 
 def not_measurable(certificate: Certificate) -> dict[str, list[tuple[str, str]]]:
-    """Reason to the metrics (name for people, meaning) that cannot be measured for it."""
+    """Metrics that cannot be measured (name for people, meaning), by reason."""
     found: dict[str, list[tuple[str, str]]] = {}
     for _, names in grouped(certificate):
         for name in names:
@@ -163,9 +163,9 @@ class Cell:
     """One number of a table.
 
     Attributes:
-        text: For people.
+        text: The number, formatted for people.
         best: Whether no other row has a better one.
-        small: What stands below it, "" for nothing.
+        small: Small print below it, "" for none.
     """
 
     text: str
@@ -174,7 +174,7 @@ class Cell:
 
 
 Rows = tuple[list[str], list[tuple[str, list[Cell]]]]
-"""Heads of the columns, and a name and cells a row."""
+"""Column heads, and the name and cells of each row."""
 
 
 def baseline_table(certificate: Certificate) -> Rows:
@@ -191,11 +191,11 @@ def baseline_table(certificate: Certificate) -> Rows:
 
 
 def discrimination_table(certificate: Certificate, heads: dict[str, str]) -> Rows:
-    """Tests of telling rated from unrated items; below each value those of popularity and EASE.
+    """Tests of discriminating rated from unrated items; below each value those of popularity and EASE.
 
     Args:
-        certificate: What was measured.
-        heads: Measure to the head of its column.
+        certificate: The certificate.
+        heads: Column head per measure.
     """
     rows = []
     for words, names in discrimination_tests(certificate):

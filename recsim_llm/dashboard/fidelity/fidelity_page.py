@@ -75,7 +75,7 @@ def _say_none(view: RunView) -> None:
 
 
 def _warn(view: RunView, certificate: Certificate) -> None:
-    """What must be read before any number."""
+    """Warnings that belong above all numbers."""
     warnings = [theme.plain(warning) for warning in certificate.warnings]
     if certificate.shortfall:
         warnings.insert(0, certificate.shortfall)

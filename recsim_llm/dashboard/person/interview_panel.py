@@ -1,6 +1,6 @@
-"""Asks one person of a run a question, once it was said what is sent to which model, and once somebody has said yes.
+"""Interview panel: asks a person of a run a question, after showing what is sent to which model and asking consent.
 
-Nothing else in the dashboard asks a language model.
+It is the only part of the dashboard that calls a language model.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ _EXAMPLE = "What did you think of the titles you were shown, and why did you lea
 _KINDS = ("transformers", "vllm", "openai", "uniform")
 _PLAN, _ANSWERS = "interview plan", "interview answers"
 HOSTS = "interview hosts"
-"""Where the session keeps the servers that the viewer named on the command line."""
+"""Session-state key of the servers that the viewer named on the command line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A call that waits for a yes.
+    """A call that waits for the viewer's consent.
 
     Attributes:
         folder: The run.
         person: The data set's own id of the person.
-        question: What is asked.
+        question: The question.
         model: Spec of the language model.
         after: Pages of the session, or rounds of the society, that the person remembers; None for all.
-        prompt: Everything that is sent, for people to read.
-        tokens: Its size, estimated as characters / 4.
+        prompt: The complete prompt, for display.
+        tokens: Size of the prompt, estimated as characters / 4.
         answer_tokens: Longest answer, in tokens.
     """
 
@@ -51,11 +51,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class ShownAnswer:
-    """What a person said.
+    """A person's answer.
 
     Attributes:
-        plan: What was asked.
-        text: The answer; "" where the model gave none.
+        plan: The call.
+        text: The answer; "" if the model gave none.
     """
 
     plan: Plan
@@ -63,7 +63,7 @@ class ShownAnswer:
 
 
 def refusal(manifest: Manifest) -> str:
-    """Why nobody of this run can be interviewed, as a sentence; "" where they can."""
+    """Why people of this run cannot be interviewed, as a sentence; "" if they can."""
     if manifest.llm:
         return ""
     return (
@@ -74,21 +74,21 @@ def refusal(manifest: Manifest) -> str:
 
 
 def check_model(model: str, own: str, hosts: Sequence[str] = ()) -> str:
-    """The spec of a language model, if a web page may start it.
+    """Check that a web page may start the language model of a spec, and return the spec.
 
     Args:
-        model: As it was typed.
-        own: The spec that played the people of the run. Whoever made the run wrote it.
-        hosts: Servers that the viewer named, beside that of OPENAI_BASE_URL: only they are sent the viewer's key.
+        model: The spec as typed.
+        own: The spec of the run's agents, which the author of the run wrote.
+        hosts: Servers that the viewer named, beside that of OPENAI_BASE_URL: only they receive the viewer's key.
 
     Raises:
-        ConfigError: It is none that the dashboard starts.
+        ConfigError: The dashboard does not start this model.
     """
     from recsim_llm.experiments.backend import check_foreign_spec
 
     model = model.strip()
     kind, _, name = model.partition(":")
-    # `python:` would run any function whose name is typed here, and options can send the key of a server elsewhere.
+    # `python:` would run any function named here, and options can redirect a server's key.
     if kind not in _KINDS or (kind == "uniform") == bool(name) or ("?" in model and model != own):
         raise ConfigError(
             f"'{model}' is no model that is started from here. Write transformers:NAME, vllm:NAME or openai:NAME, "
@@ -101,10 +101,10 @@ def check_model(model: str, own: str, hosts: Sequence[str] = ()) -> str:
 def plan_interview(
     view: RunView, person: str, question: str, model: str, after: int | None = None, hosts: Sequence[str] = ()
 ) -> Plan:
-    """Write the prompt of an interview; asks no model. Arguments are those of `interview_prompt` and `check_model`.
+    """Build the prompt of an interview; calls no model. Arguments are those of `interview_prompt` and `check_model`.
 
     Raises:
-        ConfigError: No question, a model that is not started from here, or nobody of that id.
+        ConfigError: No question, a model that the dashboard does not start, or an unknown person.
         RecordingError: The recording is damaged, or the data set has changed.
         MissingExtraError: A package that the person's memory needs is not installed.
     """
@@ -123,7 +123,7 @@ def plan_interview(
 
 
 def carry_out(view: RunView, plan: Plan) -> ShownAnswer:
-    """Ask the model; the only call to a language model in the dashboard.
+    """Send the prompt; the only call to a language model in the dashboard.
 
     Raises:
         LLMError: The model cannot be started, or does not answer.
@@ -214,7 +214,7 @@ def _ask(view: RunView, plan: Plan) -> None:
 
 
 def where(model: str) -> str:
-    """Where a language model of this spec answers, as a sentence."""
+    """Location where a language model of this spec runs, as a sentence."""
     kind = model.partition(":")[0]
     if kind == "openai":
         from recsim_llm.experiments.backend import server_of

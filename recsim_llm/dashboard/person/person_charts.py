@@ -1,4 +1,4 @@
-"""Charts of one person: how they rate, which genres they take up, what they remember. Draws, counts nothing."""
+"""Charts of one person: ratings, genres and memories."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _sides() -> alt.Color:
 
 
 def ratings_chart(shares: pd.DataFrame) -> alt.Chart:
-    """Bars of `person.rating_shares`: real beside simulated, one pair a rating level."""
+    """Bars of `person_data.rating_shares`: real beside simulated, one pair per rating level."""
     import altair as alt
 
     chart: alt.Chart = (
@@ -46,7 +46,7 @@ def ratings_chart(shares: pd.DataFrame) -> alt.Chart:
 
 
 def genres_chart(shares: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
-    """Two dots a genre of `person.genre_shares`, joined by a line: real and simulated."""
+    """Two dots per genre of `person_data.genre_shares`, real and simulated, joined by a line."""
     import altair as alt
 
     order = list(dict.fromkeys(shares["genre"]))
@@ -68,11 +68,11 @@ def genres_chart(shares: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
 
 
 def memory_chart(frame: pd.DataFrame, by_hour: bool) -> alt.Chart:
-    """The timeline of `person.memories`: one mark a memory, in rows by kind, as large as it is important.
+    """The timeline of `person_data.memories`: one mark per memory, in rows by kind, sized by importance.
 
     Args:
         frame: Memories.
-        by_hour: Whether time is simulated hours; else the order in which the memories were made.
+        by_hour: Whether the time axis is simulated hours; else the order of the memories.
     """
     import altair as alt
 

@@ -1,4 +1,4 @@
-"""One person of a run: who it is, what the data say it did, and what it did in the simulation. Shows nothing itself."""
+"""Data of one person of a run: profile, real history, and simulated behaviour. Draws nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REAL, SIMULATED = "real", "simulated"
 NOT_TIMED = -1  # `page` of a memory that belongs to no page
 MOST_GENRES = 12
 
-# Every slot of every page that the person was shown, in order. BIGINT[]: an empty table has arrays, not lists.
+# Every slot of every page shown to the person, in order. BIGINT[], as an empty table has arrays, not lists.
 _SHOWN = """
 SELECT * FROM (
     SELECT session, page, unnest(range(len(items::BIGINT[]))) AS slot, unnest(items::BIGINT[]) AS item,
@@ -50,10 +50,10 @@ class Trait:
     """A trait of a person.
 
     Attributes:
-        name: In one word.
+        name: Name in one word.
         level: 1..3.
-        words: What this level says of the person.
-        meaning: What is measured, and where the levels are cut.
+        words: Description of a person of this level.
+        meaning: What the trait measures, and the cuts between levels.
     """
 
     name: str
@@ -82,7 +82,7 @@ _TRAITS = {
 
 
 def traits(persona: Persona) -> tuple[Trait, ...]:
-    """The three traits of a person, in words (levels outside 1..3 are brought into it)."""
+    """The three traits of a person, in words (levels are clipped to 1..3)."""
     found = []
     for name, (words, meaning) in _TRAITS.items():
         level = min(max(int(getattr(persona, name)), 1), 3)
@@ -91,7 +91,7 @@ def traits(persona: Persona) -> tuple[Trait, ...]:
 
 
 def about(persona: Persona | None) -> str:
-    """Age, gender and occupation as far as they are known: "34 · F · lawyer"; "" where nothing is."""
+    """Age, gender and occupation as far as known: "34 · F · lawyer"; "" if none is."""
     if persona is None:
         return ""
     known = (persona.age, persona.gender, persona.occupation)
@@ -99,9 +99,9 @@ def about(persona: Persona | None) -> str:
 
 
 def visitors(view: RunView) -> dict[str, int]:
-    """Everybody in the run: the data set's own id to the user id, sorted as people would (2 before 10).
+    """User id by the data set's own id, for everybody in the run, in natural order (2 before 10).
 
-    Runs without people name those who were recorded, by user id.
+    For runs without personas, the recorded users, named by user id.
     """
     ids = view.raw_ids
     if not ids:
@@ -112,16 +112,16 @@ def visitors(view: RunView) -> dict[str, int]:
 
 
 def _natural(text: str) -> tuple[int, int, str]:
-    # isdecimal alone takes digits that int() reads in every script; no text makes this raise.
+    # isdecimal accepts exactly the digits that int() reads in every script, so this never raises.
     return (0, int(text), text) if text.isdecimal() and len(text) < 19 else (1, 0, text)
 
 
 def shown(view: RunView, user: int) -> pd.DataFrame:
-    """What the person was shown and did.
+    """Impressions and actions of the person.
 
     Returns:
-        One row a shown item, by session, page and slot: session, page, slot, item, watch (probability), watched, stars
-        (0 where not watched), leave (probability), left, truncated, reward (of the page), title.
+        One row per shown item, by session, page and slot: session, page, slot, item, watch (probability), watched,
+        stars (0 if not watched), leave (probability), left, truncated, reward (of the page), title.
 
     Raises:
         RecordingError: A part is damaged.
@@ -145,29 +145,29 @@ def genres_of(view: RunView, item: int) -> tuple[str, ...]:
 
 
 def memories(view: RunView, user: int) -> pd.DataFrame:
-    """What the person came to remember, in order: session, page, hour, kind, importance, text, step (from 1)."""
+    """Memories of the person, in order: session, page, hour, kind, importance, text, step (from 1)."""
     frame = view.frame(_MEMORIES, user)
     return frame.assign(step=np.arange(1, len(frame) + 1))
 
 
 def thoughts(view: RunView, user: int) -> pd.DataFrame:
-    """What the person thought of pages, in order: session, page, kind, text.
+    """Thoughts of the person about pages, in order: session, page, kind, text.
 
-    `kind` is "page" where it was asked for afterwards, "answer" where it came with the answer about the page, else the
-    kind of the memory that it was written into.
+    `kind` is "page" if the thought was asked for afterwards, "answer" if it came with the answer about the page, else
+    the kind of the memory that contains it.
     """
     return view.frame(_THOUGHTS, user, user)
 
 
 def diary(view: RunView, user: int) -> pd.DataFrame:
-    """What the person did in a society, in order: hour, action, other, item, stars, text, session."""
+    """Actions of the person in a society, in order: hour, action, other, item, stars, text, session."""
     return view.frame(_DIARY, user)
 
 
 def sessions(seen: pd.DataFrame) -> pd.DataFrame:
-    """One row a session of `shown`: session, pages, shown, watched, reward, end.
+    """One row per session of `shown`: session, pages, shown, watched, reward, end.
 
-    `end` is "left", "cut off at the page limit", or "going on" where neither is recorded yet.
+    `end` is "left", "cut off at the page limit", or "going on" if neither is recorded yet.
     """
     by = seen.groupby("session", sort=True)
     frame = by.agg(pages=("page", "nunique"), shown=("item", "size"), watched=("watched", "sum")).reset_index()
@@ -179,14 +179,14 @@ def sessions(seen: pd.DataFrame) -> pd.DataFrame:
 
 
 def rating_shares(real: pd.DataFrame, seen: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
-    """How the person rates: stars, who (`REAL`, `SIMULATED`), count, share of that side's ratings in 0..1.
+    """Rating distribution of the person: stars, who (`REAL`, `SIMULATED`), count, share of that side's ratings, 0..1.
 
     A side without ratings is left out.
 
     Args:
-        real: `history`.
-        seen: `shown`.
-        levels: The run's rating levels, in stars. Every level is there, as are stars between them.
+        real: Result of `history`.
+        seen: Result of `shown`.
+        levels: The run's rating levels, in stars. The result has every level, and any stars between them.
     """
     import pandas as pd
 
@@ -202,7 +202,7 @@ def rating_shares(real: pd.DataFrame, seen: pd.DataFrame, levels: Sequence[float
 
 
 def genre_shares(view: RunView, real: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
-    """What the person rates or watches: genre, who, count, share of that side's items that have the genre, in 0..1.
+    """Genres that the person rates or watches: genre, who, count, share of that side's items with the genre, 0..1.
 
     The `MOST_GENRES` commonest genres of both sides together, commonest first; a side without items is left out.
     """
@@ -230,11 +230,11 @@ def _counted(names: Iterable[str]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A measure of one person beside everybody's.
+    """A measure of one person and its mean over everybody.
 
     Attributes:
-        value: The person's; NaN where it has none.
-        everybody: Mean over everybody who has one; NaN where nobody has.
+        value: Value of the person; NaN if undefined.
+        everybody: Mean over everybody with a value; NaN if nobody has one.
     """
 
     value: float
@@ -242,7 +242,7 @@ class Measured:
 
 
 def measures(totals: Totals, user: int) -> dict[str, Measured]:
-    """The measures of `compare` for one person; {} for somebody who was shown nothing."""
+    """The measures of `compare` for one person; {} if nothing was shown to the person."""
     place = int(np.searchsorted(totals.users, user))
     if place == len(totals.users) or totals.users[place] != user:
         return {}

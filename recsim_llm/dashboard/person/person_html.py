@@ -1,4 +1,4 @@
-"""Pieces of the person page as HTML; every text of a run is escaped. Computes nothing, shows nothing."""
+"""HTML fragments of the person page; every text of a run is escaped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STYLE = """
 
 
 def headline(name: str, about: str, notes: Sequence[str]) -> str:
-    """The person's id, large, with what is known about it."""
+    """The person's id as a headline, with notes about the person."""
     known = f"<div dir='auto' class='rs-text' style='font-size: 1.15rem'>{escaped(about)}</div>" if about else ""
     rest = "".join(f"<div class='rs-faint'>{escaped(note)}</div>" for note in notes)
     return (
@@ -37,7 +37,7 @@ def headline(name: str, about: str, notes: Sequence[str]) -> str:
 
 
 def figure(label: str, value: str, beside: str, meaning: str) -> str:
-    """A number, large, with what it is above it and what to compare it with below it."""
+    """A large number with its label above and a comparison below."""
     return (
         f"<div title='{escaped(meaning)}'><div>{escaped(label)}</div>"
         f"<div style='font-size: 2rem; line-height: 1.3; font-variant-numeric: tabular-nums'>{escaped(value)}</div>"
@@ -46,7 +46,7 @@ def figure(label: str, value: str, beside: str, meaning: str) -> str:
 
 
 def trait_card(trait: Trait) -> str:
-    """A trait: three dots, filled up to its level, and what the level says."""
+    """A trait: three dots, filled up to its level, and the meaning of the level."""
     dots = "".join(
         f"<span style='color: {'var(--simulated)' if number < trait.level else 'inherit'};"
         f" opacity: {1 if number < trait.level else 0.25}'>&#9679;</span>"
@@ -62,7 +62,7 @@ def trait_card(trait: Trait) -> str:
 
 
 def pills(texts: Sequence[str], nothing: str, colour: str) -> str:
-    """Short texts side by side with a mark in a colour; a sentence where there are none."""
+    """Short texts side by side with a coloured mark; the sentence `nothing` if there are none."""
     if not texts:
         return f"<span class='rs-faint'>{escaped(nothing)}</span>"
     style = f"border-left: 0.3rem solid {colour};"
@@ -70,7 +70,7 @@ def pills(texts: Sequence[str], nothing: str, colour: str) -> str:
 
 
 def titles(texts: Sequence[str], nothing: str) -> str:
-    """Titles below each other; a sentence where there are none."""
+    """A list of titles; the sentence `nothing` if there are none."""
     if not texts:
         return f"<span class='rs-faint'>{escaped(nothing)}</span>"
     rows = (f"<li class='rs-text' dir='auto'>{escaped(text)}</li>" for text in texts)
@@ -78,7 +78,7 @@ def titles(texts: Sequence[str], nothing: str) -> str:
 
 
 def style() -> str:
-    """The style sheet of `strip`; once a page."""
+    """The style sheet of `strip`; needed once per page."""
     return _STYLE
 
 
@@ -86,8 +86,8 @@ def strip(seen: pd.DataFrame, links: Sequence[str]) -> str:
     """One session as a row of pages, each a row of cells: stars where the item was watched, empty where not.
 
     Args:
-        seen: Rows of `person.shown` of one session.
-        links: An address a page, in the order of the pages.
+        seen: Rows of `person_data.shown` of one session.
+        links: One address per page, in page order.
     """
     pages = []
     for address, (number, page) in zip(links, seen.groupby("page", sort=True), strict=True):
@@ -108,11 +108,11 @@ def _cell(title: str, watched: bool, stars: float, watch: float) -> str:
 
 
 def memory_rows(frame: pd.DataFrame, times: Sequence[str]) -> str:
-    """Memories below each other: when, of which kind, how important, what.
+    """A list of memories: time, kind, importance, text.
 
     Args:
-        frame: Rows of `person.memories`.
-        times: When each was made, in words.
+        frame: Rows of `person_data.memories`.
+        times: Time of each memory, in words.
     """
     rows = [
         _note(f"{when} · {row['kind']} · importance {row['importance']:.2f}", str(row["text"]))
@@ -122,10 +122,10 @@ def memory_rows(frame: pd.DataFrame, times: Sequence[str]) -> str:
 
 
 def thought_rows(frame: pd.DataFrame) -> str:
-    """Thoughts below each other: of which page, how they came about, what.
+    """A list of thoughts: page, origin, text.
 
     Args:
-        frame: Rows of `person.thoughts`.
+        frame: Rows of `person_data.thoughts`.
     """
     rows = [
         _note(f"session {row['session']}, page {row['page'] + 1} · {_HOW.get(row['kind'], row['kind'])}", row["text"])

@@ -1,4 +1,4 @@
-"""The Person page: one person of a run, as the data know it and as it lived in the simulation."""
+"""The Person page: one person of a run, in the real data and in the simulation."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def _totals(folder: str, stamp: tuple[str | int, ...]) -> Totals:
 
 
 def _choose(view: RunView, everybody: dict[str, int]) -> str | None:
-    """The id that the address or the box names; the address is the truth, the box writes into it."""
+    """The id selected by the address or the box; the address is the state, and the box writes to it."""
     names = list(everybody)
-    last = f"last person of {view.folder}"  # the address forgets whoever was looked at when another page is opened
+    last = f"last person of {view.folder}"  # opening another page removes the person from the address
     wanted: str = st.query_params.get("person", st.session_state.get(last, names[0]))
     if wanted not in everybody:
         st.warning(f"Nobody of the id {theme.plain(wanted)} is in this run; this is {theme.plain(names[0])}.")

@@ -36,7 +36,7 @@ def _neighbourhood(folder: str, stamp: tuple[str | int, ...], user: int) -> tupl
 
 
 class ShownPerson:
-    """Who is shown, from which run."""
+    """The displayed person and run."""
 
     __slots__ = ("raw", "run", "user", "view")
 
@@ -45,20 +45,20 @@ class ShownPerson:
 
     @property
     def seen(self) -> pd.DataFrame:
-        """`person_data.shown`, kept."""
+        """`person_data.shown`, cached."""
         return _seen(str(self.view.folder), self.view.stamp, self.user)
 
     @property
     def history(self) -> pd.DataFrame:
-        """`person_data.history`, kept."""
+        """`person_data.history`, cached."""
         return _history(str(self.view.folder), self.view.stamp, self.user)
 
     def to_replay(self, session: int, page: int) -> str:
-        """Where the replay of a page is."""
+        """Address of the replay of a page."""
         return f"{link('replay', run=self.run, session=session)}&page={page}"
 
     def to_person(self, raw: str) -> str:
-        """Where another person of the run is."""
+        """Address of another person of the run."""
         return link("person", run=self.run, person=raw)
 
 
@@ -223,7 +223,7 @@ def _show_neighbours(shown: ShownPerson) -> None:
 
 
 def _graph(shown: ShownPerson, drawn: neighbourhood.Drawn) -> None:
-    key = f"graph of {shown.raw}"  # one a person, or a click would be taken for one on the next person's graph
+    key = f"graph of {shown.raw}"  # one key per person, or a click would apply to the next person's graph
 
     def go() -> None:
         clicked = st.session_state[key]["selection"].get(neighbourhood.CLICKED)
@@ -294,4 +294,4 @@ PARTS: dict[str, Callable[[ShownPerson], None]] = {
     "Sessions": _show_sessions,
     "Interview": _show_interview,
 }
-"""Name of a part to what draws it, in the order they are offered."""
+"""Drawing function of each part by name, in display order."""

@@ -1,4 +1,4 @@
-"""Whom one person of a society is linked to, and the drawing of it as a graph."""
+"""Neighbours of one person in a society, and their graph."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST = 60
-"""Neighbours that are drawn."""
+"""Most neighbours that are drawn."""
 CLICKED = "clicked"
 FRIENDS, FOLLOWS, FOLLOWED = "linked both ways", "this person follows them", "they follow this person"
 RELATIONS = (FRIENDS, FOLLOWS, FOLLOWED)
 _SELF = "this person"
 _SPREAD_ROUNDS, _LABEL = 120, 12
 
-# Messages are counted in both directions: what this person heard from somebody, and what somebody heard from it.
+# Messages are counted in both directions: those that this person received and those it sent.
 _NEIGHBOURS = """
 WITH near AS (
     SELECT other, bool_or(follows) AS follows, bool_or(NOT follows) AS followed FROM (
@@ -49,12 +49,12 @@ WHERE list_contains($1::BIGINT[], "user") AND list_contains($1::BIGINT[], other)
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A neighbourhood, placed.
+    """A neighbourhood with coordinates.
 
     Attributes:
-        people: One row a person: other (user id), name, about, relation, heard, told, messages, x, y. The person
+        people: One row per person: other (user id), name, about, relation, heard, told, messages, x, y. The person
             itself comes first, at (0, 0).
-        edges: One row a link: x, y, x2, y2, mine (whether the person itself is at one end).
+        edges: One row per link: x, y, x2, y2, mine (whether the person itself is at one end).
     """
 
     people: pd.DataFrame
@@ -62,7 +62,7 @@ class Drawn:
 
 
 def neighbours(view: RunView, user: int) -> pd.DataFrame:
-    """Everybody whom the person is linked to, those with most messages first.
+    """Everybody linked to the person, those with most messages first.
 
     Returns:
         other (user id), name (the data set's id), about, relation (one of `RELATIONS`), heard (messages from the
@@ -80,7 +80,7 @@ def neighbours(view: RunView, user: int) -> pd.DataFrame:
 
 
 def drawn(view: RunView, user: int, near: pd.DataFrame) -> Drawn:
-    """The first `MOST` of `neighbours`, the links among them, and a place for each; the same every time."""
+    """The first `MOST` of `neighbours`, the links among them, and deterministic coordinates."""
     import pandas as pd
 
     near = near.head(MOST).reset_index(drop=True)
@@ -99,7 +99,7 @@ def drawn(view: RunView, user: int, near: pd.DataFrame) -> Drawn:
 
 
 def placed(ids: list[int], pairs: list[tuple[int, int]]) -> dict[int, tuple[float, float]]:
-    """Places of people, by user id: the first in the middle, friends of each other near each other, none too close.
+    """Coordinates by user id: the first person in the centre, friends near each other, labels not overlapping.
 
     Args:
         ids: User ids, the one in the middle first.
@@ -112,7 +112,7 @@ def placed(ids: list[int], pairs: list[tuple[int, int]]) -> dict[int, tuple[floa
     graph.add_edges_from(pairs)
     if len(ids) == 1:
         return {ids[0]: (0.0, 0.0)}
-    # One seed for all: the same person looks the same on every visit.
+    # A fixed seed, so that a person's graph looks the same on every visit.
     found = nx.spring_layout(graph, seed=7, k=2.5 / np.sqrt(len(ids)), iterations=150)
     at = np.array([found[i] for i in ids], dtype=np.float64)
     at = _apart(at - at[0])
@@ -120,12 +120,13 @@ def placed(ids: list[int], pairs: list[tuple[int, int]]) -> dict[int, tuple[floa
 
 
 def _apart(at: Floats) -> Floats:
-    """(P, 2) places, pushed apart until labels have room; the first stays where it is."""
+    """(P, 2) coordinates, pushed apart to make room for labels; the first point stays fixed."""
     at = at / max(float(np.abs(at).max()), 1e-9)
     # Room for P labels in a square of side 2; wider than high, because labels are.
     room = np.array([1.5, 0.9]) * 1.5 / np.sqrt(len(at))
     for _ in range(_SPREAD_ROUNDS):
-        gaps = at[:, None, :] - at[None, :, :]
+        gaps = at[:, None, :] - at[None, :, :]  # (P, P, 2)
+        # (P, P) distances in units of the room of a label: below 1 two labels overlap.
         far = np.sqrt(((gaps / room) ** 2).sum(axis=2))
         np.fill_diagonal(far, 1.0)
         push = np.where(far < 1, (1 - far) / 2, 0.0) / np.maximum(far, 0.05)

@@ -1,4 +1,4 @@
-"""Everybody of a run, or a segment of them: what they did, beside what the same people really did. All sums are SQL."""
+"""Simulated and real behaviour of everybody in a run, or of a segment. All sums are SQL."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ WHERE item >= 0
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Which people; "" or 0 leaves a property open.
+    """A filter for people; "" or 0 leaves a property unrestricted.
 
     Attributes:
         activity, conformity, diversity: Trait levels 1..3.
-        gender, occupation: As in the data.
-        age: A name of an age group.
+        gender, occupation: Values as in the data.
+        age: Name of an age group.
     """
 
     activity: int = 0
@@ -43,23 +43,23 @@ class Segment:
 
     @property
     def everybody(self) -> bool:
-        """Whether nothing is asked for."""
+        """Whether no property is restricted."""
         return not any(getattr(self, f.name) for f in fields(self))
 
     def holds(self, person: Persona) -> bool:
-        """Whether a person belongs to it."""
+        """Whether a person belongs to the segment."""
         wanted = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
         known = {name: getattr(person, name) for name in wanted if name != "age"} | {"age": age_group(person.age)}
         return all(known[name] == value for name, value in wanted.items())
 
 
 def age_group(age: int | None) -> str:
-    """The group of an age; "" where it is unknown."""
+    """The group of an age; "" if it is unknown."""
     return next((name for low, high, name in _AGES if age is not None and low <= age <= high), "")
 
 
 def options(people: Sequence[Persona]) -> dict[str, list[str]]:
-    """What can be asked for besides traits: property to its values, without those that nobody has."""
+    """Values by property for the filters besides traits, without those that nobody has."""
     ages = [name for _, _, name in _AGES if any(age_group(p.age) == name for p in people)]
     found = {"gender": sorted({p.gender for p in people if p.gender}), "age": ages}
     return found | {"occupation": sorted({p.occupation for p in people if p.occupation})}
@@ -73,13 +73,13 @@ def members(view: RunView, segment: Segment) -> list[int] | None:
 
 
 def count(view: RunView, users: list[int] | None) -> int:
-    """How many people of a segment were seen in the run."""
+    """Number of people of a segment who occur in the run."""
     who, values = _who(users)
     return int(view.frame(f'SELECT count(DISTINCT "user") AS n FROM steps WHERE {who}', *values)["n"][0])
 
 
 def traits(view: RunView, users: list[int] | None) -> pd.DataFrame:
-    """trait, level 1..3, people."""
+    """Columns trait, level (1..3), people."""
     import pandas as pd
 
     wanted = None if users is None else set(users)
@@ -89,7 +89,7 @@ def traits(view: RunView, users: list[int] | None) -> pd.DataFrame:
 
 
 def ratings(view: RunView, users: list[int] | None) -> pd.DataFrame:
-    """source, stars, share: of the ratings given, simulated and real."""
+    """Columns source, stars, share: distribution of ratings, simulated and real."""
     who, values = _who(users)
     simulated = f"SELECT stars, count(*) AS n {_SHOWN.format(who=who)} AND watched GROUP BY stars"
     real = f"SELECT stars, count(*) AS n FROM history WHERE {who} GROUP BY stars"
@@ -97,7 +97,7 @@ def ratings(view: RunView, users: list[int] | None) -> pd.DataFrame:
 
 
 def lengths(view: RunView, users: list[int] | None) -> pd.DataFrame:
-    """pages, share: of the sessions that have ended, by their number of pages."""
+    """Columns pages, share: ended sessions by their number of pages."""
     who, values = _who(users)
     sql = f"""SELECT pages, count(*) AS n FROM (SELECT session, count(*) AS pages, bool_or("left" OR truncated) AS ended
         FROM steps WHERE {who} GROUP BY session) WHERE ended GROUP BY pages ORDER BY pages"""
@@ -106,7 +106,7 @@ def lengths(view: RunView, users: list[int] | None) -> pd.DataFrame:
 
 
 def slots(view: RunView, users: list[int] | None) -> pd.DataFrame:
-    """By place on the page: slot (from 1), shown, watched (share), expected (mean probability)."""
+    """Columns slot (from 1), shown, watched (share), expected (mean probability), per slot of the page."""
     who, values = _who(users)
     sql = f"""SELECT slot + 1 AS slot, count(*) AS shown, avg(watched::INT) AS watched, avg(watch) AS expected
         {_SHOWN.format(who=who)} GROUP BY slot ORDER BY slot"""
@@ -114,7 +114,7 @@ def slots(view: RunView, users: list[int] | None) -> pd.DataFrame:
 
 
 def item_counts(view: RunView, users: list[int] | None) -> pd.DataFrame:
-    """item, shown, watched, real: how often each item was shown and watched, and rated in the log."""
+    """Columns item, shown, watched, real: counts per item of impressions, watches, and ratings in the log."""
     who, values = _who(users)
     shown = (
         f"SELECT item, count(*) AS shown, count(*) FILTER (watched) AS watched {_SHOWN.format(who=who)} GROUP BY item"
@@ -126,7 +126,7 @@ def item_counts(view: RunView, users: list[int] | None) -> pd.DataFrame:
 
 
 def genres(view: RunView, counts: pd.DataFrame) -> pd.DataFrame:
-    """genre, source, share: of what was watched, and rated in the log; an item counts for each of its genres."""
+    """Columns genre, source, share: genres of watched and of really rated items; an item counts for each genre."""
     import pandas as pd
 
     rows: dict[str, dict[str, float]] = {}
@@ -141,9 +141,9 @@ def genres(view: RunView, counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def popularity(counts: pd.DataFrame) -> pd.DataFrame:
-    """Where what was shown, watched and rated lies: tenth (1: the most rated tenth of the items), source, share.
+    """Shares of shown, watched and rated items by popularity: tenth (1: most rated), source, share.
 
-    Items are ordered by their real ratings from the people looked at; ties by number.
+    Items are ordered by their number of real ratings from the selected people; ties by id.
     """
     import pandas as pd
 

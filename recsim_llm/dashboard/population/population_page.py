@@ -1,4 +1,4 @@
-"""The Population page: everybody of a run, or a segment, beside the real log; and the society they make."""
+"""The Population page: everybody of a run, or a segment, beside the real log; and their society."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A society as a whole: how many friends people have, a drawing of them, and how word of an item spreads."""
+"""Data of a whole society: degrees, a drawing of the graph, and the diffusion of an item."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DRAWN = 300
-"""People in the drawing, at most: more are a ball of wool."""
+"""Most people in the drawing: more are an unreadable tangle."""
 _DEGREES = """
 SELECT friends, count(*) AS people FROM (SELECT "user", count(*) AS friends FROM links GROUP BY "user")
 GROUP BY friends ORDER BY friends
@@ -41,7 +41,7 @@ class Drawing:
     Attributes:
         people: user, x, y, friends, community (from 1, the largest first).
         ties: x, y, x2, y2.
-        left_out: People of the society that are not in it.
+        left_out: Number of people of the society not drawn.
     """
 
     people: pd.DataFrame
@@ -50,14 +50,14 @@ class Drawing:
 
 
 def degrees(view: RunView) -> pd.DataFrame:
-    """friends, people."""
+    """Columns friends, people: the degree distribution."""
     return view.frame(_DEGREES)
 
 
 def drawing(view: RunView) -> Drawing:
-    """The people with the lowest ids' neighbourhoods, laid out by forces with a fixed seed.
+    """Lay out a sample of the society by forces with a fixed seed.
 
-    People are taken by a hash of their id, so that the same society gives the same drawing.
+    The sample depends only on a hash of the ids, so that the same society gives the same drawing.
 
     Raises:
         MissingExtraError: networkx is not installed.
@@ -83,16 +83,15 @@ def drawing(view: RunView) -> Drawing:
 
 
 def talked_about(view: RunView, most: int = 50) -> pd.DataFrame:
-    """item, heard (messages), people (who heard), title: what people heard of, the most widely heard first."""
+    """Columns item, heard (messages), people (who heard), title: items in messages, the most widely heard first."""
     frame = view.frame(_TALKED, most)
     return frame.assign(title=[view.title(item) for item in frame["item"]])
 
 
 def diffusion(view: RunView, item: int) -> pd.DataFrame:
-    """hour, people, what: how many had heard of an item, and how many of them had watched it afterwards, by hour.
+    """Columns hour, people, what: people who had heard of an item, and those who then watched it, by hour.
 
-    Somebody counts as having watched it afterwards if they watched it on a visit that began no earlier than they first
-    heard of it.
+    A person counts as having watched it afterwards if the visit began no earlier than they first heard of it.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Learning curves of the trainings that lie beside recorded runs. Reads files; draws nothing."""
+"""Reads the learning curves of trainings stored beside recorded runs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Training:
     """One training of a policy.
 
     Attributes:
-        folder: Relative to where it was looked for.
-        name: What is trained: the same for all seeds of a study's row.
-        seed: Of the training; "" where it is not told.
-        points: Its evaluations on held-out people.
+        folder: Path relative to the searched folder.
+        name: Name of the trained policy, equal for all seeds of a study's row.
+        seed: Seed of the training; "" if unknown.
+        points: Evaluations on held-out people.
     """
 
     folder: str
@@ -38,7 +38,7 @@ class Training:
 
 
 def find_trainings(top: Path) -> tuple[list[Training], list[str]]:
-    """The trainings in and below a folder, and the folders of those whose files cannot be read (right now)."""
+    """The trainings in and below a folder, and the folders of those whose files cannot be read at the moment."""
     found, unreadable = [], []
     for folder in _folders(top, _DEPTH):
         if not (folder / CURVE).is_file():
@@ -53,7 +53,7 @@ def find_trainings(top: Path) -> tuple[list[Training], list[str]]:
             TypeError,
             KeyError,
             RecordingError,
-        ):  # damaged, or half-written by a training that goes on
+        ):  # damaged, or half-written by a running training
             unreadable.append(relative)
             continue
         if points:
@@ -62,7 +62,7 @@ def find_trainings(top: Path) -> tuple[list[Training], list[str]]:
 
 
 def _folders(folder: Path, depth: int) -> Iterator[Path]:
-    """Folders downwards; those of runs, which hold thousands of files and no training, are not opened."""
+    """Folders below one; run folders, which contain thousands of files and no training, are skipped."""
     yield folder
     if depth == 0 or (folder / RUN).exists():
         return
@@ -79,13 +79,13 @@ def _config(folder: Path) -> dict[str, object]:
 
 
 def _name(folder: str, seed: str) -> str:
-    """Without what only seeds and the layout of a study add: "study/trained/seed1/training/ppo" is "study/ppo"."""
+    """Folder name without the parts for seed and study layout: "study/trained/seed1/training/ppo" is "study/ppo"."""
     parts = [part for part in folder.split("/") if part not in {"trained", "training", f"seed{seed}"}]
     return "/".join(parts) or folder
 
 
 def curve_frame(trainings: Sequence[Training]) -> pd.DataFrame:
-    """A row an evaluation: training, seed, folder, step, reward, length."""
+    """One row per evaluation: training, seed, folder, step, reward, length."""
     import pandas as pd
 
     rows = [(t.name, t.seed, t.folder, p.step, p.reward, p.length) for t in trainings for p in t.points]

@@ -1,4 +1,4 @@
-"""What stands behind the pages of a session: how it began, what the policy knew, which prompts were asked."""
+"""Context of the pages of a session: its beginning, the policy's knowledge, and the prompts."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from recsim_llm.dashboard.view import RunView
 from recsim_llm.types import EMPTY
 
 THIS_SESSION, EARLIER, REAL = "this session", "an earlier visit", "real rating"
-LATEST = 50  # impressions that `simulate` lets a policy see (`PageRules.history_length`), and with a quit rule all
+LATEST = 50  # impressions that `simulate` shows a policy (`PageRules.history_length`); with a quit rule, all
 
 _VISIT = "SELECT hour, action, text FROM events WHERE session = ? AND action <> 'hear' ORDER BY part LIMIT 1"
 _EARLIER = """
 SELECT items, ratings FROM steps WHERE "user" = ? AND session < ? AND part <= ? ORDER BY session, page
 """
 _HISTORY = 'SELECT item, stars, time FROM history WHERE "user" = ?'
-# A prompt is recorded where it was first asked, which may be before the page, and never after it.
+# A prompt is recorded at its first use, which may be before the page but never after it.
 _CALLS = """
 SELECT c.system, c.context, c.question, c.choices, c.schema, c.slots, c.text, c.logprobs, c.prompt_tokens,
     c.output_tokens, c.refused
@@ -34,7 +34,7 @@ _COUNT = "SELECT count(DISTINCT key) AS calls FROM asked WHERE part = ? AND sess
 
 @dataclass(frozen=True, slots=True)
 class RecordedVisit:
-    """What a person of a society did to begin a session: the hour since the run began, browse or search, the query."""
+    """Start of a session in a society: the hour since the run began, browse or search, and the query."""
 
     hour: float
     action: str
@@ -43,7 +43,7 @@ class RecordedVisit:
 
 @dataclass(frozen=True, slots=True)
 class Impression:
-    """Something that a policy had seen of the person: a title, the stars (0: shown but not watched), where from."""
+    """An impression known to a policy: title, stars (0: shown but not watched), and source."""
 
     title: str
     stars: float
@@ -52,15 +52,15 @@ class Impression:
 
 @dataclass(frozen=True, slots=True)
 class RecordedCall:
-    """A prompt that was asked for this person at this page, and its answer.
+    """A prompt for this person at this page, and its answer.
 
     Attributes:
         system, context, question: The prompt.
-        schema: JSON schema of the answer, "" for none.
-        text: The answer; "" where the model refused.
+        schema: JSON schema of the answer, "" without one.
+        text: The answer; "" if the model refused.
         refused: Why the model could not answer, "" for an answer.
         prompt_tokens, output_tokens: Tokens read and written.
-        chances: One row a label of the answer: choice to probability among all tokens, 0..1; () for a text answer.
+        chances: Per label of the answer, the probability of each choice among all tokens, 0..1; () for a text answer.
     """
 
     system: str
@@ -75,13 +75,13 @@ class RecordedCall:
 
 
 def visit_of(view: RunView, number: int) -> RecordedVisit | None:
-    """What the person of a society did to begin a session; None outside societies."""
+    """Start of a session in a society; None outside societies."""
     rows = rows_of(view.frame(_VISIT, number))
     return RecordedVisit(float(rows[0]["hour"]), str(rows[0]["action"]), str(rows[0]["text"])) if rows else None
 
 
 def known(view: RunView, visit: Session, page: int) -> tuple[Impression, ...]:
-    """What a policy had seen of the person before a page, newest first, as far back as `simulate` lets it look.
+    """Impressions known to a policy before a page, newest first, as far back as `simulate` shows them.
 
     Impressions of this session; before them, in a society, those of earlier visits; before them, real ratings.
 
@@ -112,12 +112,12 @@ def _real(view: RunView, user: int) -> list[tuple[int, float, str]]:
 
 
 def count_calls(view: RunView, part: int, session: int, page: int) -> int:
-    """How many different prompts were asked for a person at a page, the policy's included; `part` holds the page."""
+    """Number of distinct prompts for a person at a page, including the policy's; `part` contains the page."""
     return int(view.frame(_COUNT, part, session, page)["calls"].iloc[0])
 
 
 def calls(view: RunView, part: int, session: int, page: int) -> tuple[RecordedCall, ...]:
-    """The prompts that were asked for a person at a page, in that order, and the answers; `part` holds the page."""
+    """The prompts for a person at a page, in order, with their answers; `part` contains the page."""
     rows = rows_of(view.frame(_CALLS, part, session, page, part))
     return tuple(_call(row) for row in rows)
 

@@ -1,4 +1,4 @@
-"""One session of a run, page by page: what the person saw and did, and why. Shows nothing itself."""
+"""Data of one session of a run, page by page: impressions, actions and reasons. Draws nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WATCHED, SKIPPED, ABSENT = "watched", "skipped", "empty"
 
-# Sessions lie together in a few parts. Found once from one narrow column, they keep every other query to those files.
+# A session lies in a few parts. One query of a narrow column finds them, which restricts all others to those files.
 _SPANS = "SELECT part, min(session) AS low, max(session) AS high FROM steps GROUP BY part ORDER BY part"
 _STEPS = """
 SELECT "user" AS who, page, part, items, watch, rating_probs, watched, ratings, leave, "left" AS gone, truncated,
@@ -39,11 +39,11 @@ class Card:
     """A slot of a page.
 
     Attributes:
-        item: Item id, EMPTY where nothing was shown.
+        item: Item id, EMPTY if nothing was shown.
         title: Title without the year.
-        year: Year of release, None where unknown.
+        year: Year of release, None if unknown.
         genres: Genres.
-        score: The policy's score of the item, None where it has or keeps none.
+        score: The policy's score of the item, None if it has or records none.
         watch: Probability of watching, 0..1.
         rating_probs: (R,) probability of each rating level if watched.
         watched: Whether it was watched.
@@ -70,7 +70,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class ShownMemory:
-    """What an agent has added to its memory after a page: its kind, importance 0..1, and text."""
+    """A memory added after a page: its kind, importance 0..1, and text."""
 
     kind: str
     importance: float
@@ -82,15 +82,15 @@ class Step:
     """A page of a session.
 
     Attributes:
-        page: Its number in the session, from 0.
-        part: Number of the part that holds it.
+        page: Number in the session, from 0.
+        part: Number of the part that contains it.
         cards: K slots.
         leave: Probability of leaving after it, 0..1.
         left, truncated: Whether the user left, or was cut off at the page limit.
         reward: Reward of the page.
-        thoughts: What the person thought: with its answer, asked afterwards, or written into its memory.
-        policy_thought: What the policy thought before it, "" for nothing.
-        memories: What the person has added to its memory.
+        thoughts: Thoughts of the person: with its answer, asked for afterwards, or written to its memory.
+        policy_thought: Thought of the policy before the page, "" for none.
+        memories: Memories that the person added.
     """
 
     page: int
@@ -106,12 +106,12 @@ class Step:
 
     @property
     def shown(self) -> int:
-        """How many items were shown."""
+        """Number of items shown."""
         return sum(card.item != EMPTY for card in self.cards)
 
     @property
     def watched(self) -> int:
-        """How many of them were watched."""
+        """Number of items watched."""
         return sum(card.outcome == WATCHED for card in self.cards)
 
 
@@ -126,7 +126,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Which sessions lie in which parts.
+    """Index of sessions by part.
 
     Attributes:
         rows: (part, lowest session, highest session), by part.
@@ -136,23 +136,23 @@ class Spans:
 
     @property
     def last(self) -> int:
-        """The highest number of a session; -1 where nothing is recorded."""
+        """The highest session number; -1 if nothing is recorded."""
         return max((high for _, _, high in self.rows), default=-1)
 
     def parts_of(self, session: int) -> tuple[int, int] | None:
-        """First and last part that may hold a session; None where none can."""
+        """First and last part that may contain a session; None if none can."""
         found = [part for part, low, high in self.rows if low <= session <= high]
         return (found[0], found[-1]) if found else None
 
 
 def spans(view: RunView) -> Spans:
-    """Where the sessions of a run lie: reads one column of the steps."""
+    """Index the sessions of a run by reading one column of the steps."""
     frame = view.frame(_SPANS)
     return Spans(tuple(zip(*(frame[name].tolist() for name in ("part", "low", "high")), strict=True)))
 
 
 def session(view: RunView, places: Spans, number: int) -> Session | None:
-    """A session of a run; None where it is not recorded.
+    """A session of a run; None if it is not recorded.
 
     Raises:
         RecordingError: A part is damaged.
@@ -213,11 +213,11 @@ def _card(view: RunView, row: Mapping[Any, Any], slot: int, scores: list[float])
 
 
 def ending(visit: Session, status: str) -> str:
-    """How a session ended, as a piece of a sentence.
+    """How a session ended, as a clause.
 
     Args:
         visit: The session.
-        status: That of the run: running, interrupted or finished.
+        status: Status of the run: running, interrupted or finished.
     """
     last = visit.steps[-1]
     if last.left:
@@ -228,7 +228,7 @@ def ending(visit: Session, status: str) -> str:
 
 
 def user_named(view: RunView, raw: str) -> int | None:
-    """The user whom the data set calls so; runs without people name users by number. None where there is none."""
+    """The user with this id in the data set; runs without personas name users by number. None if there is none."""
     if not view.raw_ids:
         return int(raw) if raw.isdecimal() and len(raw) < 19 else None
     return next((user for user, name in view.raw_ids.items() if name == raw), None)
@@ -240,5 +240,5 @@ def sessions_of(view: RunView, user: int) -> list[int]:
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame by name of column; lists stay arrays."""
+    """The rows of a frame as dictionaries; lists stay arrays."""
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]

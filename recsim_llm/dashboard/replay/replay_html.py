@@ -1,4 +1,4 @@
-"""Pieces of the replay page as HTML; every text of a run is escaped. Computes nothing, shows nothing."""
+"""HTML fragments of the replay page; every text of a run is escaped."""
 
 from __future__ import annotations
 
@@ -64,18 +64,18 @@ _SOURCE = {THIS_SESSION: "var(--simulated)", EARLIER: "var(--skipped)", REAL: "v
 
 
 def style() -> str:
-    """The style sheet; once a page."""
+    """The style sheet; needed once per page."""
     return _STYLE
 
 
 def headline(number: int, who: str, address: str, notes: Sequence[str]) -> str:
-    """The session, large, with who it is and a line of notes.
+    """The session as a headline, with the person and a line of notes.
 
     Args:
-        number: Of the session.
+        number: Number of the session.
         who: The person, in words.
-        address: Of the person's page.
-        notes: What else is known, in the order to be read.
+        address: Address of the person's page.
+        notes: Further notes, in reading order.
     """
     rest = " · ".join(escaped(note) for note in notes)
     return (
@@ -86,7 +86,7 @@ def headline(number: int, who: str, address: str, notes: Sequence[str]) -> str:
 
 
 def page(step: Step, levels: Sequence[float]) -> str:
-    """A page as the person saw it: a card a slot.
+    """A page as the person saw it: one card per slot.
 
     Args:
         step: The page.
@@ -117,7 +117,7 @@ def _bar(share: float) -> str:
 
 
 def _levels(card: Card, levels: Sequence[float]) -> str:
-    """The distribution of ratings as small bars; the one that was drawn stands out."""
+    """The rating distribution as small bars; the drawn level is highlighted."""
     top = max(0.5, *card.rating_probs)  # so that an even distribution looks low, not certain
     given = [card.watched and level == card.stars for level in levels]
     said = [escaped(f"{level:g} ★: {percent(p)}") for level, p in zip(levels, card.rating_probs, strict=True)]
@@ -143,7 +143,7 @@ def _did(card: Card, levels: Sequence[float]) -> str:
 
 
 def stars(given: float, levels: Sequence[float]) -> str:
-    """Stars as marks where there are at most five whole levels, else as numbers."""
+    """Stars as symbols if there are at most five whole levels, else as numbers."""
     top = max(levels)
     if top > 5 or given != int(given):
         return f"★ {given:g} of {top:g}"
@@ -152,14 +152,14 @@ def stars(given: float, levels: Sequence[float]) -> str:
 
 
 def percent(share: float) -> str:
-    """A probability for people: whole percents, and no certainty where there is none."""
+    """Format a probability: whole percents, with 0 % and 100 % only for exact certainty."""
     if 0 < share < 0.005:
         return "< 1 %"
     return "> 99 %" if 0.995 <= share < 1 else f"{share:.0%}".replace("%", " %")
 
 
 def number(score: float) -> str:
-    """A score for people, three digits after the point where it is of a usual size."""
+    """Format a score, with three decimals if it is of a usual size."""
     return f"{score:.3f}" if 0.001 <= abs(score) < 1000 else f"{score:.3g}"
 
 
@@ -183,7 +183,7 @@ def said(text: str) -> str:
 
 
 def memories(added: Sequence[ShownMemory]) -> str:
-    """What was added to a memory, in order."""
+    """Memories added, in order."""
     rows = "".join(
         f"<div class='rp-entry rp-memory'><span class='rs-text' dir='auto'>{escaped(memory.text)}</span>"
         f"<span class='rs-faint'>{escaped(memory.kind)} · importance {memory.importance:.2f}</span></div>"
@@ -193,7 +193,7 @@ def memories(added: Sequence[ShownMemory]) -> str:
 
 
 def impressions(seen: Sequence[Impression]) -> str:
-    """What a policy had seen of a person, newest first; the mark's colour says where it is from."""
+    """Impressions known to a policy, newest first; the colour of the mark is the source."""
     rows = "".join(
         f"<div class='rp-entry'><span class='rs-text rp-seen' dir='auto' title='{escaped(one.source)}'>"
         f"<span class='rp-mark' style='background: {_SOURCE[one.source]}'></span>{escaped(one.title)}</span>"
@@ -204,7 +204,7 @@ def impressions(seen: Sequence[Impression]) -> str:
 
 
 def legend(sources: Sequence[str]) -> str:
-    """What the marks of `impressions` mean."""
+    """Legend for the marks of `impressions`."""
     marks = "".join(
         f"<span style='margin-inline-end: 1.2rem'><span class='rp-mark' style='background: {_SOURCE[source]}'></span>"
         f"<span class='rs-faint'>{escaped(source)}</span></span>"

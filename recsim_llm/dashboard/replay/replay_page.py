@@ -15,7 +15,7 @@ from recsim_llm.dashboard.replay.replay_parts_page import show_calls, show_perso
 from recsim_llm.dashboard.run_choice import choose_run, link, name_of, number, remember
 from recsim_llm.dashboard.view import RunView, open_view
 
-_PACES = {"½×": 4.0, "1×": 2.0, "2×": 1.0, "4×": 0.5}  # seconds a page
+_PACES = {"½×": 4.0, "1×": 2.0, "2×": 1.0, "4×": 0.5}  # seconds per page
 _CHOICES = 5_000  # above it, a select box would send the browser too many names
 _MARKS = 120  # above it, the strip counts what was watched instead of drawing it
 _PLAYING, _DUE, _PACE, _STRIP = "replay playing", "replay due", "replay pace", "replay strip"
@@ -31,7 +31,7 @@ def show(top: Path) -> None:
         st.title("Replay")
         st.info("No page of a session is recorded in this run yet. Come back when its first page is there.")
         return
-    # The catalogue and the people are read once a run, not once a step.
+    # The catalogue and the people are read once per run, not once per step.
     kept = _view(str(view.folder), view.stamp)
     visit = _choose(kept, places)
     if visit is not None:
@@ -70,8 +70,8 @@ def _sessions_of(folder: str, stamp: tuple[str | int, ...], user: int) -> list[i
 
 
 def _choose(view: RunView, places: replay_data.Spans) -> replay_data.Session | None:
-    """The session that the address or the boxes name; the address is the truth, the boxes write into it."""
-    key = f"last session of {view.folder}"  # the address forgets it when another page is opened
+    """The session selected by the address or the boxes; the address is the state, and the boxes write to it."""
+    key = f"last session of {view.folder}"  # opening another page removes it from the address
     chosen = number("session", default=st.session_state.get(key, 0), high=places.last)
     wanted = st.query_params.get("session", str(chosen))
     if wanted != str(chosen):
@@ -262,7 +262,7 @@ def _controls(view: RunView, visit: replay_data.Session, page: int, playing: boo
 
 
 def _strip(visit: replay_data.Session, page: int) -> None:
-    """All pages of the session with what was watched; a click goes there."""
+    """All pages of the session with the watched items; a click opens a page."""
     st.session_state[_STRIP] = page
     small = sum(len(step.cards) for step in visit.steps) <= _MARKS
     st.segmented_control(

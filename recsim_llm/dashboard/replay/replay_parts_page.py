@@ -1,4 +1,4 @@
-"""What stands behind a page of the Replay: the person's thoughts and memory, the policy's knowledge, the raw calls."""
+"""Details of a page of the Replay: the person's thoughts and memories, the policy's knowledge, the raw calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _count(folder: str, stamp: tuple[str | int, ...], part: int, session: int, p
 
 
 def show_person(view: RunView, step: replay_data.Step) -> None:
-    """What the person thought of a page, and what it added to its memory."""
+    """Draw the person's thoughts about a page, and the memories it added."""
     st.markdown("#### The person")
     if not step.thoughts and not step.memories:
         model = theme.plain(view.manifest.user_model)
@@ -45,7 +45,7 @@ def show_person(view: RunView, step: replay_data.Step) -> None:
 
 
 def show_policy(view: RunView, step: replay_data.Step, known: Sequence[replay_context.Impression]) -> None:
-    """What the policy thought before a page, and what it had seen of the person."""
+    """Draw the policy's thought before a page, and the impressions known to it."""
     st.markdown("#### The policy")
     if step.policy_thought:
         st.caption("Thought")
@@ -60,7 +60,7 @@ def show_policy(view: RunView, step: replay_data.Step, known: Sequence[replay_co
 
 
 def show_calls(view: RunView, session: int, step: replay_data.Step) -> None:
-    """The raw prompts and answers of a page, read when they are asked for."""
+    """Draw the raw prompts and answers of a page, read on request."""
     if not view.manifest.llm and not view.manifest.policy_llm:
         return
     where = (str(view.folder), view.stamp, step.part, session, step.page)

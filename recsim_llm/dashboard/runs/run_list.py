@@ -1,4 +1,4 @@
-"""Every run below a folder as a row of a table: who met whom, how it went, what it cost, how far it is."""
+"""Rows of the table of runs: configuration, results, cost and progress."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ RUNNING, FINISHED = "running", "finished"
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as the table of runs shows it; None where there is no number.
+    """A row of the table of runs; None for missing numbers.
 
     Attributes:
-        name: Its folder, relative to the top one.
+        name: Folder of the run, relative to the top one.
         status: "running", "interrupted" or "finished".
-        policy, users, dataset, llm: Who met whom; "" for no language model.
-        people, sessions, pages: Counts of what is recorded.
+        policy, users, dataset, llm: Configuration of the run; llm is "" without a language model.
+        people, sessions, pages: Recorded counts.
         watch_rate: Mean over users of the share of shown items that were watched, [0, 1].
         mean_rating: Mean over users of their mean stars.
-        length: Mean over users of pages a session.
+        length: Mean over users of pages per session.
         progress: Share of the work that is done, [0, 1].
         seconds: Wall time of a finished run.
         calls, tokens: LLM calls of users and policy, and tokens read and written.
-        decisions: Items that were judged.
-        verdict: Of the certificate, in words.
-        created: When the run began.
+        decisions: Number of items judged.
+        verdict: Verdict of the certificate, in words.
+        created: Start time of the run.
     """
 
     name: str
@@ -100,7 +100,7 @@ def progress(view: RunView) -> float:
 
 
 def verdict(view: RunView) -> str:
-    """What the certificate says, in a few words."""
+    """Verdict of the certificate, in a few words."""
     try:
         certificate = view.certificate
     except RecordingError as error:

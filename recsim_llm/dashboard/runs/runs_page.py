@@ -1,4 +1,4 @@
-"""The Runs page: what there is, how it went, what is still going on. People look here first."""
+"""The Runs page, the start page: all runs, their results, and those in progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recsim_llm.dashboard.view import open_view
 from recsim_llm.errors import RecordingError
 
 _REFRESH = 3.0  # seconds, while something is being written
-_MOST = 7  # runs that the Compare page tells apart by colour
+_MOST = 7  # number of run colours of the Compare page
 _PAGES = {
     "replay": ("Replay", ":material/play_circle:"),
     "person": ("Person", ":material/person:"),

@@ -1,9 +1,9 @@
-"""Reader of AgentCF's release: who took which items in which order, ten candidates a user, and published memories.
+"""Reader of AgentCF's release: ordered interactions, ten candidates per user, and published memories.
 
 A folder NAME holds NAME.train.inter, NAME.test.inter (histories under `item_id_list`, as RecBole writes sequences),
-NAME.random (a hundred random items a user) and, where released, final_user_memories.tsv. Titles come from an `.item`
-file (item_id, title, category) of the folder or the one above; where there is none, from the first of an item's
-memories in item_memories_*.jsonl, else from the quoted beginning of its text in `.pretrained_item`.
+NAME.random (a hundred random items per user) and, if released, final_user_memories.tsv. Titles come from an `.item`
+file (item_id, title, category) of the folder or its parent; without one, from the first of an item's memories in
+item_memories_*.jsonl, else from the quoted beginning of its text in `.pretrained_item`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class AgentCFRelease:
     """A released split with its published texts.
 
     Attributes:
-        task: What is learned from, and what is to be ranked.
-        users: Published self-descriptions by user id, oldest first; empty where none are released.
-        items: Published descriptions by item id, oldest first, the start text not among them.
+        task: Training data and the ranking task.
+        users: Published self-descriptions by user id, oldest first; empty if none are released.
+        items: Published descriptions by item id, oldest first, without the initial text.
     """
 
     task: RankingTask
@@ -46,7 +46,7 @@ class AgentCFRelease:
 
 
 def is_agentcf_folder(folder: Path) -> bool:
-    """Whether a folder holds a split in the released format."""
+    """Whether a folder contains a split in the released format."""
     return folder.is_dir() and any(folder.glob("*.train.inter")) and any(folder.glob("*.random"))
 
 
@@ -58,7 +58,7 @@ def load_agentcf(folder: Path) -> AgentCFRelease:
     """
     parts = {part: _one(folder, f"*.{part}.inter") for part in ("train", "test")}
     train, test = (_sequences(parts[part]) for part in ("train", "test"))
-    # Row after row a user's history grows by one: the longest is the whole of what is learned from.
+    # A user's history grows by one per row, so the longest one is the whole training sequence.
     longest: dict[str, list[str]] = {}
     for user, history, target in train:
         if len(history) + 1 > len(longest.get(user, ())):
@@ -92,7 +92,7 @@ def _candidates(pool: list[int], truth: int) -> tuple[int, ...]:
 def _dataset(name: str, catalogue: Catalogue, raw_users: list[str], rows: list[list[int]]) -> Dataset:
     users = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
     items = np.array([item for row in rows for item in row], dtype=np.int64)
-    times = np.concatenate([np.arange(1, len(row) + 1) for row in rows])  # the order is all that is released
+    times = np.concatenate([np.arange(1, len(row) + 1) for row in rows])  # only the order is released
     log = Ratings(users, items, np.ones(len(users), dtype=np.float32), times, len(rows), len(catalogue))
     people = tuple(Person(user, raw) for user, raw in enumerate(raw_users))
     levels = (1.0,)
@@ -109,7 +109,7 @@ def _check_users(path: Path, users: Sequence[str], longest: Mapping[str, object]
 
 
 def _sequences(path: Path) -> list[tuple[str, list[str], str]]:
-    """Rows of user, history (oldest first) and the item that came then."""
+    """Rows of user, history (oldest first) and the next item."""
     table = _table(path)
     columns = [_column(table, name) for name in ("user_id", "item_id_list", "item_id")]
     return [(user, history.split(), item) for user, history, item in zip(*columns, strict=True)]
@@ -124,9 +124,9 @@ def _pools(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _item_memories(folder: Path, used: set[str]) -> dict[str, list[str]]:
-    """Versions of items' memories, the start text first, as converted from the release; {} where there are none.
+    """Versions of items' memories, the initial text first, as converted from the release; {} if there are none.
 
-    Memories belong to a split: those of a dense one say nothing of a sparse one.
+    Memories belong to one split: those of a dense split do not apply to a sparse one.
     """
     split = folder.name.rpartition("-")[2]
     for path in sorted({*folder.glob("item_memories*.jsonl"), *folder.parent.glob(f"item_memories_{split}.jsonl")}):
@@ -155,7 +155,7 @@ def _user_memories(folder: Path, raw_users: Sequence[str]) -> Iterator[tuple[int
 
 def _catalogue(folder: Path, used: set[str], written: Mapping[str, Sequence[str]]) -> Catalogue:
     named = _titles(folder, written)
-    raw_ids = sorted(used, key=lambda raw: (len(raw), raw))  # whole numbers come in the order of their values
+    raw_ids = sorted(used, key=lambda raw: (len(raw), raw))  # sorts whole numbers by value
     missing = [raw for raw in raw_ids if raw not in named]
     if missing:
         raise DataError(
@@ -167,7 +167,7 @@ def _catalogue(folder: Path, used: set[str], written: Mapping[str, Sequence[str]
 
 
 def _titles(folder: Path, written: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Title and categories by raw id, from the first source there is."""
+    """Title and categories by raw id, from the first available source."""
     for path in sorted([*folder.glob("*.item"), *folder.parent.glob("*.item")]):
         return {raw: (title, _genres(kind)) for raw, title, kind in _item_rows(path)}
     if written:
@@ -225,5 +225,5 @@ def _lines(path: Path) -> list[str]:
         text = read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error}). Save it as UTF-8.") from error
-    # Not splitlines: memories hold line separators of their own.
+    # Not splitlines, as memories contain other line separators.
     return [line for line in text.split("\n") if line]

@@ -1,7 +1,7 @@
-"""From source tables to a Dataset: checks every rule, then numbers users and items.
+"""Builds a `Dataset` from source tables: checks every rule, then numbers users and items.
 
-Users and items are numbered in the order of their raw ids (as numbers where all are whole numbers, else as text), and
-ratings are sorted by user, then time, then place in the file; so the numbering does not depend on the file's order.
+Users and items are numbered in the order of their raw ids (as numbers if all are whole numbers, else as text), and
+ratings are sorted by user, then time, then position in the file; so the numbering does not depend on the file's order.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def assemble(
     """Build a checked data set.
 
     Args:
-        name: What to call it.
+        name: Name of the data set.
         licence: Its terms in a sentence.
         ratings: Columns user, item, rating, optional time (seconds since 1970, or timestamps in Parquet).
         items: Columns item, title, optional year, genres (separated by "|"), description. Without the table, items
-            are those rated, called by their raw ids.
+            are those rated, named by their raw ids.
         people: Columns user, optional age, gender, occupation. Without the table, users are those who rate.
-        levels: Rating levels; found from the ratings where not given (see `checks.find_levels`).
+        levels: Rating levels; inferred from the ratings if not given (see `checks.find_levels`).
 
     Raises:
-        DataError: A rule is broken; the message names file, line, field, value and the way out.
+        DataError: A rule is broken; the message names file, line, field, value and the remedy.
     """
     checks.require_columns(ratings, "user", "item", "rating")
     catalogue = _catalogue(ratings, items)
@@ -59,7 +59,7 @@ def assemble(
 
 
 def with_impressions(dataset: Dataset, table: Table) -> Dataset:
-    """The data set with a log of impressions, which changes its checksum.
+    """Add a log of impressions to a data set, which changes its checksum.
 
     Raises:
         DataError: See `impressions.read_impressions`.
@@ -70,7 +70,7 @@ def with_impressions(dataset: Dataset, table: Table) -> Dataset:
 
 
 def read_ratings(table: Table, dataset: Dataset) -> Ratings:
-    """Further ratings of a data set's people and items.
+    """Read further ratings of a data set's people and items.
 
     Raises:
         DataError: A rule is broken.
@@ -107,7 +107,7 @@ def _ratings(
 
 
 def _times(table: Table) -> Ints:
-    """(M,) seconds since 1970; milliseconds fit as well, and nothing that a whole number of 64 bits cannot hold."""
+    """(M,) seconds since 1970; milliseconds are in range too, but nothing beyond 64-bit integers."""
     if "time" not in table:
         return np.zeros(len(table), dtype=np.int64)
     values = numbers(table, "time")
@@ -116,7 +116,7 @@ def _times(table: Table) -> Ints:
 
 
 def _check_range(table: Table, name: str, values: Floats, low: int, high: int) -> None:
-    """Refuse numbers outside a range; what is missing (NaN) is in none."""
+    """Refuse numbers outside a range; missing values (NaN) are outside every range."""
     beyond = (values < low) | (values > high)
     if beyond.any():
         row = int(beyond.argmax())

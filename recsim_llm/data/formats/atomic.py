@@ -1,4 +1,4 @@
-"""RecBole atomic files: NAME.inter, with optional NAME.item and NAME.user, tab-separated under typed headers."""
+"""Reader of RecBole's atomic files: tab-separated NAME.inter, optional NAME.item and NAME.user, with typed headers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load_atomic(folder: Path) -> Dataset:
     Columns read: `.inter` user_id, item_id, rating, optional timestamp; `.item` item_id, a title (movie_title, title,
     item_title or name), optional year (release_year or year) and genres (class, genre, genres or categories);
     `.user` user_id, optional age, gender, occupation. Fields of type `token` that should be numbers (a year "V")
-    count as unknown where they are not; fields of type `float` must be numbers.
+    count as unknown if they are not; fields of type `float` must be numbers.
 
     Raises:
         DataError: There is not exactly one .inter file, or a file breaks a rule (see `assemble`).
@@ -84,7 +84,7 @@ def _read_items(path: Path) -> Table:
 
 
 def _read(path: Path) -> Table:
-    """Read one file; the types leave the column names and stay in `fields` of the errors."""
+    """Read one file; types are removed from the column names but kept in `fields` for error messages."""
     table = read_text(str(path), read_bytes(path), delimiter="\t", quoted=False)
     names = []
     for head in table.data.column_names:
@@ -100,7 +100,7 @@ def _read(path: Path) -> Table:
 
 
 def _blank_tokens(table: Table, name: str) -> Table:
-    """Blank out what is no whole number in a column of type token."""
+    """Blank out values that are not whole numbers in a column of type token."""
     if name not in table or table.fields[name].encode() not in (table.data.schema.metadata or {}):
         return table
     column = text(table, name)

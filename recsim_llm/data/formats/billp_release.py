@@ -1,22 +1,22 @@
-"""Folders in the layout of BiLLP's release (Shi et al., SIGIR 2024, arXiv 2403.00843): catalogues of Steam and Amazon.
+"""Reader of BiLLP's release (Shi et al., SIGIR 2024, arXiv 2403.00843): catalogues of Steam and Amazon.
 
     datamaps.json     {"id2item_dict": {"0": title, ...}, "item2id_dict": {title: 0, ...}}; the second is optional
     list_genre.json   {title: genres}; genres are a list, or a list written as text: "['Action', 'Indie']"
     train.json, test.json   optional: [{"userid_encoded": 21, "pos_seq_name": [liked titles], ...}, ...]
 
-What is done to them, and counted in `BillpFolder`:
+Transformations, counted in `BillpFolder`:
 
-- Titles and genres are cleaned of HTML: entities are written out, tags and what is left of them are taken off.
+- Titles and genres are cleaned of HTML: entities are decoded, tags and truncated tags are removed.
 - Two ids with one title stay two items. A liked title that two ids share means the id that `item2id_dict` gives, else
   the lowest.
 - A like is a rating of 5 on a scale of 1 to 5: a *declared* level, since the release has no stars. A title that a
-  person likes several times counts once, at its first place. There are no times, so a temporal split is a random one.
-- A person in both files likes what either says, `train.json` first.
-- Likes alone fit no statistical users, who need to know what is rated low: that is a DataError which says so. They do
-  for policies and for users who are language models.
+  person likes several times counts once, at its first position. There are no times, so a temporal split is random.
+- A person in both files has the likes of both, those of `train.json` first.
+- Statistical users cannot be fitted on likes alone, as they need low ratings too: that raises a DataError. Likes are
+  enough for policies and for users who are language models.
 - A folder without people, such as Steam's, gets people invented over the real catalogue (`invented_people`):
   FOLDER for 1000 of them, FOLDER:USERS or FOLDER:USERS:SEED for others. With numbers in the name people are invented
-  even where the folder has real ones. `Dataset.licence` and every invented person's raw id say so.
+  even if the folder has real ones. `Dataset.licence` and every invented person's raw id say so.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ CATALOGUE_LICENCE = "Not stated with the catalogue; the owner's terms apply."
 LIKES_LICENCE = "Likes were made ratings of 5. Not stated with the data; the owner's terms apply."
 
 _MAPS, _GENRES, _PEOPLE = "datamaps.json", "list_genre.json", ("train.json", "test.json")
-# A tag, or the tail of one that was cut: 'Books" />' is a title of the Amazon catalogue.
+# A tag, or the tail of a truncated one: 'Books" />' is a title of the Amazon catalogue.
 _TAG = re.compile(r"""</?[A-Za-z][^<>]*>|["']?\s*/>\s*$""")
 
 
 @dataclass(frozen=True, slots=True)
 class BillpFolder:
-    """What was read from a folder.
+    """Content of a folder.
 
     Attributes:
         catalogue: The items, in the order of their ids.
-        people: Raw id of each person and the items they like, in the order of the file, none twice; () without people.
-        cleaned_titles, cleaned_genres: Titles and distinct genres that held HTML.
-        shared_titles: Items whose title, once cleaned, another item has too.
-        without_genres: Items of which `list_genre.json` says nothing.
+        people: Raw id of each person and the distinct items they like, in the order of the file; () without people.
+        cleaned_titles, cleaned_genres: Titles and distinct genres that contained HTML.
+        shared_titles: Items whose cleaned title another item has too.
+        without_genres: Items that `list_genre.json` does not list.
         repeated_likes: Likes left out because the person likes the item already.
     """
 
@@ -72,12 +72,12 @@ class BillpFolder:
 
 
 def is_billp_folder(folder: Path) -> bool:
-    """Whether the folder holds a catalogue in BiLLP's layout."""
+    """Whether the folder contains a catalogue in BiLLP's layout."""
     return (folder / _MAPS).is_file()
 
 
 def load_billp(folder: Path) -> Dataset:
-    """Read a folder (see the module); where it has no people, 1000 are invented.
+    """Read a folder (see the module); without people, 1000 are invented.
 
     Raises:
         DataError: A file is missing or broken; the message names file and field.
@@ -100,10 +100,10 @@ def load_billp(folder: Path) -> Dataset:
 
 
 def invented_world(name: str) -> SyntheticWorld | None:
-    """The data set and the truth behind FOLDER, FOLDER:USERS or FOLDER:USERS:SEED; None where no people are invented.
+    """The data set and ground truth of FOLDER, FOLDER:USERS or FOLDER:USERS:SEED; None if no people are invented.
 
     Raises:
-        DataError: The folder's files are broken, or there cannot be so many people.
+        DataError: The folder's files are broken, or the number of people is out of range.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -116,7 +116,7 @@ def invented_world(name: str) -> SyntheticWorld | None:
 
 
 def read_billp(folder: Path) -> BillpFolder:
-    """Read the files, without inventing anybody.
+    """Read the files, without inventing people.
 
     Raises:
         DataError: A file is missing or broken; the message names file and field.
@@ -155,7 +155,7 @@ def _invented(folder: Path, num_users: int, seed: int) -> SyntheticWorld:
 
 @lru_cache(maxsize=4)
 def _kept(folder: Path, num_users: int, seed: int, stamps: tuple[int, ...]) -> SyntheticWorld:
-    """The world, kept until a file of the catalogue changes."""
+    """The world, cached until a file of the catalogue changes."""
     catalogue = read_billp(folder).catalogue
     return invent_people(f"{folder.name}:{num_users}:{seed}", catalogue, CATALOGUE_LICENCE, num_users, seed)
 
@@ -225,18 +225,18 @@ def _clean_title(path: Path, raw: str, title: str) -> str:
 
 
 def _clean(text: str) -> str:
-    # Tags first: an entity may stand for "<" in a title ("Jesus &gt; Religion"), and that is no tag.
+    # Tags first: a decoded entity in a title ("Jesus &gt; Religion") must not be read as part of a tag.
     return html.unescape(_TAG.sub("", text)).strip()
 
 
 def _num_shared(titles: list[str]) -> int:
-    """Items whose title is not theirs alone."""
+    """Number of items that share their title with another item."""
     _, counts = np.unique(np.array(titles), return_counts=True)
     return int(counts[counts > 1].sum())
 
 
 def _people(folder: Path, places: Mapping[str, int]) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], int]:
-    """Raw id and liked items of each person, in the order of ids, and how many likes stood there twice."""
+    """Raw id and liked items of each person, in the order of ids, and the number of repeated likes."""
     likes: dict[int, list[int]] = {}
     for path in (folder / name for name in _PEOPLE if (folder / name).is_file()):
         rows = _json(path)

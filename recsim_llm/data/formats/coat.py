@@ -1,13 +1,13 @@
-"""Coat (Schnabel et al., ICML 2016): ratings of coats that people chose, and of coats shown to them at random.
+"""Reader of Coat (Schnabel et al., ICML 2016): ratings of coats that people chose, and of randomly shown ones.
 
-A folder with these files, as its owners publish them; nothing of them is part of this package:
+A folder with these files, as its owners publish them; none of them is part of this package:
 
     train.ascii          U lines of N whole numbers: stars 1..5 of the coats a person chose to rate, 0 elsewhere
-    test.ascii           the same for 16 coats a person, drawn at random
-    user_item_features/  optional: item_features.ascii and user_features.ascii (0 and 1, a line an item or user), each
-                         with NAME_map.txt: what a column means, as "jackettype:parkas", a line each
+    test.ascii           likewise for 16 coats per person, drawn at random
+    user_item_features/  optional: item_features.ascii and user_features.ascii (0 and 1, one line per item or user),
+                         each with NAME_map.txt: the meaning of a column, as "jackettype:parkas", one per line
 
-The data have no ids: users and items are called by their line and column, counted from 0. They have no times.
+The data have no ids: users and items are named by their line and column, counted from 0. They have no times.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NOUNS = {
     "vests": "vest",
 }
 _GENDERS = {"men": ("Men's", "M"), "women": ("Women's", "F")}
-# Ages come in bands; a band is read as one age, about its middle, as MovieLens' are.
+# Ages are given as bands; a band is read as one age near its middle, as for MovieLens.
 _AGES = {"under 20": 18, "20-30": 25, "30-40": 35, "40-50": 45, "50-60": 55, "over 60": 65}
 
 
@@ -52,11 +52,11 @@ def load_coat(folder: Path) -> Dataset:
 
     Returns:
         `ratings` are those of train.ascii, `random_ratings` those of test.ascii. On Coat, 366 of the latter are of
-        coats that the person had chosen too, and have the same stars: who measures with them leaves them out.
+        coats that the person had chosen too, with the same stars; exclude them from measurements.
 
     Raises:
-        DataError: A file is no table of whole numbers, has a rating outside 0..5 or another shape than expected, a
-            person has no ratings, or a map of features does not fit its table.
+        DataError: A file is not a table of whole numbers, has a rating outside 0..5 or an unexpected shape, a person
+            has no ratings, or a map of features does not fit its table.
     """
     chosen = _stars(folder / "train.ascii")
     shown = _stars(folder / "test.ascii")
@@ -93,7 +93,7 @@ def _stars(path: Path) -> Ints:
 
 
 def _whole_numbers(path: Path) -> Ints:
-    """(lines, values) table; every line as long as the first."""
+    """(lines, values) table, all lines of equal length."""
     rows: list[list[int]] = []
     for number, line in enumerate(_lines(path), start=1):
         try:
@@ -130,7 +130,7 @@ def _check_everyone_rates(path: Path, log: Ratings) -> None:
 
 
 def _features(folder: Path, kind: str, count: int) -> _Features:
-    """What is known of each item or user, as {"jackettype": "parkas"}; [] where the source has no such files."""
+    """Features of each item or user, as {"jackettype": "parkas"}; [] if the source has no such files."""
     path = folder / "user_item_features" / f"{kind}_features.ascii"
     names = path.with_name(f"{kind}_features_map.txt")
     if not path.is_file() or not names.is_file():
@@ -150,7 +150,7 @@ def _catalogue(features: Sequence[dict[str, str]], count: int) -> Catalogue:
 
 
 def _item(number: int, known: dict[str, str]) -> Item:
-    """Gender, colour and type of jacket make the title; the number tells coats apart that share them."""
+    """An item titled by gender, colour and type of jacket; its number distinguishes coats that share them."""
     gender, kind, colour = (known.get(name, "") for name in ("gender", "jackettype", "color"))
     noun = _NOUNS.get(kind, f"{kind} jacket" if kind else "coat")
     shade = {"other": "", "multi": "multicoloured"}.get(colour, colour)

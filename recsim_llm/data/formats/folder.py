@@ -1,4 +1,4 @@
-"""The plain folder format: what to write if you bring your own data.
+"""The plain folder format, for your own data.
 
 A folder with these files, each as `.csv` (comma-separated, UTF-8, with a header) or as `.parquet`:
 
@@ -40,7 +40,7 @@ from recsim_llm.untrusted import read_bytes, read_json
 
 
 def is_plain_folder(folder: Path) -> bool:
-    """Whether the folder holds ratings in the plain format."""
+    """Whether the folder contains ratings in the plain format."""
     return any((folder / f"ratings.{kind}").is_file() for kind in ("csv", "parquet"))
 
 
@@ -103,14 +103,14 @@ def _about(path: Path) -> dict[str, Any]:
 
 
 def save_folder(dataset: Dataset, path: Path) -> None:
-    """Write a data set as a plain folder of Parquet files; `load_folder` gives the same data set back.
+    """Write a data set as a plain folder of Parquet files; `load_folder` reads back the same data set.
 
     Args:
-        dataset: What to write.
-        path: The folder to make; it must not exist, or be empty.
+        dataset: The data set.
+        path: The folder to create; it must not exist, or be empty.
 
     Raises:
-        DataError: There is something at `path` already.
+        DataError: `path` exists and is not an empty folder.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DataError(f"{path} exists and is not an empty folder. Name another, or remove it.")
@@ -118,7 +118,7 @@ def save_folder(dataset: Dataset, path: Path) -> None:
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         _write(dataset, beside)
-        beside.chmod(0o755)  # mkdtemp's folders are for the owner alone
+        beside.chmod(0o755)  # mkdtemp creates folders that only the owner can read
         os.replace(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

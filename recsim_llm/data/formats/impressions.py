@@ -18,18 +18,18 @@ from recsim_llm.data.tables import Table, numbers
 from recsim_llm.types import Bools, Floats, Floats32, Ints
 
 MOST_SLOTS = 1000
-"""More slots than this are taken for a mistake: places in a whole session, perhaps, instead of on a page."""
+"""More slots than this count as a mistake, such as positions in a session instead of on a page."""
 
 
 def read_impressions(
     table: Table, catalogue: Catalogue, people: Sequence[Person], levels: Sequence[float]
 ) -> Impressions:
-    """A checked log of impressions, sorted by user, session, page and slot.
+    """Read and check a log of impressions, sorted by user, session, page and slot.
 
     Args:
         table: The columns named above.
-        catalogue: Whose items are shown.
-        people: Who sees them.
+        catalogue: The items.
+        people: The people.
         levels: (R,) rating levels.
 
     Raises:
@@ -50,7 +50,7 @@ def read_impressions(
 
 
 def impression_columns(log: Impressions, people: Sequence[Person], catalogue: Catalogue) -> dict[str, object]:
-    """The table that `read_impressions` reads."""
+    """The columns of the table that `read_impressions` reads."""
     raw_users, raw_items = np.array([p.raw_id for p in people]), np.array(catalogue.raw_ids)
     columns = {
         "user": raw_users[log.users],
@@ -65,7 +65,7 @@ def impression_columns(log: Impressions, people: Sequence[Person], catalogue: Ca
 
 
 def _sessions(table: Table, users: Ints) -> Ints:
-    """(M,) number of each visit, by user and then by name, so that neither the file's order nor a copy changes it."""
+    """(M,) number of each visit, by user and then by name, so that it does not depend on the file's order."""
     raw = checks.ids(table, "session")
     names = checks.number_ids(raw)
     name = checks.positions(table, "session", raw, names, "the sessions")
@@ -106,12 +106,12 @@ def _yes(table: Table, name: str) -> Bools:
 
 
 def _check_pages(table: Table, log: Impressions, order: Ints) -> None:
-    """Pages are complete and in one piece, for satisfaction and repetition are computed from those before.
+    """Check that pages are complete and contiguous, as satisfaction and repetition depend on earlier pages.
 
     Args:
         table: The source, for messages.
         log: Its rows, sorted by session, page and slot.
-        order: Where each of them stands in the source.
+        order: Row of each of them in the source.
     """
     same = np.diff(log.sessions) == 0
     step = np.diff(log.pages)

@@ -1,6 +1,6 @@
-"""The MovieLens data sets (Harper and Konstan, ACM TiiS 2015), from GroupLens' own archives.
+"""Loader of the MovieLens data sets (Harper and Konstan, ACM TiiS 2015), from GroupLens' own archives.
 
-GroupLens allows research use but no redistribution, so nothing of them is in this package: each user downloads them.
+GroupLens allows research use but no redistribution, so this package contains none of them: each user downloads them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _GENRES_100K = _words(
 )
 _NO_GENRE = {"unknown", "(no genres listed)"}
 
-# ML-1M gives age bands by their lower bound, 1 for "under 18" (its README); a persona needs an age, so: the middle.
+# ML-1M gives age bands by their lower bound, 1 for "under 18" (its README); a persona gets the middle of the band.
 _AGES_1M = {"1": 15, "18": 21, "25": 30, "35": 40, "45": 47, "50": 53, "56": 62}
 _JOBS_1M = _words(
     "other|academic/educator|artist|clerical/admin|college/grad student|customer service|doctor/health care|"
@@ -50,7 +50,7 @@ _JOBS_1M = _words(
 
 @dataclass(frozen=True, slots=True)
 class WheelCopy:
-    """The same data inside a wheel on the package index, as atomic files.
+    """A copy of a data set inside a wheel on the package index, as atomic files.
 
     Attributes:
         requirement: The wheel, pinned.
@@ -74,8 +74,8 @@ class MovieLens:
         sha256: Checksum of the official archive.
         users, items, ratings: Sizes.
         levels: Rating levels.
-        read: Gives the tables of ratings, items and people from the archive.
-        copy: Where else it can be had, None where nowhere.
+        read: Reads the tables of ratings, items and people from the archive.
+        copy: Fallback source, None if there is none.
     """
 
     name: str
@@ -109,10 +109,10 @@ class MovieLens:
         return wheel_paths(self.copy.requirement, self.copy.sha256, self.copy.members, cache)
 
     def files(self, cache: Path | None = None) -> list[Path]:
-        """The files, downloaded where they are not yet in the cache: the official archive, else the wheel's copy.
+        """The files, downloaded unless they are in the cache: the official archive, else the wheel's copy.
 
         Raises:
-            DownloadError: Neither can be had.
+            DownloadError: Neither can be downloaded.
         """
         by_hand = download_path(self.url, cache).is_file()
         if not by_hand and self._has_copy(cache):
@@ -120,7 +120,7 @@ class MovieLens:
         try:
             return [fetch_url(self.url, self.sha256, cache)]
         except DownloadError as official:
-            if self.copy is None or by_hand:  # a wrong file that somebody put there should not go unnoticed
+            if self.copy is None or by_hand:  # a wrong file that was placed by hand must not go unnoticed
                 raise
             _log.warning("%s cannot be had; taking the copy inside the wheel %s.", self.url, self.copy.requirement)
             _log.info("%s", official)
@@ -137,14 +137,14 @@ class MovieLens:
         """Download if needed, read and check.
 
         Raises:
-            DownloadError: It cannot be had.
+            DownloadError: It cannot be downloaded.
             DataError: The files are broken.
         """
         files = self.files(cache)
         ratings, items, people = self.read(files[0]) if len(files) == 1 else read_copy(files)
         data = assemble(self.name, self.licence, ratings, items, people, self.levels)
         catalogue = data.catalogue.vouch()
-        # The archive's checksum was compared just now; the files out of the wheel have been in the cache for a while.
+        # The archive's checksum was just compared; the files from the wheel may have been in the cache for long.
         is_known = len(files) == 1 or (self.copy is not None and catalogue.vouched == self.copy.catalogue)
         return replace(data, catalogue=catalogue) if is_known else data
 
@@ -182,7 +182,7 @@ def _decoded(people: Table, field: str, row: int, code: str, meaning: Mapping[st
 
 
 def read_latest_small(archive: Path) -> tuple[Table, Table, None]:
-    """Tables of ml-latest-small.zip: ratings.csv and movies.csv; nothing is known of the people."""
+    """Tables of ml-latest-small.zip: ratings.csv and movies.csv; it has no table of people."""
     ratings = _read(archive, "ml-latest-small/ratings.csv", (), ",")
     items = _read(archive, "ml-latest-small/movies.csv", (), ",")
     ratings = ratings.with_fields(user=["userId"], item=["movieId"], rating=["rating"], time=["timestamp"])
@@ -205,7 +205,7 @@ def read_copy(files: Sequence[Path]) -> tuple[Table, Table, Table]:
 
 def _read(archive: Path, member: str, names: str | Sequence[str], delimiter: str, encoding: str = "utf-8") -> Table:
     content = read_member(archive, member)
-    if len(delimiter) > 1:  # "::", which no fast reader knows; there are no tabs in these files
+    if len(delimiter) > 1:  # "::", which no fast reader supports; these files contain no tabs
         content, delimiter = content.replace(delimiter.encode(), b"\t"), "\t"
     columns = names.split() if isinstance(names, str) else names
     source = f"{archive}/{member}"
@@ -213,7 +213,7 @@ def _read(archive: Path, member: str, names: str | Sequence[str], delimiter: str
 
 
 def _clean(items: Table) -> Table:
-    """Titles as people read them, years apart, and no genre that means none."""
+    """Natural titles, years in their own column, and no placeholder genre."""
     split = [split_title(raw) for raw in text(items, "title").to_pylist()]
     genres = [
         "|".join(genre for genre in joined.split("|") if genre not in _NO_GENRE)

@@ -1,4 +1,4 @@
-"""One true item among ten candidates for each of some users: what rankers are compared on. Knows no ranker."""
+"""The ranking task: for each of some users, one true item among ten candidates."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.seeding import Stream, uniforms
 
 CANDIDATES = 10
-_POOL = 1  # purpose of draws of the stream DATA, beside users and items
+_POOL = 1  # distinguishes these draws from others of the stream DATA
 
 
 @dataclass(frozen=True)
 class RankingTask:
-    """What is learned from, and what is to be ranked.
+    """Training data and candidates to rank.
 
     Attributes:
         dataset: Catalogue and people; its ratings are the training log.
         users: (U,) user ids.
-        histories: By place in `users`, the items known of the user, oldest first; may go beyond the training log.
-        truths: By place, the item to be found.
-        candidates: By place, `CANDIDATES` items, the truth last.
+        histories: Per position in `users`, the known items of the user, oldest first; may exceed the training log.
+        truths: Per position, the true item.
+        candidates: Per position, `CANDIDATES` items, the truth last.
     """
 
     dataset: Dataset
@@ -51,18 +51,18 @@ class RankingTask:
 
 
 def draw_task(dataset: Dataset, seed: int = 0, test_share: float = 0.2) -> RankingTask:
-    """A ranking task from ratings: the first liked item of each user's later ratings, among nine they never rated.
+    """Draw a ranking task from ratings: each user's first liked held-out item, among nine they never rated.
 
-    Liked is what the user gave at least their own mean of the training part; users without such an item are left out.
+    An item is liked if its rating is at least the user's mean in the training part; users without one are left out.
     The nine are drawn uniformly by (seed, user, item).
 
     Args:
-        dataset: Its latest ratings of each user are held back, see `split_ratings`.
-        seed: Of the candidates.
-        test_share: Of each user's ratings, held back.
+        dataset: The data set; each user's latest ratings are held out, see `split_ratings`.
+        seed: Seed of the candidates.
+        test_share: Share of each user's ratings that is held out.
 
     Raises:
-        ConfigError: Nobody has a liked item among the later ratings, or somebody has rated nearly all items.
+        ConfigError: No user has a liked item among the held-out ratings, or a user has rated nearly all items.
     """
     split = split_ratings(dataset.ratings, "temporal", test_share)
     known, later, everything = (log.by_user() for log in (split.train, split.test, dataset.ratings))

@@ -1,4 +1,4 @@
-"""People invented over a real catalogue, for a catalogue that comes without any: their truth is known.
+"""Invented people for a real catalogue that comes without any, with known ground truth.
 
 The model is that of `synthetic`, on items that exist: a score in stars is a mean, biases and a product of factors,
 ratings are an ordered logit over it, and the log is missing not at random. Titles and genres are real; people, tastes,
@@ -19,7 +19,7 @@ from recsim_llm.errors import DataError
 from recsim_llm.types import Bools, Floats, Ints
 
 NUM_USERS = 1000
-"""People who are invented where the name does not say how many."""
+"""Default number of invented people."""
 
 LEAST_ITEMS, MOST_USERS = 20, 1_000_000
 
@@ -27,7 +27,7 @@ LEAST_ITEMS, MOST_USERS = 20, 1_000_000
 _MEAN = 2.95
 _USER_BIAS, _ITEM_BIAS, _TASTE, _NOISE_SCALE = 0.35, 0.35, 0.8, 0.4
 _GENRE_SHARE, _NUM_FACTORS = 0.75, 16
-_SPREAD = 0.5  # of the logarithm of how much people rate
+_SPREAD = 0.5  # standard deviation of the logarithm of the number of ratings per person
 _START, _YEAR_SECONDS, _DAY_SECONDS = 1_577_836_800, 31_536_000, 86_400  # 2020-01-01
 _BLOCK = 128  # users whose scores are in memory at once
 
@@ -38,12 +38,12 @@ def invent_people(
     """Invent people for a catalogue; the same arguments give the same people.
 
     Args:
-        name: What to call the data set.
+        name: Name of the data set.
         catalogue: The real items, N of them.
-        licence: Terms of the catalogue; that the people are invented is added.
+        licence: Terms of the catalogue; a note that the people are invented is added.
         num_users: U, 1 to 1,000,000.
-        seed: Of everything invented, >= 0.
-        ratings_per_user: Mean number of ratings a person, 5 to N / 2; people differ (log-normal, between 5 and N / 2).
+        seed: Seed for all random draws, >= 0.
+        ratings_per_user: Mean number of ratings per person, 5 to N / 2; log-normal over people, between 5 and N / 2.
 
     Raises:
         DataError: The catalogue is too small, or a number is out of its range.
@@ -56,7 +56,7 @@ def invent_people(
     rng = np.random.default_rng([seed, num_users])
     truth = _invent_truth(rng, num_users, catalogue.genre_matrix)
     log = _sample_log(rng, truth, min(max(ratings_per_user, 5), num_items // 2))
-    # The raw id tells wherever a person appears, in a manifest too, that nobody has this name.
+    # The raw id shows wherever a person appears, also in a manifest, that the person is invented.
     people = tuple(Person(u, f"invented-{u}") for u in range(num_users))
     terms = (
         f"PEOPLE ARE INVENTED by recsim-llm ({num_users} people, seed {seed}): their tastes and ratings are nobody's. "
@@ -90,7 +90,7 @@ def _invent_truth(rng: np.random.Generator, num_users: int, genres_NG: Bools) ->
 
 
 def _item_factors(rng: np.random.Generator, genres_NG: Bools) -> Floats:
-    """(N, D) unit vectors: the mean direction of an item's genres, and a part that is the item's own."""
+    """(N, D) unit vectors: the mean direction of an item's genres plus an item-specific part."""
     directions = _unit(rng.standard_normal((genres_NG.shape[1], _NUM_FACTORS)))
     shared = _unit(genres_NG.astype(np.float64) @ directions)
     alone = _unit(rng.standard_normal((len(genres_NG), _NUM_FACTORS)))
@@ -114,15 +114,16 @@ def _sample_log(rng: np.random.Generator, truth: Truth, ratings_per_user: int) -
 
 
 def _block(rng: np.random.Generator, truth: Truth, block: slice, counts: Ints) -> tuple[Ints, Floats]:
-    """Items of some people, drawn without replacement by fame and taste (the first to arrive in a race), and stars."""
+    """Items of some people, drawn without replacement by fame and taste (exponential races), and their stars."""
     scores = truth.scores(block)
     pull = truth.watch_slope * (scores - truth.mean) + 2.0 * truth.watch_popularity
+    # (B, N) arrival times with rates exp(pull): the earliest are a weighted draw without replacement.
     race = rng.standard_exponential(scores.shape) * np.exp(-pull)
     most = int(counts.max())
     first = np.argpartition(race, most - 1, axis=1)[:, :most]
     order = np.take_along_axis(race, first, axis=1).argsort(axis=1)
-    arrived = np.take_along_axis(first, order, axis=1)
-    kept = np.arange(most) < counts[:, None]
+    arrived = np.take_along_axis(first, order, axis=1)  # (B, most) items, earliest first
+    kept = np.arange(most) < counts[:, None]  # (B, most) each person's first counts[b] arrivals
     taste = np.take_along_axis(scores, arrived, axis=1)[kept]
     noisy = taste + truth.scale * rng.logistic(size=len(taste))
     return arrived[kept].astype(np.int64), np.array(LEVELS)[np.searchsorted(truth.thresholds, noisy)]

@@ -1,4 +1,4 @@
-"""A world of invented items, people and ratings whose truth is known: for tests, demos and studies with an oracle.
+"""A synthetic world of items, people and ratings with known ground truth, for tests, demos and oracle studies.
 
 Tastes are a factor model. A user u's score for an item i, in stars, is
 
@@ -6,7 +6,7 @@ Tastes are a factor model. A user u's score for an item i, in stars, is
 
 Ratings are an ordered logit over s, P(r <= level k) = sigmoid((thresholds[k] - s) / scale), and watching an item that
 is shown is P(watch) = sigmoid(watch_bias + watch_user_bias[u] + watch_slope (s - mean) + watch_popularity[i]).
-Item factors come mostly from genres, which titles' descriptions tell, and partly from the item alone. The log is
+Item factors come mostly from genres, which the descriptions reveal, and partly from the item alone. The log is
 missing not at random, as real logs are: which items a user has rated follows popularity and taste.
 """
 
@@ -40,7 +40,7 @@ MOST_USERS = 20_000_000
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What the ratings were drawn from. U users, N items, D factors, R rating levels; arrays are read-only.
+    """Ground truth of the ratings. U users, N items, D factors, R rating levels; arrays are read-only.
 
     Attributes:
         mean: Global mean, stars.
@@ -48,7 +48,7 @@ class Truth:
         user_factors, item_factors: (U, D), (N, D); products are in stars.
         thresholds: (R-1,) ascending, stars.
         scale: Spread of the ordered logit, stars.
-        watch_bias: Log-odds of watching, of an average user and item.
+        watch_bias: Log-odds of watching for an average user and item.
         watch_user_bias, watch_popularity: (U,), (N,) log-odds.
         watch_slope: Log-odds of watching per star.
     """
@@ -85,20 +85,20 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class SyntheticWorld:
-    """A data set, and the truth behind it."""
+    """A data set and its ground truth."""
 
     dataset: Dataset
     truth: Truth
 
 
 def make_world(seed: int = 0, num_users: int = 200, num_items: int = 500, ratings_per_user: int = 40) -> SyntheticWorld:
-    """Invent a world; the same arguments give the same world, which is kept and shared: do not write into it.
+    """Invent a world; equal arguments give the same world, which is cached and shared: do not modify it.
 
     Args:
-        seed: Of everything, >= 0.
+        seed: Seed for all random draws, >= 0.
         num_users: U, >= 1.
         num_items: N, >= 20.
-        ratings_per_user: Mean number of ratings a user, 5 to N / 2; users differ (log-normal, between 5 and N / 2).
+        ratings_per_user: Mean number of ratings per user, 5 to N / 2; users differ (log-normal, between 5 and N / 2).
 
     Raises:
         ConfigError: A size is out of its range.
@@ -117,7 +117,7 @@ def named_world(name: str) -> SyntheticWorld | None:
     None for any other name.
 
     Raises:
-        DataError: Seed or number of users is no whole number, or the catalogue's folder is broken.
+        DataError: Seed or number of users is not a whole number, or the catalogue's folder is broken.
     """
     kind, *numbers = name.split(":")
     if kind != "synthetic":
@@ -150,7 +150,7 @@ def _make_world(seed: int, num_users: int, num_items: int, ratings_per_user: int
 
 
 def _invent_genres(rng: np.random.Generator, num_items: int) -> Bools:
-    """(N, G) one to three genres an item, some genres rarer than others."""
+    """(N, G) one to three genres per item, some genres rarer than others."""
     weights = 1.0 / np.arange(1, len(GENRES) + 1) ** 0.5
     race = rng.standard_exponential((num_items, len(GENRES))) / weights
     count = rng.choice([1, 2, 3], size=num_items, p=[0.3, 0.5, 0.2])
@@ -183,6 +183,7 @@ def _invent_truth(rng: np.random.Generator, num_users: int, genres_NG: Bools) ->
     num_items = len(genres_NG)
     # Genre directions are orthonormal, so that a user can like one genre and dislike another.
     directions, _ = np.linalg.qr(rng.standard_normal((_NUM_FACTORS, _NUM_FACTORS)))
+    # (N, G) rows of length 1, so that an item of several genres has no more taste than one of a single genre.
     shares = genres_NG / np.sqrt(genres_NG.sum(axis=1, keepdims=True))
     alone = rng.standard_normal((num_items, _NUM_FACTORS)) / np.sqrt(_NUM_FACTORS)
     item_factors = np.sqrt(_GENRE_SHARE) * (shares @ directions[: len(GENRES)]) + np.sqrt(1 - _GENRE_SHARE) * alone
@@ -220,15 +221,16 @@ def _sample_log(rng: np.random.Generator, truth: Truth, ratings_per_user: int) -
 
 
 def _choose(rng: np.random.Generator, truth: Truth, counts: Ints, start: int) -> Ints:
-    """Items of a block of users, drawn without replacement by popularity and taste: the first to arrive in a race."""
+    """Items of a block of users, drawn without replacement by popularity and taste (exponential races)."""
     block = slice(start, start + _BLOCK)
-    # Twice the popularity of a page: before an item can be watched, somebody must have brought it up.
+    # Twice the popularity effect of a page: to be watched, an item must first have come to the user's attention.
     logit = truth.watch_slope * (truth.scores(block) - truth.mean) + 2.0 * truth.watch_popularity
+    # (B, N) arrival times with rates exp(logit): the earliest are a weighted draw without replacement.
     race = rng.standard_exponential(logit.shape) * np.exp(-logit)
     most = int(counts[block].max())
     first = np.argpartition(race, most - 1, axis=1)[:, :most]
     order = np.take_along_axis(race, first, axis=1).argsort(axis=1)
-    arrived = np.take_along_axis(first, order, axis=1)
+    arrived = np.take_along_axis(first, order, axis=1)  # (B, most) items, earliest first
     return arrived[np.arange(most) < counts[block][:, None]].astype(np.int64)
 
 
@@ -242,7 +244,7 @@ def _times(rng: np.random.Generator, counts: Ints) -> Ints:
 
 
 def _sample_ratings(rng: np.random.Generator, truth: Truth, users: Ints, items: Ints) -> Floats:
-    """An ordered logit is a score with logistic noise, cut at the thresholds."""
+    """Sample an ordered logit: a score with logistic noise, cut at the thresholds."""
     product = np.einsum("md,md->m", truth.user_factors[users], truth.item_factors[items])
     score = truth.mean + truth.user_bias[users] + truth.item_bias[items] + product
     noisy = score + truth.scale * rng.logistic(size=len(users))

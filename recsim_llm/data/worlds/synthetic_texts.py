@@ -1,4 +1,4 @@
-"""Invented titles and descriptions: every title names a place that does not exist. Knows no ratings."""
+"""Invented titles and descriptions: every title names a place that does not exist."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ GENRES: dict[str, tuple[str, ...]] = {
     "Romance": ("a love that comes too late", "letters between two shy strangers", "one summer of falling in love"),
     "Science Fiction": ("a signal from a dead planet", "a machine that dreams", "a colony ship far off its course"),
 }
-"""Genres, and phrases for each that a description is made of."""
+"""Phrases per genre from which descriptions are composed."""
 
 
 def invent_titles(rng: np.random.Generator, count: int, places: Sequence[str]) -> tuple[str, ...]:
@@ -73,10 +73,10 @@ def invent_places(rng: np.random.Generator, count: int) -> tuple[str, ...]:
 
 
 def invent_description(place: str, genres: Sequence[str], numbers: Ints) -> str:
-    """One sentence that tells the genres, without naming them.
+    """One sentence that implies the genres without naming them.
 
     Args:
-        place: Where it happens.
+        place: The setting.
         genres: Keys of GENRES, at least one.
         numbers: (1 + G,) nonnegative numbers that pick the words.
     """

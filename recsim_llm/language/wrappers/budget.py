@@ -1,4 +1,4 @@
-"""Ceilings of calls, tokens and time, which a job stops at without going beyond."""
+"""Budgets: limits on calls, tokens and time at which a job stops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recsim_llm.language.protocol import LLM, Usage
 from recsim_llm.types import Completion, Prompt
 
 _SLICE = 1_024
-"""Prompts between two looks at the clock and the token counter, at most."""
+"""Most prompts between two checks of the clock and the token counter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Budget:
     max_hours: Positive | None = None
 
     def check(self) -> None:
-        """Refuse ceilings under which nothing could be asked.
+        """Refuse limits that allow no call.
 
         Raises:
             ConfigError: One of them is not positive.
@@ -43,19 +43,19 @@ class Budget:
 
     @property
     def limited(self) -> bool:
-        """Whether there is any ceiling."""
+        """Whether any limit is set."""
         return any(getattr(self, name) is not None for name in self.__slots__)
 
 
 class BudgetLLM:
-    """Asks as much as the budget allows, then raises.
+    """Forwards prompts to the model as long as the budget allows, then raises.
 
-    It stands around the answer cache: what was answered before the ceiling is in the cache when the job is resumed.
+    It wraps the answer cache, so answers from before the limit are in the cache when the job is resumed.
 
     Args:
         llm: The model, with its cache.
-        budget: The ceilings.
-        clock: Seconds; they are counted from now.
+        budget: The limits.
+        clock: Returns the current time in seconds; time counts from construction.
     """
 
     def __init__(self, llm: LLM, budget: Budget, clock: Callable[[], float] = time.monotonic) -> None:
@@ -66,7 +66,7 @@ class BudgetLLM:
 
     @property
     def name(self) -> str:
-        """The name of the wrapped model: a budget changes no answer."""
+        """Name of the wrapped model, since a budget does not change answers."""
         return self._llm.name
 
     @property
@@ -78,7 +78,7 @@ class BudgetLLM:
         """Answer every prompt.
 
         Raises:
-            BudgetError: A ceiling was reached first. What was answered on the way is in the cache.
+            BudgetError: A limit was reached first. The answers so far are in the cache.
             LLMError: The model cannot answer.
         """
         completions: list[Completion] = []
@@ -87,14 +87,14 @@ class BudgetLLM:
         return completions
 
     def _room(self) -> int:
-        """How many prompts may be asked at once, at least 1."""
+        """Most prompts in the next batch, at least 1."""
         budget, spent = self._budget, self._spent()
         room = _SLICE
         if budget.budget_calls is not None:
             room = min(room, self._left("calls", spent[0], budget.budget_calls))
         if budget.budget_tokens is not None:
             left = self._left("tokens", spent[1], budget.budget_tokens)
-            # What a prompt costs is the mean so far; before there is one, a single prompt tells.
+            # The expected cost of a prompt is the mean so far; the first prompt is sent alone to measure it.
             room = min(room, max(1, int(left * spent[0] / spent[1]))) if spent[1] else 1
         hours = (self._clock() - self._started) / 3600
         if budget.max_hours is not None and hours >= budget.max_hours:

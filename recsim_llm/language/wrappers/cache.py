@@ -1,8 +1,8 @@
-"""A cache of answers on disk, keyed by the content of what was asked.
+"""On-disk cache of answers, keyed by the content of the prompt.
 
-One SQLite file in write-ahead mode: it survives a killed process, and several processes may share it. Answers are
-committed a chunk of prompts at a time, so that after a kill a chunk is either wholly there or wholly missing and a
-resumed run asks the model for exactly the batch that was lost.
+One SQLite file in write-ahead mode: it survives a killed process, and several processes may share it. Each chunk of
+prompts is one transaction, so that after a kill a chunk is either complete or missing, and a resumed run asks the
+model for exactly the batch that was lost.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 _VERSION = 2
 _MOST_BYTES = 16 << 20
-"""Of one row: four million tokens of text, or two million log-probabilities."""
+"""Bytes of one row: four million tokens of text, or two million log-probabilities."""
 _BUSY_S = 60.0
 _CREATE = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -43,25 +43,25 @@ _Row = tuple[bytes, str, bytes, int, int, bytes]
 
 
 class CachedLLM:
-    """Asks the wrapped model only what has never been asked before.
+    """Sends to the wrapped model only prompts whose answers are not cached.
 
-    A file of another version, one that is no database, and one that turns out to be damaged while it is used, is set
-    aside with a `SetAsideWarning`: it is only a cache.
-    (Version 1 did not say which labels a server had returned, so its answers cannot be judged.)
-    Prompts that a model refused are not kept: another version of the server, or of the model's settings, may take them.
+    A file of another version, a file that is not a database, and one that proves damaged in use are renamed with a
+    `SetAsideWarning`: it is only a cache. (Version 1 did not record which labels a server had returned, so its answers
+    cannot be judged.) Refused prompts are not cached: another version of the server, or of the model's settings, may
+    accept them.
 
     The key is a hash of the wrapped model's name and of every field of the prompt; a sampled text is cached too, since
-    its seed is part of the prompt. What is stored with choices is the distribution, so every agent still draws for
-    itself. Of two processes that ask the same thing at once, the first to commit wins and both return its answer.
+    its seed is part of the prompt. For prompts with choices the distribution is stored, so every agent still draws its
+    own answer. If two processes send the same prompt at once, the first to commit wins and both return its answer.
 
     Args:
         llm: The model to ask.
-        path: The cache file, created where missing; its folder must exist.
-        chunk_size: Prompts a transaction. Chunks are cut by position, and moved back by up to three more chunk
-            sizes so as not to split a run of prompts that share system and context.
+        path: The cache file, created if missing; its folder must exist.
+        chunk_size: Prompts per transaction. Chunks are cut by position; a chunk grows by up to three chunk sizes so
+            as not to split a run of prompts that share system and context.
 
     Raises:
-        LLMError: The file cannot be opened, made or set aside.
+        LLMError: The file cannot be opened, created or renamed.
     """
 
     def __init__(self, llm: LLM, path: str | Path, chunk_size: int = 512) -> None:
@@ -74,13 +74,13 @@ class CachedLLM:
                 self._db = _open(self._path)
             except (_OtherVersionError, sqlite3.DatabaseError) as error:
                 if isinstance(error, sqlite3.OperationalError):
-                    raise  # locked, read-only, full: nothing is wrong with the file
+                    raise  # locked, read-only, disk full: the file itself is sound
                 _set_aside(self._path, error)
                 self._db = _open(self._path)
 
     @property
     def name(self) -> str:
-        """The name of the wrapped model: a cache changes no answer."""
+        """Name of the wrapped model, since a cache does not change answers."""
         return self._llm.name
 
     @property
@@ -101,7 +101,7 @@ class CachedLLM:
         return completions
 
     def close(self) -> None:
-        """Close the file; what was answered is already in it."""
+        """Close the file; all answers are already in it."""
         self._db.close()
 
     def _answer(self, prompts: Sequence[Prompt]) -> list[Completion]:
@@ -118,11 +118,11 @@ class CachedLLM:
         return [known[key] for key in keys]
 
     def _on_file(self, do: Callable[[], T]) -> T:
-        """Use the file; where a page of it is damaged, use a new one. Answers just given are not lost with it."""
+        """Run an operation on the file; if a page is damaged, on a new file. Answers just given are not lost."""
         try:
             return do()
         except (sqlite3.DatabaseError, _UnreadableError) as error:
-            # Its subclasses are about this use of the file (locked, full, ...), not about what is in it.
+            # Its subclasses concern the operation (locked, disk full, ...), not the content of the file.
             if isinstance(error, sqlite3.DatabaseError) and type(error) is not sqlite3.DatabaseError:
                 raise
             self._db.close()
@@ -151,17 +151,17 @@ class CachedLLM:
         if len(answers) != len(keys):
             raise LLMError(f"'{self.name}' was asked {len(keys)} prompts and returned {len(answers)} completions.")
         given = dict(zip(keys, answers, strict=True))
-        # What is larger than anything that is read back is not kept, and asked again.
+        # Rows above the size limit for reading are not stored; their prompts are asked again.
         rows = [_row(key, answer) for key, answer in given.items() if not answer.refused and _is_kept(answer)]
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             written = self._db.executemany(_INSERT, rows).rowcount
-        # Fewer rows than asked for: another process was first, and its answers are the ones that count.
+        # Fewer rows inserted than given: another process was first, and its answers count.
         return given | self._look_up(keys) if written < len(rows) else given
 
 
 class _explained:  # noqa: N801 - reads as a statement
-    """Turns SQLite's errors into one sentence with a way out."""
+    """Turns SQLite's errors into one sentence with a remedy."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -187,14 +187,14 @@ class _OtherVersionError(Exception):
 
 
 class _UnreadableError(Exception):
-    """A row is not what `_row` writes."""
+    """A row does not have the format of `_row`."""
 
 
 def _set_aside(path: Path, reason: Exception) -> None:
     names = (path.with_name(f"{path.name}.aside{i}") for i in count(1))
     aside = next(name for name in names if not name.exists())
     try:
-        for suffix in ("", "-wal", "-shm"):  # what SQLite keeps beside its file
+        for suffix in ("", "-wal", "-shm"):  # SQLite's companion files
             with suppress(FileNotFoundError):
                 os.replace(f"{path}{suffix}", f"{aside}{suffix}")
     except OSError as error:
@@ -210,11 +210,11 @@ def _set_aside(path: Path, reason: Exception) -> None:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    # Autocommit: transactions are begun by hand, so that one chunk is one transaction.
+    # Autocommit: transactions are explicit, so that one chunk is one transaction.
     db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
     try:
-        # A file may bring a view or a trigger of the table's name along, and functions in its schema.
+        # A file from elsewhere may contain a view or trigger of the table's name, and functions in its schema.
         db.execute("PRAGMA trusted_schema=OFF")
         kinds = db.execute("SELECT type FROM sqlite_master WHERE name = 'answers' OR tbl_name = 'answers'").fetchall()
         if any(kind != ("table",) for kind in kinds):
@@ -231,12 +231,12 @@ def _open(path: Path) -> sqlite3.Connection:
     except (sqlite3.Error, _OtherVersionError):
         db.close()
         raise
-    db.text_factory = bytes  # decoded by the reader, which knows what to do with a text that is none
+    db.text_factory = bytes  # decoded by the reader, which handles invalid text
     return db
 
 
 def _use_write_ahead_log(db: sqlite3.Connection) -> None:
-    # SQLite does not wait for this one lock, so two processes that create the file at once must take turns by hand.
+    # SQLite does not wait for this one lock, so two processes that create the file at once must retry here.
     for attempt in range(50):
         try:
             db.execute("PRAGMA journal_mode=WAL")
@@ -269,10 +269,10 @@ def _is_kept(answer: Completion) -> bool:
 
 
 def _checked_size(row: tuple[Any, ...]) -> int:
-    """Bytes of a row; the file may be a stranger's, and SQLite keeps anything in any column.
+    """Bytes of a row; the file may be untrusted, and SQLite allows any type in any column.
 
     Raises:
-        _UnreadableError: It is no row that `_row` makes.
+        _UnreadableError: The row does not have the format of `_row`.
     """
     if [type(value) for value in row] != [bytes, bytes, bytes, int, int, bytes] or len(row[2]) % 8 or len(row[5]) % 8:
         raise _UnreadableError("it holds what is no answer")

@@ -1,4 +1,4 @@
-"""How much of its prompts an engine with a prefix cache need not read again: counted on the texts, block by block."""
+"""Simulates a prefix cache on the texts, block by block, to estimate how many prompt tokens an engine need not read."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from recsim_llm.types import Completion, Prompt
 _BLOCK_TOKENS = 16
 """vLLM's default on a GPU."""
 _CHARACTERS_A_TOKEN = 4
-"""Of English, in the tokenizers of today's small models: 4.2 in SmolLM2's on these prompts."""
+"""Characters per token of English in the tokenizers of today's small models: 4.2 in SmolLM2's on these prompts."""
 
 
 _CAPACITY = 1_000_000
-"""Tokens: what 28 GB hold of a model of 1.5B parameters. It also bounds the memory of the count, to some 10 MB."""
+"""Tokens: what 28 GB hold for a model of 1.5B parameters. It also bounds the meter's memory to some 10 MB."""
 
 
 class PrefixCache:
-    """Blocks of text, each known together with all the text before it; of a full cache the oldest used goes.
+    """Blocks of text, each keyed together with all text before it; a full cache evicts the least recently used.
 
     Args:
-        capacity: Tokens that it holds; None for no limit.
+        capacity: Capacity in tokens; None for no limit.
 
     >>> cache = PrefixCache()
     >>> cache.read("x" * 128), cache.read("x" * 96 + "y" * 32)
@@ -34,7 +34,7 @@ class PrefixCache:
         self._most = None if capacity is None else max(1, capacity // _BLOCK_TOKENS)
 
     def read(self, text: str) -> float:
-        """Take a prompt in; return the share of it that was there, [0, 1]. A part of a block is never there."""
+        """Add a prompt; return the share of it that was cached, [0, 1]. Incomplete blocks are never cached."""
         size, blocks, head, known = _BLOCK_TOKENS * _CHARACTERS_A_TOKEN, self._blocks, 0, 0
         unbroken = True
         for end in range(size, len(text) + 1, size):
@@ -54,7 +54,7 @@ class PrefixMeter:
     """Counts in `usage.repeated_tokens` what a prefix cache of a million tokens would have saved the wrapped model.
 
     Args:
-        llm: The model itself: what a cache of answers answers is not to be counted.
+        llm: The model itself, inside any answer cache: cached answers are not to be counted.
     """
 
     def __init__(self, llm: LLM) -> None:
@@ -62,7 +62,7 @@ class PrefixMeter:
 
     @property
     def name(self) -> str:
-        """The name of the wrapped model: counting changes no answer."""
+        """Name of the wrapped model, since counting does not change answers."""
         return self._llm.name
 
     @property

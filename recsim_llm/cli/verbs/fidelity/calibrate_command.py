@@ -1,4 +1,4 @@
-"""Fit, on people whom no certificate measures, how far a language model's answers are to be believed."""
+"""Fit how far a language model's answers can be trusted, on people whom no certificate measures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CalibrateCommand:
 
 
 def run(command: CalibrateCommand) -> None:
-    """Calibrate a language model for a data set, print what was learned and where it is kept."""
+    """Calibrate a language model for a data set, print the fit and where it is stored."""
     config = command.config
     check_user_model(inner_name(config.user_model))
     try:

@@ -47,7 +47,7 @@ def run(command: CertifyCommand) -> None:
 
 
 def run_certify(config: CertifyConfig, out: Path | None, require: Sequence[str]) -> None:
-    """Certify a user model, write the certificate, print it; one that certifies is kept for environments.
+    """Certify a user model, write and print the certificate; store it for environments if it certifies.
 
     Raises:
         RequirementError: A requirement is not met, or too little was measured to certify anything.
@@ -65,7 +65,7 @@ def run_certify(config: CertifyConfig, out: Path | None, require: Sequence[str])
 
 
 def _consequence(certificate: Certificate) -> str:
-    """What environments on this machine make of a certificate that was just kept."""
+    """The effect of a certificate that was just stored on environments of this machine."""
     if certificate.verdict == "passed":
         return "Environments and simulations on this machine count as certified now for these users."
     return f"These users {failure(certificate)}: environments and simulations on this machine say so."

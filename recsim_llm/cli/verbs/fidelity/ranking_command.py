@@ -1,4 +1,4 @@
-"""Does the simulator order recommenders as reality does? Needs ratings of randomly shown items or a known truth."""
+"""Measure whether the simulator ranks recommenders as reality does; needs randomly shown items or a known truth."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(command: RankingCommand) -> None:
     """Measure ranking validity and print the table."""
     out = command.out
     if out:
-        make_folder(out.parent)  # before an hour of measuring, not after
+        make_folder(out.parent)  # fail before an hour of measuring, not after
     found = measure_ranking(command.dataset)
     print(ranking_table(found))
     if out:

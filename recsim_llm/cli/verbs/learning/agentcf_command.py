@@ -41,19 +41,19 @@ START, RELEASED = "start", "released"
 
 @dataclass(frozen=True)
 class AgentCFLearnConfig:
-    """What is learned.
+    """Options of learning.
 
     Attributes:
         dataset: A data set with titles, or a folder of AgentCF's release (docs/agents/agentcf.md).
         llm: Backend that chooses and writes.
-        users: Learn for the first so many users; 0: all.
-        positives: Trials a user: the latest so many items that they took.
-        rounds: Choices a trial.
+        users: Number of users to learn for, from the first; 0: all.
+        positives: Trials per user: this many of their latest items.
+        rounds: Choices per trial.
         update: Which of the two items are rewritten.
         answers: How choices are read: one label, or generated text with an explanation, as published.
         user_words, item_words: Most words of a memory.
-        noun: What an item is called in prompts: movie, CD.
-        seed: Of negatives and of the order in which two items are listed.
+        noun: Word for an item in prompts: movie, CD.
+        seed: Seed of negatives and of the order in which two items are listed.
     """
 
     dataset: Name = "synthetic"
@@ -78,27 +78,28 @@ class AgentCFLearnConfig:
 
     @property
     def options(self) -> LearnOptions:
-        """The same for `agentcf_learning`."""
+        """The options in the form of `agentcf_learning`."""
         names = {each.name for each in fields(LearnOptions)}
         return LearnOptions(**{name: value for name, value in asdict(self).items() if name in names})
 
 
 @dataclass(frozen=True)
 class AgentCFRankConfig:
-    """What is ranked.
+    """Options of ranking.
 
     Attributes:
         dataset: As for learning; the task is one true item among ten candidates for each user.
-        memories: start (everybody is the same sentence), released (those that came with the data), or the folder of
+        memories: start (the same sentence for everybody), released (those that came with the data), or the folder of
             'recsim-llm agentcf learn'.
         llm: Backend that judges; '' for the rivals alone.
-        users: Rank for the first so many users; 0: all. Rivals rank for the same ones, fitted on everybody's log.
-        variant: What a user is told of: memories (basic), the nearest earlier one too (retrieval), what they had
+        users: Number of users to rank for, from the first; 0: all. Rivals rank for the same users, fitted on the whole
+            log.
+        variant: Content of the prompt: memories (basic), also the nearest earlier one (retrieval), or past items
             (history).
         answers: How a ranking is read: each candidate alone by the probability of Yes, or a generated list, as
             published.
-        encoder: Finds the nearest earlier memory.
-        seed: Of candidates that are drawn, of the order in which they are listed, and of rivals.
+        encoder: Text encoder that finds the nearest earlier memory.
+        seed: Seed of drawn candidates, of the order in which they are listed, and of rivals.
     """
 
     dataset: Name = "synthetic"
@@ -122,7 +123,7 @@ class AgentCFRankConfig:
 
 @dataclass(frozen=True)
 class AgentCFLearn:
-    """Let users and items describe themselves, trial by trial; the same command goes on where it was interrupted."""
+    """Let users and items describe themselves, trial by trial; the same command resumes an interrupted job."""
 
     config: OmitArgPrefixes[AgentCFLearnConfig] = field(default_factory=AgentCFLearnConfig)
     out: OutFolder | None = None
@@ -169,7 +170,7 @@ def open_release(dataset: str, seed: int = 0) -> AgentCFRelease:
 
 
 def run_learn(config: AgentCFLearnConfig, out: Path) -> None:
-    """Learn; print where it is after each step, then where the memories are and what to do next."""
+    """Learn; print progress after each step, then where the memories are and what to do next."""
     task = open_release(config.dataset).task.first(config.users)
     with open_backend(config.llm) as llm:
         run = learning(llm, task.dataset, task.log, task.users, config.seed, out, config.options)
@@ -188,7 +189,7 @@ def run_learn(config: AgentCFLearnConfig, out: Path) -> None:
 
 
 def step_line(now: Learning) -> str:
-    """Where learning is, in a line."""
+    """Progress of learning, in one line."""
     c = now.counts
     if not now.step:
         return f"{now.steps} steps, one trial of each user in each."
@@ -199,7 +200,7 @@ def step_line(now: Learning) -> str:
 
 
 def counts_lines(counts: LearnCounts) -> str:
-    """What happened while learning, and what a model that always says the same would have got."""
+    """Counts of learning, including how many choices fell on the item listed first."""
     usable = max(counts.choices - counts.unusable, 1)
     return (
         f"{counts.first_right:,} of {counts.first_choices:,} first choices were right (chance: half); of all choices "
@@ -212,7 +213,7 @@ def counts_lines(counts: LearnCounts) -> str:
 def run_rank(config: AgentCFRankConfig, out: Path | None) -> None:
     """Rank; print the table, what the data give away, where the numbers are and what to do next."""
     release = open_release(config.dataset, config.seed)
-    memories = _memories(config, release)  # before anything is fitted: what is missing is said at once
+    memories = _memories(config, release)  # before anything is fitted, so that missing memories fail at once
     task = release.task.first(config.users)
     rows = list(rivals(task, config.seed))
     try:

@@ -1,4 +1,4 @@
-"""Measure a tuned model on what it never learned from, beside collaborative filtering and genres."""
+"""Measure a tuned model on data that it was not trained on, beside collaborative filtering and genres."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a study: many policies, several seeds, the same people; one table, one report. Finished parts are kept."""
+"""Run a study: many policies, several seeds, the same people; one table, one report. Finished parts are reused."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class StudyCommand:
     seeds: CountOrNone = 0
     """Another number of seeds."""
     users: CountOrNone = 0
-    """Another number of people a seed."""
+    """Another number of people per seed."""
     policy_llm: Text = ""
     """Another language model of planners."""
     tell_exit: bool = False
-    """Tell all LLM planners the rule by which people leave; a row's own 'react?tell_exit=false' goes before it."""
+    """Tell all LLM planners the rule by which people leave; a row's own 'react?tell_exit=false' takes precedence."""
     out: OutFolder | None = None
     """Folder; default studies/STUDY-DATASET."""
 
 
 def run(command: StudyCommand) -> None:
-    """Run the study with what the options change of it."""
+    """Run the study with the changes that the options make."""
     study = chosen_study(
         command.study,
         command.dataset,
@@ -59,10 +59,10 @@ def chosen_study(
     policy_llm: str = "",
     tell_exit: bool = False,
 ) -> Study:
-    """A study with some of its options changed; those left empty, 0 or False stay.
+    """A study with some of its options changed; empty, 0 and False leave an option unchanged.
 
     Raises:
-        ConfigError: There is no such study, or the result cannot work.
+        ConfigError: There is no such study, or the result is invalid.
     """
     study = read_study(name)
     rows = {entry.policy: entry for entry in study.entries} | {entry.label: entry for entry in study.entries}
@@ -97,5 +97,5 @@ def run_study_command(study: Study, out: Path) -> None:
 
 
 def study_folder(study: str, dataset: str) -> Path:
-    """Where a study is kept by default."""
+    """Default folder of a study."""
     return Path("studies") / f"{Path(study).stem}-{Path(dataset).name.replace(':', '-')}"

@@ -1,4 +1,4 @@
-"""Teach a local language model what the people of a data set like; its folder is a model for --llm."""
+"""Tune a local language model on what the people of a data set like; its folder is a model for --llm."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class TuneCommand:
 
 
 def run(command: TuneCommand) -> None:
-    """Tune, and say what came of it."""
+    """Tune, and print the result."""
     run_tune(command.config)
 
 
 def run_tune(config: TuneConfig) -> None:
-    """Tune; print what came of it, where the model is and what to do next."""
+    """Tune; print the result, where the model is and what to do next."""
     try:
         done = tune(config)
     except KeyboardInterrupt:
@@ -47,7 +47,7 @@ def run_tune(config: TuneConfig) -> None:
 
 
 def tuned_table(done: Tuned) -> str:
-    """What held-out ratings say before and after, and why the tuning ended."""
+    """Scores on held-out ratings before and after, and why the tuning ended."""
     lines = [f"{'held-out ratings':<26}{'as it came':>12}{'tuned':>10}"]
     lines += [f" {text:<25}{done.before[name]:>12.4f}{done.after[name]:>10.4f}" for name, text in _ROWS]
     p = done.progress

@@ -1,4 +1,4 @@
-"""List the user models that --user-model can name, and what may stand behind their colon."""
+"""List the user models that --user-model can name, with the words allowed after their colon."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AgentsCommand:
     """Options of `recsim-llm agents`."""
 
     name: Positional[Text] = ""
-    """One user model, to see what each word behind its colon means; default: all user models."""
+    """One user model, to see what each word after its colon means; default: all user models."""
 
 
 def run(command: AgentsCommand) -> None:
@@ -40,7 +40,7 @@ def run(command: AgentsCommand) -> None:
 
 
 def listed_agents() -> list[NamedThing]:
-    """Every user model: by formula, kinds of agents, and those that are made of another one."""
+    """Every user model: statistical ones, kinds of agents, and those that wrap another one."""
     models = [NamedThing(name, first_line(make), (), _example(name)) for name, make in USER_MODELS.items()]
     kinds = [_kind(name) for name in AGENT_KINDS]
     inner = ", ".join([*(name for name in USER_MODELS if name != "statistical"), *AGENT_KINDS])
@@ -51,7 +51,7 @@ def listed_agents() -> list[NamedThing]:
 
 
 def _brought(name: str) -> NamedThing:
-    """What an installed package brings; a broken one says so in its line."""
+    """The user model of an installed package; the line of a broken one says so."""
     try:
         own = find_own(name)
     except ConfigError as error:

@@ -35,7 +35,7 @@ def run(command: BackendsCommand) -> None:
 
 
 def listed_backends() -> list[NamedThing]:
-    """Every backend, built in or brought, with what the signature and docstring of its constructor say."""
+    """Every backend, built in or from an installed package, as described by its constructor."""
     things = []
     makers: dict[str, Any] = dict(known_backends())
     for name in plugins.plugin_names(plugins.BACKENDS):

@@ -33,12 +33,12 @@ def run(command: PoliciesCommand) -> None:
 
 
 def listed_policies() -> list[NamedThing]:
-    """Every policy, built in or brought by an installed package, with what its own class says of its options."""
+    """Every policy, built in or from an installed package, with its options as described by its class."""
     things = []
     for name in known_policies():
         try:
             kind = policy_class(name)
-        except ConfigError as error:  # somebody's package is broken; the others are listed all the same
+        except ConfigError as error:  # a package is broken; the others are still listed
             things.append(NamedThing(name, str(error), (), ""))
             continue
         options: list[ListedOption] = kind.listed_options() if isinstance(kind, ListedPolicy) else []

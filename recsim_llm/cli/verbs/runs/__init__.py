@@ -1,1 +1,1 @@
-"""Commands that make runs and look at them."""
+"""Commands that record runs and inspect them."""

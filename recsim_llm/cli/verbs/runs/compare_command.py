@@ -1,4 +1,4 @@
-"""Print one table over runs, with 95 % intervals over users, paired differences, and what interventions did."""
+"""Print one table over runs, with 95 % intervals over users, paired differences, and effects of interventions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CompareCommand:
     runs: Positional[Annotated[tuple[AnyPath, ...], MinLen(1)]]
     """Run folders, or folders of runs."""
     out: OutFile | None = None
-    """Write the same to this Markdown file, with diffusion curves by round where there were interventions."""
+    """Also write it to this Markdown file, with diffusion curves per round if there were interventions."""
 
 
 def run(command: CompareCommand) -> None:
@@ -33,11 +33,11 @@ def run(command: CompareCommand) -> None:
 
 
 def compare_runs(paths: Sequence[Path], out: Path | None = None) -> None:
-    """Print a table over runs, each run's paired difference to the first, and what interventions did to their items.
+    """Print a table over runs, each run's paired difference to the first, and effects of interventions on items.
 
     Args:
         paths: Run folders, or folders of runs.
-        out: A Markdown file for the same, with diffusion curves.
+        out: Markdown file with the same content and diffusion curves.
     """
     runs = [run for path in paths for run in find_runs(path)]
     visited = [run for run in runs if not unvisited(run)]

@@ -24,7 +24,7 @@ LOOPBACK = "127.0.0.1"
 _HOST_NAME = re.compile(r"(?:[A-Za-z0-9_-]+\.)*[A-Za-z][A-Za-z0-9-]*\.?")
 _HOST = re.compile(r"(?!.{260})(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)(?::\d{1,5})?")
 _APP = Path(__file__).parents[1] / "dashboard" / "app.py"
-# Charts' own colours, in both themes; nothing is sent to anybody; no menu for developers.
+# Charts keep their colours in both themes; no usage statistics; no developer menu.
 _LOOKS = {
     "theme.light.primaryColor": "#0072B2",
     "theme.dark.primaryColor": "#56B4E9",
@@ -44,12 +44,12 @@ class DashboardCommand:
     runs: Positional[OutFolder]
     """A run folder, or a folder that holds runs."""
     port: Annotated[int, Ge(1), Le(65_535)] = 8501
-    """Where to listen."""
+    """Port to listen on."""
     address: str = LOOPBACK
     """Who can reach it: 127.0.0.1 is this machine only. There is no login (docs/dashboard.md)."""
     interview_host: UseAppendAction[tuple[str, ...]] = ()
-    """A server (HOST or HOST:PORT) that interviews may send your key to where a run names it; once for each. That of
-    OPENAI_BASE_URL always may."""
+    """A server (HOST or HOST:PORT) to which interviews may send your key if a run names it; repeat for several. That of
+    OPENAI_BASE_URL is always allowed."""
 
 
 def run(command: DashboardCommand) -> None:
@@ -63,11 +63,11 @@ def dashboard_command(runs: Path, port: int, address: str, interview_hosts: Sequ
     Args:
         runs: Folder of runs; need not exist yet.
         port: 1..65535.
-        address: Where to listen: an IP address, or a name of this machine.
-        interview_hosts: Hosts, or hosts with ports, that an interview may send the viewer's key to.
+        address: Address to listen on: an IP address, or a name of this machine.
+        interview_hosts: Hosts, or hosts with ports, to which an interview may send the viewer's key.
 
     Raises:
-        ConfigError: Port, address or hosts cannot be such, or `runs` is a file.
+        ConfigError: Port, address or hosts are invalid, or `runs` is a file.
         MissingExtraError: streamlit is not installed.
     """
     if not 1 <= port <= 65_535:
@@ -87,7 +87,7 @@ def dashboard_command(runs: Path, port: int, address: str, interview_hosts: Sequ
 
 
 def check_address(address: str) -> None:
-    """Refuse what is no address to listen at: Streamlit takes "" for every network that the machine is in.
+    """Refuse an invalid address to listen on: Streamlit takes "" for all networks of the machine.
 
     Raises:
         ConfigError: It is neither an IP address nor a name that resolves to one.
@@ -95,7 +95,7 @@ def check_address(address: str) -> None:
     try:
         ipaddress.ip_address(address)
     except ValueError:
-        # Names end in a word, so that 999.1.1.1, 0 or 0x0 is not taken for one.
+        # Names must end in a word, so that 999.1.1.1, 0 or 0x0 is not taken for a name.
         if _HOST_NAME.fullmatch(address) and _resolves(address):
             return
         raise ConfigError(
@@ -107,7 +107,7 @@ def check_address(address: str) -> None:
 def _is_host(text: str) -> bool:
     try:
         return bool(_HOST.fullmatch(text)) and urlsplit(f"//{text}").port != 0
-    except ValueError:  # no such port
+    except ValueError:  # invalid port
         return False
 
 

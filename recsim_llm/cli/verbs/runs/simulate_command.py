@@ -1,4 +1,4 @@
-"""Let policies meet a population, page by page; record every step."""
+"""Run policies against a simulated population, page by page; record every step."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class SimulateCommand:
 
     config: OmitArgPrefixes[SimulationConfig] = field(default_factory=SimulationConfig)
     out: OutFolder | None = None
-    """Folder of the runs, one a policy; default runs/DATASET-USERMODEL-seedSEED."""
+    """Folder of the runs, one per policy; default runs/DATASET-USERMODEL-seedSEED."""
     resume: bool = False
-    """Go on with the runs in the folder, which must be there: finished steps are kept, nothing is asked twice."""
+    """Resume the runs in the folder, which must exist: finished steps are kept, no prompt is sent twice."""
     dry_run: bool = False
     """Only print the most LLM calls and tokens that this could cost."""
     engines: OmitArgPrefixes[Engines] = field(default_factory=Engines)
@@ -43,7 +43,7 @@ class SimulateCommand:
 
 
 def run(command: SimulateCommand) -> None:
-    """Simulate, or only say what it could cost."""
+    """Simulate, or only print what it could cost."""
     if command.dry_run:
         estimate(command.config)
     else:
@@ -98,7 +98,7 @@ def _certify_command(config: SimulationConfig) -> str:
 
 
 def weights_line(run: Run, user_model: str) -> str:
-    """How far the language model was listened to."""
+    """Weight of the language model's correction, in a line."""
     if first_name(user_model) not in WRAPPERS:
         return "These answers are the model's as they come, not calibrated to people; --user-model hybrid is.\n"
     weights = Learned.load(run.folder / LEARNED).weights
@@ -117,7 +117,7 @@ def estimate(config: SimulationConfig) -> None:
 
 
 def diary_line(run: Run) -> str:
-    """What people of a society did, as a line; "" for runs of sessions."""
+    """Counts of actions in a society, as a line; "" for runs of sessions."""
     actions = Counter(run.events()["action"].to_pylist())
     if not actions:
         return ""

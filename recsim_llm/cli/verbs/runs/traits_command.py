@@ -25,7 +25,7 @@ class TraitsCommand:
 
 
 def run(command: TraitsCommand) -> None:
-    """Print how far the traits of a run's people separate what they did."""
+    """Print how far the traits of a run's people separate their behaviour."""
     for run in find_runs(command.run):
         config = config_of(run)
         data = load_dataset(config.dataset)

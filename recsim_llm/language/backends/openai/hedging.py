@@ -1,4 +1,4 @@
-"""When a request counts as slow and is sent a second time. Knows nothing of networks."""
+"""Decides when a request counts as slow and is sent a second time (hedging). Contains no network code."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _BAD_WEATHER = 0.02
 
 
 class Hedging:
-    """Watches how long requests take, apart by kind, and allows second copies of those that take far longer.
+    """Records the latency of requests, per kind, and allows second copies of those that take far longer.
 
-    A copy is allowed when its request has waited for `after_s`, and a quarter longer than 19 in 20 of the last 256 of
-    its kind; twice as long as the slowest where fewer than four are known, and 20 times `after_s` where none is. What
-    has failed may be sent twice at once, and while more than one in 50 fail, what is slow too. At most a quarter of all
-    requests are copied (two more of slow ones, four less of those at once), so a server that is slow for everybody is
-    hardly burdened; beyond that, one slow request in each span of patience, so that none waits for ever. (Dean and
-    Barroso, "The Tail at Scale", 2013, send about a twentieth; a storm needs more.)
+    A copy is allowed once its request has waited for `after_s` and a quarter longer than 19 in 20 of the last 256 of
+    its kind; twice as long as the slowest if fewer than four are known, and 20 times `after_s` if none is. A request
+    that has failed may be sent twice at once, and while more than one in 50 fail, so may a slow one. At most a quarter
+    of all requests are copied (two more for slow requests, four fewer for copies sent at once), so a server that is
+    slow for everybody gets little extra load; beyond that, one slow request per span of patience is copied, so that
+    none waits for ever. (Dean and Barroso, "The Tail at Scale", 2013, copy about a twentieth; a storm needs more.)
 
     Args:
         after_s: Least wait, in seconds.
-        clock: Seconds.
+        clock: Returns the current time in seconds.
     """
 
     def __init__(self, after_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -42,16 +42,16 @@ class Hedging:
         self._exceeded_at = clock()
 
     def sent(self) -> None:
-        """A request goes out, not a copy of one."""
+        """Record that a request, not a copy of one, was sent."""
         self._sent += 1
 
     def answered(self, kind: str, seconds: float) -> None:
-        """A copy has been answered, so long after it was sent."""
+        """Record that a copy was answered this many seconds after it was sent."""
         self._recent[kind].append(seconds)
         self._failures.append(False)
 
     def failed(self) -> None:
-        """A copy has failed."""
+        """Record that a copy failed."""
         self._failures.append(True)
 
     def patience_s(self, kind: str) -> float:
@@ -64,7 +64,7 @@ class Hedging:
         return max(self._after_s, _TIMES * sorted(recent)[int(_QUANTILE * len(recent))])
 
     def look_s(self, kind: str, waited_s: float, factor: float) -> float:
-        """When to ask `may_copy` next, in seconds; soon where little is known, as others may be answered meanwhile."""
+        """Seconds until the next call of `may_copy`; short while few latencies are known, as more may arrive."""
         left_s = factor * self.patience_s(kind) - waited_s
         longest_s = self._after_s if len(self._recent[kind]) >= _ENOUGH else _LOOK * self._after_s
         return min(left_s, longest_s) if left_s > 0 else self._after_s
@@ -73,9 +73,9 @@ class Hedging:
         """Whether a second copy of a slow request may go out now; counts it if so.
 
         Args:
-            kind: Of the request.
-            waited_s: Since its last copy was sent, in seconds.
-            factor: How many times the usual patience.
+            kind: Kind of the request.
+            waited_s: Seconds since its last copy was sent.
+            factor: Multiple of the usual patience.
         """
         patience_s = factor * self.patience_s(kind)
         if waited_s < patience_s:
@@ -88,7 +88,7 @@ class Hedging:
         return exceed
 
     def may_double(self) -> bool:
-        """Whether a further copy may go out at once, as copies are failing; counts it if so."""
+        """Whether a further copy may be sent at once because copies are failing; counts it if so."""
         stormy = sum(self._failures) > _BAD_WEATHER * len(self._failures)
         return stormy and self._grant(-_KEPT)
 

@@ -1,4 +1,4 @@
-"""Workers that share a queue of requests: more of them while answers come quickly, fewer where they wait in line."""
+"""Workers that share a queue of requests: more while answers come quickly, fewer once requests queue at the server."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _BRISK = 1.5
 
 
 class Job(Protocol):
-    """Anything of a kind: jobs of one kind take about as long."""
+    """A unit of work; jobs of one kind take about equally long."""
 
     @property
     def kind(self) -> str:
-        """Its name."""
+        """Name of the kind."""
         ...
 
 
@@ -26,16 +26,16 @@ T = TypeVar("T", bound=Job)
 
 
 class Crew:
-    """How many requests are in flight.
+    """Runs jobs in parallel and adapts how many requests are in flight.
 
-    While jobs wait, one more after an answer within a second, or within half as long again as the quickest of its kind,
-    so that their number doubles in each round trip; one less after an answer that took `slow_s`: what waits there waits
-    in the server's queue, and may run into the time limit.
+    While jobs wait, the size grows by one after an answer within a second, or within 1.5 times the quickest of its
+    kind, so that it doubles in each round trip. It shrinks by one after an answer that took `slow_s`: such a request
+    waits in the server's queue and may run into the time limit.
 
     Args:
-        size: To begin with, and kept from one call to the next.
+        size: Initial number of requests in flight; the adapted number carries over to the next call.
         least, most: Bounds of the size.
-        slow_s: In seconds.
+        slow_s: Latency from which an answer counts as slow, in seconds.
     """
 
     def __init__(self, size: int, least: int, most: int, slow_s: float) -> None:
@@ -43,10 +43,10 @@ class Crew:
         self._quickest_s: dict[str, float] = {}
 
     async def work(self, jobs: Iterable[T], do: Callable[[T], Awaitable[None]]) -> None:
-        """Do all jobs, beginning them in order.
+        """Run all jobs, started in order.
 
         Raises:
-            LLMError: The first that a job raises; it ends the others.
+            LLMError: The first error of a job; it cancels the others.
         """
         queue, loop = deque(jobs), asyncio.get_running_loop()
 

@@ -1,6 +1,6 @@
-"""Answers of an OpenAI-compatible server, as far as any server can be trusted: forms, checks, counts.
+"""Schemas, checks and token counts of the answers of an OpenAI-compatible server, which is not trusted.
 
-The body of an answer is validated once, while it is parsed (`validated`); what has passed is read without looking back.
+The body of an answer is validated once, while it is parsed (`validated`), and read without further checks.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 class Alternative(TypedDict):
-    """A token that could have been said; minus infinity is a log-probability, above 0 is none."""
+    """An alternative token; minus infinity is a valid log-probability, a number above 0 is not."""
 
     token: str
     logprob: Annotated[float, Field(le=_ROUNDING)]
 
 
 class Position(TypedDict):
-    """A token that was said, and what could have been said in its place."""
+    """A generated token, and its alternatives at that position."""
 
     token: NotRequired[str]
     top_logprobs: NotRequired[list[Alternative] | None]
@@ -42,7 +42,7 @@ class Logprobs(TypedDict):
 
 
 class WireMessage(TypedDict):
-    """What was said."""
+    """The generated text."""
 
     content: NotRequired[str | None]
 
@@ -55,7 +55,7 @@ class Choice(TypedDict):
 
 
 class WireAnswer(TypedDict):
-    """The body of a chat completion: all that is read of it. Dictionaries, as they are twice as quick as models."""
+    """The fields read from the body of a chat completion. Dictionaries, because they parse twice as fast as models."""
 
     choices: Annotated[list[Choice], Field(min_length=1)]
     usage: NotRequired[Any]
@@ -65,11 +65,11 @@ ANSWER = TypeAdapter(WireAnswer)
 
 
 class NoAnswerError(LLMError):
-    """A successful response that does not hold what was asked for.
+    """A successful response without a usable answer.
 
     Args:
         reason: What is wrong, without a full stop.
-        advice: What to do if it is so every time.
+        advice: What to do if it happens every time.
     """
 
     def __init__(self, reason: str, advice: str) -> None:
@@ -78,11 +78,11 @@ class NoAnswerError(LLMError):
 
 
 class Count(NamedTuple):
-    """What an answer says of itself.
+    """Token counts that an answer reports.
 
     Attributes:
-        prompt_tokens, output_tokens, cached_tokens: As reported; 0 where nothing is, or what cannot be.
-        odd: Whether a number was reported that cannot be.
+        prompt_tokens, output_tokens, cached_tokens: As reported; 0 if missing or impossible.
+        odd: Whether an impossible number was reported.
         mended: Whether halves of surrogate pairs were replaced by question marks.
     """
 
@@ -94,10 +94,10 @@ class Count(NamedTuple):
 
 
 def validated(form: TypeAdapter[T], content: bytes, server: str) -> tuple[T, bool]:
-    """The body of a response, parsed and checked; and whether halves of surrogate pairs in it were replaced.
+    """Parse and check the body of a response; also return whether halves of surrogate pairs in it were replaced.
 
     Raises:
-        NoAnswerError: It is no JSON of this form.
+        NoAnswerError: The body is not JSON of this schema.
     """
     try:
         return form.validate_json(content), False
@@ -114,7 +114,7 @@ def validated(form: TypeAdapter[T], content: bytes, server: str) -> tuple[T, boo
 
 
 def _without_surrogates(content: bytes) -> tuple[bytes, bool] | None:
-    """JSON that only Python's parser takes, for the stricter one, and whether surrogates stood in it; None for none."""
+    """Rewrite JSON for the stricter parser; also return whether it had surrogates. None if it is not JSON."""
     try:
         text = json.dumps(json.loads(content), ensure_ascii=False)
     except (ValueError, RecursionError):
@@ -124,7 +124,7 @@ def _without_surrogates(content: bytes) -> tuple[bytes, bool] | None:
 
 
 def count_tokens(usage: object, mended: bool = False) -> Count:
-    """Tokens of an answer as its `usage` has them; numbers that cannot be (negative, broken, absurd) are left out."""
+    """Token counts from the `usage` field of an answer; impossible ones (negative, not whole, absurd) become 0."""
     said = usage if isinstance(usage, dict) else {}
     details = said.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else details
@@ -144,10 +144,10 @@ def _is_count(number: object) -> TypeGuard[float]:
 
 @contextmanager
 def no_surprises(server: str) -> Iterator[None]:
-    """Turns what goes wrong in reading a validated answer into one sentence.
+    """Turns exceptions while a validated answer is read into one sentence.
 
     Raises:
-        NoAnswerError: Something in it does not fit together.
+        NoAnswerError: The parts of the answer are inconsistent.
     """
     try:
         yield
@@ -156,7 +156,7 @@ def no_surprises(server: str) -> Iterator[None]:
 
 
 def no_answer(server: str, why: str, content: bytes = b"") -> NoAnswerError:
-    """The failure of a body that is not what was asked for."""
+    """Create the error for a body without a usable answer."""
     said = f"; it says: {error_message(content)}" if b'"error"' in content[:1_000] else ""
     return NoAnswerError(
         f"The server {server} answered with something that is not an OpenAI chat completion ({storable(why)}{said})",
@@ -165,7 +165,7 @@ def no_answer(server: str, why: str, content: bytes = b"") -> NoAnswerError:
 
 
 def error_message(content: bytes) -> str:
-    """What the body of an error says, at most 300 characters of it."""
+    """The message in the body of an error response, at most 300 characters."""
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError):

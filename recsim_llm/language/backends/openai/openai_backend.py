@@ -1,7 +1,7 @@
-"""Any OpenAI-compatible server as a language model: hundreds of requests in flight from one background thread.
+"""Backend for any OpenAI-compatible server: hundreds of requests in flight from one background thread.
 
-Decisions are label reads (one output token a label, with its log-probabilities), texts are ordinary completions. A
-vLLM server is recognised and asked in batches (`vllm_server`); every other is asked a prompt a request
+Decisions are label reads (one output token per label, with its log-probabilities), texts are ordinary completions. A
+vLLM server is detected and gets batches (`vllm_server`); every other server gets one prompt per request
 (`openai_wire`). Sending, retries and second copies are in `openai_transport`.
 """
 
@@ -43,7 +43,7 @@ _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 class _Job(NamedTuple):
-    """Prompts that go in one request, by their places in the call; several only as label reads of a vLLM server."""
+    """Prompts of one request, by their positions in the call; several only for label reads on a vLLM server."""
 
     places: list[int]
     batch: bool
@@ -53,44 +53,44 @@ class _Job(NamedTuple):
 class OpenAILLM:
     """A model behind an OpenAI-compatible `/chat/completions`.
 
-    A vLLM server that reads labels by token ids in batches is recognised before the first prompt, and used that way: up
-    to 64 prompts a request, exact log-probabilities of any 128 labels, no hidden reasoning.
+    A vLLM server that reads labels by token ids in batches is detected before the first prompt and used that way: up
+    to 64 prompts per request, exact log-probabilities of any 128 labels, no hidden reasoning.
 
-    On every other server one token is asked for together with its `top_logprobs` likeliest alternatives. A returned
-    token counts for a choice if, stripped of white space, it is that choice or the beginning of that choice alone. A
-    choice that is not among the returned tokens gets the largest probability it can have: that of the unlikeliest
-    returned token, and no more than its share of the mass that was not returned; `Completion.bounds` says where, since
-    agents take for answers what was seen only. An answer of several slots is one
-    request for a line of labels, each one token, with white space, commas or semicolons between; of a line with other
-    words in it only the labels before them are read, so that there are too few and agents ask again.
+    Every other server is asked for one token with its `top_logprobs` likeliest alternatives. A returned token counts
+    for a choice if, stripped of white space, it equals that choice or is a prefix of that choice alone. A choice that
+    is not among the returned tokens gets the largest probability it can have: that of the unlikeliest returned token,
+    and no more than its share of the mass that was not returned. `Completion.bounds` lists these choices, since agents
+    accept only returned labels as answers. An answer of several slots is one request for a line of labels, each one
+    token, separated by white space, commas or semicolons. If the line contains other words, only the labels before
+    them are read, so that there are too few and agents ask again.
 
-    A prompt that the server rejects (status 400, 413 or 422, such as one longer than the context) is found and comes
-    back refused, and the others are answered; where the server rejects a plain question of the same form too, the form
-    is at fault, and that is an error.
+    A prompt that the server rejects (status 400, 413 or 422, for example because it exceeds the context) is isolated
+    and returned as refused, and the others are answered. If the server also rejects a plain question of the same form,
+    the form is at fault, and that is an error.
 
-    Works inside a running event loop (notebooks): requests run in a thread of their own, which is kept, with its
+    Works inside a running event loop (notebooks): requests run in a separate thread, which lives, with its
     connections, until `close` or until the object is collected. Proxies from the environment are not used.
 
     Args:
         model: The model's name on the server.
         base_url: Up to and including `/v1`; default is the environment variable OPENAI_BASE_URL, else OpenAI's.
-        api_key: For Python callers; a line of text (`--llm`) cannot hold one. Default is what the environment says. It
-            is sent to the server, never logged, stored or shown; where the server quotes it, `***` stands instead.
+        api_key: For Python callers; a spec (`--llm`) cannot contain one. Default is the environment variable's value.
+            It is sent to the server, never logged, stored or shown; if the server quotes it, it is replaced by `***`.
         api_key_env: The environment variable that holds the key, in capitals; default OPENAI_API_KEY.
-        concurrency: Most requests in flight. There are 64 to begin with, of batches 8; more while they come back within
-            a second, or about as soon as ever; fewer where they wait in the server's queue.
-        timeout_s: Longest wait for one answer, in seconds, before it is asked again; a batch of 64 is given nine times
-            as long.
+        concurrency: Most requests in flight. The number starts at 64 (8 for batches), grows while answers come within a
+            second or about as fast as the fastest, and shrinks once requests wait in the server's queue.
+        timeout_s: Longest wait for one answer, in seconds, before the request is sent again; a batch of 64 gets nine
+            times as long.
         max_retries: How often one request is sent again after a timeout, a dropped connection, a status of 408, 409,
-            429 or 5xx, or an answer that is none, waiting as long as the server says, else not at all (0.25 s after a
+            429 or 5xx, or an unusable answer. It waits as long as the server says, else not at all (0.25 s after a
             429), then 0.25 s, 0.5 s, 1 s, ... with jitter.
         top_logprobs: Alternatives to ask for with choices; at most 20 on most servers. Not used with vLLM.
-        hedge: Send a request again that takes far longer than those before it, or has failed before, and take the first
-            answer.
-        hedge_after_s: Never before so many seconds.
+        hedge: Send a second copy of a request that takes far longer than those before it, or has failed before, and
+            take the first answer.
+        hedge_after_s: Least wait before a second copy, in seconds.
 
     Raises:
-        ConfigError: No key for the public service, or a URL that is none.
+        ConfigError: No key for the public service, or an invalid URL.
         MissingExtraError: aiohttp is not installed.
     """
 
@@ -138,7 +138,7 @@ class OpenAILLM:
 
     @property
     def name(self) -> str:
-        """Identity for caches: server, model, and how log-probabilities are read. Asks the server what it is, once.
+        """Identity for caches: server, model, and how log-probabilities are read. Queries the server once.
 
         Raises:
             LLMError: The server cannot be reached, or does not serve the model.
@@ -148,7 +148,7 @@ class OpenAILLM:
         return f"openai:{self._model}@{self._base_url}?{self._reads}"
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """Answer every prompt; the first failure that cannot be cured by asking again ends the call.
+        """Answer every prompt; the first failure that retries cannot cure ends the call.
 
         Raises:
             LLMError: Wrong key, unknown model, no log-probabilities, server unreachable or failing, or an adapter
@@ -162,7 +162,7 @@ class OpenAILLM:
             self.usage.seconds += time.perf_counter() - started
 
     def check(self) -> None:
-        """Make one tiny request: server, key, model and log-probabilities are there, or the error says what is not.
+        """Make one tiny request to verify server, key, model and log-probabilities.
 
         Raises:
             LLMError: What is missing and what to do.
@@ -180,10 +180,10 @@ class OpenAILLM:
         try:
             return future.result()
         finally:
-            future.cancel()  # does nothing where it is done; ends the requests when the caller is interrupted
+            future.cancel()  # no effect if it is done; ends the requests when the caller is interrupted
 
     async def _server(self) -> VllmServer | None:
-        """The vLLM server there is, recognised once; what went wrong is tried again in the next call."""
+        """The vLLM server behind the URL, or None; detected once, and tried again in the next call after a failure."""
         if self._base_url == _PUBLIC_URL:
             return None
         if self._recognised is None or (self._recognised.done() and self._recognised.exception() is not None):
@@ -202,7 +202,7 @@ class OpenAILLM:
         async def answer(job: _Job) -> None:
             await self._answer(job, prompts, answers, server, most_retries)
 
-        with garbage_collection_paused():  # parsed answers set off collections that find nothing: a sixth of the time
+        with garbage_collection_paused():  # parsed answers trigger collections that free nothing: a sixth of the time
             await self._batches.work(batches, answer)
         await self._singles.work(singles, answer)
         if server and batches:
@@ -217,7 +217,7 @@ class OpenAILLM:
         server: VllmServer | None,
         most_retries: int,
     ) -> None:
-        """Fill in the answers of one job, cut up as far as is needed to find a prompt that the server rejects."""
+        """Fill in the answers of one job; split it as far as needed to isolate a prompt that the server rejects."""
         asked = [prompts[place] for place in job.places]
         outcome = await self._send(job, asked, server, most_retries)
         if isinstance(outcome, list):
@@ -227,7 +227,7 @@ class OpenAILLM:
         elif len(asked) == 1:
             answers[job.places[0]] = await self._refused(job, asked[0], outcome.reason, server)
         else:
-            # The longest are the likeliest to be rejected, so the shorter half mostly passes as a whole.
+            # The longest prompts are the likeliest to be rejected, so the shorter half usually passes as a whole.
             order = sorted(job.places, key=lambda place: (sum(map(len, prompts[place][:3])), place))
             for half in (order[: len(order) // 2], order[len(order) // 2 :]):
                 await self._answer(job._replace(places=half), prompts, answers, server, most_retries)
@@ -264,10 +264,10 @@ class OpenAILLM:
         self.usage.odd_counts += count.odd
 
     async def _refused(self, job: _Job, prompt: Prompt, reason: str, server: VllmServer | None) -> Completion:
-        """The prompt is at fault, unless a plain question of the same form is rejected too.
+        """Return if the prompt alone is at fault.
 
         Raises:
-            LLMError: It is.
+            LLMError: A plain question of the same form is rejected too.
         """
         form = prompt._replace(system="", context="", question=_CONTEXT_FREE, seed=0)
         known = self._forms.get(form)
@@ -292,7 +292,7 @@ class OpenAILLM:
 
 
 def _jobs(prompts: Sequence[Prompt], batched: bool) -> tuple[list[_Job], list[_Job]]:
-    """Batches of label reads of one form, in the order of the prompts and of about equal size; and single prompts."""
+    """Batches of label reads of one form, in prompt order and of about equal size; and jobs of single prompts."""
     alike: dict[tuple[tuple[str, ...], int], list[int]] = {}
     singles: list[_Job] = []
     for place, prompt in enumerate(prompts):
@@ -309,7 +309,7 @@ def _jobs(prompts: Sequence[Prompt], batched: bool) -> tuple[list[_Job], list[_J
 
 
 def own_server() -> str:
-    """The URL of the server that is asked where none is named: that of OPENAI_BASE_URL, else OpenAI's."""
+    """The default server URL: that of OPENAI_BASE_URL, else OpenAI's."""
     return os.environ.get("OPENAI_BASE_URL") or _PUBLIC_URL
 
 
@@ -317,11 +317,11 @@ def _key_of(variable: str | None) -> str:
     """The key in an environment variable.
 
     Raises:
-        ConfigError: A variable is named that is none, or is not set. Nothing is sent instead.
+        ConfigError: The name is not a valid variable name, or the variable is not set. No other key is sent instead.
     """
     if variable is None:
         return os.environ.get(KEY_VARIABLE, "")
-    if not _VARIABLE.fullmatch(str(variable)):  # perhaps the key itself, so it is not shown
+    if not _VARIABLE.fullmatch(str(variable)):  # it may be the key itself, so the message does not show it
         raise ConfigError(
             "api_key_env is the name of an environment variable that holds the key, in capitals, as in "
             f"?api_key_env={KEY_VARIABLE}. What was given is none."
@@ -332,18 +332,18 @@ def _key_of(variable: str | None) -> str:
 
 
 def check_url(base_url: str) -> None:
-    """Refuse what is no URL of a server, or holds more than a place.
+    """Refuse a string that is not a server URL, or that contains more than a location.
 
     Raises:
-        ConfigError: It does; the message shows nothing that may be a key.
+        ConfigError: It is refused; the message shows nothing that may be a key.
     """
     refuse_secrets(base_url)
     try:
         good = bool(_URL.fullmatch(base_url)) and (urlsplit(base_url).port or 1) > 0
-    except ValueError:  # no such port
+    except ValueError:  # invalid port
         good = False
     if not good:
-        # What stands behind these signs may be a key.
+        # The text after these characters may be a key.
         shown = "" if re.search("[?#@]", base_url) else f", not '{base_url}'"
         raise ConfigError(f"base_url (or OPENAI_BASE_URL) must look like http://host:8000/v1, without ? and #{shown}.")
 

@@ -1,4 +1,4 @@
-"""HTTP to an OpenAI-compatible server: one connection pool in a thread of its own, retries, second copies, errors."""
+"""HTTP client for an OpenAI-compatible server: a connection pool in its own thread, retries, second copies, errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PROBE = "probe"
-"""The kind of requests that ask about the server, not the model."""
+"""Kind of the requests that query the server rather than the model."""
 _CONNECT_TRIES = 3
 _TRIES_OF_A_STRANGER = 2
 _MOST_COPIES = 3
@@ -29,17 +29,17 @@ _LONGEST_WAIT_S = 30.0
 _RETRIED = frozenset({408, 409, 429})
 _MOST_BYTES = 64 << 20
 _MOST_BYTES_AN_ANSWER = 1 << 20
-"""An answer with 20 log-probabilities a token takes some 2,000 bytes a token, a label read 50 kB."""
+"""An answer with 20 log-probabilities per token takes some 2,000 bytes per token, a label read 50 kB."""
 _REJECTED = frozenset({400, 413, 422})
 _SHORTEST_KEY = 8
 
 
 class Rejected(NamedTuple):
-    """The server does not accept this request, whatever is tried.
+    """The server rejected this request, and retries cannot help.
 
     Attributes:
         reason: Why, in a sentence.
-        lasting: It will not accept others either: a wrong key, an unknown model or path.
+        lasting: It will reject others too: a wrong key, an unknown model or path.
     """
 
     reason: str
@@ -50,10 +50,10 @@ class HTTPCall(NamedTuple):
     """One request.
 
     Attributes:
-        path: Behind the base URL, or a whole URL.
-        body: JSON to post; None to get.
-        kind: Requests of one kind take about as long.
-        answers: Prompts in it: each eight of them are given the time limit once more.
+        path: Path after the base URL, or a whole URL.
+        body: JSON for a POST; None for a GET.
+        kind: Requests of one kind take about equally long.
+        answers: Number of prompts in it; the time limit is multiplied by 1 + answers // 8.
     """
 
     path: str
@@ -63,10 +63,10 @@ class HTTPCall(NamedTuple):
 
 
 class _Failure(NamedTuple):
-    """A failure that may pass: why, what to do if it does not, and how often and when to try again.
+    """A transient failure: why, what to do if it persists, and how often and when to retry.
 
-    It is `empty` where the server said that all was well, and what it sent was no answer; the first retry goes out
-    `at_once` where that can help.
+    `empty`: the status was a success but the body held no answer. `at_once`: the first retry is sent without waiting,
+    where that can help.
     """
 
     reason: str
@@ -78,16 +78,16 @@ class _Failure(NamedTuple):
 
 
 class Transport:
-    """Sends requests from a background thread's event loop; its coroutines must run there.
+    """Sends requests from the event loop of a background thread; its coroutines must run there.
 
     Args:
         base_url: Up to and including `/v1`.
         key: Sent, never shown.
         model: The model's name, for messages.
-        usage: Where retries, answers that were none and second copies are counted.
+        usage: Counters of retries, unusable answers and second copies.
         timeout_s: Longest wait for one answer, in seconds.
-        max_retries: How often one request is sent again after a failure that may pass.
-        hedging: Decides on second copies; None for none.
+        max_retries: Most retries of one request after a transient failure.
+        hedging: Decides on second copies; None disables them.
 
     Raises:
         MissingExtraError: aiohttp is not installed.
@@ -118,20 +118,20 @@ class Transport:
         most_retries: int = 1_000,
         optional: bool = False,
     ) -> T | Rejected:
-        """The server's answer, asked for again and a second time as needed.
+        """Send a request, with retries and second copies as needed, and return the answer.
 
-        A successful response that `read` finds no answer in is a failure that may pass, unless the model has never
-        answered: then it is asked twice more, and what is behind the URL is no such server.
+        A successful response without an answer that `read` can use is a transient failure, unless the model has never
+        answered: then there are two more attempts, after which the URL counts as not being such a server.
 
         Args:
             call: The request.
-            read: Makes the answer of a body; raises NoAnswerError where it is none.
-            number: Decides the jitter of waits.
-            most_retries: Bounds the retries further.
-            optional: The server may lack this path; then it is rejected, not an error.
+            read: Parses the body into the answer; raises NoAnswerError if there is none.
+            number: Number from which the jitter of waits is computed.
+            most_retries: A further bound on the retries.
+            optional: The server may lack this path; the request is then rejected, which is not an error.
 
         Raises:
-            LLMError: Wrong key, unknown model or path, no quota; or asked as often as allowed.
+            LLMError: Wrong key, unknown model or path, no quota; or no retries are left.
         """
         attempt = 0
         while True:
@@ -154,10 +154,10 @@ class Transport:
                 self._usage.retries += 1
 
     async def _first_outcome(self, call: HTTPCall, read: Callable[[bytes], T], twice: bool) -> T | Rejected | _Failure:
-        """The first copy that is answered wins; for a fourth, the first is given up.
+        """Send copies of a request and return the first answer; a fourth copy cancels the first.
 
-        What failed before goes out `twice` at once, as others are likely to wait for it by now; so does, in a storm,
-        what is slow; and where one of several copies fails, another takes its place.
+        A request that failed before is sent `twice` at once, as others are likely to wait for it by now; so is a slow
+        one in a storm. If one of several copies fails, another replaces it.
         """
         if self._hedging is None:
             return await self._post(call, read)
@@ -191,14 +191,14 @@ class Transport:
     def _copy(
         self, copies: list[asyncio.Task[T | Rejected | _Failure]], call: HTTPCall, read: Callable[[bytes], T]
     ) -> None:
-        """Send once more; of four copies the oldest is given up."""
+        """Send one more copy; with four copies, cancel the oldest."""
         self._usage.hedged += 1
         if len(copies) == _MOST_COPIES:
             copies.pop(0).cancel()
         copies.append(asyncio.ensure_future(self._post(call, read)))
 
     async def _post(self, call: HTTPCall, read: Callable[[bytes], T]) -> T | Rejected | _Failure:
-        """Send once; returns the answer, or what stands in its way if that may pass or is of this request alone."""
+        """Send once; return the answer, or the failure if it is transient or concerns this request alone."""
         started = self.loop.time()
         outcome = await self._exchange(call, read)
         if self._hedging is not None and isinstance(outcome, _Failure):
@@ -230,7 +230,7 @@ class Transport:
             reason = "did not answer in time" if isinstance(error, TimeoutError) else "dropped the connection"
             return _Failure(f"The server {self._base_url} {reason}", "Lower concurrency or raise timeout_s.")
         except (aiohttp.ClientError, ValueError) as error:
-            # Without its cause: some of aiohttp's errors hold the request's headers, and with them the key.
+            # Raised without its cause: some of aiohttp's errors contain the request's headers, and so the key.
             raise LLMError(f"The request to {self._base_url} could not be made: {type(error).__name__}.") from None
         if content is None:
             return _Failure(f"The server {self._base_url} sent more than any answer has", "Look into the server's log.")
@@ -253,7 +253,7 @@ class Transport:
         return Rejected(reason, lasting=status not in _REJECTED)
 
     def _without_key(self, content: bytes) -> bytes:
-        # Servers have been seen to quote the whole key back, and answers are kept. Short ones are no secrets.
+        # Some servers quote the whole key back, and answers are stored. Short keys are placeholders, not secrets.
         key = self.session.headers.get("Authorization", "").removeprefix("Bearer ")
         if len(key) < _SHORTEST_KEY:
             return content
@@ -261,7 +261,7 @@ class Transport:
 
 
 async def _body(response: aiohttp.ClientResponse, most: int) -> bytes | None:
-    """What the server sent, unpacked; None where it is more than `most` bytes: the rest is not read."""
+    """The decompressed body; None if it exceeds `most` bytes, in which case the rest is not read."""
     if (response.content_length or 0) > most:
         return None
     content = bytearray()
@@ -273,10 +273,10 @@ async def _body(response: aiohttp.ClientResponse, most: int) -> bytes | None:
 
 
 def _backoff_s(number: int, attempt: int, at_once: bool) -> float:
-    """0.25 s, 0.5 s, 1 s, ... with jitter; the first of them is left out where most failures are of one call alone."""
+    """0.25 s, 0.5 s, 1 s, ... with jitter; the first wait is skipped where most failures affect one call alone."""
     if at_once and attempt == 0:
         return 0.0
-    # Jitter by prompt: what failed together must not come back together.
+    # Jitter by prompt: requests that failed together must not be retried together.
     jitter = 0.5 + 0.5 * float(uniforms(number, attempt))
     return float(min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** (attempt - at_once)) * jitter)
 
@@ -292,7 +292,7 @@ def _start(key: str) -> tuple[asyncio.AbstractEventLoop, aiohttp.ClientSession]:
     async def session() -> aiohttp.ClientSession:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         return aiohttp.ClientSession(
-            # No limit of its own: a second copy must not wait behind those that hang.
+            # No connection limit here: a second copy must not wait behind requests that hang.
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers,

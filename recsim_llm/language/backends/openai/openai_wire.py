@@ -1,4 +1,4 @@
-"""How requests to an OpenAI-compatible server are written and its answers read. No network here."""
+"""Writes request bodies for an OpenAI-compatible server and parses its answers. Contains no network code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SEPARATORS = " \t\r\n,;"
 
 
 class BodyWriter:
-    """Writes request bodies from parts that are serialised once: prompts of a run share most of their text.
+    """Writes request bodies from parts that are serialised once, since prompts of a run share most of their text.
 
     Args:
         model: The model's name on the server.
@@ -48,7 +48,7 @@ class BodyWriter:
         self._stems: dict[tuple[str, str], str] = {}
         self._tails: dict[tuple[str, int, float, int], str] = {}
         self.extras = ""
-        """More fields of every body, each with a comma in front."""
+        """Additional fields of every body, each preceded by a comma."""
 
     def write(self, prompt: Prompt) -> bytes:
         """The JSON body of one `/chat/completions` request, in UTF-8."""
@@ -72,7 +72,7 @@ class BodyWriter:
         return f'{stem}{encode_basestring_ascii(prompt.question)[1:-1]}"}}]'
 
     def _labels_tail(self, slots: int) -> str:
-        # Two tokens a label of several: many tokenizers make the space one of its own, some also at the beginning.
+        # Two tokens per label of several: in many tokenizers the space is a separate token, in some also at the start.
         tokens = 1 if slots == 1 else 2 * slots
         return (
             f',"max_tokens":{tokens},"temperature":0,"logprobs":true,"top_logprobs":{self._top_logprobs},"stream":false'
@@ -106,10 +106,10 @@ def _text_tail(schema: str, max_tokens: int, temperature: float, seed: int) -> s
 
 
 def read_answer(content: bytes, prompt: Prompt, server: str) -> tuple[Completion, Count]:
-    """Read the body of a successful response: the answer, and what it says of itself.
+    """Parse the body of a successful response into the answer and its token counts.
 
     Raises:
-        NoAnswerError: It is not what the protocol promises, or log-probabilities are missing.
+        NoAnswerError: The body breaks the protocol, or log-probabilities are missing.
     """
     answer, mended = validated(ANSWER, content, server)
     count = count_tokens(answer.get("usage"), mended)
@@ -130,9 +130,9 @@ def _completion(choice: Choice, prompt: Prompt, server: str) -> Completion:
 
 
 def _read_slots(choice: Choice, prompt: Prompt, server: str) -> Completion:
-    """An answer of several labels; one that is no line of labels has fewer log-probabilities than were asked for.
+    """Parse an answer of several labels; one that is not a line of labels has too few log-probabilities.
 
-    What comes behind the last label is not looked at.
+    Text after the last label is ignored.
     """
     positions = (choice.get("logprobs") or {}).get("content")
     if positions is None:
@@ -148,7 +148,7 @@ def _read_slots(choice: Choice, prompt: Prompt, server: str) -> Completion:
 
 
 def _label_places(tokens: list[str], prompt: Prompt) -> list[int]:
-    """Where the labels of a line are, at most one a slot; the line ends at the first token that is something else."""
+    """Positions of the labels in a line, at most one per slot; the line ends at the first token that is not a label."""
     places: list[int] = []
     for place, token in enumerate(tokens):
         if len(places) == prompt.slots:
@@ -179,9 +179,9 @@ def _no_logprobs(server: str) -> NoAnswerError:
 def _label_logprobs(
     choices: tuple[str, ...], alternatives: list[tuple[str, float]]
 ) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Log-probability of each choice, and the places of those that were not returned.
+    """Log-probability of each choice, and the positions of those that were not returned.
 
-    What stands there is their upper bound (see `OpenAILLM`): nobody has seen it.
+    At these positions the value is an upper bound (see `OpenAILLM`), not an observation.
     """
     mass: dict[int, float] = {}
     for token, probability in alternatives:
@@ -199,7 +199,7 @@ def _label_logprobs(
 
 @lru_cache(maxsize=4_096)
 def _match(token: str, choices: tuple[str, ...]) -> int | None:
-    """The choice that a token begins: the one it equals, else the only one it is a prefix of."""
+    """Index of the choice that a token stands for: the one it equals, else the only one it is a prefix of."""
     if not token:
         return None
     if token in choices:
@@ -209,7 +209,7 @@ def _match(token: str, choices: tuple[str, ...]) -> int | None:
 
 
 def explain_status(status: int, content: bytes, model: str, server: str) -> str:
-    """One sentence on why the server refused, and the way out. Never quotes what could hold the key."""
+    """One sentence on why the server refused, and the remedy. Never quotes text that may contain the key."""
     if status in {401, 403}:
         return f"The server {server} refused the API key (status {status}). To give a valid one, {HOW_TO_GIVE_KEYS}."
     said = error_message(content)
@@ -230,14 +230,14 @@ def explain_status(status: int, content: bytes, model: str, server: str) -> str:
 
 
 def has_no_quota(status: int, content: bytes) -> bool:
-    """True where a 429 means an empty account rather than haste: asking again is no use."""
+    """Whether a 429 means an exhausted quota rather than a rate limit, so that retries are useless."""
     return status == 429 and b"insufficient_quota" in content
 
 
 def retry_after_s(header: str | None) -> float | None:
-    """Seconds a `Retry-After` header asks to wait, at most 120; None where there is none that can be read.
+    """Seconds to wait according to a `Retry-After` header, at most 120; None if it is missing or unreadable.
 
-    A date without a zone is taken for one of UTC.
+    A date without a time zone is read as UTC.
 
     >>> retry_after_s("2.5"), retry_after_s("nan"), retry_after_s("soon")
     (2.5, None, None)

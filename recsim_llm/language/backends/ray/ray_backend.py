@@ -1,11 +1,11 @@
 """Copies of an engine on a Ray cluster behind one `generate`.
 
-Prompts are cut into chunks; each chunk has a home, by the beginning of its contexts, so that an agent meets the copy
-whose prefix cache knows it. A copy that has nothing left to do takes chunks from the copy with the most. What comes
-back is put in order, so neither the number of copies nor who was first changes an answer.
+Prompts are cut into chunks. Each chunk has a home copy, chosen by the beginning of its contexts, so that an agent's
+prompts reach the copy whose prefix cache holds them. An idle copy takes chunks from the copy with the most left.
+Answers are returned in prompt order, so neither the number of copies nor their speed changes a result.
 
-Faults. Ray starts a dead copy again and sends it its chunks again. A chunk that takes much longer than the others is
-sent to an idle copy as well, and the first answer counts.
+Faults: Ray restarts a dead copy and sends its chunks again. A chunk that takes much longer than the others is also
+sent to an idle copy, and the first answer counts.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from recsim_llm.types import Completion, Prompt
 _NAMESPACE = "recsim-llm"
 _RETRIES = 2
 _LOOK_S = 0.5
-"""Between two looks for chunks that are slow, while nothing arrives."""
+"""Interval between checks for slow chunks while no answer arrives."""
 
 
 class RayLLM:
     """A language model whose copies are actors on a Ray cluster.
 
     Args:
-        spec: What each copy runs, as `make_llm` takes it.
+        spec: Model that each copy runs, a spec of `make_llm`.
         address: "local" starts Ray on this machine for this process; "auto" joins the cluster that this machine belongs
-            to; else a cluster's address. Where this process has joined Ray already, that cluster is used.
-        replicas: Copies.
-        gpus_per_replica: GPUs of each; a share such as 0.5 puts two on one GPU.
-        cpus_per_replica: CPU cores of each; None is 1 beside a GPU, else an equal share of this machine's.
-        tensor_parallel: With more than 1, a copy of a vllm model is spread over that many GPUs of one machine.
-        chunk_size: Most prompts of a chunk, 1..4096.
-        in_flight: Chunks that a copy has been sent and has not answered: one to work on and others to go on with.
-        name: Others can join the copies by this name (`RayLLM.join`, `--llm ray:NAME`) while this process lives.
+            to; else a cluster's address. If this process has joined a cluster already, that one is used.
+        replicas: Number of copies.
+        gpus_per_replica: GPUs per copy; a share such as 0.5 puts two on one GPU.
+        cpus_per_replica: CPU cores per copy; None is 1 beside a GPU, else an equal share of this machine's.
+        tensor_parallel: Above 1, a copy of a vllm model is spread over that many GPUs of one machine.
+        chunk_size: Most prompts per chunk, 1..4096.
+        in_flight: Unanswered chunks per copy: one being computed, the others queued so that it never idles.
+        name: Other processes can join the copies by this name (`RayLLM.join`, `--llm ray:NAME`) while this one lives.
         start_timeout_s: Longest wait for all copies to be ready, loading the model included.
 
     Raises:
         MissingExtraError: Ray is not installed, or a package that the model needs.
-        ConfigError: Numbers that cannot work, or more than this machine has.
+        ConfigError: Invalid numbers, or more resources than this machine has.
         LLMError: There is no such cluster, it has no room, or the model cannot be loaded.
     """
 
@@ -100,12 +100,12 @@ class RayLLM:
     def join(cls, name: str) -> RayLLM:
         """Use the copies that another process has started under this name.
 
-        In a worker of Ray (an env runner of RLlib, for example) they are found at once; elsewhere the cluster is that
-        of RAY_ADDRESS, or the one that this machine belongs to.
+        A Ray worker (an env runner of RLlib, for example) uses its own cluster; any other process uses that of
+        RAY_ADDRESS, or the one that this machine belongs to.
 
         Raises:
             MissingExtraError: Ray is not installed.
-            LLMError: There is no cluster, or nobody has started engines of this name.
+            LLMError: There is no cluster, or no engines were started under this name.
         """
         ray = _import_ray()
         _connect(ray, os.environ.get("RAY_ADDRESS", "auto"))
@@ -127,14 +127,14 @@ class RayLLM:
 
     @property
     def name(self) -> str:
-        """The name of the model that the copies run: where they run changes no answer."""
+        """Name of the model that the copies run; where they run does not change answers."""
         return self._name
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Answer every prompt, in order.
 
         Raises:
-            LLMError: The model cannot answer, a chunk has ended its copy three times, or the cluster is gone.
+            LLMError: The model cannot answer, a chunk has killed its copy three times, or the cluster is gone.
         """
         if not prompts:
             return []
@@ -154,7 +154,7 @@ class RayLLM:
         return completions
 
     def close(self) -> None:
-        """End the copies that this object has started, and Ray, if it has started that."""
+        """Stop the copies that this object has started, and Ray, if this object started it."""
         ray = _import_ray()
         if self._actors_are_ours and ray.is_initialized():
             for actor in self._actors:
@@ -164,7 +164,7 @@ class RayLLM:
             self._ours = False
 
     def processes(self) -> list[int]:
-        """Process ids of the copies, each on its own machine; a copy that has another one than before was restarted."""
+        """Process ids of the copies, each on its own machine; a changed id means that the copy was restarted."""
         ids: list[int] = _import_ray().get([actor.process.remote() for actor in self._actors])
         for replica, life in enumerate(ids):
             self._notice_restart(replica, life)
@@ -196,7 +196,7 @@ class RayLLM:
                 f"The copies run different models or precisions: {', '.join(sorted(names))}. Machines of one cluster "
                 "must have the same model and kind of device; set dtype=... in the model's options."
             )
-        # A copy that dies before its first answer was another one too.
+        # Recorded now, so that a copy that dies before its first answer counts as restarted too.
         self.processes()
         return names.pop()
 
@@ -214,7 +214,7 @@ class RayLLM:
         for reference in done:
             sent = work.receive(reference)
             if sent.chunk not in work.open:
-                continue  # a copy of it was first
+                continue  # another copy of the chunk was answered first
             answered: AnsweredChunk = ray.get(reference)
             if answered.error is not None:
                 raise error_of(*answered.error)
@@ -230,12 +230,12 @@ class RayLLM:
     def _count(self, answered: AnsweredChunk) -> None:
         with self._lock:
             for name, value in answered.spent.items():
-                if name != "seconds":  # of all copies at once: not wall time
+                if name != "seconds":  # the sum over parallel copies is not wall time
                     setattr(self.usage, name, getattr(self.usage, name) + type(getattr(self.usage, name))(value))
 
 
 def _import_ray() -> Any:
-    # Nobody's usage is reported, and Ray's remarks about its own future are not for users of this library.
+    # Usage reports are off, and Ray's deprecation notices do not concern users of this library.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -248,7 +248,7 @@ def _import_ray() -> Any:
 
 
 def _connect(ray: Any, address: str) -> bool:
-    """Join or start a cluster; True if it was started here."""
+    """Join or start a cluster; return True if it was started here."""
     if ray.is_initialized():
         return False
     common = {"log_to_driver": False, "logging_level": "ERROR", "namespace": _NAMESPACE}
@@ -272,7 +272,7 @@ def _cpus(replicas: int, gpus_per_replica: float) -> float:
 
 
 def _check_room(ray: Any, replicas: int, gpus: float, cpus: float, address: str) -> None:
-    """Only where it is sure: a cluster may be one that grows."""
+    """Refuse more than this machine has; other clusters are not checked, as they may grow (autoscaling)."""
     if address != "local":
         return
     there = ray.cluster_resources()
@@ -285,7 +285,7 @@ def _check_room(ray: Any, replicas: int, gpus: float, cpus: float, address: str)
 
 
 def _with_tensor_parallel(spec: str, tensor_parallel: int) -> str:
-    """The spec with the option, where the backend is vLLM and the spec does not say."""
+    """Add the option to the spec if the backend is vLLM and the spec does not set it."""
     kind, _, options = parse_spec(spec)
     if tensor_parallel == 1 or "tensor_parallel" in options:
         return spec
@@ -301,7 +301,7 @@ def _faults_explained() -> Iterator[None]:
     try:
         yield
     except RayTaskError:
-        raise  # a mistake in an engine's code: its own traceback says most
+        raise  # a bug in an engine's code: its own traceback is the most useful
     except RayActorError as error:
         raise LLMError(
             f"A copy of the model died {_RETRIES + 1} times over the same prompts ({_first_line(error)}). What is "

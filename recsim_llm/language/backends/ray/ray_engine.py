@@ -1,7 +1,7 @@
-"""What runs inside a Ray actor: one engine, and prompts and answers as columns.
+"""The engine that runs inside a Ray actor, and the serialisation of prompts and answers as columns.
 
-Columns are pickled here, not by Ray: a system text, a context or a set of choices that many prompts of a chunk share is
-one object and travels once, and numbers travel as arrays.
+Columns are pickled here, not by Ray: a system text, a context or a set of choices that prompts of a chunk share is one
+object and is sent once, and numbers are sent as arrays.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from recsim_llm.types import Completion, Prompt
 
 
 class AnsweredChunk(NamedTuple):
-    """What an engine says to one chunk.
+    """An engine's answer to one chunk.
 
     Attributes:
-        life: Which life of the actor answered: another number after a restart.
+        life: Identifies the actor's process; another number after a restart.
         error: Class and message of an error of this library, or None.
         columns: From `pack_answers`; b"" after an error.
-        spent: Counters of `Usage`, this chunk's own.
+        spent: Counters of `Usage`, for this chunk alone.
     """
 
     life: int
@@ -39,29 +39,29 @@ class AnsweredChunk(NamedTuple):
 
 
 class Engine:
-    """One replica, as a Ray actor with async methods; its model is loaded by the first of them that needs it.
+    """One replica, a Ray actor with async methods; the first of them that needs the model loads it.
 
     Args:
-        spec: As `make_llm` takes it.
-        replicas: How many there are, for whoever joins.
+        spec: A spec of `make_llm`.
+        replicas: Number of replicas, reported to processes that join.
     """
 
     def __init__(self, spec: str, replicas: int) -> None:
         self._spec, self._replicas = spec, replicas
         self._llm: LLM | None = None
-        # A model answers one call at a time; the event loop stays free for Ray.
+        # One thread: a model answers one call at a time. The event loop stays free for Ray.
         self._thread = ThreadPoolExecutor(1)
 
     async def about(self) -> tuple[tuple[str, str] | None, str, int]:
-        """Load the model where that has not happened; an error or None, the model's name, the number of replicas."""
+        """Load the model if it is not loaded; return an error or None, the model's name, and the number of replicas."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._about)
 
     async def answer(self, columns: bytes) -> AnsweredChunk:
-        """Answer a chunk that `pack_prompts` made."""
+        """Answer a chunk from `pack_prompts`."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, columns)
 
     async def process(self) -> int:
-        """The id of the actor's process."""
+        """Id of the actor's process."""
         return os.getpid()
 
     def _about(self) -> tuple[tuple[str, str] | None, str, int]:
@@ -89,23 +89,23 @@ class Engine:
 
 
 def error_of(kind: str, message: str) -> RecsimError:
-    """An error of this library by its class's name; the constructor, which may want other arguments, is not run."""
+    """Create an error of this library by class name, without its constructor, which may take other arguments."""
     cls: type[RecsimError] = getattr(errors, kind, errors.LLMError)
     return cls.__new__(cls, message)
 
 
 def pack_prompts(prompts: Sequence[Prompt]) -> bytes:
-    """Prompts as columns."""
+    """Serialise prompts as columns."""
     return pickle.dumps(list(zip(*prompts, strict=True)), protocol=5)
 
 
 def unpack_prompts(columns: bytes) -> list[Prompt]:
-    """What `pack_prompts` packed."""
+    """Inverse of `pack_prompts`."""
     return list(map(Prompt._make, zip(*pickle.loads(columns), strict=True)))  # noqa: S301 - our own bytes
 
 
 def pack_answers(answers: Sequence[Completion]) -> bytes:
-    """Completions as columns; log-probabilities as one array."""
+    """Serialise completions as columns; log-probabilities as one array."""
     texts, logprobs, read, wrote, refused, bounds = zip(*answers, strict=True)
     lengths = np.array([len(row) for row in logprobs], dtype=np.int32)
     flat = np.array([value for row in logprobs for value in row], dtype=np.float64)
@@ -115,7 +115,7 @@ def pack_answers(answers: Sequence[Completion]) -> bytes:
 
 
 def unpack_answers(columns: bytes) -> list[Completion]:
-    """What `pack_answers` packed, to the last bit."""
+    """Inverse of `pack_answers`, bit for bit."""
     texts, flat, lengths, tokens, refused, bounds = pickle.loads(columns)  # noqa: S301 - our own bytes
     values, ends = flat.tolist(), np.cumsum(lengths).tolist()
     starts: list[Any] = [0, *ends[:-1]]

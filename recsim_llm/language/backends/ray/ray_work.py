@@ -1,4 +1,4 @@
-"""Which copy of an engine answers which prompts: homes, stealing, second copies of slow chunks. Knows no Ray."""
+"""Scheduler of chunks over engine copies: homes, work stealing, second copies of slow chunks. Does not use Ray."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from zlib import crc32
 from recsim_llm.types import Prompt
 
 _HOME_CHARACTERS = 200
-"""Of a context: who the agent is. What it remembers, which changes, comes later."""
+"""Characters of a context that choose its home: the persona. The memory, which changes, comes later in the text."""
 _SLOW = 3.0
 _SLOW_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A chunk on its way.
+    """A chunk that was sent and is not answered.
 
     Attributes:
         replica: The copy it was sent to.
-        chunk: Its number.
-        at: When, by the clock of `Work`.
+        chunk: Number of the chunk.
+        at: Time it was sent, by the clock of `Work`.
     """
 
     replica: int
@@ -34,18 +34,18 @@ class Sent:
 
 
 class Work:
-    """The chunks of one `generate`: which wait, which are on their way, which are done.
+    """The chunks of one `generate` call: which are waiting, sent, or done.
 
     Args:
-        prompts: What is asked.
-        replicas: Copies of the engine.
-        chunk_size: Most prompts of a chunk.
-        clock: Seconds.
+        prompts: The prompts of the call.
+        replicas: Number of engine copies.
+        chunk_size: Most prompts per chunk.
+        clock: Returns the current time in seconds.
 
     Attributes:
-        chunks: Places of the prompts of each chunk.
-        open: Numbers of chunks that have no answer yet.
-        sent: By whatever the caller knows a request by.
+        chunks: Positions of the prompts of each chunk.
+        open: Numbers of the chunks without an answer.
+        sent: Sent chunks, by the caller's reference to the request.
     """
 
     def __init__(
@@ -62,27 +62,27 @@ class Work:
         self.open = set(range(len(self.chunks)))
 
     def busy(self, replica: int) -> int:
-        """Chunks that a copy has been sent and has not answered."""
+        """Number of unanswered chunks of a copy."""
         return sum(sent.replica == replica for sent in self.sent.values())
 
     def take(self, replica: int) -> int | None:
-        """The chunk that this copy should be sent next: its own, another's, or one that is slow; None for none."""
+        """The chunk to send to this copy next: its own, another copy's, or a slow one; None if there is none."""
         longest = self._queues[replica] or max(self._queues, key=len)
         if longest:
-            # Its own from the front, another's from the back, where that one would come last.
+            # Its own queue from the front, another's from the back, which its owner would reach last.
             return longest.popleft() if longest is self._queues[replica] else longest.pop()
         return None if self.busy(replica) else self._slow(replica)
 
     def send(self, reference: Any, replica: int, chunk: int) -> None:
-        """A chunk is on its way."""
+        """Record that a chunk was sent."""
         self.sent[reference] = Sent(replica, chunk, self._clock())
 
     def receive(self, reference: Any) -> Sent:
-        """An answer is there."""
+        """Record that an answer arrived."""
         return self.sent.pop(reference)
 
     def finish(self, sent: Sent) -> None:
-        """The answer counts."""
+        """Mark the chunk as done."""
         self.open.discard(sent.chunk)
         self._took.append(self._clock() - sent.at)
 
@@ -103,7 +103,7 @@ class Work:
 
 
 def _homes(prompts: Sequence[Prompt], replicas: int) -> list[list[int]]:
-    """Places of the prompts that each copy is the home of."""
+    """Positions of the prompts per home copy."""
     homes: list[list[int]] = [[] for _ in range(replicas)]
     if replicas == 1:
         return [list(range(len(prompts)))]

@@ -1,8 +1,8 @@
-"""How a prompt becomes tokens: the model's own chat template, cut into pieces that prompts can share exactly.
+"""Tokenises prompts with the model's chat template, cut into pieces that prompts share exactly.
 
-The template is rendered once with marks in place of the texts. System, context and question are then encoded on their
-own, with special tokens in them taken literally: an item title cannot end a message. Pieces that are encoded apart can
-differ by a token at the seams from a text encoded as a whole; in return equal texts are always equal tokens.
+The template is rendered once with placeholders for the texts. System, context and question are then encoded
+separately, with special tokens in them taken literally: an item title cannot end a message. Pieces encoded separately
+can differ by a token at the seams from a text encoded as a whole; in return equal texts always give equal tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from recsim_llm.types import Prompt
 
 _SYSTEM, _USER = "RECSIMSYSTEMMARK", "RECSIMUSERMARK"
 VERSION = 1
-"""Part of the model's name: another layout gives other answers."""
+"""Version of the layout, part of the model's name, because another layout gives other answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class ChatLayout:
         self.labels = lru_cache(maxsize=1024)(self._labels)
         """`labels(choices, with_system)`: ids of each choice as they follow the generation prompt."""
         self.slot_tokens = lru_cache(maxsize=1024)(self._slot_tokens)
-        """`slot_tokens(choices, with_system)`: the same for answers of several labels."""
+        """`slot_tokens(choices, with_system)`: ids of the labels in answers of several labels."""
 
     def system(self, prompt: Prompt) -> list[int]:
         """Ids up to the beginning of the user message; never empty."""
@@ -55,11 +55,11 @@ class ChatLayout:
         return ids or [self._start_id()]
 
     def context(self, prompt: Prompt) -> list[int]:
-        """Ids of the context; empty where there is none."""
+        """Ids of the context; empty if there is none."""
         return self._encode(prompt.context) if prompt.context else []
 
     def context_starts(self, prompt: Prompt) -> dict[int, int]:
-        """Which token of the context begins at a character, by character; empty where the tokenizer cannot say."""
+        """Map from character position to the token of the context that starts there; empty without offset support."""
         if not self._tokenizer.is_fast:
             return {}
         text = self._tokenizer(
@@ -68,7 +68,7 @@ class ChatLayout:
         return {start: place for place, (start, _) in enumerate(text["offset_mapping"])}
 
     def question(self, prompt: Prompt) -> list[int]:
-        """Ids of the question, with its schema if it has one, up to where the model's answer begins."""
+        """Ids of the question, with its schema if any, up to the start of the model's answer."""
         text = f"\n{prompt.question}" if prompt.context else prompt.question
         if prompt.schema:
             text += f"\nAnswer with JSON that follows this schema: {prompt.schema}"
@@ -79,17 +79,17 @@ class ChatLayout:
         return [*self.system(prompt), *self.context(prompt), *self.question(prompt)]
 
     def answer(self, text: str) -> list[int]:
-        """Ids of a written answer, without what ends it."""
+        """Ids of an answer text, without the end token."""
         return self._encode(text)
 
     def answer_tokens(self, prompt: Prompt) -> int:
-        """Most tokens that are read or written behind a prompt for its answer."""
+        """Most tokens that are read or generated after a prompt for its answer."""
         if not prompt.choices:
             return prompt.max_tokens
         return self.slot_tokens(prompt.choices, bool(prompt.system)).fed(prompt.slots) if prompt.slots > 1 else 0
 
     def too_long(self, tokens: int, context_length: int | None) -> str:
-        """Why a prompt of so many tokens, with its answer, is refused; "" where it fits."""
+        """Why a prompt of this many tokens, with its answer, is refused; "" if it fits."""
         if context_length is None or tokens <= context_length:
             return ""
         return (
@@ -122,14 +122,14 @@ class ChatLayout:
         return SlotTokens(tuple(ids[0] for ids in first), later, gaps.pop())
 
     def _behind(self, frame: _Frame, one: str, other: str) -> tuple[int, ...]:
-        """Ids of " other" behind "one" at the beginning of an answer."""
+        """Ids of " other" after "one" at the beginning of an answer."""
         start = self._encode_special(frame.tail + frame.label_prefix + one)
         both = self._encode_special(f"{frame.tail}{frame.label_prefix}{one} {other}")
         return both[len(start) :] if both[: len(start)] == start else tuple(self._encode(f" {other}"))
 
     def _label(self, frame: _Frame, choice: str) -> tuple[int, ...]:
-        # Encoded behind the generation prompt, because many tokenizers encode a word differently at the start of a
-        # text; where the two would melt into one token, the label on its own is the best there is.
+        # Encoded after the generation prompt, because many tokenizers encode a word differently at the start of a
+        # text; if the two would merge into one token, the label alone is the best approximation.
         tail = self._encode_frame(frame.tail)
         both = self._encode_special(frame.tail + frame.label_prefix + choice)
         whole = tail and both[: len(tail)] == tail
@@ -151,7 +151,7 @@ class ChatLayout:
 
 def _frame(tokenizer: Any, with_system: bool) -> _Frame:
     if not getattr(tokenizer, "chat_template", None):
-        bos = tokenizer.decode(tokenizer("")["input_ids"])  # "" where the tokenizer puts nothing in front
+        bos = tokenizer.decode(tokenizer("")["input_ids"])  # "" if the tokenizer prepends nothing
         return _Frame(bos, "\n\n" if with_system else "", "\nAnswer:", " ")
     rendered = _render(tokenizer, with_system)
     head, _, rest = rendered.partition(_SYSTEM) if with_system else ("", "", rendered)
@@ -169,12 +169,12 @@ def _render(tokenizer: Any, with_system: bool) -> str:
         return _apply(tokenizer, [user])
     try:
         return _apply(tokenizer, [{"role": "system", "content": _SYSTEM}, user])
-    except TemplateError:  # some models (Gemma) know no system role: it goes in front of the user's text
+    except TemplateError:  # some models (Gemma) have no system role: its text is prepended to the user's
         return _apply(tokenizer, [{"role": "user", "content": f"{_SYSTEM}\n\n{_USER}"}])
 
 
 def _apply(tokenizer: Any, messages: list[dict[str, str]]) -> str:
     # Templates that print today's date take it from `date_string`: an answer must not depend on the clock.
-    # Models with hidden reasoning are asked to answer at once; other templates ignore both words.
+    # Models with hidden reasoning are told to answer without it; other templates ignore both arguments.
     options = {"date_string": "1 January 2025", "enable_thinking": False}
     return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options))

@@ -1,7 +1,7 @@
-"""One step through a causal language model on top of what it has already read.
+"""One forward step of a causal language model on top of cached keys and values.
 
-The past is the keys and values of each layer for R rows, and a mask that says which of them are real, so that rows of
-different lengths lie side by side with holes between prefix and suffix.
+The cache (`Past`) holds keys and values of each layer for R rows, and a mask of the real positions, so that rows of
+different lengths share a batch with gaps between prefix and suffix.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What R rows have read.
+    """Key-value cache of R rows.
 
     Attributes:
         layers: Keys and values of each layer, (R, heads, P, width).
-        mask: (R, P), True where a token is real.
+        mask: (R, P), True at real tokens, False at padding.
     """
 
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
@@ -28,20 +28,21 @@ class Past:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of keys and values."""
+        """Memory of keys and values, in bytes."""
         return sum(k.nbytes + v.nbytes for k, v in self.layers)
 
     def select(self, rows: torch.Tensor) -> Past:
         """The given rows, which may repeat; a single row is repeated without a copy."""
         if self.mask.shape[0] == 1:
             count = len(rows)
+            # (1, heads, P, width) -> (count, heads, P, width) as a view, without copying the system text.
             layers = tuple((k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in self.layers)
             return Past(layers, self.mask.expand(count, -1))
         return Past(tuple((k[rows], v[rows]) for k, v in self.layers), self.mask[rows])
 
 
 class KeptPasts:
-    """Pasts by the tokens that were read, up to a number of bytes; the least lately used go first."""
+    """Caches `Past` objects by the tokens read, up to a number of bytes; evicts the least recently used first."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -52,12 +53,12 @@ class KeptPasts:
         return key in self._pasts
 
     def get(self, key: Hashable) -> Past:
-        """The past of a key that is in here."""
+        """The past of a cached key."""
         past = self._pasts[key] = self._pasts.pop(key)  # last used, last in the dictionary
         return past
 
     def put(self, key: Hashable, past: Past) -> None:
-        """Keep a past, and let go of others until the limit holds."""
+        """Cache a past, and evict others until the limit holds."""
         self._pasts[key] = past
         self._bytes += past.num_bytes
         while self._bytes > self._most_bytes:
@@ -65,7 +66,7 @@ class KeptPasts:
 
 
 def pad(rows: list[list[int]], width: int, left: bool, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask, (R, width) each, of rows that are padded with zeros on the left or right."""
+    """Pad rows of ids with zeros on the left or right; return ids and mask, (R, width) each."""
     import torch
 
     ids = torch.zeros((len(rows), width), dtype=torch.long)
@@ -78,14 +79,14 @@ def pad(rows: list[list[int]], width: int, left: bool, device: Any) -> tuple[tor
 
 
 def read(model: Any, past: Past | None, ids: torch.Tensor, mask: torch.Tensor) -> Past:
-    """Read (R, T) tokens without asking for a prediction."""
+    """Read (R, T) tokens without computing predictions."""
     inputs = _inputs(past, ids, mask)
     model.base_model(**inputs)
     return _past(inputs)
 
 
 def predict(model: Any, past: Past, ids: torch.Tensor, mask: torch.Tensor, keep: int) -> tuple[torch.Tensor, Past]:
-    """Read (R, T) tokens and predict: logits of the last `keep` positions (R, keep, V), and what has been read now."""
+    """Read (R, T) tokens; return the logits of the last `keep` positions, (R, keep, V), and the extended past."""
     inputs = _inputs(past, ids, mask)
     return model(**inputs, logits_to_keep=keep).logits, _past(inputs)
 
@@ -94,10 +95,11 @@ def _inputs(past: Past | None, ids: torch.Tensor, mask: torch.Tensor) -> dict[st
     import torch
 
     width = 0 if past is None else past.mask.shape[1]
-    mask = mask if past is None else torch.cat([past.mask, mask], dim=1)
+    mask = mask if past is None else torch.cat([past.mask, mask], dim=1)  # (R, P + T)
     return {
         "input_ids": ids,
         "attention_mask": mask.long(),
+        # (R, T) positions count real tokens only, so gaps between prefix and suffix do not shift them.
         "position_ids": (mask.long().cumsum(dim=1) - 1).clamp(min=0)[:, width:],
         "past_key_values": _cache(past),
         "use_cache": True,
@@ -113,7 +115,7 @@ def _cache(past: Past | None) -> Any:
     new_layer: Any = DynamicLayer
     layers = []
     for keys, values in past.layers:
-        # Set by hand: the cache's own way in would copy what `Past.select` took care not to copy.
+        # Set directly: the cache's own update method would copy what `Past.select` avoided copying.
         layer = new_layer()
         layer.lazy_initialization(keys, values)
         layer.keys, layer.values = keys, values

@@ -1,4 +1,4 @@
-"""Decodes texts for rows side by side, each with its own seed, so that a text does not depend on its neighbours."""
+"""Decodes texts in a batch, each row with its own seed, so that a text does not depend on the rest of the batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Decoder:
 
     Args:
         model: The causal language model.
-        device: Where it is.
+        device: Device of the model.
         end_ids: Tokens that end an answer.
     """
 
@@ -35,11 +35,11 @@ class Decoder:
         """Token ids of R answers, without the ending token.
 
         Args:
-            past: What the R rows have read.
-            ids: (R, T) their questions.
-            mask: (R, T) True where a token is real.
+            past: Key-value cache of the R rows.
+            ids: (R, T) tokens of their questions.
+            mask: (R, T) True at real tokens.
             keep: Positions to predict in the first step.
-            prompts: The R prompts: lengths, temperatures and seeds.
+            prompts: The R prompts, for lengths, temperatures and seeds.
         """
         texts: list[list[int]] = [[] for _ in prompts]
         logits, past = predict(self._model, past, ids, mask, keep)
@@ -58,7 +58,7 @@ class Decoder:
             logits, past = self._step(past, going, [texts[row][-1] for row in live])
 
     def _step(self, past: Past, slots: list[int], tokens: list[int]) -> tuple[torch.Tensor, Past]:
-        """Read one token a row. Rows are repeated up to a multiple of 4, for the sake of equal bits."""
+        """Read one token per row. Rows are repeated up to a multiple of 4, so that results are bit-identical."""
         import torch
 
         extra = -len(slots) % _ROWS
@@ -70,7 +70,7 @@ class Decoder:
 
 
 def _choose(logits: torch.Tensor, live: list[int], prompts: Sequence[Prompt], texts: list[list[int]]) -> list[int]:
-    """The next token of each live row: the likeliest, or drawn by inverting the distribution function."""
+    """The next token of each live row: the likeliest, or drawn by inverse-transform sampling."""
     tokens = [int(token) for token in logits[: len(live)].argmax(dim=-1).tolist()]
     for slot, row in enumerate(live):
         prompt = prompts[row]

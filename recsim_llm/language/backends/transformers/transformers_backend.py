@@ -1,19 +1,19 @@
-"""A causal language model in this process, on CPU or GPU: shared prefixes are read once, labels without decoding.
+"""Backend for a causal language model in this process, on CPU or GPU; shared prefixes are read once.
 
 Prompts are grouped by (system, context). The system text is read once, each context once on top of it, and then all
-questions of a group side by side on top of that. How prompts become tokens is in `chat_layout`, one step through the
-model in `kv`. On CPU a context is read in blocks of 64 tokens, and what was read is kept, so that a context that has
-grown since the last call (an agent's memory) is read only where it is new.
+questions of a group in one batch on top of that. `chat_layout` tokenises prompts; `kv` does one step through the
+model. On CPU a context is read in blocks of 64 tokens, which are cached, so that of a context that has grown since the
+last call (an agent's memory) only the new part is read.
 
-Batch independence. In CPU float32 an answer has the same bits whatever else is in the call. Matrix products give a
-row the same bits in every product of a multiple of 4 rows, but not in one of 1, 2 or 3; so questions are padded on the
-left to a multiple of 16 tokens, only questions of the same padded length go side by side (attention then sums in one
+Batch independence: in CPU float32 an answer has the same bits whatever else is in the call. Matrix products give a
+row the same bits in every product of a multiple of 4 rows, but not in one of 1, 2 or 3. So questions are padded on the
+left to a multiple of 16 tokens, only questions of the same padded length share a batch (attention then sums in one
 order), there is always at least one padding token (all masks take one code path), and predictions are computed for at
 least 4 rows. The steps between the labels of an answer of several slots are padded to 16 tokens too: attention gives
-each thread a buffer of its own, and in narrower steps those of later threads begin off the vector's border, which
-changes how sums are grouped. On some CPUs MKL needs its strict mode besides (`MKL_CBWR`), which it reads at its first
-product: a process that computed before the first model is loaded sets it itself. On a GPU the kernel depends on the
-size of the batch, and answers agree to rounding of bfloat16 only.
+each thread its own buffer, and in narrower steps those of later threads are not aligned to the vector width, which
+changes how sums are grouped. On some CPUs MKL also needs its strict mode (`MKL_CBWR`), which it reads at its first
+product: a process that computes before the first model is loaded must set it itself. On a GPU the kernel depends on
+the batch size, and answers agree only up to bfloat16 rounding.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 8_192, 65_536
 
 
 class _BatchRow(NamedTuple):
-    """One question as it goes through the model.
+    """One row of a batch: a question, or a question with a choice behind it.
 
     `place` is the position of its prompt in the call; `reads` are (positions from the end, token, choice); `slots` are
     the labels of an answer that holds several.
@@ -63,7 +63,7 @@ class _BatchRow(NamedTuple):
 
     @property
     def kind(self) -> tuple[str, int]:
-        """What is done with it; rows of one kind go side by side."""
+        """Key for batching; only rows of one kind share a batch."""
         if self.slots is not None:
             return "slots", len(self.slots.gap)
         return ("labels", 0) if self.reads else ("text", 0)
@@ -78,7 +78,7 @@ class _Group(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """Tokens of keys and values that its rows need."""
+        """Number of key-value positions that its rows need."""
         prefix = len(self.system) + len(self.context)
         return sum(prefix + len(row.ids) + _BUCKET for row in self.rows)
 
@@ -87,25 +87,25 @@ class TransformersLLM:
     """Any causal language model that `transformers` can load and whose layers are all attention.
 
     Labels are read from the first token of each choice as it follows the generation prompt. Where two choices begin
-    with the same token, every choice is scored as a whole, token by token (and, if one choice begins another, with the
-    end of the answer behind it), which costs a row a choice. An answer of several slots reads its question once, then
-    the likeliest label and the space behind it for each slot but the last (these are its output tokens); its choices
-    must be one token each. Log-probabilities are rounded to 5 digits. Texts are decoded greedily, or drawn with
-    numbers that depend on the prompt's seed alone. Two threads take turns.
+    with the same token, every choice is scored as a whole, token by token (and, if one choice is a prefix of another,
+    with the end of the answer after it), which costs one row per choice. An answer of several slots reads its question
+    once, then the likeliest label and the space after it for each slot but the last (these are its output tokens); its
+    choices must be one token each. Log-probabilities are rounded to 5 digits. Texts are decoded greedily, or sampled
+    with numbers that depend on the prompt's seed alone. Calls from two threads take turns.
 
     Args:
         model: A name of `models.MODELS`, a folder, or a hub id.
-        device: "cpu", "cuda", "cuda:1", ...; "auto" takes a GPU where there is one.
+        device: "cpu", "cuda", "cuda:1", ...; "auto" takes a GPU if there is one.
         dtype: "float32", "bfloat16", "float16"; "auto" is float32 on CPU and bfloat16 elsewhere.
-        max_batch_tokens: Most tokens of prefix and question side by side, which bounds memory; None is 8,192 on CPU and
+        max_batch_tokens: Most tokens of prefix and question per batch, which bounds memory; None is 8,192 on CPU and
             65,536 on GPU.
-        kept_bytes: Most memory for contexts that are kept between calls, on CPU; the least lately used go first.
+        kept_bytes: Most memory for contexts cached between calls, on CPU; the least recently used go first.
         trust_remote_code: Run Python code that comes with the model. It can do whatever you can: read it first.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
         ModelNotFoundError: The model is not on this machine and cannot be fetched from the hub.
-        UntrustedCodeError: The model needs Python code of its own, and that is not allowed.
+        UntrustedCodeError: The model needs Python code of its own, which is not allowed.
         ConfigError: Unknown dtype or device, or a model with layers that are not attention.
     """
 
@@ -165,7 +165,7 @@ class TransformersLLM:
                 self._run(pack, prompts, answers)
         self.usage.seconds += time.perf_counter() - started
         sizes = {row.place: len(g.system) + len(g.context) + len(row.ids) for g in groups for row in g.rows}
-        # Where a choice costs a row, more can be fed than the prompts hold.
+        # If each choice costs a row, more tokens can be fed than the prompts hold.
         self.usage.cached_tokens += max(0, sum(sizes.values()) - (self._fed - before))
         self.usage.calls += len(prompts)
         self.usage.refused += len(refused)
@@ -187,7 +187,7 @@ class TransformersLLM:
         return Completion(prompt.choices[logprobs.index(max(logprobs))], logprobs, tokens, 0)
 
     def _grouped(self, prompts: Sequence[Prompt]) -> tuple[list[_Group], dict[int, str]]:
-        """Groups of questions, and the prompts that are too long, by position, with the reason."""
+        """Groups of questions; and the reason per prompt that is too long, by position."""
         groups: dict[tuple[str, str], _Group] = {}
         refused: dict[int, str] = {}
         systems: dict[str, tuple[int, ...]] = {}
@@ -211,7 +211,7 @@ class TransformersLLM:
         return self._label_rows(index, prompt, ids) if prompt.choices else [_BatchRow(index, ids, ())]
 
     def _too_long(self, prompt: Prompt, group: _Group, question: int) -> str:
-        """Why a prompt does not fit into the model's context; "" where it does."""
+        """Why a prompt does not fit into the model's context; "" if it does."""
         longest = len(group.system) + len(group.context) + question + self._layout.answer_tokens(prompt)
         return self._layout.too_long(longest, self._context_length)
 
@@ -232,7 +232,7 @@ class TransformersLLM:
         ]
 
     def _packs(self, groups: list[_Group]) -> Iterator[list[_Group]]:
-        """Groups that are read side by side: one by one on CPU, which a single group keeps busy."""
+        """Groups that share a batch: one at a time on CPU, which a single group keeps busy."""
         if not self._pack_groups:
             yield from ([group] for group in groups)
             return
@@ -253,12 +253,12 @@ class TransformersLLM:
         for number, group in enumerate(pack):
             self._fed += sum(len(row.ids) for row in group.rows)
             for row in group.rows:
-                # One more than the tokens, rounded up: there is always padding.
+                # One more than the tokens, rounded up, so that there is always padding.
                 width = (len(row.ids) // _BUCKET + 1) * _BUCKET
                 depth = max((back for back, _, _ in row.reads), default=0) + 1
                 batches[row.kind, width, -(-depth // self._keep) * self._keep].append((number, row))
         for ((kind, _), width, keep), members in batches.items():
-            size = max(1, self._max_batch_tokens // (past.mask.shape[1] + width))
+            size = max(1, self._max_batch_tokens // (past.mask.shape[1] + width))  # rows per batch, bounds memory
             for start in range(0, len(members), size):
                 batch = members[start : start + size]
                 if kind == "slots":
@@ -281,15 +281,16 @@ class TransformersLLM:
         import torch
 
         self._fed += sum(len(group.context) for group in pack)
+        # The system text, read once as one row, is repeated for the G contexts, which are padded on the right.
         past = past.select(torch.zeros(len(pack), dtype=torch.long, device=self._device))
         width = max(len(group.context) for group in pack)
         ids, mask = pad([group.context for group in pack], width, left=False, device=self._device)
         return read(self._model, past, ids, mask)
 
     def _read_blocks(self, system: Past, group: _Group) -> Past:
-        """One context, on top of the longest part of it that is kept.
+        """Read one context, on top of its longest cached prefix.
 
-        Blocks are always cut at the same places, so that the bits do not depend on what was kept.
+        Block boundaries are fixed, so that the bits do not depend on what was cached.
         """
         ids = group.context
         whole = len(ids) // _BLOCK * _BLOCK
@@ -310,7 +311,7 @@ class TransformersLLM:
         if past is None:
             self._fed += len(system)
             past = read(self._model, None, *pad([list(system)], len(system), left=True, device=self._device))
-        self._systems[system] = past  # last used, last in the dictionary
+        self._systems[system] = past  # the most recently used is last in the dictionary
         if len(self._systems) > _SYSTEMS_KEPT:
             self._systems.pop(next(iter(self._systems)))
         return past
@@ -341,10 +342,12 @@ class TransformersLLM:
         self, past: Past, batch: list[tuple[int, _BatchRow]], width: int, keep: int, answers: list[dict[int, float]]
     ) -> None:
         ids, mask = pad([row.ids for _, row in batch], width, left=True, device=self._device)
-        logits, _ = predict(self._model, past, ids, mask, keep)
+        # Left padding: questions end in the last column, so the last `keep` positions hold all that is read.
+        logits, _ = predict(self._model, past, ids, mask, keep)  # (R, keep, V)
         logprobs = logits.float().log_softmax(dim=-1)
         where = [(r, keep - 1 - back, token) for r, (_, row) in enumerate(batch) for back, token, _ in row.reads]
         values = _pick(logprobs, where)
+        # A choice of several tokens sums the log-probabilities of its tokens.
         targets = [(row.place, choice) for _, row in batch for _, _, choice in row.reads]
         for (index, choice), value in zip(targets, values, strict=True):
             answers[index][choice] = answers[index].get(choice, 0.0) + value

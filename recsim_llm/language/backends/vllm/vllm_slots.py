@@ -1,7 +1,7 @@
-"""Runs inside vLLM's engine: keeps an answer of several slots on its line of labels. Imported by vLLM alone.
+"""Logits processor inside vLLM's engine that restricts an answer of several slots to labels. Imported by vLLM alone.
 
-The next token of such an answer is one of the slot's labels, or the gap behind it. What is sampled is thus the
-likeliest label, while the log-probabilities that vLLM returns are those from before this (its "raw" ones).
+The next token of such an answer is one of the slot's labels, or the gap after it. The sampled token is thus the
+likeliest label, while the log-probabilities that vLLM returns are the unrestricted ("raw") ones.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ LINE = "recsim_llm_line"
 
 
 class SlotLabels(AdapterLogitsProcessor):  # type: ignore[misc]
-    """Allows at each position of an answer the tokens that its request names."""
+    """Allows at each position of an answer only the tokens that its request lists."""
 
     def is_argmax_invariant(self) -> bool:
-        """It decides what comes next."""
+        """False: the processor changes which token is the likeliest."""
         return False
 
     def new_req_logits_processor(self, params: Any) -> Any:
-        """The processor of one request; None where the request is no line of labels."""
+        """The processor of one request; None if the request is not for a line of labels."""
         line = (params.extra_args or {}).get(LINE)
         if line is None:
             return None
