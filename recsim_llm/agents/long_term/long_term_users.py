@@ -117,7 +117,7 @@ def _habits_under(rule: QuitRule, threshold: float, num_users: int, habits: Habi
         if rule.repetition == "own" or (rule.tolerance == "own" and rule.nearest > 0):
             raise ConfigError(
                 "Nothing is known of these people's own tolerance and repetition: give their habits "
-                "(agents.habits.fit_habits), or a rule with tolerance=common and repetition=none."
+                "(agents.long_term.habits.fit_habits), or a rule with tolerance=common and repetition=none."
             )
         habits = Habits(np.zeros(num_users), np.zeros(num_users), np.zeros(num_users), 0.0, {})
     if len(habits.thresholds) != num_users:
