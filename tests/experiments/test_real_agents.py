@@ -52,10 +52,13 @@ def test_agents_of_each_kind_see_up_to_two_pages(kind, tmp_path):
 
 
 def test_agents_who_write_are_read_or_counted(tmp_path, smollm):
-    config = SimulationConfig(user_model="agent4rec:text", policies=("popularity",), users=1, pages=1, page_size=2)
+    # One short answer: a small model writes a dozen tokens a second.
+    config = SimulationConfig(
+        user_model="agent4rec:text,genres", policies=("popularity",), users=1, pages=1, page_size=1
+    )
     (run,) = simulate(config, tmp_path, progress=False)
     answers = run.manifest.summary["answers"]
-    assert answers["asked"] >= 2
+    assert answers["asked"] >= 1
     assert answers["usable"] + answers["fallbacks"] == answers["asked"]
     assert replay(run).steps == len(run.step_batch())
     said = exit_interviews(run, smollm)

@@ -28,7 +28,7 @@ def test_a_real_model_is_tuned_and_plays_users(tmp_path: Path, capsys: pytest.Ca
         "--rate",
         "0.001",
         "--rehearse",
-        "3",
+        "1",
         "--no-progress",
     ]
     main([*command, "--steps", "5"])
