@@ -105,6 +105,7 @@ class Ratings:
         values: (M,) stars.
         times: (M,) seconds since 1970, 0 where unknown.
         num_users, num_items: Sizes of the id spaces (not every id need occur).
+        raw_users: The source's own id of each user, for joins with other tables; () if unknown.
     """
 
     users: Ints
@@ -113,15 +114,15 @@ class Ratings:
     times: Ints
     num_users: int
     num_items: int
+    raw_users: tuple[str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.users)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Ratings:
         """The given rows (indices or mask), same id spaces."""
-        return Ratings(
-            self.users[rows], self.items[rows], self.values[rows], self.times[rows], self.num_users, self.num_items
-        )
+        users, items = self.users[rows], self.items[rows]
+        return replace(self, users=users, items=items, values=self.values[rows], times=self.times[rows])
 
     def matrix(self) -> sp.csr_array:
         """(U, N) sparse matrix of stars."""

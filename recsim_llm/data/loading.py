@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +82,13 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
         DataError: No such name or folder, or its files break a rule.
         DownloadError: The data set cannot be downloaded.
     """
-    name = str(name_or_path)
     check_value("dataset", str(name_or_path) if isinstance(name_or_path, Path) else name_or_path, Name)
+    data = _load(str(name_or_path), cache)
+    people = tuple(person.raw_id for person in data.people)
+    return dataclasses.replace(data, ratings=dataclasses.replace(data.ratings, raw_users=people))
+
+
+def _load(name: str, cache: Path | None) -> Dataset:
     if name.partition(":")[0] == "synthetic":
         return _synthetic(name)
     from recsim_llm.data.formats.movielens import MOVIELENS
@@ -111,8 +117,6 @@ _FORMATS = (
 
 
 def _synthetic(name: str) -> Dataset:
-    import dataclasses
-
     from recsim_llm.data.worlds.synthetic import named_world
 
     world = named_world(name)

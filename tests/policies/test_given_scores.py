@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from recsim_llm.data import load_dataset
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError
+from recsim_llm.experiments.simulation.config import SimulationConfig
+from recsim_llm.experiments.simulation.simulate import simulate
 from recsim_llm.policies import make_policy, open_policy
 from recsim_llm.policies.classic.given_scores import GivenScores
 from recsim_llm.testing.policy_contract import ITEMS, USERS, PolicyContract, observe
@@ -31,12 +36,12 @@ class TestListsContract(PolicyContract):
         rng = np.random.default_rng(7)
         rows = [(user, item, rank) for user in range(USERS) for rank, item in enumerate(rng.permutation(ITEMS)[:20])]
         pd.DataFrame(rows, columns=["user_id", "item_id", "rank"]).to_csv(tmp_path / "recs.csv", index=False)
-        self.options = {"file": tmp_path / "recs.csv"}
+        self.options = {"file": tmp_path / "recs.csv", "ids": "positions"}
 
 
 CATALOGUE = Catalogue(tuple(Item(i, f"Title {i}") for i in range(6)), tuple("abcdef"))
 # Two people, six items: person 0 has rated item 1, both have rated item 5.
-LOG = Ratings(np.array([0, 0, 1]), np.array([1, 5, 5]), np.full(3, 4.0), np.arange(3), 2, 6)
+LOG = Ratings(np.array([0, 0, 1]), np.array([1, 5, 5]), np.full(3, 4.0), np.arange(3), 2, 6, ("7", "3"))
 
 
 def pages(policy, page_size=3):
@@ -59,11 +64,15 @@ def test_a_page_is_the_list_then_popular_items(tmp_path, kind, by, values):
 
     Person 1's list is 3 alone; then 1, rated by one person, then 0. Person 2 has no list: 5, 1, 0.
     """
-    frame = pd.DataFrame({"user_id": [0, 0, 0, 1], "item_id": [1, 4, 2, 3], by: values})
+    frame = pd.DataFrame({"user_id": [7, 7, 7, 3], "item_id": list("becd"), by: values})
     path = tmp_path / f"recs.{kind}"
     frame.to_csv(path, index=False) if kind == "csv" else frame.to_parquet(path)
     policy = open_policy(f"topn?file={path}", LOG, CATALOGUE, 3)
     assert pages(policy) == [[4, 2, 0], [3, 1, 0], [5, 1, 0]]
+    places = tmp_path / f"places.{kind}"
+    frame = frame.assign(user_id=[0, 0, 0, 1], item_id=[1.0, 4.0, 2.0, 3.0])  # as a join with gaps leaves them
+    frame.to_csv(places, index=False) if kind == "csv" else frame.to_parquet(places)
+    assert pages(open_policy(f"topn?file={places}&ids=positions", LOG, CATALOGUE, 3)) == pages(policy)
     policy.save(tmp_path / "p.npz")
     assert pages(open_policy(str(tmp_path / "p.npz"), LOG, CATALOGUE, 3)) == pages(policy)
 
@@ -73,7 +82,7 @@ def test_a_page_is_the_list_then_popular_items(tmp_path, kind, by, values):
     [
         ("user_id,item_id\n0,1\n", "no column score"),
         ("user,item_id,rank\n0,1,1\n", "no column user_id"),
-        ("user_id,item_id,rank\n2,1,1\n", r"user_id in row 1 is 2; the log's ids are 0..1"),
+        ("user_id,item_id,rank\n2,1,1\n", r"user_id in row 1 is 2; positions are 0..1"),
         ("user_id,item_id,rank\n0,6,1\n", "item_id in row 1 is 6"),
         ("user_id,item_id,rank\n0,-1,1\n", "item_id in row 1 is -1"),
         ("user_id,item_id,rank\n0,1.5,1\n", "item_id in row 1 is 1.5"),
@@ -87,7 +96,56 @@ def test_a_page_is_the_list_then_popular_items(tmp_path, kind, by, values):
 def test_lists_that_do_not_fit_are_refused(tmp_path, text, words):
     (tmp_path / "recs.csv").write_text(text)
     with pytest.raises(ConfigError, match=words):
-        make_policy("topn", LOG, CATALOGUE, 3, file=str(tmp_path / "recs.csv"))
+        make_policy("topn", LOG, CATALOGUE, 3, file=str(tmp_path / "recs.csv"), ids="positions")
+
+
+def test_own_ids_that_the_data_set_lacks_are_refused(tmp_path):
+    """Positions handed over as ids would be other people's lists."""
+    for text, words in [
+        (
+            "user_id,item_id,rank\n7,a,1\n0,a,2\n",
+            r"user_id in row 2 is '0', .* its ids are 7, 3",
+        ),
+        (
+            "user_id,item_id,rank\n7,A,1\n",
+            r"item_id in row 1 is 'A'.* its ids are a, b, c, \.\.\.\. For",
+        ),
+        ("user_id,item_id,rank\n,a,1\n", "user_id in row 1 is ''"),
+        ("user_id,item_id,rank\n7,a,\n", "rank in row 1 is '', not a number"),
+    ]:
+        (tmp_path / "recs.csv").write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            make_policy("topn", LOG, CATALOGUE, 3, file=str(tmp_path / "recs.csv"))
+    with pytest.raises(ConfigError, match="ids=positions"):
+        make_policy("topn", replace(LOG, raw_users=()), CATALOGUE, 3, file=str(tmp_path / "recs.csv"))
+
+
+def test_rows_and_columns_of_scores_are_found_by_their_ids(tmp_path):
+    """The same matrix as above, with the people and the items in another order."""
+    scores = np.array([[0, 1, 2, 3, 4, 5], [7, 9, 1, 2, 3, 8]])[:, ::-1]
+    np.savez(tmp_path / "s.npz", scores=scores, user_ids=np.array([3, 7]), item_ids=np.array(list("fedcba")))
+    assert pages(open_policy(f"scores?file={tmp_path / 's.npz'}", LOG, CATALOGUE, 3)) == [
+        [0, 4, 3],
+        [4, 3, 2],
+        [5, 1, 0],
+    ]
+    np.savez(tmp_path / "t.npz", scores=scores, user_ids=np.array([3, 3]))
+    with pytest.raises(ConfigError, match="user_ids must hold each of the data set's 2 ids once"):
+        make_policy("scores", LOG, CATALOGUE, 3, file=str(tmp_path / "t.npz"))
+
+
+def test_a_data_set_gives_its_own_ids(tmp_path):
+    """The list is written from what a run exports: the ids of ratings files."""
+    data = load_dataset("synthetic:0:20")
+    assert data.ratings.raw_users == tuple(person.raw_id for person in data.people)
+    person, item = data.people[5], data.catalogue.raw_ids[30]
+    (tmp_path / "recs.csv").write_text(f"user_id,item_id,score\n{person.raw_id},{item},1.0\n")
+    config = SimulationConfig(
+        dataset="synthetic:0:20", policies=(f"topn?file={tmp_path / 'recs.csv'}",), users=20, pages=1
+    )
+    (run,) = simulate(config, tmp_path / "run", progress=False)
+    steps = run.step_batch()
+    assert (steps.items[:, 0] == 30).tolist() == (steps.user == 5).tolist()
 
 
 def test_scores_that_do_not_fit_are_refused(tmp_path):

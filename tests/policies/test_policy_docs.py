@@ -53,5 +53,5 @@ def test_the_page_names_the_defaults_of_the_code():
             continue
         section = text.split(f"\n## {name}\n")[1].split("\n## ")[0]
         for option, value in policy.options().items():
-            default = f"{value:g}" if value != "" else "none"
+            default = (value or "none") if isinstance(value, str) else f"{value:g}"
             assert f"| `{option}` | {default} |" in section
