@@ -20,6 +20,7 @@ from typing import Any
 
 from recsim_llm.checked import near, shown
 from recsim_llm.errors import ConfigError, RecsimError
+from recsim_llm.spec import split_name
 
 POLICIES, AGENTS, USER_MODELS, BACKENDS = (
     f"recsim_llm.{group}" for group in ("policies", "agents", "user_models", "backends")
@@ -60,7 +61,7 @@ def load_plugin(name: str, group: str, what: str) -> Any:
     True
     """
     if is_class_path(name):
-        module, _, attribute = name.partition(":")
+        module, attribute = split_name(name)
         return _attribute(_imported(module, name), attribute, what)
     brought = _entry_points(group).get(name, [])
     if len(brought) > 1:
@@ -114,7 +115,7 @@ def refuse_within(name: str, folder: Path) -> Path | None:
         ConfigError: The module, or a package that contains it, lies in the folder.
     """
     file = None
-    for spec in _specs(name.partition(":")[0]):
+    for spec in _specs(split_name(name)[0]):
         file = Path(spec.origin) if spec.origin and spec.has_location else None
         for place in [*([file] if file else []), *map(Path, spec.submodule_search_locations or ())]:
             if place.resolve().is_relative_to(folder.resolve()):

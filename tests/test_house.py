@@ -37,6 +37,33 @@ def test_class_names_tell_without_their_module():
     assert {name for name, count in names.items() if count > 1} == set()
 
 
+SEPARATORS = {":", "?", "&", "="}
+SPLITTERS = {
+    "recsim_llm/spec.py": "the grammar",
+    "recsim_llm/plugins.py": "module:Class, after `spec`",
+    "recsim_llm/data/worlds/synthetic.py": "numbers after the name, split by `spec`",
+    "recsim_llm/data/formats/agentcf_release.py": "headers of files",
+    "recsim_llm/data/formats/atomic.py": "headers of files",
+    "recsim_llm/data/formats/coat.py": "headers of files",
+    "recsim_llm/agents/llm/text_gate.py": "titles in what a model wrote",
+    "recsim_llm/agents/society/social_turns.py": "lines that a model wrote",
+    "recsim_llm/policies/llmrank/llmrank_ways.py": "lines that a model wrote",
+}
+"""Modules that may split text at the signs of specs, and which text it is."""
+
+
+def test_specs_are_split_in_one_place():
+    found = set()
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+                sign = node.args[0]
+                splits = node.func.attr in {"partition", "rpartition", "split", "rsplit"}
+                if splits and isinstance(sign, ast.Constant) and sign.value in SEPARATORS:
+                    found.add(path.relative_to(PACKAGE.parent).as_posix())
+    assert found == set(SPLITTERS)
+
+
 def test_every_folder_says_what_it_is():
     for folder in {path.parent for path in modules()}:
         text = (folder / "__init__.py").read_text(encoding="utf-8")

@@ -79,7 +79,7 @@ ALLOWED = {
     ("language/backends/openai/openai_wire.py", "json.loads"): "our own schemas",
     ("language/backends/vllm/vllm_server.py", "json.loads"): "the same; our own constant",
     ("language/uniform.py", "json.loads"): "our own schemas",
-    ("language/spec.py", "json.loads"): "a line of text that the user typed",
+    ("spec.py", "json.loads"): "a line of text that the user typed",
     ("agents/llm/agentcf/agentcf_learning.py", "json.loads"): "what was just dumped",
     ("experiments/training/train_files.py", "json.loads"): "what was just dumped",
     ("runs/manifest.py", "json.loads"): "what was just dumped",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache
@@ -42,9 +41,9 @@ from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.encoders import TextEncoder, make_encoder
 from recsim_llm.language.protocol import LLM
-from recsim_llm.language.spec import Spec, parse_spec
 from recsim_llm.plugins import running_plugin
 from recsim_llm.runs.step_notes import Remembered, Thought
+from recsim_llm.spec import Spec, first_name, parse_spec, split_name, without_options
 
 WRAPPERS = {
     "hybrid": "Formulas, corrected by what a language model says where held-out people show that it helps.",
@@ -52,15 +51,6 @@ WRAPPERS = {
 }
 """User models that wrap another one, named after a colon ("hybrid:agent4rec:items"; default: "llm"), and what
 each is. 'recsim-llm calibrate' learns the numbers first."""
-
-
-def first_name(user_model: str) -> str:
-    """The name of a user model without what stands behind its colon or question mark.
-
-    >>> first_name("hybrid:agent4rec:items"), first_name("agent4rec?memory_bytes=800")
-    ('hybrid', 'agent4rec')
-    """
-    return re.split("[:?]", user_model, maxsplit=1)[0]
 
 
 def is_built_in(user_model: str) -> bool:
@@ -100,10 +90,10 @@ def brought_name(user_model: str) -> str:
     >>> brought_name("hybrid:my_module:MyKind?k=5"), brought_name("hybrid:agent4rec:items")
     ('my_module:MyKind', '')
     """
-    name, _, inner = user_model.partition(":")
+    name, inner = split_name(user_model)
     while name in WRAPPERS:
-        name, _, inner = (user_model := inner).partition(":")
-    return "" if not user_model or is_built_in(user_model) else user_model.partition("?")[0]
+        name, inner = split_name(user_model := inner)
+    return "" if not user_model or is_built_in(user_model) else without_options(user_model)
 
 
 def inner_name(user_model: str) -> str:
@@ -115,7 +105,7 @@ def inner_name(user_model: str) -> str:
     >>> inner_name("hybrid:agent4rec:items"), inner_name("hybrid")
     ('agent4rec:items', 'llm')
     """
-    name, _, inner = user_model.partition(":")
+    name, inner = split_name(user_model)
     if name not in WRAPPERS or first_name(inner) in (*WRAPPERS, "statistical"):
         raise ConfigError(
             f"The user model {shown(user_model)} is not made of another one: write hybrid:KIND or calibrated:KIND, "

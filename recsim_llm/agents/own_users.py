@@ -16,7 +16,7 @@ from recsim_llm.agents.society.social_turns import SocialTexts
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.checked import check_options, shown
 from recsim_llm.errors import ConfigError
-from recsim_llm.language.spec import parse_spec
+from recsim_llm.spec import parse_spec
 
 OBJECT = "object:"
 """Prefix of a run's user model if a Python caller passed it as an object; followed by its class."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from recsim_llm.checked import Name, check_value, near, shown
 from recsim_llm.data.dataset import Dataset
 from recsim_llm.errors import DataError
+from recsim_llm.spec import first_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def get_dataset_files(name: str, cache: Path | None = None) -> list[Path]:
     """
     from recsim_llm.data.formats.movielens import MOVIELENS
 
-    if name.partition(":")[0] == "synthetic":
+    if first_name(name) == "synthetic":
         return []
     if name not in MOVIELENS:
         raise DataError(
@@ -89,7 +90,7 @@ def load_dataset(name_or_path: str | Path, cache: Path | None = None) -> Dataset
 
 
 def _load(name: str, cache: Path | None) -> Dataset:
-    if name.partition(":")[0] == "synthetic":
+    if first_name(name) == "synthetic":
         return _synthetic(name)
     from recsim_llm.data.formats.movielens import MOVIELENS
 

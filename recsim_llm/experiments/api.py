@@ -20,7 +20,7 @@ import numpy as np
 
 from recsim_llm.agents.certified import certificate_path
 from recsim_llm.agents.fitted_sources import Source, load_source
-from recsim_llm.agents.named_users import brought_name, check_user_model, first_name, model_fingerprint, uses_llm
+from recsim_llm.agents.named_users import brought_name, check_user_model, model_fingerprint, uses_llm
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import FILE, Certificate
 from recsim_llm.checked import OutFolder, check_known, check_options, check_value, option_of, shown
@@ -36,6 +36,7 @@ from recsim_llm.experiments.simulation.simulate import simulate as record
 from recsim_llm.language.wrappers.budget import Budget
 from recsim_llm.runs import Run, find_runs
 from recsim_llm.runs.run_tables import totals_of
+from recsim_llm.spec import first_name
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,9 +14,9 @@ from recsim_llm.language import CachedLLM, OpenAILLM, make_llm
 from recsim_llm.language.backends.openai.openai_backend import check_url, own_server
 from recsim_llm.language.backends.ray.ray_backend import RayLLM
 from recsim_llm.language.protocol import LLM
-from recsim_llm.language.spec import KEY_ENV, KEY_VARIABLE, parse_spec
 from recsim_llm.language.wrappers.budget import Budget, BudgetLLM
 from recsim_llm.language.wrappers.prefix_cache import PrefixMeter
+from recsim_llm.spec import KEY_ENV, KEY_VARIABLE, parse_spec
 
 _CHUNK = 512
 """Prompts between two commits to the answer cache, for one engine in this process."""

@@ -18,9 +18,9 @@ from recsim_llm.language.backends.vllm.vllm_backend import VllmLLM
 from recsim_llm.language.converse import Turn, converse
 from recsim_llm.language.models import MODELS, ModelRow, get_model, list_models, resolve_model
 from recsim_llm.language.protocol import LLM, Usage
-from recsim_llm.language.spec import parse_spec
 from recsim_llm.language.uniform import UniformLLM
 from recsim_llm.language.wrappers.cache import CachedLLM
+from recsim_llm.spec import parse_spec, split_name
 
 __all__ = [
     "LLM",
@@ -124,7 +124,7 @@ def _is_llm(made: object) -> bool:
 
 def _own(model: str) -> LLM:
     """Your own model: MODEL is MODULE:FUNCTION, a function without arguments that returns an `LLM`."""
-    module, _, function = model.partition(":")
+    module, function = split_name(model)
     try:
         plugins.look_here_too(module)
         make = getattr(import_module(module), function)

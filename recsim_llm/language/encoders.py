@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from recsim_llm.checked import Name, check_value, near, shown
 from recsim_llm.errors import ConfigError, MissingExtraError, ModelNotFoundError
 from recsim_llm.language.model_files import refuse_code
+from recsim_llm.spec import split_name
 from recsim_llm.types import Floats32
 
 _WORD = re.compile(r"\w+")
@@ -213,7 +214,7 @@ def check_encoder(spec: str) -> tuple[str, int | None]:
             memories can have.
     """
     check_value("--encoder", spec, Name)
-    name, _, size = spec.partition(":") if spec.startswith(("hash", "minilm")) else (spec, "", "")
+    name, size = split_name(spec) if spec.startswith(("hash", "minilm")) else (spec, "")
     if size and not (size.isdecimal() and 1 <= int(size) <= MOST_DIMENSIONS):
         raise ConfigError(
             f"--encoder {spec}: the dimension must be a whole number between 1 and {MOST_DIMENSIONS:,}, not "

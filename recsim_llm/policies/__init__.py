@@ -39,6 +39,7 @@ from recsim_llm.policies.rl.offline.offline_policies import BCQ, CQL, CRR, SQN
 from recsim_llm.policies.rl.online import A2C, DQN, PPO
 from recsim_llm.policies.sequential.gru4rec import GRU4Rec
 from recsim_llm.policies.sequential.sasrec import SASRec
+from recsim_llm.spec import split_name
 
 _CLASSIC = (RandomPolicy, Popularity, LivePopularity, BM25, ItemKNN, EASE, ALS, BPR, LightGCN, GRU4Rec, SASRec)
 _ADAPTERS_AND_BOUNDS = (EmbeddingPolicy, GivenScores, GivenLists, CornacPolicy, Retrain, FixedList, Oracle)
@@ -72,7 +73,7 @@ def policy_class(name: str) -> type[FittedPolicy]:
     """
     if name in POLICIES:
         return POLICIES[name]
-    if name.partition(":")[0] in POLICIES:
+    if split_name(name)[0] in POLICIES:
         raise ConfigError(f"Policy {shown(name)}: options go behind a question mark, NAME?option=value&option=value.")
     found = plugins.load_plugin(name, plugins.POLICIES, "a policy")
     if found is None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from recsim_llm.errors import ConfigError
-from recsim_llm.language.spec import parse_spec
 from recsim_llm.plugins import is_class_path
+from recsim_llm.spec import parse_spec, without_options
 
 SUFFIX = ".npz"
 
@@ -56,7 +56,7 @@ def parse_policy(text: str) -> PolicySpec:
     if text.endswith(SUFFIX) and "?" not in text:
         return PolicySpec("", {}, Path(text))
     name, rest, options = parse_spec(text)
-    path = f"{name}:{rest}" if ":" in text.partition("?")[0] else ""
+    path = f"{name}:{rest}" if ":" in without_options(text) else ""
     if not name or (path and not is_class_path(path)):
         raise ConfigError(
             f"'{text}': write a policy as NAME, NAME?option=value&option=value, module:Class, or FILE{SUFFIX}."

@@ -24,11 +24,11 @@ from recsim_llm.cli.verbs.names.policies_command import listed_policies
 from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.simulation.config import SimulationConfig
 from recsim_llm.language import NO_OPTIONS, UniformLLM, known_backends, make_llm
-from recsim_llm.language.spec import parse_spec
 from recsim_llm.option_list import listed_options
 from recsim_llm.policies import POLICIES, check_policy
 from recsim_llm.policies.planners.planner import Planner
 from recsim_llm.policies.retrain import RetrainOptions
+from recsim_llm.spec import parse_spec
 
 LISTS = {"policies": listed_policies, "agents": listed_agents, "backends": listed_backends}
 

@@ -14,7 +14,7 @@ from recsim_llm.errors import ConfigError, LLMError
 from recsim_llm.experiments.fidelity.certify import CertifyConfig
 from recsim_llm.experiments.simulation.config import SimulationConfig
 from recsim_llm.language import OpenAILLM, make_llm
-from recsim_llm.language.spec import parse_spec, refuse_secrets
+from recsim_llm.spec import parse_spec, refuse_secrets
 from recsim_llm.types import Prompt
 
 SECRET = "sk-live/3f9c+never-shown"

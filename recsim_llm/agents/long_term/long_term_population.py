@@ -24,8 +24,8 @@ from recsim_llm.data.worlds.synthetic import named_world
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.encoders import TextEncoder
 from recsim_llm.language.protocol import LLM
-from recsim_llm.language.spec import parse_spec
 from recsim_llm.seeding import Stream, uniforms
+from recsim_llm.spec import parse_spec
 from recsim_llm.types import Floats, Ints
 
 RULE = "window"

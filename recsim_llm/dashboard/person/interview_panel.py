@@ -14,6 +14,7 @@ from recsim_llm.dashboard import theme
 from recsim_llm.dashboard.view import RunView, sentence
 from recsim_llm.errors import ConfigError, RecsimError
 from recsim_llm.runs import Manifest
+from recsim_llm.spec import split_name
 
 _CHARACTERS_A_TOKEN = 4
 _LONGEST_QUESTION = 500
@@ -87,7 +88,7 @@ def check_model(model: str, own: str, hosts: Sequence[str] = ()) -> str:
     from recsim_llm.experiments.backend import check_foreign_spec
 
     model = model.strip()
-    kind, _, name = model.partition(":")
+    kind, name = split_name(model)
     # `python:` would run any function named here, and options can redirect a server's key.
     if kind not in _KINDS or (kind == "uniform") == bool(name) or ("?" in model and model != own):
         raise ConfigError(
@@ -215,7 +216,7 @@ def _ask(view: RunView, plan: Plan) -> None:
 
 def where(model: str) -> str:
     """Location where a language model of this spec runs, as a sentence."""
-    kind = model.partition(":")[0]
+    kind = split_name(model)[0]
     if kind == "openai":
         from recsim_llm.experiments.backend import server_of
 

@@ -22,6 +22,7 @@ from recsim_llm.data.checksum import content_checksum
 from recsim_llm.data.dataset import Catalogue, Dataset, Person, Ratings
 from recsim_llm.data.worlds.synthetic_texts import GENRES, invent_description, invent_places, invent_titles
 from recsim_llm.errors import ConfigError, DataError
+from recsim_llm.spec import split_name
 from recsim_llm.types import Bools, Floats, Ints, Item
 
 LICENCE = "Invented by recsim-llm: free for any use."
@@ -119,7 +120,8 @@ def named_world(name: str) -> SyntheticWorld | None:
     Raises:
         DataError: Seed or number of users is not a whole number, or the catalogue's folder is broken.
     """
-    kind, *numbers = name.split(":")
+    kind, rest = split_name(name)
+    numbers = rest.split(":") if ":" in name else []
     if kind != "synthetic":
         from recsim_llm.data.formats.billp_release import invented_world
 

@@ -45,10 +45,10 @@ from recsim_llm.experiments.traits import separations
 from recsim_llm.language.encoders import check_encoder
 from recsim_llm.language.label_reads import unseen_labels
 from recsim_llm.language.protocol import LLM
-from recsim_llm.language.spec import refuse_secrets
 from recsim_llm.policies import make_policy
 from recsim_llm.runs import StepBatch
 from recsim_llm.seeding import Stream, uniforms
+from recsim_llm.spec import refuse_secrets
 from recsim_llm.types import Floats, Ints
 
 LLM_USERS, LLM_ROWS = 40, 10

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from recsim_llm.agents.hybrid.learned import Learned, find_learned
 from recsim_llm.agents.long_term.long_term_population import make_long_term, rule_of
-from recsim_llm.agents.named_users import WRAPPERS, first_name, learned_identity
+from recsim_llm.agents.named_users import WRAPPERS, learned_identity
 from recsim_llm.agents.population import Population, SocialPopulation
 from recsim_llm.data import Catalogue
 from recsim_llm.errors import ConfigError, RecordingError
@@ -29,6 +29,7 @@ from recsim_llm.policies.planners.planner import Planner
 from recsim_llm.policies.policy_protocol import FittedPolicy
 from recsim_llm.policies.policy_spec import parse_policy
 from recsim_llm.policies.rl.offline.dorl import DORL, NEEDS_TASK
+from recsim_llm.spec import first_name
 from recsim_llm.untrusted import read_bytes
 
 LEARNED = "learned"

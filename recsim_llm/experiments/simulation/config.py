@@ -10,17 +10,17 @@ import tyro
 from annotated_types import Ge, Le
 
 from recsim_llm.agents.long_term.long_term_population import rule_line, rule_of, rule_of_older
-from recsim_llm.agents.named_users import check_user_model, first_name, uses_llm
+from recsim_llm.agents.named_users import check_user_model, uses_llm
 from recsim_llm.agents.society.statistical_inhabitants import Exposure, SocialHabits, WordOfMouth
 from recsim_llm.checked import Count, CountOrNone, Name, Seed, Share, Text, check_fields, option_of
 from recsim_llm.environments.sessions import MOST_ITEMS, MOST_PAGES, PageRules, long_history
 from recsim_llm.errors import ConfigError, RecordingError
 from recsim_llm.language.encoders import check_encoder
-from recsim_llm.language.spec import refuse_secrets
 from recsim_llm.policies import asks_llm, check_policy
 from recsim_llm.policies.policy_spec import parse_policy
 from recsim_llm.policies.rl.offline.dorl import DORL, NEEDS_TASK
 from recsim_llm.runs import Run
+from recsim_llm.spec import first_name, refuse_secrets
 
 DEFAULT_LLM = "transformers:smollm2-135m"
 _HABITS = SocialHabits()

@@ -14,12 +14,12 @@ from recsim_llm.environments.long_term import LongTermVectorEnv
 from recsim_llm.environments.vector import ItemVectorEnv, PageVectorEnv
 from recsim_llm.errors import ConfigError, MissingExtraError
 from recsim_llm.experiments.simulation.rollout import choose_visitors
-from recsim_llm.language.spec import refuse_secrets
 from recsim_llm.policies import open_policy
 from recsim_llm.policies.policy_protocol import Policy
 from recsim_llm.policies.rl.networks.states import pack
 from recsim_llm.policies.rl.offline.offline_data import OfflineLog
 from recsim_llm.seeding import Stream, mix_one, uniforms
+from recsim_llm.spec import refuse_secrets
 from recsim_llm.types import Floats32, Ints, Observation
 
 

@@ -26,12 +26,12 @@ from recsim_llm.errors import ConfigError
 from recsim_llm.experiments.simulation.rollout import choose_visitors
 from recsim_llm.experiments.training.train_files import Checkpoint, Curve, CurvePoint, TrainingFolder
 from recsim_llm.experiments.training.train_world import TrainingWorld, evaluate
-from recsim_llm.language.spec import refuse_secrets
 from recsim_llm.policies.policy_spec import parse_policy
 from recsim_llm.policies.rl.online import A2C, DQN, PPO
 from recsim_llm.policies.rl.rl_policy import OnlinePolicy, need_tianshou, start_of
 from recsim_llm.policies.rl.settings import NetSettings
 from recsim_llm.seeding import mix_one
+from recsim_llm.spec import refuse_secrets
 from recsim_llm.types import Ints
 
 if TYPE_CHECKING:

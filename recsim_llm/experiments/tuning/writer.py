@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recsim_llm.errors import ConfigError
+from recsim_llm.spec import split_name, without_options
 from recsim_llm.untrusted import read_json
 
 NUMBERS = "tuning.json"
@@ -26,8 +27,9 @@ def writer_of(llm: str) -> str:
     >>> writer_of("transformers:smollm2-135m")
     'transformers:smollm2-135m'
     """
-    kind, _, rest = llm.partition(":")
-    name, mark, options = rest.partition("?")
+    kind, rest = split_name(llm)
+    name = without_options(rest)
+    options = rest.removeprefix(name)
     if kind not in ("transformers", "vllm"):
         return llm
     seen = {name}
@@ -47,4 +49,4 @@ def writer_of(llm: str) -> str:
             )
         seen.add(base)
         name = base
-    return f"{kind}:{name}{mark}{options}"
+    return f"{kind}:{name}{options}"

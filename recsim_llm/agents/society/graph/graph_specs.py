@@ -19,6 +19,7 @@ from recsim_llm.agents.society.graph.graph import SocialGraph
 from recsim_llm.agents.society.graph.graph_files import load_graph
 from recsim_llm.data.dataset import Catalogue, Person, Ratings
 from recsim_llm.errors import ConfigError
+from recsim_llm.spec import split_name
 from recsim_llm.types import Ints
 
 GRAPHS = {
@@ -54,7 +55,7 @@ def make_graph(
         DataError: The file breaks a rule.
         MissingExtraError: networkx is not installed.
     """
-    name, _, rest = spec.partition(":")
+    name, rest = split_name(spec)
     if name not in GRAPHS:
         return load_graph(_existing(spec), people)
     if name == "none":
@@ -85,7 +86,7 @@ def _existing(spec: str) -> Path:
     path = Path(spec)
     if path.is_file():
         return path
-    near = difflib.get_close_matches(spec.partition(":")[0], GRAPHS, n=1)
+    near = difflib.get_close_matches(split_name(spec)[0], GRAPHS, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise ConfigError(f"'{spec}' is no social graph and no file.{hint} Graphs are: {', '.join(GRAPHS)}, or a CSV file.")
 

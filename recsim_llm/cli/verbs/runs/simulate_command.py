@@ -9,7 +9,7 @@ from pathlib import Path
 from tyro.conf import OmitArgPrefixes
 
 from recsim_llm.agents.hybrid.learned import Learned
-from recsim_llm.agents.named_users import WRAPPERS, first_name
+from recsim_llm.agents.named_users import WRAPPERS
 from recsim_llm.certificate import FILE as CERTIFICATE
 from recsim_llm.certificate import failure, read_certificate
 from recsim_llm.checked import OutFolder
@@ -25,6 +25,7 @@ from recsim_llm.experiments.tuning.writer import writer_of
 from recsim_llm.language.wrappers.budget import Budget
 from recsim_llm.runs import Run
 from recsim_llm.runs.recorded_context import load_people
+from recsim_llm.spec import first_name
 
 
 @dataclass(frozen=True)

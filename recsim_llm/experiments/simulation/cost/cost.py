@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recsim_llm.agents.named_users import WRAPPERS, first_name, inner_name
+from recsim_llm.agents.named_users import WRAPPERS, inner_name
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.experiments.simulation.arm_files import fit, policy_names
 from recsim_llm.experiments.simulation.config import SimulationConfig
@@ -18,6 +18,7 @@ from recsim_llm.experiments.simulation.trajectory import assemble, stream, wide_
 from recsim_llm.language import make_llm
 from recsim_llm.language.wrappers.prefix_cache import PrefixMeter
 from recsim_llm.runs import RecordingLLM
+from recsim_llm.spec import first_name
 from recsim_llm.types import Completion, Usage
 
 

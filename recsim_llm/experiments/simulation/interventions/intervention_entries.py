@@ -12,6 +12,7 @@ from recsim_llm.agents.society.graph.graph import closeness_fault, relation_faul
 from recsim_llm.data.dataset import Dataset
 from recsim_llm.errors import ConfigError
 from recsim_llm.plugins import is_class_path
+from recsim_llm.spec import without_options
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class InterventionEntry:
     def policy(self) -> str:
         """A policy, as --policy takes it; options, files and classes (module:Class) are not checked."""
         text = self._string("policy")
-        name = text.partition("?")[0]
+        name = without_options(text)
         if not name.endswith(".npz") and not is_class_path(name):
             self._among("policy", name, self.names.policies, "policy")
         return text

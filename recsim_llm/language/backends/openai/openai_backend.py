@@ -28,7 +28,7 @@ from recsim_llm.language.backends.openai.openai_wire import BodyWriter, read_ans
 from recsim_llm.language.backends.vllm.vllm_server import BATCH, EXTRAS, VllmServer, recognise
 from recsim_llm.language.converse import garbage_collection_paused
 from recsim_llm.language.protocol import Usage, no_adapters
-from recsim_llm.language.spec import HOW_TO_GIVE_KEYS, KEY_VARIABLE, refuse_secrets
+from recsim_llm.spec import HOW_TO_GIVE_KEYS, KEY_VARIABLE, refuse_secrets
 from recsim_llm.types import Completion, Prompt
 
 T = TypeVar("T")

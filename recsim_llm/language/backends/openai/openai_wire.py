@@ -23,7 +23,7 @@ from recsim_llm.language.backends.openai.openai_answers import (
     validated,
 )
 from recsim_llm.language.slots import likeliest
-from recsim_llm.language.spec import HOW_TO_GIVE_KEYS
+from recsim_llm.spec import HOW_TO_GIVE_KEYS
 from recsim_llm.types import Completion, Prompt
 
 _LEAST = 1e-30

@@ -22,7 +22,7 @@ from recsim_llm.errors import ConfigError, LLMError, MissingExtraError
 from recsim_llm.language.backends.ray.ray_engine import AnsweredChunk, Engine, error_of, pack_prompts, unpack_answers
 from recsim_llm.language.backends.ray.ray_work import Work
 from recsim_llm.language.protocol import Usage
-from recsim_llm.language.spec import parse_spec
+from recsim_llm.spec import parse_spec
 from recsim_llm.types import Completion, Prompt
 
 _NAMESPACE = "recsim-llm"

@@ -4,7 +4,7 @@ import pytest
 
 from recsim_llm.errors import ConfigError
 from recsim_llm.language import make_llm
-from recsim_llm.language.spec import parse_spec
+from recsim_llm.spec import parse_spec
 
 
 def test_values_are_json_where_they_are_json():

@@ -50,7 +50,7 @@ def parse_spec(text: str) -> Spec:
     """
     refuse_secrets(text)
     name, asked, rest = text.partition("?")
-    kind, _, model = name.partition(":")
+    kind, model = split_name(name)
     options: dict[str, Any] = {}
     for number, part in enumerate(rest.split("&") if asked else [], 1):
         key, found, value = part.partition("=")
@@ -60,6 +60,34 @@ def parse_spec(text: str) -> Spec:
             raise ConfigError(f"'{name}': options look like ?name=value&name=value, each once; {wrong}.")
         options[key] = _value(value)
     return Spec(kind, model, options)
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """Split a spec at its first colon, and leave what follows unread.
+
+    >>> split_name("hybrid:agent4rec:items?memory_bytes=800"), split_name("ml-100k")
+    (('hybrid', 'agent4rec:items?memory_bytes=800'), ('ml-100k', ''))
+    """
+    name, _, rest = text.partition(":")
+    return name, rest
+
+
+def first_name(text: str) -> str:
+    """The name at the start of a spec, before a colon or a question mark.
+
+    >>> first_name("hybrid:agent4rec:items"), first_name("agent4rec?memory_bytes=800")
+    ('hybrid', 'agent4rec')
+    """
+    return re.split("[:?]", text, maxsplit=1)[0]
+
+
+def without_options(text: str) -> str:
+    """A spec up to its question mark.
+
+    >>> without_options("openai:m?base_url=http://localhost:8000/v1")
+    'openai:m'
+    """
+    return text.partition("?")[0]
 
 
 def refuse_secrets(text: str) -> None:
