@@ -337,6 +337,7 @@ def test_a_broken_package_does_not_break_the_lists(example, monkeypatch, capsys)
     assert "ease" in shown
 
 
+@pytest.mark.slow
 def test_the_example_package_runs_from_a_shell(installed, home):
     """As the console script does it: the working directory is not on Python's path."""
     module(home, "shell_policy", POLICY)

@@ -226,6 +226,7 @@ def test_bars_are_those_of_notebooks_where_there_is_one(monkeypatch):
         assert bar.mininterval == 10.0, "a log file gets few lines"
 
 
+@pytest.mark.slow
 def test_certify_writes_what_the_command_line_writes(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     found = recsim_llm.certify(dataset="synthetic", resamples=100, out=tmp_path / "c")
