@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,7 @@ def test_texts_are_shown_and_never_executed():
 
 def test_the_dashboard_listens_to_this_machine_alone(tmp_path):
     command = dashboard_command(tmp_path, 8600, "127.0.0.1")
+    assert Path(next(word for word in command if word.endswith("app.py"))).is_file()
     assert command[:4] == [sys.executable, "-m", "streamlit", "run"]
     assert "--server.address=127.0.0.1" in command
     assert command[-1] == str(tmp_path.resolve())

@@ -17,13 +17,14 @@ from urllib.parse import urlsplit
 from annotated_types import Ge, Le
 from tyro.conf import Positional, UseAppendAction
 
+import recsim_llm
 from recsim_llm.checked import OutFolder
 from recsim_llm.errors import ConfigError, MissingExtraError
 
 LOOPBACK = "127.0.0.1"
 _HOST_NAME = re.compile(r"(?:[A-Za-z0-9_-]+\.)*[A-Za-z][A-Za-z0-9-]*\.?")
 _HOST = re.compile(r"(?!.{260})(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)(?::\d{1,5})?")
-_APP = Path(__file__).parents[1] / "dashboard" / "app.py"
+_APP = Path(recsim_llm.__file__).parent / "dashboard" / "app.py"
 # Charts keep their colours in both themes; no usage statistics; no developer menu.
 _LOOKS = {
     "theme.light.primaryColor": "#0072B2",
