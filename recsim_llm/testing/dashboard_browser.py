@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,8 @@ def serving(runs: Path) -> Iterator[str]:
         _await(process, f"{address}/_stcore/health")
         yield address
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it ended by itself, and the error in flight says why
+            os.killpg(process.pid, signal.SIGTERM)
         process.communicate(timeout=20)
 
 
