@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import recsim_llm
@@ -31,7 +31,7 @@ def test_file_names_tell_without_their_folder():
 
 
 def test_class_names_tell_without_their_module():
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in modules()]
+    trees = list(parsed().values())
     names = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
     assert sum(names.values()) > 400
     assert {name for name, count in names.items() if count > 1} == set()
@@ -54,13 +54,13 @@ SPLITTERS = {
 
 def test_specs_are_split_in_one_place():
     found = set()
-    for path in modules():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for name, tree in parsed().items():
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
                 sign = node.args[0]
                 splits = node.func.attr in {"partition", "rpartition", "split", "rsplit"}
                 if splits and isinstance(sign, ast.Constant) and sign.value in SEPARATORS:
-                    found.add(path.relative_to(PACKAGE.parent).as_posix())
+                    found.add(f"recsim_llm/{name}")
     assert found == set(SPLITTERS)
 
 
@@ -71,6 +71,7 @@ def test_every_folder_says_what_it_is():
 
 
 @cache
+@lru_cache(maxsize=1)
 def parsed() -> dict[str, ast.Module]:
     """The package's modules by their path in it."""
     paths = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}

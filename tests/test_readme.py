@@ -30,6 +30,7 @@ def test_python_blocks_run(code, tmp_path, monkeypatch):
     exec(compile(code, "README.md", "exec"), {})
 
 
+@pytest.mark.slow
 def test_the_page_on_python_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)

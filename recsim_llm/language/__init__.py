@@ -20,7 +20,7 @@ from recsim_llm.language.models import MODELS, ModelRow, get_model, list_models,
 from recsim_llm.language.protocol import LLM, Usage
 from recsim_llm.language.uniform import UniformLLM
 from recsim_llm.language.wrappers.cache import CachedLLM
-from recsim_llm.spec import parse_spec, split_name
+from recsim_llm.spec import parse_spec, split_name, without_options
 
 __all__ = [
     "LLM",
@@ -74,7 +74,7 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
     if own is None and (kind not in _BACKENDS or bool(model) == (kind == "uniform")):
         brought = "".join(f"{name}, " for name in plugins.plugin_names(plugins.BACKENDS))
         raise ConfigError(
-            f"'{spec.partition('?')[0]}' is no language model. Use transformers:NAME_OR_FOLDER (for example "
+            f"'{without_options(spec)}' is no language model. Use transformers:NAME_OR_FOLDER (for example "
             f"transformers:smollm2-135m), vllm:NAME_OR_FOLDER, openai:MODEL, ray:NAME, python:MODULE:FUNCTION, "
             f"{brought}or uniform."
         )
@@ -82,7 +82,7 @@ def make_llm(spec: str, cache: Path | None = None) -> LLM:
         return _wrapped(_plugged(own, kind, model, options), cache)
     make = _BACKENDS[kind]
     # The message does not repeat the whole spec: the value of a misspelt option may be a key.
-    check_options(options, make, f"'{spec.partition('?')[0]}': {kind}", besides=NO_OPTIONS)
+    check_options(options, make, f"'{without_options(spec)}': {kind}", besides=NO_OPTIONS)
     return _wrapped(make(model, **options) if model else make(**options), cache)
 
 

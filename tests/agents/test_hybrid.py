@@ -149,7 +149,7 @@ def test_a_helpful_opinion_is_heard_and_helps(seed):
     assert mean > 4 * error
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_it_helps_where_ratings_are_few(seed):
     place = cold_world(seed)
     model = helpful(place)

@@ -108,7 +108,7 @@ class Storm:
         return None
 
 
-@pytest.mark.parametrize("vllm", [False, True])
+@pytest.mark.parametrize("vllm", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_storm_changes_no_answer_and_costs_little_time(vllm):
     """5 % of calls hang for 20 s, 10 % fail, and a second copy goes out after 0.1 s."""
     prompts = [ask(f"question {i}" * 3) for i in range(4_000 if vllm else 1_000)]
