@@ -52,7 +52,8 @@ demo: fetch ## Certify simulated MovieLens people, let them meet three policies,
 	$(BIN)/recsim-llm interview runs/demo/ease "What did you watch, and did you like it?" --user 331
 
 test: install ## Run the default test suite, on two cores, in random order; the last line says how to repeat that order
-	$(PYTEST) -n 2 --dist loadfile
+	# Two processes on two cores: threads of one would wait for the other's.
+	OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile
 
 test-slow: fetch ## Run the slow checks: real model, real data, kill -9, training
 	$(PYTEST) -m slow -n 2 --dist loadfile --timeout 900 --durations 15
