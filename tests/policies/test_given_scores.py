@@ -82,15 +82,15 @@ def test_a_page_is_the_list_then_popular_items(tmp_path, kind, by, values):
     [
         ("user_id,item_id\n0,1\n", "no column score"),
         ("user,item_id,rank\n0,1,1\n", "no column user_id"),
-        ("user_id,item_id,rank\n2,1,1\n", r"user_id in row 1 is 2; positions are 0..1"),
-        ("user_id,item_id,rank\n0,6,1\n", "item_id in row 1 is 6"),
-        ("user_id,item_id,rank\n0,-1,1\n", "item_id in row 1 is -1"),
-        ("user_id,item_id,rank\n0,1.5,1\n", "item_id in row 1 is 1.5"),
-        ("user_id,item_id,rank\n0,abc,1\n", "item_id in row 1 is 'abc', not a number"),
+        ("user_id,item_id,rank\n2,1,1\n", r"line 2, field 'user_id': '2' is no position. Positions are 0..1"),
+        ("user_id,item_id,rank\n0,6,1\n", "line 2, field 'item_id': '6'"),
+        ("user_id,item_id,rank\n0,-1,1\n", "field 'item_id': '-1'"),
+        ("user_id,item_id,rank\n0,1.5,1\n", "field 'item_id': '1.5'"),
+        ("user_id,item_id,rank\n0,abc,1\n", "field 'item_id': 'abc' is not a number"),
         ("user_id,item_id,rank\n0,1,1\n0,1,2\n", "stands twice"),
-        ("user_id,item_id,score\n0,1,inf\n", "score in row 1"),
-        ("user_id,item_id,score\n0,1,\n", "score in row 1"),
-        ("", "cannot be read"),
+        ("user_id,item_id,score\n0,1,inf\n", "line 2, field 'score': 'inf'"),
+        ("user_id,item_id,score\n0,1,\n", "field 'score': '' is missing"),
+        ("", "is empty"),
     ],
 )
 def test_lists_that_do_not_fit_are_refused(tmp_path, text, words):
@@ -104,14 +104,14 @@ def test_own_ids_that_the_data_set_lacks_are_refused(tmp_path):
     for text, words in [
         (
             "user_id,item_id,rank\n7,a,1\n0,a,2\n",
-            r"user_id in row 2 is '0', .* its ids are 7, 3",
+            r"line 3, field 'user_id': '0' is not in the data set. Its ids are 7, 3; for positions",
         ),
         (
             "user_id,item_id,rank\n7,A,1\n",
-            r"item_id in row 1 is 'A'.* its ids are a, b, c, \.\.\.\. For",
+            r"line 2, field 'item_id': 'A' .* Its ids are a, b, c, \.\.\.; for positions 0\.\.5",
         ),
-        ("user_id,item_id,rank\n,a,1\n", "user_id in row 1 is ''"),
-        ("user_id,item_id,rank\n7,a,\n", "rank in row 1 is '', not a number"),
+        ("user_id,item_id,rank\n,a,1\n", "field 'user_id': '' is not in"),
+        ("user_id,item_id,rank\n7,a,\n", "field 'rank': '' is missing"),
     ]:
         (tmp_path / "recs.csv").write_text(text)
         with pytest.raises(ConfigError, match=words):
@@ -129,9 +129,10 @@ def test_rows_and_columns_of_scores_are_found_by_their_ids(tmp_path):
         [4, 3, 2],
         [5, 1, 0],
     ]
-    np.savez(tmp_path / "t.npz", scores=scores, user_ids=np.array([3, 3]))
-    with pytest.raises(ConfigError, match="user_ids must hold each of the data set's 2 ids once"):
-        make_policy("scores", LOG, CATALOGUE, 3, file=str(tmp_path / "t.npz"))
+    for wrong in ([3, 3], [3, 7, 7], [3], [[3, 7]], 3, [3, 8], ["3", "seven"]):
+        np.savez(tmp_path / "t.npz", scores=scores, user_ids=np.array(wrong))
+        with pytest.raises(ConfigError, match="user_ids must hold each of the data set's 2 ids once, such as 7, 3"):
+            make_policy("scores", LOG, CATALOGUE, 3, file=str(tmp_path / "t.npz"))
 
 
 def test_a_data_set_gives_its_own_ids(tmp_path):

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from recsim_llm.data.dataset import Catalogue, Ratings
+from recsim_llm.data.tables import Table, numbers, read_parquet, read_text, text
 from recsim_llm.errors import ConfigError, DataError
 from recsim_llm.policies.ranking import RankingPolicy
 from recsim_llm.policies.sparse_rows import Scores, interactions
 from recsim_llm.types import Floats, Ints, Observation
-from recsim_llm.untrusted import check_parquet, read_arrays, read_bytes
+from recsim_llm.untrusted import read_arrays, read_bytes
 
 
 class GivenScores(RankingPolicy):
@@ -115,20 +117,21 @@ class GivenLists(RankingPolicy):
                 item twice, or a rank or score is not finite.
         """
         path = _path(cls.name, file, "a CSV or Parquet file with columns user_id, item_id and rank or score")
-        table = _table(path)
-        by = "rank" if "rank" in table else "score"
-        missing = [column for column in ("user_id", "item_id", by) if column not in table]
-        if missing:
-            raise ConfigError(f"{path} has no column {', '.join(missing)}: user_id, item_id, and rank or score.")
-        if ids == "own":
-            users = _positions(path, "user_id", table["user_id"], log.raw_users)
-            items = _positions(path, "item_id", table["item_id"], catalogue.raw_ids)
-        else:
-            users = _ids(path, "user_id", table["user_id"], log.num_users)
-            items = _ids(path, "item_id", table["item_id"], log.num_items)
+        try:
+            table = read_parquet(path) if path.suffix == ".parquet" else read_text(str(path), read_bytes(path))
+            by = "rank" if "rank" in table else "score"
+            missing = [column for column in ("user_id", "item_id", by) if column not in table]
+            if missing:
+                raise DataError(f"{path} has no column {', '.join(missing)}: user_id, item_id, and rank or score.")
+            users = _positions(table, "user_id", log.raw_users if ids == "own" else range(log.num_users))
+            items = _positions(table, "item_id", catalogue.raw_ids if ids == "own" else range(log.num_items))
+            values = numbers(table, by)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read ({error}). It must be a CSV or Parquet file.") from error
+        except DataError as error:
+            raise ConfigError(str(error)) from error
         if len(np.unique(users * log.num_items + items)) < len(users):
             raise ConfigError(f"{path}: an item stands twice in one user's list. Keep its best row.")
-        values = _numbers(path, by, table[by])
         order = np.lexsort((items, values if by == "rank" else -values, users))
         users, items = users[order], items[order]
         places = np.arange(len(users)) - np.searchsorted(users, users)
@@ -166,65 +169,33 @@ def _matrix(source: str, scores: ArrayLike, shape: tuple[int, int]) -> NDArray[n
 
 def _order(path: Path, name: str, given: NDArray[Any], own: Sequence[str]) -> Ints:
     """Return (M,) the row, or column, of the file for each of the M ids of the data set."""
-    where = _positions(path, name, _texts(given), own)
-    if len(np.unique(where)) < len(own):
-        raise ConfigError(f"{path}: {name} must hold each of the data set's {len(own)} ids once.")
-    return np.argsort(where)
-
-
-def _table(path: Path) -> dict[str, list[str]]:
-    """Return the needed columns as text."""
-    import pandas as pd  # imported here, because it takes half a second
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        if path.suffix == ".parquet":
-            with pq.ParquetFile(path) as file:
-                check_parquet(path, file)
-            frame = pd.read_parquet(path)
-        else:
-            # Given a path, pandas would unpack an archive.
-            frame = pd.read_csv(io.BytesIO(read_bytes(path)), dtype=str, keep_default_na=False)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise ConfigError(f"{path} cannot be read as a table ({error}). CSV with a header, or Parquet.") from error
-    return {name: _texts(frame[name]) for name in ("user_id", "item_id", "rank", "score") if name in frame.columns}
-
-
-def _texts(column: Any) -> list[str]:
-    """Return values as text; whole numbers without a decimal point, as a column of floats would have one."""
-    return [str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in column.tolist()]
-
-
-def _numbers(path: Path, name: str, texts: Sequence[str]) -> Floats:
-    out = np.empty(len(texts))
-    for row, text in enumerate(texts):
-        try:
-            out[row] = float(text)
-        except ValueError:
-            out[row] = np.nan
-        if not np.isfinite(out[row]):
-            raise ConfigError(f"{path}: {name} in row {row + 1} is {text!r}, not a number.")
-    return out
-
-
-def _positions(path: Path, name: str, texts: Sequence[str], own: Sequence[str]) -> Ints:
-    """Return the position of each of the data set's own ids."""
-    if not own:
-        raise ConfigError(f"{path}: this log has no {name} of its own. Give positions, with ids=positions.")
-    place = {raw: position for position, raw in enumerate(own)}
-    wrong = next((row for row, text in enumerate(texts) if text not in place), None)
-    if wrong is not None:
+    row = {str(raw): place for place, raw in enumerate(given.ravel().tolist())}
+    if given.shape != (len(own),) or row.keys() != set(own):
         raise ConfigError(
-            f"{path}: {name} in row {wrong + 1} is {texts[wrong]!r}, which the data set does not have; its ids are "
-            f"{', '.join(own[:3])}{', ...' if len(own) > 3 else ''}. For positions 0..{len(own) - 1}: ids=positions."
+            f"{path}: {name} must hold each of the data set's {len(own)} ids once, such as {', '.join(own[:3])}."
         )
-    return np.array([place[text] for text in texts], dtype=np.int64)
+    return np.array([row[raw] for raw in own], dtype=np.int64)
 
 
-def _ids(path: Path, name: str, texts: Sequence[str], count: int) -> Ints:
-    values = _numbers(path, name, texts)
-    wrong = np.flatnonzero((values != np.floor(values)) | (values < 0) | (values >= count))
-    if len(wrong):
-        raise ConfigError(f"{path}: {name} in row {wrong[0] + 1} is {texts[wrong[0]]}; positions are 0..{count - 1}.")
-    return values.astype(np.int64)
+def _positions(table: Table, name: str, ids: Sequence[str] | range) -> Ints:
+    """Return (M,) the position of each row's id among the data set's own ids; of a range, the number itself."""
+    if isinstance(ids, range):
+        given = numbers(table, name)
+        wrong = np.flatnonzero((given != np.floor(given)) | (given < 0) | (given >= len(ids)))
+        if len(wrong):
+            table.fail(
+                int(wrong[0]), name, f"{given[wrong[0]]:g}", "is no position", f"Positions are 0..{len(ids) - 1}."
+            )
+        return given.astype(np.int64)
+    if not ids:
+        raise DataError(f"{table.source}: this log has no {name} of its own. Give positions, with ids=positions.")
+    words = text(table, name)
+    found = pc.index_in(words, pa.array(ids, pa.string()))
+    missing = np.flatnonzero(found.is_null().to_numpy(zero_copy_only=False))
+    if len(missing):
+        row, last = int(missing[0]), len(ids) - 1
+        known = (
+            f"Its ids are {', '.join(ids[:3])}{', ...' if last > 2 else ''}; for positions 0..{last}: ids=positions."
+        )
+        table.fail(row, name, words[row].as_py(), "is not in the data set", known)
+    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)
