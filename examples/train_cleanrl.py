@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import recsim_llm  # noqa: F401 - registers the environments
 
 
-class Agent(nn.Module):
+class ActorCritic(nn.Module):
     """State: what the person likes (items by stars) and what was shown last; actions are scored by their vectors."""
 
     def __init__(self, num_items: int, size: int = 32, recent: int = 4) -> None:
@@ -51,7 +51,7 @@ def train(options: argparse.Namespace) -> list[float]:
     env = gym.make_vec(
         "recsim_llm/LongTerm-v0", options.envs, vectorization_mode="vector_entry_point", dataset=options.dataset
     )
-    agent = Agent(int(env.single_action_space.n))
+    agent = ActorCritic(int(env.single_action_space.n))
     optimizer = torch.optim.Adam(agent.parameters(), lr=options.learning_rate, eps=1e-5)
     observation, _ = env.reset(seed=options.seed)
     ended, earned, curve = np.zeros(options.envs, dtype=bool), np.zeros(options.envs), []
@@ -89,7 +89,7 @@ def advantages(rows: list[tuple], last: Tensor, gamma: float, trace: float) -> T
     return torch.stack(out[::-1])
 
 
-def update(agent: Agent, optimizer: torch.optim.Optimizer, rows: list[tuple], last: Tensor, options) -> None:
+def update(agent: ActorCritic, optimizer: torch.optim.Optimizer, rows: list[tuple], last: Tensor, options) -> None:
     """Four epochs of PPO over one rollout."""
     items, stars, actions, old, values = (torch.stack([row[i] for row in rows]).flatten(0, 1) for i in range(5))
     gains = advantages(rows, last, options.gamma, 0.95).flatten()

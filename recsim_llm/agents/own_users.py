@@ -21,7 +21,7 @@ from recsim_llm.spec import parse_spec
 OBJECT = "object:"
 """Prefix of a run's user model if a Python caller passed it as an object; followed by its class."""
 
-_USERS = ("reset", "react", "observe", "describe")
+USER_METHODS = ("reset", "react", "observe", "describe")
 _KIND = ("begin", "query", "react", "observe", "reflect", "context", "change")
 _SIZES = ("num_users", "num_items", "rating_levels")
 _KIND_HAS = ("memory", "leaving", "counts", "slogans", *_SIZES)
@@ -73,9 +73,9 @@ def find_own(user_model: str) -> OwnUsers | None:
         found = found or plugins.load_plugin(name, group, "a user model or an agent kind")
     if found is None:
         return None
-    if inspect.isclass(found) and not _has(found, _USERS) and not _has(found, _KIND):
+    if inspect.isclass(found) and not _has(found, USER_METHODS) and not _has(found, _KIND):
         raise ConfigError(
-            f"{name} is neither a user model, which has {', '.join(_USERS)}, nor an agent kind, which has "
+            f"{name} is neither a user model, which has {', '.join(USER_METHODS)}, nor an agent kind, which has "
             f"{', '.join(_KIND)}. Add what it lacks (docs/plugins.md)."
         )
     plugins.check_class(found, name, (), "a user model or an agent kind")
@@ -123,7 +123,7 @@ def check_users(made: Any, name: str, sizes: tuple[int, int], is_kind: bool = Fa
     Raises:
         ConfigError: An attribute is missing, sizes differ, or the rating levels are no ascending positive numbers.
     """
-    missing = [part for part in (_KIND_HAS if is_kind else (*_USERS, *_SIZES)) if not hasattr(made, part)]
+    missing = [part for part in (_KIND_HAS if is_kind else (*USER_METHODS, *_SIZES)) if not hasattr(made, part)]
     if missing:
         raise ConfigError(f"{name} lacks {', '.join(missing)}. Add what is missing (docs/plugins.md).")
     if (made.num_users, made.num_items) != sizes:

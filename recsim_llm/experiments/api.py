@@ -21,6 +21,7 @@ import numpy as np
 from recsim_llm.agents.certified import certificate_path
 from recsim_llm.agents.fitted_sources import Source, load_source
 from recsim_llm.agents.named_users import brought_name, check_user_model, model_fingerprint, uses_llm
+from recsim_llm.agents.own_users import USER_METHODS
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import FILE, Certificate
 from recsim_llm.checked import OutFolder, check_known, check_options, check_value, option_of, shown
@@ -153,10 +154,9 @@ def simulate(
 
 
 def _users(given: object) -> UserModel:
-    members = ("reset", "react", "observe", "describe")
-    if not all(callable(getattr(given, member, None)) for member in members):
+    if not all(callable(getattr(given, method, None)) for method in USER_METHODS):
         raise ConfigError(
-            f"user_model is a name ('recsim-llm agents' lists them) or an object with {', '.join(members)}, "
+            f"user_model is a name ('recsim-llm agents' lists them) or an object with {', '.join(USER_METHODS)}, "
             f"not {shown(given)} (docs/plugins.md)."
         )
     users: UserModel = given  # type: ignore[assignment]
@@ -180,22 +180,23 @@ def planned(
     config.check()
     engines.check()
     budget.check()
-    config = config.chosen
-    _check_in_use(config, engines, budget)
+    llm, config = config.llm, config.chosen
+    _check_in_use(config, llm, engines, budget)
     kind_of_users = brought_name(config.user_model).replace(":", "-") or first_name(config.user_model)
     return config, out or Path("runs") / f"{Path(config.dataset).name}-{kind_of_users}-seed{config.seed}"
 
 
-def _check_in_use(config: SimulationConfig, engines: Engines, budget: Budget) -> None:
+def _check_in_use(config: SimulationConfig, llm: str, engines: Engines, budget: Budget) -> None:
     """Refuse language-model options when no language model is used: they would silently have no effect."""
     if config.asks_llm or config.policies_ask_llm:
         return
-    given = [f"--ray {engines.ray}"] if engines.ray else []
+    given = [f"--llm {llm}"] if llm else []
+    given += [f"--ray {engines.ray}"] if engines.ray else []
     given += [f"{option_of(name)} {value}" for name, value in asdict(budget).items() if value is not None]
     if given:
         raise ConfigError(
             f"{', '.join(given)}: neither these people nor these policies ask a language model, so this would have no "
-            "effect. Leave it out, or name a model with --llm."
+            f"effect. Leave it out, or {'take other people with --user-model' if llm else 'name a model with --llm'}."
         )
 
 

@@ -275,3 +275,12 @@ def test_an_object_plays_the_people(tmp_path):
         recsim_llm.simulate(user_model=7, out=tmp_path / "other", progress=False)
     with pytest.raises(ConfigError, match="not both"):
         recsim_llm.simulate(user_model=users, llm="uniform", out=tmp_path / "other", progress=False)
+
+
+def test_a_model_that_nobody_asks_is_refused(tmp_path):
+    """It was dropped without a word, and the run was of formulas."""
+    with pytest.raises(ConfigError, match=r"--llm uniform: neither .* other people with --user-model"):
+        recsim_llm.simulate(user_model="statistical", llm="uniform", users=2, out=tmp_path / "x", progress=False)
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(SystemExit):
+        main(["simulate", "--user-model", "statistical", "--llm", "uniform", "--out", str(tmp_path / "x")])
