@@ -20,7 +20,7 @@ from recsim_llm.experiments.fidelity.measure_labels import GROUPS, LABELS, label
 from recsim_llm.experiments.fidelity.report.plots import FIGURES, figures, need_matplotlib
 from recsim_llm.experiments.fidelity.report.report import write_report
 from recsim_llm.experiments.fidelity.report.screen import HEIGHT, WIDTH, certificate_table
-from recsim_llm.experiments.fidelity.report.wording import best_rows, headline, number, short_gate
+from recsim_llm.experiments.fidelity.report.wording import best_rows, headline, number, short_gate, title
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\" | `code` $\\frac{1}$ \x00\x1b[31m"
 DOCS = Path(__file__).parents[2] / "docs" / "certificate.md"
@@ -357,3 +357,13 @@ def test_a_certificate_names_its_least_number_of_people_and_rows(certificate, tm
 def test_a_certificate_without_any_verdict_certifies_nothing(certificate):
     unknown = {name: replace(metric, verdict=NOT_MEASURABLE) for name, metric in certificate.metrics.items()}
     assert "no gate could be judged" in replace(certificate, metrics=unknown).shortfall
+
+
+@pytest.mark.parametrize(
+    ("user_model", "words"),
+    [("hybrid", "hybrid with m on"), ("hybrid:llm", "hybrid:llm with m on"), ("llm", "llm played by m on")],
+)
+def test_a_hybrid_is_not_called_played_by_its_model(user_model, words):
+    """The demo's title said so of people whose model was asked nothing."""
+    certificate = Certificate({}, dataset="d", user_model=user_model, split="random", n_users=1, llm="m")
+    assert title(certificate).startswith(words)

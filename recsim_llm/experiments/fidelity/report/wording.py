@@ -17,6 +17,7 @@ from recsim_llm.experiments.fidelity.measure_labels import (
     discrimination_name,
     label_of,
 )
+from recsim_llm.spec import first_name
 
 READING = (
     "Floor: what a trivial model reaches. Bar: what collaborative filtering (CF) of the same log reaches. Ceiling: "
@@ -36,7 +37,9 @@ _SPLITS = {
 
 def title(certificate: Certificate) -> str:
     """Title of a certificate: the user model and the data set."""
-    llm = f" played by {certificate.llm}" if certificate.llm else ""
+    # A hybrid is statistical people whom a model may correct; often it is not even asked.
+    role = "with" if first_name(certificate.user_model) == "hybrid" else "played by"
+    llm = f" {role} {certificate.llm}" if certificate.llm else ""
     return f"{certificate.user_model}{llm} on {certificate.dataset}"
 
 
