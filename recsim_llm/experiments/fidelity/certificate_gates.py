@@ -116,7 +116,18 @@ def judged(name: str, metric: Metric) -> Metric:
     verdict = NOT_MEASURABLE if unknown else PASS if all(held) else FAIL
     why = metric.why or ("there is nothing to hold it against" if verdict == NOT_MEASURABLE else "")
     text = " and ".join(gate.text(metric) for gate in gates)
+    if verdict == NOT_MEASURABLE and not metric.why and (short := _below_floor(gates, metric)):
+        verdict, why, text = FAIL, "", f"{short.text(metric)}; there is no bar"
     return Metric(metric.value, metric.low, metric.high, metric.floor, metric.bar, metric.ceiling, text, verdict, why)
+
+
+def _below_floor(gates: Sequence[Gate], metric: Metric) -> Gate | None:
+    """The rule that a metric without a bar breaks already at its floor; None if it breaks none."""
+    for gate in gates:
+        trivial = gate._replace(reference="floor")
+        if gate.reference == "bar" and metric.bar is None and trivial.holds(metric) is False:
+            return trivial
+    return None
 
 
 def unmet(metrics: Mapping[str, Metric], required: Sequence[str]) -> list[str]:

@@ -30,14 +30,40 @@ from recsim_llm.experiments.fidelity.measures.measures import (
     mean_of_users,
     within_user_auc,
 )
-from recsim_llm.experiments.fidelity.measures.rating_measures import Predictions, calibration_error, point_predictions
-from recsim_llm.experiments.fidelity.report.sections import Findings, RatingContext, add_increment, add_ratings
+from recsim_llm.experiments.fidelity.measures.rating_measures import (
+    Predictions,
+    calibration_error,
+    point_predictions,
+    rating_measures,
+)
+from recsim_llm.experiments.fidelity.prediction_checks import (
+    check_once,
+    check_scale,
+    check_truths,
+    choices_doubt,
+    leak,
+)
+from recsim_llm.experiments.fidelity.report.sections import (
+    Findings,
+    RatingContext,
+    add_increment,
+    add_ratings,
+    cross_linked,
+)
 from recsim_llm.types import Bools, Floats, Ints
 from recsim_llm.untrusted import check_parquet, read_bytes
 
 POINTS = ("prediction", "predicted_rating", "predicted", "rating_pred", "pred")
 """Accepted names of the column of single predicted ratings."""
+_ALIASES = {
+    "user_id": ("userId", "user"),
+    "item_id": ("itemId", "movie_id", "movieId", "item"),
+    "rating": ("stars",),
+}
+_UNLINKED = "as given, rounded"
 _SUM_SLACK = 0.01
+_POPULAR = 0.8
+_CHOICES = ("exposure_auc", "watch_log_loss", "watch_ece", "incremental_watch_log_loss", "incremental_watch_p")
 
 
 @dataclass(frozen=True)
@@ -67,11 +93,11 @@ class ExternalTable:
 
 
 def read_predictions(path: Path, rating_levels: Sequence[float] = ()) -> ExternalTable:
-    """Read predictions from CSV or Parquet, one row per pair.
+    """Read predictions from CSV (commas or tabs) or Parquet, one row per pair.
 
     Columns: user_id, item_id; rating (truth, stars; empty where the person gave none) with either a predicted rating
     (`prediction`) or its distribution over the levels (p1..pR); optionally watched (truth, 1 or 0) with prob_watch, and
-    slot (place on the page, from 1).
+    slot (place on the page, from 1). Usual names of columns are understood: userId, user, movie_id, item, stars, ...
 
     Args:
         path: The file.
@@ -91,6 +117,8 @@ def read_predictions(path: Path, rating_levels: Sequence[float] = ()) -> Externa
     point = _numbers(path, frame, point_name) if point_name and pmf is None else None
     stars = _numbers(path, frame, "rating", empty=True) if "rating" in frame else np.full(len(frame), np.nan)
     _check_stars(path, stars, levels)
+    if point_name and point is not None:
+        check_scale(path, point_name, point, levels)
     watched = _numbers(path, frame, "watched", 0.0, 1.0) if "watched" in frame else None
     chance = _numbers(path, frame, "prob_watch", 0.0, 1.0) if "prob_watch" in frame else None
     if pmf is None and point is None and (watched is None or chance is None):
@@ -132,14 +160,21 @@ def certify_predictions(path: Path, dataset: str = "", log: Path | None = None, 
         resamples: Bootstrap samples behind each interval.
 
     Raises:
-        DataError: A file breaks a rule, or names people or items that the data set does not have.
+        DataError: A file breaks a rule, or names people, items or true ratings that the data set does not have.
     """
     data = load_dataset(dataset) if dataset else None
     table = read_predictions(path, data.rating_levels if data else ())
     numbered = _by_log(table, log) if log else _by_data(table, data, path) if data else _by_itself(table)
+    rated = ~np.isnan(table.stars)
+    check_once(path, numbered.users, numbered.items, rated)
+    doubt = ""
+    if data is not None and log is None:
+        whose = numbered.ids[numbered.users]
+        check_truths(path, data, whose, numbered.items, table.stars)
+        if table.watched is not None and data.impressions is None:
+            doubt = choices_doubt(data, whose, numbered.items, table.watched)
     findings = Findings(draw_resamples(len(numbered.ids), resamples=resamples))
     baselines = None if numbered.train is None else fit_baselines(numbered.train, numbered.catalogue)
-    rated = ~np.isnan(table.stars)
     if (table.pmf is not None or table.point is not None) and rated.any():
         _add_rated(findings, table, numbered, baselines, rated)
     else:
@@ -156,7 +191,7 @@ def certify_predictions(path: Path, dataset: str = "", log: Path | None = None, 
         user_model=path.name,
         split="external",
         n_users=people,
-        warnings=tuple(_alarms(findings, numbered)),
+        warnings=tuple(_alarms(findings, numbered, doubt)),
         baselines=findings.baselines,
         curves=findings.curves,
         notes={"rows": rows, "leaving": "the simulator's own; not in this file"},
@@ -177,19 +212,26 @@ def _add_rated(
 ) -> None:
     levels, ids, train = table.rating_levels, numbered.ids, numbered.train
     rows = RatingRows(numbered.users[rated], numbered.items[rated], _levels_of(table.stars[rated], levels))
+    raw = None
     if table.pmf is not None:
         pmf = table.pmf[rated]
         simulated = Predictions(rows.users, rows.items, rows.levels, pmf, pmf @ levels, levels, len(ids))
     else:
         assert table.point is not None
-        simulated = point_predictions(rows.users, rows.items, rows.levels, table.point[rated], levels, len(ids))
+        stars = table.point[rated]
+        raw = point_predictions(rows.users, rows.items, rows.levels, stars, levels, len(ids))
+        # Single numbers become distributions in the way in which those of the baselines do.
+        pmf = cross_linked(rows.users, stars, rows.levels, levels)
+        simulated = Predictions(rows.users, rows.items, rows.levels, pmf, stars, levels, len(ids))
     informed = baselines is not None and train is not None and bool((train.values > 0).all())
     # Without rated training data the file's own ratings set the floor: an oracle, slightly harder to beat.
     known = _levels_of(train.values.astype(np.float64), levels) if informed and train is not None else rows.levels
     histogram = np.bincount(known, minlength=len(levels)) / len(known)
     fitted = baselines if informed and baselines is not None else _constant_only(float(histogram @ levels))
-    tuning = RatingRows(ids[rows.users], rows.items, rows.levels)
-    add_ratings(findings, simulated, RatingContext(rows, ids, tuning, histogram, levels, fitted))
+    add_ratings(findings, simulated, RatingContext(rows, ids, None, histogram, levels, fitted))
+    if raw is not None:
+        for name, measure in rating_measures(raw, histogram).items():
+            findings.baseline(_UNLINKED, name, measure.value)
     if not informed:
         findings.missing("incremental_log_loss", "needs a log with ratings (--dataset or --log)")
         return
@@ -211,9 +253,17 @@ def _add_watched(
     users, count = numbered.users, len(numbered.ids)
     scores = {} if baselines is None else baselines.choices
     scored = {name: score(numbered.ids[users], numbered.items) for name, score in scores.items()}
+    aucs = {}
+    if "popularity" in scored:
+        # What a scorer without any knowledge of people would get from these candidates.
+        scored |= {"inverse popularity": -scored["popularity"], "not in the log": 1.0 * (scored["popularity"] == 0)}
     for name, values in scored.items():
-        auc = mean_of_users(within_user_auc(users, values, watched, count))
-        findings.baseline(name, "exposure_auc", auc.value)
+        aucs[name] = mean_of_users(within_user_auc(users, values, watched, count))
+        findings.baseline(name, "exposure_auc", aucs[name].value)
+    if aucs and (why := leak(aucs["popularity"], aucs["not in the log"], findings.resamples)):
+        for name in _CHOICES:
+            findings.missing(name, why)
+        return
     floor, bar = (findings.reference(name, "exposure_auc") for name in ("popularity", "ease"))
     auc = mean_of_users(within_user_auc(users, chance, watched, count))
     findings.add("exposure_auc", auc, 0.5 if floor is None else floor, bar, 1.0)
@@ -224,15 +274,23 @@ def _add_watched(
         findings.add("slot_curve_gap", slot_measure(users, chance, watched, table.slots, count), 1.0, None, 0.0)
         findings.curves["slots"] = slot_curve(chance, watched, table.slots)
     if scored:
-        known = np.stack(list(scored.values()), axis=1)
+        known = np.stack([values for name, values in scored.items() if name in scores], axis=1)
         add_increment(findings, "incremental_watch", users, known, chance[:, None], watched, count)
     else:
         findings.missing("incremental_watch_log_loss", "needs a log (--dataset or --log)")
 
 
-def _alarms(findings: Findings, numbered: _Numbered) -> Iterator[str]:
+def _alarms(findings: Findings, numbered: _Numbered, doubt: str) -> Iterator[str]:
     """Warnings about what makes the figures doubtful."""
     train = numbered.train
+    if doubt:
+        yield doubt
+    leaky = findings.metrics["exposure_auc"].why
+    if "leak" in leaky:
+        yield f"{leaky[0].upper()}{leaky[1:]}: choices are not judged. Draw the other candidates from the same items."
+    popular = findings.reference("popularity", "exposure_auc")
+    if popular is not None and popular >= _POPULAR:
+        yield f"Popularity alone has AUC {popular:.3f}: the choices are mostly a test of popularity."
     if train is None:
         yield "No --dataset and no --log: there is nothing to fit baselines on, so there are no bars."
     else:
@@ -310,11 +368,17 @@ def _read(path: Path) -> pd.DataFrame:
                 check_parquet(path, file)
             frame = pd.read_parquet(path)
         else:
-            frame = pd.read_csv(io.BytesIO(read_bytes(path)))  # given the file name, pandas would unpack an archive
+            content = read_bytes(path)  # given the file name, pandas would unpack an archive
+            tabbed = b"\t" in content.partition(b"\n")[0]
+            frame = pd.read_csv(io.BytesIO(content), sep="\t" if tabbed else ",")
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read as a table ({error}). CSV with a header, or Parquet.") from error
     if frame.empty:
         raise DataError(f"{path} has no rows.")
+    for name, others in _ALIASES.items():
+        other = next((other for other in others if other in frame), None)
+        if name not in frame and other:
+            frame = frame.rename(columns={other: name})
     return frame
 
 

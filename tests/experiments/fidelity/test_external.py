@@ -14,7 +14,9 @@ from recsim_llm.certificate import FAIL, NOT_MEASURABLE, PASS
 from recsim_llm.cli.command_line import main
 from recsim_llm.errors import DataError
 from recsim_llm.experiments.fidelity.external import certify_predictions, read_predictions
+from recsim_llm.experiments.fidelity.measures.baselines import fit_baselines
 from recsim_llm.experiments.fidelity.measures.measures import divergence_bits
+from recsim_llm.experiments.fidelity.report.sections import cross_linked
 
 WORLD = "synthetic"
 
@@ -75,7 +77,7 @@ def test_a_table_of_one_person_certifies_nothing_on_the_command_line(tmp_path: P
     assert (tmp_path / "c/certificate.html").exists()
 
 
-def test_points_have_no_likelihood_but_an_rmse(tmp_path: Path) -> None:
+def test_points_are_judged_through_a_cross_fitted_link_and_shown_as_given(tmp_path: Path) -> None:
     path = predictions(tmp_path)
     frame = pd.read_csv(path)
     frame["prediction"] = frame[[f"p{k}" for k in range(1, 6)]].to_numpy() @ np.arange(1, 6)
@@ -83,8 +85,150 @@ def test_points_have_no_likelihood_but_an_rmse(tmp_path: Path) -> None:
     frame.drop(columns=[f"p{k}" for k in range(1, 6)]).to_parquet(tmp_path / "points.parquet")
     found = certify_predictions(tmp_path / "points.parquet")
     assert found.metrics["rmse_mean"].value == pytest.approx(expected)
-    assert found.metrics["log_loss"].verdict == NOT_MEASURABLE
+    rounded = found.baselines["as given, rounded"]
+    assert rounded["rmse_mean"] == pytest.approx(expected)
+    assert "log_loss" not in rounded
+    # All mass on the nearest level is a far worse forecast than the same numbers with a spread.
+    assert number(found.metrics["rps"].value) < 0.9 * number(rounded["rps"])
+    assert number(found.metrics["log_loss"].value) < number(found.baselines["histogram sampler"]["log_loss"])
     assert any("nothing to fit baselines on" in sentence for sentence in found.warnings)
+
+
+def test_a_baseline_that_is_uploaded_gets_its_own_row(tmp_path: Path) -> None:
+    """The known answer of the link: the bias model's stars, uploaded, are judged exactly as the bias model's row is."""
+    source = Source(WORLD, "random")
+    data, split = load_source(source)
+    test = split.test
+    bias = fit_baselines(split.train, data.catalogue).stars["bias model"](test.users, test.items)
+    frame = pd.DataFrame({"userId": test.users, "movieId": test.items, "stars": test.values, "prediction": bias})
+    frame.to_csv(tmp_path / "bias.tsv", sep="\t", index=False)
+    found = certify_predictions(tmp_path / "bias.tsv", WORLD)
+    own = found.baselines["bias model"]
+    for name in ("rps", "log_loss", "ece", "auc_like", "rmse_mean"):
+        assert found.metrics[name].value == pytest.approx(own[name], rel=1e-4), name
+    assert found.metrics["auc_like"].verdict == PASS
+
+
+def number(value: float | None) -> float:
+    assert value is not None
+    return value
+
+
+def test_stars_are_linked_without_the_own_persons_ratings() -> None:
+    """Two people give the opposite of what is predicted; whoever learned from them would notice."""
+    users = np.repeat(np.arange(10), 20)
+    stars = np.tile(np.linspace(1, 5, 20), 10)
+    levels = np.clip(np.round(stars).astype(int) - 1, 0, 4)
+    pmf = cross_linked(users, stars, levels, np.arange(1.0, 6.0))
+    odd = levels.copy()
+    odd[users == 3] = 4 - odd[users == 3]
+    changed = cross_linked(users, stars, odd, np.arange(1.0, 6.0))
+    same_fold = users % 5 == 3
+    assert np.array_equal(pmf[same_fold], changed[same_fold])
+    assert not np.allclose(pmf[~same_fold], changed[~same_fold])
+    assert pmf.sum(axis=1) == pytest.approx(np.ones(200))
+
+
+def test_worse_than_a_constant_fails_without_a_log(tmp_path: Path) -> None:
+    path = predictions(tmp_path)
+    frame = pd.read_csv(path)
+    frame["prediction"] = 6 - frame["rating"]
+    frame.drop(columns=[f"p{k}" for k in range(1, 6)]).to_csv(path, index=False)
+    found = certify_predictions(path)
+    assert found.metrics["rmse_mean"].verdict == FAIL
+    assert "(floor); there is no bar" in found.metrics["rmse_mean"].gate
+    frame["prediction"] = 0.5 * frame["rating"] + 1.5  # better than a constant, but nobody can say how good
+    frame.drop(columns=[f"p{k}" for k in range(1, 6)]).to_csv(path, index=False)
+    assert certify_predictions(path).metrics["rmse_mean"].verdict == NOT_MEASURABLE
+
+
+def test_truths_of_another_data_set_are_refused(tmp_path: Path) -> None:
+    path = predictions(tmp_path)
+    frame = pd.read_csv(path)
+    frame.assign(rating=np.roll(frame["rating"], 1)).to_csv(tmp_path / "mixed.csv", index=False)
+    with pytest.raises(DataError, match=r"true ratings are not those of data set '.*mixed up.*--log FILE"):
+        certify_predictions(tmp_path / "mixed.csv", WORLD)
+    one = frame.copy()
+    one.loc[4, "rating"] = 1 + one.loc[4, "rating"] % 5
+    one.to_csv(tmp_path / "one.csv", index=False)
+    with pytest.raises(DataError, match=r"1 of [\d,]+ true ratings .* Row 5 has"):
+        certify_predictions(tmp_path / "one.csv", WORLD)
+    assert certify_predictions(tmp_path / "mixed.csv").n_users > 30  # without a data set there is nothing to compare
+
+
+def test_a_pair_that_is_rated_twice_is_refused(tmp_path: Path) -> None:
+    path = predictions(tmp_path)
+    frame = pd.read_csv(path)
+    pd.concat([frame, frame.iloc[[7]]]).to_csv(path, index=False)
+    with pytest.raises(DataError, match=rf"row {len(frame) + 1} rates a pair .*\(1 such rows\)"):
+        certify_predictions(path, WORLD)
+
+
+@pytest.mark.parametrize(
+    "scale", [lambda stars: 25 * (stars - 1), lambda stars: (stars - 1) / 4, lambda stars: stars - 3]
+)
+def test_predictions_on_another_scale_are_refused(tmp_path: Path, scale: Any) -> None:
+    path = predictions(tmp_path)
+    frame = pd.read_csv(path)
+    frame["prediction"] = scale(frame["rating"])
+    frame.drop(columns=[f"p{k}" for k in range(1, 6)]).to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"column prediction lies between .* stars go from 1 to 5"):
+        certify_predictions(path, WORLD)
+
+
+def choices(folder: Path, rarest_first: bool) -> Path:
+    """Ten candidates per person, half of them rated; the others are the most popular items, or drawn evenly."""
+    data, split = load_source(Source(WORLD, "random"))
+    popularity = np.bincount(split.train.items, minlength=len(data.catalogue))
+    rng = np.random.default_rng(1)
+    rows = []
+    for user in range(60):
+        mine = split.test.items[split.test.users == user][:5]
+        others = np.setdiff1d(np.arange(len(data.catalogue)), data.ratings.items[data.ratings.users == user])
+        others = others[np.argsort(-popularity[others])] if rarest_first else rng.permutation(others)
+        if rarest_first:
+            mine = mine[np.argsort(popularity[mine])][:3]
+        rows += [(user, item, 1) for item in mine] + [(user, item, 0) for item in others[:5]]
+    frame = pd.DataFrame(rows, columns=["user", "item", "watched"])
+    frame["prob_watch"] = 1.0 / (1.0 + popularity[frame["item"]])  # the garbage scorer: what is rare is liked
+    path = folder / "choices.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def test_inverse_popularity_on_leaky_candidates_is_refused(tmp_path: Path) -> None:
+    found = certify_predictions(choices(tmp_path, rarest_first=True), WORLD)
+    exposure = found.metrics["exposure_auc"]
+    assert exposure.verdict == NOT_MEASURABLE
+    assert "inverse popularity alone has AUC" in exposure.why
+    assert number(found.baselines["inverse popularity"]["exposure_auc"]) > 0.6
+    assert "no gate could be judged" in found.shortfall
+    assert any(sentence.startswith("The candidates leak") for sentence in found.warnings)
+    fair = certify_predictions(choices(tmp_path, rarest_first=False), WORLD)
+    assert fair.metrics["exposure_auc"].verdict == FAIL  # the same scorer, judged: below popularity
+    assert not any("leak" in sentence for sentence in fair.warnings)
+
+
+def test_released_candidates_that_leak_are_named(tmp_path: Path) -> None:
+    """AgentCF's sparse CDs: the released random candidates are more popular than the true item."""
+    folder = Path(__file__).parents[4] / "shared/data/agentcf/CDs-100-user-sparse"
+    if not folder.exists():
+        pytest.skip("needs AgentCF's released files")
+    log = pd.read_csv(next(folder.glob("*.train.inter")), sep="\t")
+    log.columns = [name.split(":")[0] for name in log.columns]
+    ranked = json.loads((folder / "llmrank_2.json").read_text())
+    count = log["item_id"].astype(str).value_counts()
+    rows = [
+        (case["user"], item, int(item == case["gt"]), 1.0 / (1.0 + int(count.get(item, 0))))
+        for case in ranked
+        for item in dict.fromkeys([*case["ranking"], case["gt"]])
+    ]
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "watched", "prob_watch"])
+    frame.to_csv(tmp_path / "leaky.csv", index=False)
+    columns = ["user_id", "item_id"]
+    log[columns].to_csv(tmp_path / "log.csv", index=False)
+    found = certify_predictions(tmp_path / "leaky.csv", log=tmp_path / "log.csv")
+    assert "the candidates leak" in found.metrics["exposure_auc"].why
 
 
 def test_whoever_knows_the_answers_is_suspected(tmp_path: Path) -> None:
@@ -143,7 +287,7 @@ def test_a_wrong_value_is_named_with_its_row(tmp_path: Path, change: dict[str, o
 def test_unknown_ids_and_missing_columns_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no user with the id x"):
         certify_predictions(predictions(tmp_path, user_id="x"), WORLD)
-    (tmp_path / "a.csv").write_text("user,item\n1,2\n")
+    (tmp_path / "a.csv").write_text("who,item\n1,2\n")
     with pytest.raises(DataError, match="no column user_id"):
         read_predictions(tmp_path / "a.csv")
     (tmp_path / "b.csv").write_text("user_id,item_id,rating\n1,2,3\n")

@@ -42,6 +42,7 @@ PERFECT = {
     "mae_mean": 0.0, "pairwise_order": 1.0, "sampled_rmse": 0.0,
 }  # fmt: skip
 """Ceilings where the human level is unknown (no data set here was rated twice): the best possible value."""
+_FOLDS = 5
 _FLOOR, _BAR = "constant", "bias model"
 _SAMPLED = ("sampled_rmse", "rating_sd_ratio", "between_user_variance_ratio", "log_loss", "rps", "rps_skill", "brier")
 
@@ -99,7 +100,8 @@ class RatingContext:
     Attributes:
         rows: Held-out ratings of the people who are measured; users as 0..U-1.
         ids: (U,) their ids.
-        tuning: Held-out ratings of other people, to fit the conversion of baselines' stars into distributions.
+        tuning: Held-out ratings of other people, to fit the conversion of baselines' stars into distributions; None:
+            the conversion is cross-fitted over the people who are measured.
         histogram: (R,) distribution of the training ratings.
         rating_levels: (R,) stars.
         baselines: Fitted to the training log.
@@ -107,7 +109,7 @@ class RatingContext:
 
     rows: RatingRows
     ids: Ints
-    tuning: RatingRows
+    tuning: RatingRows | None
     histogram: Floats
     rating_levels: Floats
     baselines: Baselines
@@ -144,7 +146,10 @@ def baseline_predictions(context: RatingContext) -> dict[str, Predictions]:
         if name == _FLOOR:
             out[name] = point_predictions(rows.users, rows.items, rows.levels, stars, levels, count)
             continue
-        pmf = _ordered(stars, *fit_thresholds(score(tuning.users, tuning.items), levels[tuning.levels], levels))
+        if tuning is None:
+            pmf = cross_linked(rows.users, stars, rows.levels, levels)
+        else:
+            pmf = _ordered(stars, *fit_thresholds(score(tuning.users, tuning.items), levels[tuning.levels], levels))
         out[name] = Predictions(rows.users, rows.items, rows.levels, pmf, stars, levels, count)
     pmf = np.tile(context.histogram, (len(rows), 1))
     mean = pmf @ levels
@@ -152,8 +157,28 @@ def baseline_predictions(context: RatingContext) -> dict[str, Predictions]:
     return out
 
 
+def cross_linked(users: Ints, stars: Floats, true_levels: Ints, rating_levels: Floats) -> Floats:
+    """(M, R) distributions: an ordered logit over predicted stars; no person's rows take part in fitting their own.
+
+    Args:
+        users: (M,) 0..U-1; user u is in fold u mod 5.
+        stars: (M,) predictions.
+        true_levels: (M,) index of the true level.
+        rating_levels: (R,) stars.
+    """
+    pmf = np.zeros((len(users), len(rating_levels)))
+    fold = users % _FOLDS
+    for one in np.unique(fold):
+        mine, rest = fold == one, fold != one
+        if not rest.any():  # one fold only: nobody is left to fit on
+            rest = mine
+        pmf[mine] = _ordered(stars[mine], *fit_thresholds(stars[rest], rating_levels[true_levels[rest]], rating_levels))
+    return pmf
+
+
 def _ordered(stars: Floats, thresholds: Floats, scale: float) -> Floats:
-    cumulative = 1.0 / (1.0 + np.exp(-(thresholds - stars[:, None]) / scale))
+    with np.errstate(over="ignore"):  # whoever knows the answers gets a spread of nearly 0
+        cumulative = 1.0 / (1.0 + np.exp(-(thresholds - stars[:, None]) / scale))
     padded = np.pad(cumulative, ((0, 0), (1, 1)), constant_values=((0, 0), (0.0, 1.0)))
     return np.diff(padded, axis=1)
 
