@@ -90,6 +90,18 @@ def without_options(text: str) -> str:
     return text.partition("?")[0]
 
 
+def with_option(text: str, option: str, value: str) -> str:
+    """A spec with an option set to a text, in place of its own value of that option.
+
+    >>> with_option("agent4rec?prompts=mine&reflect_every=1", "prompts", "run/prompts")
+    'agent4rec?reflect_every=1&prompts="run/prompts"'
+    """
+    name, _, rest = text.partition("?")
+    kept = [part for part in rest.split("&") if part and part.partition("=")[0] != option]
+    written = json.dumps(value).replace("&", "\\u0026")  # an ampersand would begin the next option
+    return f"{name}?{'&'.join([*kept, f'{option}={written}'])}"
+
+
 def refuse_secrets(text: str) -> None:
     """Refuse a spec or a URL that contains a key: specs are stored in run folders and shown in messages.
 

@@ -22,7 +22,8 @@ from recsim_llm.agents.hybrid.calibration import CalibratedInhabitants, Calibrat
 from recsim_llm.agents.hybrid.hybrid_users import HybridInhabitants, HybridUsers
 from recsim_llm.agents.hybrid.learned import Identity, Learned, find_learned
 from recsim_llm.agents.llm.agent_users import AgentUsers
-from recsim_llm.agents.llm.kind_registry import AGENT_KINDS, Material
+from recsim_llm.agents.llm.kind_registry import AGENT_KINDS, Material, kind_texts
+from recsim_llm.agents.llm.kind_texts import KindTexts
 from recsim_llm.agents.llm.llm_users import LLMUsers
 from recsim_llm.agents.llm.page_texts import PageTexts
 from recsim_llm.agents.llm.prompts_text import phrases
@@ -90,10 +91,33 @@ def brought_name(user_model: str) -> str:
     >>> brought_name("hybrid:my_module:MyKind?k=5"), brought_name("hybrid:agent4rec:items")
     ('my_module:MyKind', '')
     """
+    played = unwrapped(user_model)
+    return "" if not played or is_built_in(played) else without_options(played)
+
+
+def unwrapped(user_model: str) -> str:
+    """The name of the user model inside all wrappers; "" for a wrapper that names none.
+
+    >>> unwrapped("hybrid:agent4rec:items"), unwrapped("hybrid"), unwrapped("statistical")
+    ('agent4rec:items', '', 'statistical')
+    """
     name, inner = split_name(user_model)
     while name in WRAPPERS:
         name, inner = split_name(user_model := inner)
-    return "" if not user_model or is_built_in(user_model) else without_options(user_model)
+    return user_model
+
+
+def own_texts(user_model: str) -> KindTexts | None:
+    """The prompt texts of a built-in kind, alone or inside a wrapper; None for other user models.
+
+    Raises:
+        ConfigError: The name cannot be parsed, or the texts of its folder break a rule.
+    """
+    played = unwrapped(user_model)
+    if first_name(played) not in AGENT_KINDS:
+        return None
+    spec = parse_spec(played)
+    return kind_texts(spec.kind, spec.options)
 
 
 def inner_name(user_model: str) -> str:
@@ -127,7 +151,7 @@ def check_user_model(user_model: str) -> None:
             f"The user model {shown(user_model)} ends with '{user_model[-1]}': leave it out, or name what is behind."
         )
     if name in AGENT_KINDS:
-        parse_spec(user_model)
+        own_texts(user_model)
     if name in {"statistical", "llm"} and "?" in user_model:
         raise ConfigError(f"The user model {shown(user_model)}: '{name}' has no options behind a question mark.")
     if name in WRAPPERS:
@@ -268,15 +292,20 @@ def model_fingerprint(user_model: str, catalogue: Catalogue | None = None) -> st
         catalogue: The catalogue to be used: decides whether texts are shown as they are or in quotes. None: as they
             are.
     """
-    return _fingerprint(user_model, catalogue is None or catalogue.is_vouched)
+    texts = own_texts(user_model)
+    checksum = texts.checksum if texts else ""
+    made_of = _fingerprint(user_model, catalogue is None or catalogue.is_vouched, checksum)
+    # The fingerprint asks only some of a kind's questions; its own texts count all.
+    return f"{made_of}-{checksum}" if checksum else made_of
 
 
 @lru_cache(maxsize=32)
-def _fingerprint(user_model: str, as_they_are: bool) -> str:
+def _fingerprint(user_model: str, as_they_are: bool, checksum: str) -> str:
+    """The hash of prompts and answers; `checksum` only tells a folder's texts of today from those of before."""
     world = Source("synthetic") if as_they_are else Source("synthetic", added=((0, ""),))
     if first_name(user_model) in WRAPPERS:
         parts = ("statistical", inner_name(user_model))
-        return "-".join(_fingerprint(part, as_they_are) for part in parts)
+        return "-".join(_fingerprint(part, as_they_are, checksum) for part in parts)
 
     def make(llm: LLM) -> UserModel:
         if user_model == "statistical":

@@ -1,4 +1,4 @@
-"""Checksums of the side files of a run folder: people, titles, ratings, links, policies, learned weights.
+"""Checksums of the side files of a run folder: people, titles, ratings, links, policies, weights, prompts.
 
 Parts have their own checksums (see `run_files.read_parquet`); side files are JSON, `.npz` and small tables, in which a
 changed byte can go unnoticed.
@@ -15,7 +15,9 @@ from recsim_llm.runs.manifest import FILE, read_manifest
 from recsim_llm.runs.run_files import TEMPORARY
 
 ASIDE = ".corrupt"
-_FOLDERS = ("", "learned")
+PROMPTS = "prompts"
+"""Folder of the prompt texts that a run was given in place of the package's."""
+_FOLDERS = ("", "learned", PROMPTS)
 """Folders of side files, relative to the run folder; the other folders hold parts."""
 
 

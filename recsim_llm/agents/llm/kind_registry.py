@@ -13,9 +13,10 @@ from recsim_llm.agents.llm.agent_kind import AgentKind
 from recsim_llm.agents.llm.agentcf.agentcf import AgentCF, AgentCFOptions
 from recsim_llm.agents.llm.agentcf.agentcf_memories import AgentCFMemories
 from recsim_llm.agents.llm.dialogue.dialogue import Dialogue, DialogueOptions
+from recsim_llm.agents.llm.kind_texts import OPTION, KindTexts, read_kind_texts
 from recsim_llm.agents.llm.memory.three_stage import ThreeStageOptions
 from recsim_llm.agents.llm.recagent.recagent import RecAgent, RecAgentOptions, calibrated_enhancement
-from recsim_llm.checked import Share, check_known, check_value, shown
+from recsim_llm.checked import Name, Share, check_known, check_value, shown
 from recsim_llm.data import Dataset, Ratings
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.encoders import TextEncoder
@@ -141,6 +142,24 @@ def _dialogue(m: Material) -> AgentKind:
     """A conversation that only grows: each page is the next turn, so a prefix cache spares the earlier ones."""
     options = _options("dialogue", m, m.options)
     return Dialogue(m.dataset.catalogue, m.personas, m.dataset.rating_levels, options)
+
+
+def kind_texts(kind: str, settings: Mapping[str, Any]) -> KindTexts:
+    """The prompt texts of a kind with these settings.
+
+    Raises:
+        ConfigError: The kind takes no texts from outside, or those of the folder break a rule (`read_kind_texts`).
+    """
+    if OPTION not in settings:
+        return KindTexts(kind)
+    takers = [name for name, words in KIND_WORDS.items() if OPTION in settable(words.options())]
+    if kind not in takers:
+        raise ConfigError(
+            f"The user model '{kind}' takes no prompts of your own (?{OPTION}=FOLDER). These do: {', '.join(takers)}."
+        )
+    folder = settings[OPTION]
+    check_value(f"The user model '{kind}': {OPTION}", folder, Name)
+    return read_kind_texts(kind, folder)
 
 
 AGENT_KINDS: dict[str, Callable[[Material], AgentKind]] = {

@@ -56,5 +56,20 @@ def template(kind: str, name: str) -> Phrase:
 @cache
 def phrases(kind: str) -> dict[str, Phrase]:
     """The one-line phrases of `prompts/<kind>/phrases.md`, written `name: phrase`."""
-    lines = [line.partition(": ") for line in prompt_text(kind, "phrases").splitlines()]
-    return {name: Phrase(text) for name, _, text in lines}
+    return {name: Phrase(text) for name, text in split_phrases(prompt_text(kind, "phrases"))}
+
+
+def split_phrases(text: str) -> list[tuple[str, str]]:
+    r"""The names and phrases of a text whose lines are `name: phrase`; empty lines are skipped.
+
+    >>> split_phrases("age: age $age\nnothing: Nothing yet.")
+    [('age', 'age $age'), ('nothing', 'Nothing yet.')]
+    """
+    lines = [line.partition(": ") for line in text.splitlines() if line.strip()]
+    return [(name, phrase) for name, _, phrase in lines]
+
+
+def file_names(kind: str) -> list[str]:
+    """The names of a kind's texts, without `.md`, in order."""
+    files = (resources.files("recsim_llm.agents.llm") / "prompts" / kind).iterdir()
+    return sorted(file.name.removesuffix(".md") for file in files if file.name.endswith(".md"))

@@ -373,5 +373,5 @@ def _numbered_cases(cases: Cases, ids: Ints) -> Cases:
 
 def certificate_folder(config: CertifyConfig, user_model: str) -> Path:
     """The folder that `recsim-llm certify` writes to by default."""
-    users = user_model.replace(":", "-").replace("?", ",")
+    users = user_model.replace(":", "-").replace("?", ",").replace("/", "-")
     return Path("certificates") / f"{Path(config.dataset).name}-{users}-{config.split}"

@@ -1,4 +1,4 @@
-"""Files of a run's folder besides the recording that a replay needs: policies and interventions."""
+"""Files of a run's folder besides the recording that a replay needs: policies, interventions and prompts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from recsim_llm.agents.hybrid.learned import Learned, find_learned
+from recsim_llm.agents.llm.kind_registry import AGENT_KINDS
+from recsim_llm.agents.llm.kind_texts import OPTION
 from recsim_llm.agents.long_term.long_term_population import make_long_term, rule_of
-from recsim_llm.agents.named_users import WRAPPERS, learned_identity
+from recsim_llm.agents.named_users import WRAPPERS, learned_identity, own_texts, unwrapped
 from recsim_llm.agents.population import Population, SocialPopulation
 from recsim_llm.data import Catalogue
 from recsim_llm.errors import ConfigError, RecordingError
@@ -29,7 +31,10 @@ from recsim_llm.policies.planners.planner import Planner
 from recsim_llm.policies.policy_protocol import FittedPolicy
 from recsim_llm.policies.policy_spec import parse_policy
 from recsim_llm.policies.rl.offline.dorl import DORL, NEEDS_TASK
-from recsim_llm.spec import first_name
+from recsim_llm.runs.manifest import FILE, read_manifest
+from recsim_llm.runs.run_files import make_folder, write_durably
+from recsim_llm.runs.side_files import PROMPTS
+from recsim_llm.spec import first_name, parse_spec, with_option
 from recsim_llm.untrusted import read_bytes
 
 LEARNED = "learned"
@@ -118,6 +123,45 @@ def learned_of(config: SimulationConfig, llm_name: str, folder: Path) -> Learned
     if kept.exists():
         return Learned.load(kept)
     return find_learned(learned_identity(config.dataset, config.user_model, llm_name), config.dataset)
+
+
+def check_texts(folder: Path, config: SimulationConfig) -> None:
+    """Check that the folder of `?prompts=FOLDER` holds the texts that a run was begun with.
+
+    Raises:
+        RecordingError: It does not.
+    """
+    files = read_manifest(folder).files if (folder / FILE).exists() else {}
+    recorded = {name: checksum for name, checksum in files.items() if Path(name).parent.name == PROMPTS}
+    texts = own_texts(config.user_model)
+    now = {f"{PROMPTS}/{name}": sha256(text).hexdigest() for name, text in texts.files().items()} if texts else {}
+    changed = sorted(name for name in {*recorded, *now} if recorded.get(name) != now.get(name))
+    if files and changed:
+        raise RecordingError(
+            f"{folder} was begun with other texts of prompts ({', '.join(changed)}). The run has kept them in "
+            f"{folder / PROMPTS}: put those back, or choose another --out folder for the new ones."
+        )
+
+
+def keep_texts(folder: Path, config: SimulationConfig) -> None:
+    """Write the texts of `?prompts=FOLDER` into a run."""
+    texts = own_texts(config.user_model)
+    files = texts.files() if texts else {}
+    if files:
+        make_folder(folder / PROMPTS)
+    for name, text in files.items():
+        write_durably(folder / PROMPTS / name, text)
+    for stale in (folder / PROMPTS).glob("*.md"):
+        if stale.name not in files:  # of a run that was killed before it asked anything
+            stale.unlink()
+
+
+def with_kept_texts(folder: Path, config: SimulationConfig) -> SimulationConfig:
+    """The config of a run, with the prompts that it has kept in place of the folder that it was given."""
+    played = unwrapped(config.user_model)
+    if first_name(played) not in AGENT_KINDS or OPTION not in parse_spec(played).options:
+        return config
+    return replace(config, user_model=with_option(config.user_model, OPTION, str(folder / PROMPTS)))
 
 
 def keep_plan(folder: Path, interventions: Sequence[Intervention]) -> None:

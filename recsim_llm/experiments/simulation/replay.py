@@ -12,7 +12,7 @@ from recsim_llm.agents.named_users import brought_name, keep_thoughts
 from recsim_llm.agents.own_users import object_name
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.errors import RecordingError
-from recsim_llm.experiments.simulation.arm_files import learned_of, load_policies, policy_names
+from recsim_llm.experiments.simulation.arm_files import learned_of, load_policies, policy_names, with_kept_texts
 from recsim_llm.experiments.simulation.config import SimulationConfig, config_of
 from recsim_llm.experiments.simulation.interventions.interventions import kept_plan
 from recsim_llm.experiments.simulation.society_loop import Diary
@@ -89,6 +89,7 @@ def recast(run: Run, users: UserModel | None = None) -> Cast:
     if users is not None and config.user_model != object_name(users):
         raise RecordingError(f"{run.folder}: its people are '{config.user_model}', not '{object_name(users)}'.")
     llm = ReplayLLM(run.manifest.llm, run.recorded_completions()) if config.asks_llm else None
+    config = with_kept_texts(run.folder, config)
     cast = assemble(config, llm, learned_of(config, run.manifest.llm, run.folder), users)
     if cast.population.dataset.checksum != run.manifest.dataset_checksum:
         raise RecordingError(f"{run.folder}: the data set {config.dataset} has changed since the run was recorded.")

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from recsim_llm.agents.fitted_sources import personas
 from recsim_llm.agents.long_term.long_term_population import RULE_NOTES
-from recsim_llm.agents.named_users import keep_memories, keep_thoughts
+from recsim_llm.agents.named_users import keep_memories, keep_thoughts, own_texts
 from recsim_llm.agents.own_users import object_name
 from recsim_llm.agents.population import Population, SocialPopulation
 from recsim_llm.agents.user_model import UserModel
@@ -28,8 +28,10 @@ from recsim_llm.experiments.backend import Engines
 from recsim_llm.experiments.progress import progress_bar
 from recsim_llm.experiments.simulation.arm_files import (
     LEARNED,
+    check_texts,
     fit_missing,
     keep_plan,
+    keep_texts,
     learned_of,
     load_policies,
     save_policies,
@@ -96,12 +98,14 @@ def simulate(
     config = _chosen(config, users)
     if resume:
         _check_begun(config, out)
-    plans = arms(config)
+    plans, texts = arms(config), own_texts(config.user_model)
     runs = []
     with ExitStack() as stack:
         models = open_models(config, engines, budget, stack)
         for policy in config.policies:
             for suffix, interventions in plans.items():
+                if own_texts(config.user_model) != texts:
+                    raise ConfigError(f"The prompts of '{config.user_model}' have changed since this command began.")
                 one = replace(config, policies=(policy,))
                 folder = out / f"{parse_policy(policy).label}{suffix}"
                 runs.append(_one_run(one, folder, interventions, models, resume, progress, users))
@@ -169,6 +173,8 @@ def _one_run(
     damage = repair(folder) if there else ()
     for sentence in damage:
         print(sentence, file=sys.stderr)
+    if there:
+        check_texts(folder, config)
     if there and not damage and Run(folder).finished:
         _check_same(Run(folder), config)
         return Run(folder)
@@ -200,6 +206,7 @@ def _record(
         if learned:
             learned.save(folder / LEARNED)
         keep_plan(folder, interventions)
+        keep_texts(folder, config)
         _describe(cast, config, folder)
         writer.record_side_files()
         catalogue = cast.population.dataset.catalogue

@@ -12,8 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from recsim_llm.agents.llm.agent4rec.agent4rec_texts import Agent4RecTexts
+from recsim_llm.agents.llm.agent4rec.agent4rec_texts import KIND, Agent4RecTexts
 from recsim_llm.agents.llm.agent_kind import Agent, PageAnswer
+from recsim_llm.agents.llm.kind_texts import read_kind_texts
 from recsim_llm.agents.llm.memory.memory_budget import cut
 from recsim_llm.agents.llm.memory.memory_protocol import Event, Memory
 from recsim_llm.agents.llm.memory.stream import StreamMemory
@@ -21,7 +22,7 @@ from recsim_llm.agents.llm.pages.page_answers import PageAnswerText, page_schema
 from recsim_llm.agents.llm.pages.page_labels import listing_order, read_page
 from recsim_llm.agents.personas.persona import item_means
 from recsim_llm.agents.statistical.leaving import LeaveParameters
-from recsim_llm.checked import Count, Temperature
+from recsim_llm.checked import Count, Temperature, Text
 from recsim_llm.data.dataset import Catalogue, Ratings
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.encoders import TextEncoder
@@ -57,6 +58,7 @@ class Agent4RecOptions:
         temperature: Temperature of generated texts; 0.2 as published.
         one_by_one: One label read per item instead of one per page: more calls, for small models that count along in a
             line of numbers.
+        prompts: Folder with texts of your own in place of some of the kind's (docs/agents/README.md); "" for none.
         leaving: The declared hazard of leaving.
     """
 
@@ -68,6 +70,7 @@ class Agent4RecOptions:
     memory_bytes: Count = 1200
     temperature: Temperature = 0.2
     one_by_one: bool = False
+    prompts: Text = ""
     leaving: LeaveParameters = field(default_factory=lambda: PAGE_HAZARD)
 
     def __post_init__(self) -> None:
@@ -93,7 +96,7 @@ class Agent4Rec:
         ConfigError: The data set has no titles, so there is nothing a language model could judge.
     """
 
-    name = "agent4rec"
+    name = KIND
 
     def __init__(
         self,
@@ -113,8 +116,9 @@ class Agent4Rec:
         self.memory: Memory = StreamMemory(encoder, capacity=self.options.capacity)
         means = item_means(log).tolist() if self.options.show_average else None
         self.slogans: dict[int, str] = {}
+        words = read_kind_texts(KIND, self.options.prompts)
         self._texts = Agent4RecTexts(
-            catalogue, personas, rating_levels, log, means, self.options.memory_bytes, self.slogans
+            catalogue, personas, rating_levels, log, means, self.options.memory_bytes, self.slogans, words
         )
         self._tastes: dict[int, str] = {}
 

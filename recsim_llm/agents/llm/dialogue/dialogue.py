@@ -17,12 +17,12 @@ from string import Template
 import numpy as np
 
 from recsim_llm.agents.llm.agent_kind import Agent, PageAnswer
+from recsim_llm.agents.llm.kind_texts import read_kind_texts
 from recsim_llm.agents.llm.memory.memory_protocol import Event
 from recsim_llm.agents.llm.memory.transcript import TranscriptMemory
 from recsim_llm.agents.llm.pages.page_labels import listing_order, numbered, read_page
-from recsim_llm.agents.llm.prompts_text import phrases, template
 from recsim_llm.agents.statistical.leaving import LeaveParameters
-from recsim_llm.checked import Count
+from recsim_llm.checked import Count, Text
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.data.shown import fact
 from recsim_llm.errors import ConfigError
@@ -42,11 +42,13 @@ class DialogueOptions:
             so this bounds tokens.
         one_by_one: One label read per item instead of one per page: more calls, for small models that count along in a
             line of numbers.
+        prompts: Folder with texts of your own in place of some of the kind's (docs/agents/README.md); "" for none.
         leaving: The declared hazard of leaving.
     """
 
     memory_bytes: Count = 6_000
     one_by_one: bool = False
+    prompts: Text = ""
     leaving: LeaveParameters = field(default_factory=LeaveParameters)
 
 
@@ -82,6 +84,7 @@ class Dialogue:
         self.slogans: dict[int, str] = {}
         self._catalogue, self._personas = catalogue, list(personas)
         self._top = str(len(rating_levels))
+        self._words = read_kind_texts(KIND, self.options.prompts)
         self._items: dict[int, str] = {}
         self._profiles: dict[int, str] = {}
 
@@ -97,9 +100,9 @@ class Dialogue:
         self, me: Agent, page: Sequence[int], recalled: Sequence[Event]
     ) -> Generator[Sequence[Prompt], Sequence[Completion], PageAnswer]:
         """See `AgentKind.react`: one call per page, one label per item."""
-        system = self._catalogue.shown.system(template(KIND, "system").substitute(top=self._top))
-        remind = template(KIND, "remind").safe_substitute(top=self._top)
-        question = Template(template(KIND, "page").safe_substitute(page=me.page + 1))
+        system = self._catalogue.shown.system(self._words.template("system").substitute(top=self._top))
+        remind = self._words.template("remind").safe_substitute(top=self._top)
+        question = Template(self._words.template("page").safe_substitute(page=me.page + 1))
         order = listing_order(me.key, me.page, page)
         stem = Prompt(system, self.context(me, recalled), "")
         return (
@@ -125,7 +128,7 @@ class Dialogue:
         if not order:
             return []
         shown = numbered([self._item(page[slot]) for slot in order])
-        text = template(KIND, "page").substitute(page=me.page + 1, items=shown)
+        text = self._words.template("page").substitute(page=me.page + 1, items=shown)
         numbers = " ".join([str(self._level(stars[slot])) for slot in order])
         return [Event(f"{text}\n{numbers}", 0.5)]
 
@@ -152,7 +155,7 @@ class Dialogue:
         if item not in self._items:
             shown = self._catalogue.shown
             genres = shown.genres(item)
-            self._items[item] = phrases(KIND)["item"].substitute(
+            self._items[item] = self._words.phrases["item"].substitute(
                 label=shown.label[item], genres=f", {genres}" if genres else ""
             )
         slogan = self.slogans.get(item)
@@ -164,7 +167,7 @@ class Dialogue:
         return self._profiles[user]
 
     def _render(self, persona: Persona) -> str:
-        say, shown = phrases(KIND), self._catalogue.shown
+        say, shown = self._words.phrases, self._catalogue.shown
         facts = [say["age"].substitute(age=persona.age)] if persona.age is not None else []
         facts += [fact(word) for word in (persona.gender, persona.occupation) if word]
         taste = [say["likes"].substitute(genres=shown.listed(persona.likes))] if persona.likes else []
@@ -172,7 +175,7 @@ class Dialogue:
         loved = [shown.label[item] for item in persona.liked_items[:_LOVED] if item != EMPTY]
         taste += [say["loved"].substitute(items="; ".join(loved))] if loved else []
         habits = [say[f"activity {persona.activity}"].template, say[f"diversity {persona.diversity}"].template]
-        text = template(KIND, "profile").substitute(
+        text = self._words.template("profile").substitute(
             facts=", ".join(facts) or say["nobody"].template,
             taste="\n".join(taste),
             mean=f"{persona.mean_rating:.1f}",

@@ -12,13 +12,14 @@ from typing import Literal
 import numpy as np
 
 from recsim_llm.agents.llm.agent_kind import Agent, PageAnswer
+from recsim_llm.agents.llm.kind_texts import KindTexts, read_kind_texts
 from recsim_llm.agents.llm.memory.memory_budget import cut
 from recsim_llm.agents.llm.memory.memory_protocol import Event
 from recsim_llm.agents.llm.memory.three_stage import ThreeStageMemory, ThreeStageOptions
 from recsim_llm.agents.llm.pages.page_labels import listing_order, read_page
-from recsim_llm.agents.llm.recagent.recagent_texts import RecAgentTexts, sentence_parser
+from recsim_llm.agents.llm.recagent.recagent_texts import KIND, RecAgentTexts, sentence_parser
 from recsim_llm.agents.statistical.leaving import LeaveParameters
-from recsim_llm.checked import Count, Temperature
+from recsim_llm.checked import Count, Temperature, Text
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.data.worlds.synthetic import make_world
 from recsim_llm.errors import ConfigError
@@ -57,6 +58,7 @@ class RecAgentOptions:
         temperature: Temperature of generated texts.
         one_by_one: One label read per item instead of one per page: more calls, for small models that count along in a
             line of numbers.
+        prompts: Folder with texts of your own in place of some of the kind's (docs/agents/README.md); "" for none.
         leaving: The declared hazard of leaving.
     """
 
@@ -66,6 +68,7 @@ class RecAgentOptions:
     evidence_bytes: Count = 2400
     temperature: Temperature = 0.2
     one_by_one: bool = False
+    prompts: Text = ""
     leaving: LeaveParameters = field(default_factory=LeaveParameters)
 
     def __post_init__(self) -> None:
@@ -87,7 +90,7 @@ class RecAgent:
         ConfigError: The data set has no titles, so there is nothing a language model could judge.
     """
 
-    name = "recagent"
+    name = KIND
 
     def __init__(
         self,
@@ -106,9 +109,9 @@ class RecAgent:
         stages = self.options.memory or ThreeStageOptions(enhancement=calibrated_enhancement(encoder))
         self.memory = ThreeStageMemory(encoder, stages)
         self.slogans: dict[int, str] = {}
-        self._texts = RecAgentTexts(
-            catalogue, personas, rating_levels, self.options.memory_bytes, self.options.evidence_bytes, self.slogans
-        )
+        sizes = self.options.memory_bytes, self.options.evidence_bytes
+        words = read_kind_texts(KIND, self.options.prompts)
+        self._texts = RecAgentTexts(catalogue, personas, rating_levels, *sizes, self.slogans, words)
 
     def begin(self, me: Agent) -> Generator[Sequence[Prompt], Sequence[Completion], None]:
         """See `AgentKind.begin`: nothing has to be asked, the profile comes from the persona."""
@@ -272,7 +275,7 @@ def _reached(encoder: TextEncoder, share: float) -> float:
 def probe_texts() -> list[str]:
     """200 memories of random pages of five in the synthetic world, each item watched with probability 0.4."""
     world = make_world().dataset
-    texts = RecAgentTexts(world.catalogue, (), world.rating_levels, 0, 0, {})
+    texts = RecAgentTexts(world.catalogue, (), world.rating_levels, 0, 0, {}, KindTexts(KIND))
     stars, items = np.array(world.rating_levels), np.arange(len(world.catalogue))
     probes = []
     for page in range(PROBES):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from string import Template
 
 from recsim_llm.agents.llm.agentcf.agentcf_texts import memory_parser
+from recsim_llm.agents.llm.kind_texts import KindTexts
 from recsim_llm.agents.llm.memory.memory_budget import cut, fit
 from recsim_llm.agents.llm.memory.memory_protocol import Event
-from recsim_llm.agents.llm.prompts_text import phrases, prompt_text, template
 from recsim_llm.data.dataset import Catalogue
 from recsim_llm.data.shown import fact
 from recsim_llm.types import EMPTY, Persona, Prompt
@@ -45,6 +45,7 @@ class RecAgentTexts:
         memory_bytes: Most bytes of memories in the context of a prompt.
         evidence_bytes: Most bytes of memories that an insight is drawn from.
         slogans: Words shown with an item, by item; filled from outside.
+        words: The texts themselves.
 
     Attributes:
         system: Instructions shared by all agents.
@@ -60,13 +61,15 @@ class RecAgentTexts:
         memory_bytes: int,
         evidence_bytes: int,
         slogans: Mapping[int, str],
+        words: KindTexts,
     ) -> None:
+        self._words = words
         self._catalogue, self._personas, self._slogans = catalogue, list(personas), slogans
         self._memory_bytes, self._evidence_bytes = memory_bytes, evidence_bytes
         self._top = f"{rating_levels[-1]:g}"
         self._shown = catalogue.shown
-        self.system, self.remind = self._shown.system(prompt_text(KIND, "system")), prompt_text(KIND, "remind")
-        self.page_labels: Template = template(KIND, "page_labels")
+        self.system, self.remind = self._shown.system(words.text("system")), words.text("remind")
+        self.page_labels: Template = words.template("page_labels")
         self._items: dict[int, str] = {}
         self._profiles: dict[int, dict[str, str]] = {}
 
@@ -79,7 +82,7 @@ class RecAgentTexts:
         """The line that describes an item."""
         if item not in self._items:
             genres, text = self._shown.genres(item), self._shown.description(item)
-            self._items[item] = phrases(KIND)["item"].substitute(
+            self._items[item] = self._words.phrases["item"].substitute(
                 label=self._shown.label[item],
                 genres=f", {genres}" if genres else "",
                 description=f". {text}" if text else "",
@@ -95,7 +98,7 @@ class RecAgentTexts:
 
     def seen(self, page: Sequence[int], stars: Sequence[float]) -> str:
         """What happened on a page, in one or two sentences in the first person; "" for an empty page."""
-        say = phrases(KIND)
+        say = self._words.phrases
         shown = [(self._shown.label[i], given) for i, given in zip(page, stars, strict=True) if i != EMPTY]
         skipped = "; ".join(label for label, given in shown if not given)
         watched = [say["given"].substitute(item=label, stars=f"{s:g}", top=self._top) for label, s in shown if s]
@@ -106,28 +109,28 @@ class RecAgentTexts:
 
     def importance(self, text: str) -> str:
         """The question how important a memory is."""
-        return template(KIND, "importance").substitute(text=text)
+        return self._words.template("importance").substitute(text=text)
 
     def compress(self, text: str) -> str:
         """The question for one sentence on what happened."""
-        return template(KIND, "compress").substitute(text=text)
+        return self._words.template("compress").substitute(text=text)
 
     def insight(self, memories: Sequence[str]) -> str:
         """The question for an insight from memories that enhanced each other."""
-        return template(KIND, "insight").substitute(memories=self._evidence(memories))
+        return self._words.template("insight").substitute(memories=self._evidence(memories))
 
     def reflect_question(self, memories: Sequence[str]) -> str:
         """The prompt that asks for the question of a reflection."""
-        return template(KIND, "reflect_question").substitute(memories=self._evidence(memories))
+        return self._words.template("reflect_question").substitute(memories=self._evidence(memories))
 
     def reflect(self, memories: Sequence[str], question: str) -> str:
         """The question for the insight of a reflection."""
-        return template(KIND, "reflect").substitute(memories=self._evidence(memories), question=question)
+        return self._words.template("reflect").substitute(memories=self._evidence(memories), question=question)
 
     def context(self, user: int, recalled: Sequence[Event]) -> str:
         """Who the person is and what they remember; the memories take at most `memory_bytes`."""
-        memory = fit(recalled, self._memory_bytes) or phrases(KIND)["nothing"].template
-        return template(KIND, "context").substitute(self._profile(user), memory=memory)
+        memory = fit(recalled, self._memory_bytes) or self._words.phrases["nothing"].template
+        return self._words.template("context").substitute(self._profile(user), memory=memory)
 
     def _evidence(self, memories: Sequence[str]) -> str:
         # Equal memories are listed only once.
@@ -135,7 +138,7 @@ class RecAgentTexts:
 
     def _profile(self, user: int) -> dict[str, str]:
         if user not in self._profiles:
-            persona, say = self._personas[user], phrases(KIND)
+            persona, say = self._personas[user], self._words.phrases
             facts = [say["age"].substitute(age=persona.age)] if persona.age is not None else []
             facts += [fact(word) for word in (persona.gender, persona.occupation) if word]
             self._profiles[user] = {
