@@ -27,7 +27,15 @@ POLICIES, AGENTS, USER_MODELS, BACKENDS = (
 )
 """Groups of entry points, as written in a package's pyproject.toml: [project.entry-points."recsim_llm.policies"]."""
 
+OBJECT = "object:"
+"""Prefix of a run's user model or policy if a Python caller passed it as an object; followed by its class."""
+
 _LONGEST = 300  # most characters of a third-party error that a message repeats
+
+
+def object_name(given: object) -> str:
+    """The name in a run of a user model or policy that was passed as an object."""
+    return f"{OBJECT}{type(given).__module__}.{type(given).__qualname__}"
 
 
 def is_class_path(name: str) -> bool:

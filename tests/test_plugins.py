@@ -544,6 +544,59 @@ def test_an_object_is_simulated_and_replayed_with_an_equal_one(example):
         simulate(SimulationConfig(users=3, rounds=2), example / "no", users=users)
 
 
+class ShowsFrom:
+    """A policy object: always the same page, or one item further after each round, where it learns."""
+
+    name, page_size = "shows-from", 10
+
+    def __init__(self, first):
+        self.first = first
+
+    def act(self, observation):
+        return np.tile(np.arange(self.first, self.first + 10), (len(observation["user"]), 1))
+
+    def learn(self, batch):
+        self.first += 1
+        return {}
+
+
+def test_a_policy_object_is_simulated_resumed_and_replayed_with_an_equal_one(tmp_path):
+    plain = {"users": 3, "progress": False}
+    (run,) = recsim_llm.simulate(policies=ShowsFrom(40), out=tmp_path / "runs", **plain)
+    assert run.manifest.policy == "object:test_plugins.ShowsFrom"
+    assert run.manifest.config["policies"] == ["object:test_plugins.ShowsFrom"]
+    steps = run.step_batch()
+    assert {steps.items[steps.page == page].min() for page in (0, 1)} == {40, 41}  # it learned in between
+    assert replay(run, policy=ShowsFrom(40)).steps == len(steps)
+    with pytest.raises(RecordingError, match="differs"):
+        replay(run, policy=ShowsFrom(50))
+    with pytest.raises(ConfigError, match=r"test_plugins.ShowsFrom.*replay\(run, policy=...\)"):
+        replay(run)
+    with pytest.raises(RecordingError, match="its policy is 'object:test_plugins.ShowsFrom'"):
+        replay(run, policy=Renamed(40))
+    (again,) = recsim_llm.simulate(policies=ShowsFrom(40), out=tmp_path / "runs", resume=True, **plain)
+    assert again.trajectory_hash() == run.trajectory_hash()
+
+
+class Renamed(ShowsFrom):
+    """Of another class."""
+
+
+@pytest.mark.parametrize(
+    ("policy", "options", "words"),
+    [
+        (ShowsFrom, {}, "a class is named"),
+        (ShowsFrom(0), {"page_size": 4}, "page_size=10, the simulation 4"),
+        (ShowsFrom(0), {"rounds": 2}, "separate sessions"),
+        ("object:test_plugins.ShowsFrom", {}, "only Python can hand over"),
+    ],
+)
+def test_a_policy_object_that_cannot_run_is_refused(tmp_path, policy, options, words):
+    with pytest.raises(ConfigError, match=words):
+        recsim_llm.simulate(policies=policy, out=tmp_path / "runs", users=3, progress=False, **options)
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_the_page_runs(home):
     """Every example of docs/plugins.md: files are written, then commands and scripts run in the order of the page."""

@@ -29,7 +29,7 @@ from recsim_llm.agents.llm.page_texts import PageTexts
 from recsim_llm.agents.llm.prompts_text import phrases
 from recsim_llm.agents.llm.thoughts import Thinker
 from recsim_llm.agents.long_term.long_term_users import LongTermUsers
-from recsim_llm.agents.own_users import OBJECT, OwnUsers, find_own, make_own, own_names
+from recsim_llm.agents.own_users import OwnUsers, find_own, make_own, own_names
 from recsim_llm.agents.personas.public_ratings import public_ratings
 from recsim_llm.agents.personas.rated_history import rated_history
 from recsim_llm.agents.society.inhabitants import Inhabitants
@@ -42,7 +42,7 @@ from recsim_llm.data.dataset import Catalogue
 from recsim_llm.errors import ConfigError
 from recsim_llm.language.encoders import TextEncoder, make_encoder
 from recsim_llm.language.protocol import LLM
-from recsim_llm.plugins import running_plugin
+from recsim_llm.plugins import OBJECT, running_plugin
 from recsim_llm.runs.step_notes import Remembered, Thought
 from recsim_llm.spec import Spec, first_name, parse_spec, split_name, without_options
 

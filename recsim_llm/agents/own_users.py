@@ -18,9 +18,6 @@ from recsim_llm.checked import check_options, shown
 from recsim_llm.errors import ConfigError
 from recsim_llm.spec import parse_spec
 
-OBJECT = "object:"
-"""Prefix of a run's user model if a Python caller passed it as an object; followed by its class."""
-
 USER_METHODS = ("reset", "react", "observe", "describe")
 _KIND = ("begin", "query", "react", "observe", "reflect", "context", "change")
 _SIZES = ("num_users", "num_items", "rating_levels")
@@ -136,11 +133,6 @@ def check_users(made: Any, name: str, sizes: tuple[int, int], is_kind: bool = Fa
         levels = np.zeros(0)
     if levels.ndim != 1 or not len(levels) or not (levels > 0).all() or not (np.diff(levels) > 0).all():
         raise ConfigError(f"{name}: rating_levels must be ascending stars above 0, not {shown(made.rating_levels)}.")
-
-
-def object_name(users: UserModel) -> str:
-    """The name in a run of a user model that was passed as an object."""
-    return f"{OBJECT}{type(users).__module__}.{type(users).__qualname__}"
 
 
 def _has(found: Any, members: tuple[str, ...]) -> bool:

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, cast
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from recsim_llm.experiments.metrics import METRICS, Estimate, paired_totals, sum
 from recsim_llm.experiments.simulation.config import SimulationConfig, chosen_model
 from recsim_llm.experiments.simulation.simulate import simulate as record
 from recsim_llm.language.wrappers.budget import Budget
+from recsim_llm.policies.policy_protocol import Policy
 from recsim_llm.runs import Run, find_runs
 from recsim_llm.runs.run_tables import totals_of
 from recsim_llm.spec import first_name
@@ -52,7 +53,7 @@ class SimulationOptions(TypedDict, total=False):
     dataset: str | PathLike[str]
     user_model: str | UserModel
     llm: str
-    policies: str | Sequence[str]
+    policies: str | Sequence[str] | Policy
     users: int
     pages: int
     page_size: int
@@ -128,7 +129,8 @@ def simulate(
         engines: Where the language model runs; default: in this process.
         budget: Limits on what this call may cost; default: no limit.
         options: Fields of `SimulationConfig`; with a config, they override its own. `user_model` may also be an object
-            (docs/plugins.md): all policies share it, and a replay needs an equal one, `replay(run, users=...)`.
+            (docs/plugins.md): all policies share it, and a replay needs an equal one, `replay(run, users=...)`. So may
+            `policies`: one object with `act`, and then `replay(run, policy=...)`.
 
     Raises:
         ConfigError: A keyword that does not exist, a value out of range, or options that do not go together.
@@ -138,16 +140,18 @@ def simulate(
     """
     check_value("resume", resume, bool)
     check_value("progress", progress, bool)
-    given, users = dict(options), None
+    given, users, policy = dict(options), None, None
     if "user_model" in given and not isinstance(given["user_model"], str):
         users = _users(given.pop("user_model"))
+    if hasattr(given.get("policies"), "act"):
+        policy = cast("Policy", given.pop("policies"))
     chosen = _config(SimulationConfig, config, given, simulate)
     if users is None:
         chosen, folder = planned(chosen, _folder(out), engines or Engines(), budget or Budget())
     else:
         name = f"{Path(chosen.dataset).name}-{type(users).__name__}-seed{chosen.seed}"
         folder = _folder(out) or Path("runs") / name
-    runs = record(chosen, folder, resume, progress, engines, budget, users)
+    runs = record(chosen, folder, resume, progress, engines, budget, users, policy)
     if progress:
         print(f"Runs are in {folder}.")
     return runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from inspect import isclass
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,11 @@ def policy_class(name: str) -> type[FittedPolicy]:
     """
     if name in POLICIES:
         return POLICIES[name]
+    if name.startswith(plugins.OBJECT):
+        raise ConfigError(
+            f"This policy was a Python object of {name.removeprefix(plugins.OBJECT)}, which only Python can hand over "
+            "again: replay(run, policy=...), simulate(config, out, policy=...)."
+        )
     if split_name(name)[0] in POLICIES:
         raise ConfigError(f"Policy {shown(name)}: options go behind a question mark, NAME?option=value&option=value.")
     found = plugins.load_plugin(name, plugins.POLICIES, "a policy")
@@ -117,8 +123,27 @@ def check_policy(text: str) -> PolicySpec:
     return spec
 
 
+def check_policy_object(policy: Any, page_size: int) -> None:
+    """Refuse an object that is not a policy, or that fills pages of another size.
+
+    Raises:
+        ConfigError: It is refused.
+    """
+    missing = [member for member in ("name", "page_size", "act") if not hasattr(policy, member)]
+    if isclass(policy) or not callable(getattr(policy, "act", None)):
+        raise ConfigError(
+            f"A policy object has a method act, unlike {shown(policy)}; a class is named: 'module:Class'."
+        )
+    if missing:
+        raise ConfigError(f"{shown(policy)} lacks {', '.join(missing)}. Add what is missing (docs/plugins.md).")
+    if policy.page_size != page_size:
+        raise ConfigError(f"The policy has page_size={shown(policy.page_size)}, the simulation {page_size}: use one.")
+
+
 def asks_llm(text: str) -> bool:
-    """Whether the policy that a string names calls a language model."""
+    """Whether the policy that a string names is connected to a language model; objects were made with their own."""
+    if text.startswith(plugins.OBJECT):
+        return False
     spec = check_policy(text)
     if spec.file is None:
         return issubclass(policy_class(spec.name), LLMPolicy)

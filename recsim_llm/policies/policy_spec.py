@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recsim_llm.errors import ConfigError
-from recsim_llm.plugins import is_class_path
+from recsim_llm.plugins import OBJECT, is_class_path
 from recsim_llm.spec import parse_spec, without_options
 
 SUFFIX = ".npz"
@@ -18,7 +18,7 @@ class PolicySpec:
     """A parsed policy string.
 
     Attributes:
-        name: Registered name, or `module:Class`; "" for a file.
+        name: Registered name, `module:Class`, or `object:` and the class of an object; "" for a file.
         options: Options for the policy's fit.
         file: The file of a fitted policy; None for a policy to be fitted.
     """
@@ -55,6 +55,8 @@ def parse_policy(text: str) -> PolicySpec:
     """
     if text.endswith(SUFFIX) and "?" not in text:
         return PolicySpec("", {}, Path(text))
+    if text.startswith(OBJECT):
+        return PolicySpec(text, {})
     name, rest, options = parse_spec(text)
     path = f"{name}:{rest}" if ":" in without_options(text) else ""
     if not name or (path and not is_class_path(path)):

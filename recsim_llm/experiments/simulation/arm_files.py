@@ -28,7 +28,7 @@ from recsim_llm.policies import load_policy, open_policy, own_class
 from recsim_llm.policies.bounds.fixed_list import FixedList
 from recsim_llm.policies.bounds.oracle import Oracle
 from recsim_llm.policies.planners.planner import Planner
-from recsim_llm.policies.policy_protocol import FittedPolicy
+from recsim_llm.policies.policy_protocol import FittedPolicy, Policy
 from recsim_llm.policies.policy_spec import parse_policy
 from recsim_llm.policies.rl.offline.dorl import DORL, NEEDS_TASK
 from recsim_llm.runs.manifest import FILE, read_manifest
@@ -109,6 +109,20 @@ def load_policies(
     """Load a run's policies, always from their files, so that a resumed run uses exactly the same ones."""
     names = policy_names(config, interventions)
     return {name: load_policy(policy_path(folder, name, config), catalogue, llm, own_class(name)) for name in names}
+
+
+def playing(
+    folder: Path,
+    config: SimulationConfig,
+    interventions: Sequence[Intervention],
+    catalogue: Catalogue,
+    llm: LLM | None = None,
+    own: Policy | None = None,
+) -> Mapping[str, Policy]:
+    """The policies of a run: the object that a Python caller passed, else those of `load_policies`."""
+    if own is not None:
+        return {config.policies[0]: own}
+    return load_policies(folder, config, interventions, catalogue, llm)
 
 
 def learned_of(config: SimulationConfig, llm_name: str, folder: Path) -> Learned | None:

@@ -9,15 +9,16 @@ from os import PathLike
 from pathlib import Path
 
 from recsim_llm.agents.named_users import brought_name, keep_thoughts
-from recsim_llm.agents.own_users import object_name
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.errors import RecordingError
-from recsim_llm.experiments.simulation.arm_files import learned_of, load_policies, policy_names, with_kept_texts
+from recsim_llm.experiments.simulation.arm_files import learned_of, playing, policy_names, with_kept_texts
 from recsim_llm.experiments.simulation.config import SimulationConfig, config_of
 from recsim_llm.experiments.simulation.interventions.interventions import kept_plan
 from recsim_llm.experiments.simulation.society_loop import Diary
 from recsim_llm.experiments.simulation.trajectory import Cast, assemble, stream
-from recsim_llm.plugins import is_class_path, refuse_within
+from recsim_llm.plugins import is_class_path, object_name, refuse_within
+from recsim_llm.policies import check_policy_object
+from recsim_llm.policies.policy_protocol import Policy
 from recsim_llm.policies.policy_spec import parse_policy
 from recsim_llm.runs import ReplayLLM, Run, StepBatch, first_difference
 from recsim_llm.runs.events import events_table, first_different_event
@@ -41,7 +42,7 @@ class Replayed:
     trajectory_hash: str
 
 
-def replay(run: Run | str | PathLike[str], users: UserModel | None = None) -> Replayed:
+def replay(run: Run | str | PathLike[str], users: UserModel | None = None, policy: Policy | None = None) -> Replayed:
     """Run a recorded simulation again from its recorded calls; thoughts, which no hash covers, must be equal too.
 
     Classes that the run names and that are not built in are imported (docs/plugins.md).
@@ -49,14 +50,15 @@ def replay(run: Run | str | PathLike[str], users: UserModel | None = None) -> Re
     Args:
         run: The run, or its folder.
         users: User model equal to the object that `simulate` was given; None for all other runs.
+        policy: As `users`, for a policy that was an object; as it was at the start of the run.
 
     Raises:
-        ConfigError: A class that the run names cannot be imported, or lies beside the run; or `users` are missing.
+        ConfigError: A class that the run names cannot be imported, or lies beside the run; or an object is missing.
         RecordingError: The data set has changed, an answer was not recorded, or a step differs.
     """
     run = run if isinstance(run, Run) else Run(Path(run))
     cast = recast(run, users)
-    again = happenings(run, cast)
+    again = happenings(run, cast, policy)
     steps, diaries = run.iter_parts(), run.iter_events()
     thoughts, part, compared = keep_thoughts(cast.population.users), 0, 0
     # Runs of older versions did not store the texts that agents wrote.
@@ -108,11 +110,20 @@ def _admit_code(run: Run, config: SimulationConfig) -> None:
         print(f"{run.folder} names {name}: it is imported{f' from {file}' if file else ''}.", file=sys.stderr)
 
 
-def happenings(run: Run, cast: Cast) -> Iterator[StepBatch | Diary]:
-    """Recompute what happened in a recorded run."""
+def happenings(run: Run, cast: Cast, policy: Policy | None = None) -> Iterator[StepBatch | Diary]:
+    """Recompute what happened in a recorded run; arguments as in `replay`.
+
+    Raises:
+        ConfigError: As in `replay`.
+        RecordingError: The run's policy is not of this object's class.
+    """
     config, plan = config_of(run), kept_plan(run.folder)
+    if policy is not None:
+        if config.policies[0] != object_name(policy):
+            raise RecordingError(f"{run.folder}: its policy is '{config.policies[0]}', not '{object_name(policy)}'.")
+        check_policy_object(policy, config.page_size)
     llm = ReplayLLM(run.manifest.policy_llm, run.recorded_completions()) if run.manifest.policy_llm else None
-    policies = load_policies(run.folder, config, plan, cast.population.dataset.catalogue, llm)
+    policies = playing(run.folder, config, plan, cast.population.dataset.catalogue, llm, policy)
     return stream(config, cast, policies, plan)
 
 

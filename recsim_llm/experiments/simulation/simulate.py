@@ -18,7 +18,6 @@ import pyarrow as pa
 from recsim_llm.agents.fitted_sources import personas
 from recsim_llm.agents.long_term.long_term_population import RULE_NOTES
 from recsim_llm.agents.named_users import keep_memories, keep_thoughts, own_texts
-from recsim_llm.agents.own_users import object_name
 from recsim_llm.agents.population import Population, SocialPopulation
 from recsim_llm.agents.user_model import UserModel
 from recsim_llm.certificate import FILE as CERTIFICATE
@@ -33,7 +32,7 @@ from recsim_llm.experiments.simulation.arm_files import (
     keep_plan,
     keep_texts,
     learned_of,
-    load_policies,
+    playing,
     save_policies,
 )
 from recsim_llm.experiments.simulation.config import SimulationConfig, config_json
@@ -48,7 +47,8 @@ from recsim_llm.experiments.simulation.recorders import Recorders, RunModels, op
 from recsim_llm.experiments.simulation.society_loop import Diary
 from recsim_llm.experiments.simulation.trajectory import Cast, assemble, stream, switched
 from recsim_llm.language.wrappers.budget import Budget
-from recsim_llm.policies import check_policy, known_policies
+from recsim_llm.plugins import object_name
+from recsim_llm.policies import check_policy, check_policy_object, known_policies
 from recsim_llm.policies.policy_protocol import ExplainedPolicy, Policy
 from recsim_llm.policies.policy_spec import parse_policy
 from recsim_llm.runs import (
@@ -76,6 +76,7 @@ def simulate(
     engines: Engines | None = None,
     budget: Budget | None = None,
     users: UserModel | None = None,
+    policy: Policy | None = None,
 ) -> list[Run]:
     """Run every policy of the config; on resume, finished runs are left as they are.
 
@@ -88,32 +89,46 @@ def simulate(
         budget: Limits on what this call may cost; default: no limit.
         users: A user model of your own, as an object, instead of the config's `user_model`. All policies share this
             object, run after run. A replay needs an equal one: `replay(run, users=...)`.
+        policy: A policy of your own, as an object (`policies.policy_protocol.Policy`), instead of the config's
+            `policies`, for separate sessions. Its own random draws and what it learned are not stored: to resume or
+            replay the run, pass one as it was at the start, `replay(run, policy=...)`.
 
     Raises:
-        ConfigError: The config cannot work, or names a user model beside `users`.
+        ConfigError: The config cannot work, or names a user model beside `users`, or policies beside `policy`.
         RecordingError: A run already exists and `resume` is False, or it was made by another config.
         LLMError: The model cannot answer. Recorded steps are kept; the run can be resumed.
         BudgetError: The budget is used up. Recorded steps are kept; the run can be resumed.
     """
-    config = _chosen(config, users)
+    config = _chosen(config, users, policy)
     if resume:
         _check_begun(config, out)
     plans, texts = arms(config), own_texts(config.user_model)
     runs = []
     with ExitStack() as stack:
         models = open_models(config, engines, budget, stack)
-        for policy in config.policies:
+        for name in config.policies:
             for suffix, interventions in plans.items():
                 if own_texts(config.user_model) != texts:
                     raise ConfigError(f"The prompts of '{config.user_model}' have changed since this command began.")
-                one = replace(config, policies=(policy,))
-                folder = out / f"{parse_policy(policy).label}{suffix}"
-                runs.append(_one_run(one, folder, interventions, models, resume, progress, users))
+                one = replace(config, policies=(name,))
+                folder = out / f"{parse_policy(name).label}{suffix}"
+                runs.append(_one_run(one, folder, interventions, models, resume, progress, users, policy))
     return runs
 
 
-def _chosen(config: SimulationConfig, users: UserModel | None) -> SimulationConfig:
+def _chosen(config: SimulationConfig, users: UserModel | None, policy: Policy | None) -> SimulationConfig:
     """Return the checked config, with all names filled in."""
+    if policy is None:
+        return _chosen_people(config, users)
+    if config.policies != SimulationConfig().policies:
+        raise ConfigError("Give policy=... or the config's policies, not both.")
+    if config.rounds:
+        raise ConfigError("A policy object shows pages in separate sessions: drop rounds, or name it as module:Class.")
+    check_policy_object(policy, config.page_size)
+    return replace(_chosen_people(config, users), policies=(object_name(policy),))
+
+
+def _chosen_people(config: SimulationConfig, users: UserModel | None) -> SimulationConfig:
     if users is None:
         config.check()
         return config.chosen
@@ -168,6 +183,7 @@ def _one_run(
     resume: bool,
     progress: bool,
     users: UserModel | None,
+    policy: Policy | None,
 ) -> Run:
     there = resume and is_begun(folder)
     damage = repair(folder) if there else ()
@@ -178,7 +194,7 @@ def _one_run(
     if there and not damage and Run(folder).finished:
         _check_same(Run(folder), config)
         return Run(folder)
-    return _record(config, folder, interventions, models, there, progress, users)
+    return _record(config, folder, interventions, models, there, progress, users, policy)
 
 
 def _record(
@@ -189,12 +205,13 @@ def _record(
     resume: bool,
     progress: bool,
     users: UserModel | None,
+    policy: Policy | None,
 ) -> Run:
     recorders = models.recorders(config, recorded_completions(folder) if resume else {})
     llm_name = models.users.name if models.users else ""
     learned = learned_of(config, llm_name, folder)
     cast = assemble(config, recorders.users, learned, users)
-    fitted = fit_missing(config, cast, interventions, folder, recorders.policies)
+    fitted = {} if policy is not None else fit_missing(config, cast, interventions, folder, recorders.policies)
     manifest = make_manifest(config, cast.population, llm_name, folder.name)
     manifest = replace(manifest, policy_llm=recorders.policies.name if recorders.policies else "")
     writer = RunWriter.resume(folder, manifest, repaired=True) if resume else RunWriter.create(folder, manifest)
@@ -210,7 +227,7 @@ def _record(
         _describe(cast, config, folder)
         writer.record_side_files()
         catalogue = cast.population.dataset.catalogue
-        policies = load_policies(folder, config, interventions, catalogue, recorders.policies)
+        policies = playing(folder, config, interventions, catalogue, recorders.policies, policy)
         scribe.policy = policies[config.policies[0]]
         happenings = stream(config, cast, policies, interventions)
         total, unit = (config.rounds, "round") if config.rounds else (config.users, "user")

@@ -24,7 +24,7 @@ from recsim_llm.experiments.simulation.interventions.shelf import Shelf
 from recsim_llm.experiments.simulation.rollout import choose_visitors, rollout
 from recsim_llm.experiments.simulation.society_loop import Diary, live
 from recsim_llm.language.protocol import LLM
-from recsim_llm.policies.policy_protocol import FittedPolicy
+from recsim_llm.policies.policy_protocol import Policy
 from recsim_llm.runs import StepBatch
 from recsim_llm.types import Ints
 
@@ -100,7 +100,7 @@ def wide_page(config: SimulationConfig, interventions: Sequence[Intervention]) -
 def stream(
     config: SimulationConfig,
     cast: Cast,
-    policies: Mapping[str, FittedPolicy],
+    policies: Mapping[str, Policy],
     interventions: Sequence[Intervention] = (),
 ) -> Stream:
     """Yield what happens, step by step; deterministic in the arguments.
@@ -127,7 +127,7 @@ def _society(
     config: SimulationConfig,
     population: SocialPopulation,
     members: Ints,
-    policies: Mapping[str, FittedPolicy],
+    policies: Mapping[str, Policy],
     interventions: Sequence[Intervention],
 ) -> Stream:
     society = new_society(population, members, SocietyRules(rounds=config.rounds, page=config.rules))
