@@ -22,8 +22,8 @@ from recsim_llm.checked import near, shown
 from recsim_llm.errors import ConfigError, RecsimError
 from recsim_llm.spec import split_name
 
-POLICIES, AGENTS, USER_MODELS, BACKENDS = (
-    f"recsim_llm.{group}" for group in ("policies", "agents", "user_models", "backends")
+POLICIES, AGENTS, USER_MODELS, BACKENDS, REWARDS = (
+    f"recsim_llm.{group}" for group in ("policies", "agents", "user_models", "backends", "rewards")
 )
 """Groups of entry points, as written in a package's pyproject.toml: [project.entry-points."recsim_llm.policies"]."""
 
@@ -191,11 +191,11 @@ def _imported(module: str, name: str) -> Any:
 def _attribute(module: Any, attribute: str, what: str) -> Any:
     found = getattr(module, attribute, None)
     if found is None:
-        classes = [name for name, value in vars(module).items() if inspect.isclass(value)]
-        hint = near(attribute, classes)
+        members = [name for name, value in vars(module).items() if callable(value)]
+        hint = near(attribute, members)
         raise ConfigError(
-            f"The module '{module.__name__}' has no '{attribute}'.{hint} Name a class of it that is {what}, as "
-            "module:Class."
+            f"The module '{module.__name__}' has no '{attribute}'.{hint} Name something of it that is {what}, as "
+            "module:NAME."
         )
     return found
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -249,17 +250,20 @@ def test_a_replay_says_what_it_needs(home, capsys):
     assert "gone_policy:Countdown needs the module 'gone_policy'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("member", ["policies", "reward"])
 @pytest.mark.parametrize(
     ("place", "name"), [("runs/P", "evil"), ("runs", "evil"), (".", "runs.evil"), (".", "runs.P.evil")]
 )
-def test_code_that_came_with_a_run_is_not_imported(home, monkeypatch, place, name):
+def test_code_that_came_with_a_run_is_not_imported(home, monkeypatch, place, name, member):
     """Whoever sends a run may put a module beside it: found from its folder, or through packages above it."""
     (run,) = simulate(SimulationConfig(policies=("random",), users=2), home / "runs", progress=False)
     folder = run.folder.rename(home / "runs" / "P")
     for spot in (home / "runs", folder):
         (spot / "evil.py").write_text("open('/'.join((__file__ + '.ran',)), 'w').close()\n")
     path = folder / "run.json"
-    path.write_text(path.read_text().replace('"random"', f'"{name}:Evil"'))
+    before, after = ('"random"', f'"{name}:Evil"') if member == "policies" else ('"rating"', f'"{name}:Evil"')
+    assert before in path.read_text()
+    path.write_text(path.read_text().replace(before, after))
     monkeypatch.chdir(home / place)
     for go in (replay, lambda run: replay(Run(Path(os.path.relpath(run.folder))))):
         with pytest.raises(ConfigError, match="came with the runs"):
@@ -597,6 +601,56 @@ def test_a_policy_object_that_cannot_run_is_refused(tmp_path, policy, options, w
     assert not (tmp_path / "runs").exists()
 
 
+REWARD = """
+def fours(responses):
+    return 10 * (responses.ratings_BK >= 4).sum(axis=1)
+
+def broken(responses):
+    return responses.nothing
+
+LIMIT = 4
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_reward_of_the_working_directory_is_counted_recorded_and_replayed(home, capsys):
+    module(home, "own_reward", REWARD)
+    config = SimulationConfig(policies=("random",), users=6, reward="own_reward:fours")
+    (run,) = simulate(config, home / "runs", progress=False)
+    assert run.manifest.config["reward"] == "own_reward:fours"
+    steps = run.steps()
+    worth = steps[steps["rating"] >= 4].groupby(["session", "page"]).size() * 10.0
+    pages = steps.groupby(["session", "page"])["page_reward"].first()
+    assert pages.to_dict() == worth.reindex(pages.index, fill_value=0.0).to_dict()
+    assert 0 < pages.sum() != steps["rating"].sum()
+    command_line.main(["replay", "runs"])
+    assert f"names own_reward:fours: it is imported from {home / 'own_reward.py'}" in capsys.readouterr().err
+    # The recording is held against what the function says now.
+    module(home, "own_reward", REWARD.replace("10 *", "20 *"))
+    shutil.rmtree(home / "__pycache__", ignore_errors=True)
+    del sys.modules["own_reward"]
+    with pytest.raises(SystemExit):
+        command_line.main(["replay", "runs"])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_reward_in_gymnasium_make_and_its_errors(home):
+    module(home, "own_reward", REWARD)
+    with gymnasium.make("recsim_llm/Page-v0", dataset="synthetic", reward="own_reward:fours") as env:
+        env.reset(seed=0)
+        rewards = [env.step(env.action_space.sample())[1] for _ in range(3)]
+    assert all(reward % 10 == 0 for reward in rewards)
+    for name, words in {
+        "own_reward:broken": "own_reward.py, line 6",
+        "own_reward:LIMIT": "module:function",
+        "own_reward:fivs": "has no 'fivs'",
+        "nobody_has_it:fours": "needs the module 'nobody_has_it'",
+        "ratng": "Did you mean 'rating'",
+    }.items():
+        with pytest.raises(ConfigError, match=re.escape(words)):
+            simulate(SimulationConfig(policies=("random",), users=2, reward=name), home / "bad", progress=False)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_the_page_runs(home):
     """Every example of docs/plugins.md: files are written, then commands and scripts run in the order of the page."""
@@ -612,7 +666,7 @@ def test_the_page_runs(home):
         for line in block.splitlines():
             command_line.main(shlex.split(line)[1:])
             ran += 1
-    assert ran == 8  # four of the policy, two of the users, two of the kind
+    assert ran == 10  # four of the policy, two of the reward, two of the users, two of the kind
     assert parse_policy("my_policy:MostShared?k=5").label == "my_policy-MostShared,k=5"
 
 

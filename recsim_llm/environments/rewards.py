@@ -1,4 +1,4 @@
-"""Page rewards as pure functions of the users' responses: named ones, or your own function."""
+"""Page rewards as pure functions of the users' responses: named ones, or your own function, given or named."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsim_llm import plugins
 from recsim_llm.checked import near, shown
 from recsim_llm.errors import ConfigError
+from recsim_llm.plugins import load_plugin, plugin_names, running_plugin
 from recsim_llm.types import Floats, Responses
 
 RewardFunction = Callable[[Responses], Floats]
@@ -32,17 +34,23 @@ REWARDS: dict[str, RewardFunction] = {"rating": rating_reward, "watch": watch_re
 def reward_function(reward: str | RewardFunction) -> RewardFunction:
     """Return a reward function by name, or the given function itself.
 
+    Args:
+        reward: A key of `REWARDS`, `module:function`, an entry point of the group `recsim_llm.rewards`, or a function.
+
     Raises:
-        ConfigError: There is no reward of that name.
+        ConfigError: There is no reward of that name, or the named module cannot be imported.
     """
     if callable(reward):
         return reward if reward in REWARDS.values() else OwnReward(reward)
-    if not isinstance(reward, str) or reward not in REWARDS:
-        raise ConfigError(
-            f"reward must be one of {', '.join(REWARDS)}, or a function of Responses, not {shown(reward)}."
-            f"{near(str(reward), REWARDS)}"
-        )
-    return REWARDS[reward]
+    if isinstance(reward, str):
+        found = REWARDS.get(reward) or load_plugin(reward, plugins.REWARDS, "a reward function")
+        if callable(found):
+            return found if reward in REWARDS else OwnReward(found)
+    known = [*REWARDS, *plugin_names(plugins.REWARDS)]
+    raise ConfigError(
+        f"reward must be one of {', '.join(known)}, module:function, or a function of Responses, not {shown(reward)}."
+        f"{near(str(reward), known)}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,9 @@ class OwnReward:
         Raises:
             ConfigError: The function returned anything else.
         """
-        given, wanted = self.function(responses), (len(responses.watched_BK),)
+        wanted = (len(responses.watched_BK),)
+        with running_plugin(f"The reward function '{self._name}'"):
+            given = self.function(responses)
         try:
             values = np.asarray(given)
         except ValueError:  # rows of different lengths
@@ -71,5 +81,9 @@ class OwnReward:
         what = f"{values.dtype} of shape {values.shape}: {shown(given)}"
         raise ConfigError(
             f"A reward function must return one finite number a session, an array of shape {wanted}; "
-            f"'{getattr(self.function, '__name__', self.function)}' returned {what}."
+            f"'{self._name}' returned {what}."
         )
+
+    @property
+    def _name(self) -> str:
+        return getattr(self.function, "__name__", str(self.function))

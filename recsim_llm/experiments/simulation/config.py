@@ -52,7 +52,7 @@ class SimulationConfig:
         users: Number of people who visit, one session each; with rounds, number of people who live in the society.
         pages: Pages after which a session is cut off.
         page_size: Items per page.
-        reward: 'rating' (sum of stars of watched items) or 'watch' (their number).
+        reward: 'rating' (sum of stars of watched items), 'watch' (their number), or your own as module:function.
         seed: Seed for the choice of visitors and all sampling.
         batch_size: Concurrent sessions; changes speed and memory, not the results (except with learning policies).
         rounds: 0: separate sessions. N: a society that lives for N rounds of simulated time.

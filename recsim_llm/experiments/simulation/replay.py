@@ -99,12 +99,12 @@ def recast(run: Run, users: UserModel | None = None) -> Cast:
 
 
 def _admit_code(run: Run, config: SimulationConfig) -> None:
-    """Print which classes named by the run are about to be imported; refuse those that came with it.
+    """Print which classes and functions named by the run are about to be imported; refuse those that came with it.
 
     A run's folder may come from a stranger: it may name code that this user has, but must not bring code.
     """
     policies = [parse_policy(policy) for policy in policy_names(config, kept_plan(run.folder))]
-    named = [brought_name(config.user_model), *(spec.name for spec in policies if spec.file is None)]
+    named = [config.reward, brought_name(config.user_model), *(spec.name for spec in policies if spec.file is None)]
     for name in filter(is_class_path, named):
         file = refuse_within(name, run.folder.absolute().parent)
         print(f"{run.folder} names {name}: it is imported{f' from {file}' if file else ''}.", file=sys.stderr)
