@@ -210,8 +210,8 @@ def with_settings(options: Any, settings: Mapping[str, Any], where: str) -> Any:
 def settable(options: Any) -> list[str]:
     """The fields that a line of text can set: numbers, words and switches, also inside of inner dataclasses.
 
-    >>> settable(DialogueOptions())[:3]
-    ['memory_bytes', 'one_by_one', 'leaving.base']
+    >>> settable(DialogueOptions())[:4]
+    ['memory_bytes', 'one_by_one', 'prompts', 'leaving.base']
     """
     names = []
     for each in fields(options):
