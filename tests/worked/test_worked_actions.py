@@ -40,7 +40,7 @@ def test_rewards_by_name_pay_stars_or_watched_items():
 @pytest.mark.parametrize(
     ("reward", "said"),
     [
-        ("stars", "reward must be one of rating, watch, or a function of Responses, not 'stars'."),
+        ("stars", "reward must be one of rating, watch, module:function, or a function of Responses, not 'stars'."),
         ("ratng", "not 'ratng'. Did you mean 'rating'?"),
         (3, "not 3."),
         (None, "not None."),
