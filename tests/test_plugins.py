@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
 
@@ -546,109 +545,6 @@ def test_an_object_is_simulated_and_replayed_with_an_equal_one(example):
         simulate(SimulationConfig(user_model="statistical"), example / "no", users=users)
     with pytest.raises(ConfigError, match="for one visit only"):
         simulate(SimulationConfig(users=3, rounds=2), example / "no", users=users)
-
-
-class ShowsFrom:
-    """A policy object: always the same page, or one item further after each round, where it learns."""
-
-    name, page_size = "shows-from", 10
-
-    def __init__(self, first):
-        self.first = first
-
-    def act(self, observation):
-        return np.tile(np.arange(self.first, self.first + 10), (len(observation["user"]), 1))
-
-    def learn(self, batch):
-        self.first += 1
-        return {}
-
-
-def test_a_policy_object_is_simulated_resumed_and_replayed_with_an_equal_one(tmp_path):
-    plain = {"users": 3, "progress": False}
-    (run,) = recsim_llm.simulate(policies=ShowsFrom(40), out=tmp_path / "runs", **plain)
-    assert run.manifest.policy == "object:test_plugins.ShowsFrom"
-    assert run.manifest.config["policies"] == ["object:test_plugins.ShowsFrom"]
-    steps = run.step_batch()
-    assert {steps.items[steps.page == page].min() for page in (0, 1)} == {40, 41}  # it learned in between
-    assert replay(run, policy=ShowsFrom(40)).steps == len(steps)
-    with pytest.raises(RecordingError, match="differs"):
-        replay(run, policy=ShowsFrom(50))
-    with pytest.raises(ConfigError, match=r"test_plugins.ShowsFrom.*replay\(run, policy=...\)"):
-        replay(run)
-    with pytest.raises(RecordingError, match="its policy is 'object:test_plugins.ShowsFrom'"):
-        replay(run, policy=Renamed(40))
-    (again,) = recsim_llm.simulate(policies=ShowsFrom(40), out=tmp_path / "runs", resume=True, **plain)
-    assert again.trajectory_hash() == run.trajectory_hash()
-
-
-class Renamed(ShowsFrom):
-    """Of another class."""
-
-
-@pytest.mark.parametrize(
-    ("policy", "options", "words"),
-    [
-        (ShowsFrom, {}, "a class is named"),
-        (ShowsFrom(0), {"page_size": 4}, "page_size=10, the simulation 4"),
-        (ShowsFrom(0), {"rounds": 2}, "separate sessions"),
-        ("object:test_plugins.ShowsFrom", {}, "only Python can hand over"),
-    ],
-)
-def test_a_policy_object_that_cannot_run_is_refused(tmp_path, policy, options, words):
-    with pytest.raises(ConfigError, match=words):
-        recsim_llm.simulate(policies=policy, out=tmp_path / "runs", users=3, progress=False, **options)
-    assert not (tmp_path / "runs").exists()
-
-
-REWARD = """
-def fours(responses):
-    return 10 * (responses.ratings_BK >= 4).sum(axis=1)
-
-def broken(responses):
-    return responses.nothing
-
-LIMIT = 4
-"""
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_reward_of_the_working_directory_is_counted_recorded_and_replayed(home, capsys):
-    module(home, "own_reward", REWARD)
-    config = SimulationConfig(policies=("random",), users=6, reward="own_reward:fours")
-    (run,) = simulate(config, home / "runs", progress=False)
-    assert run.manifest.config["reward"] == "own_reward:fours"
-    steps = run.steps()
-    worth = steps[steps["rating"] >= 4].groupby(["session", "page"]).size() * 10.0
-    pages = steps.groupby(["session", "page"])["page_reward"].first()
-    assert pages.to_dict() == worth.reindex(pages.index, fill_value=0.0).to_dict()
-    assert 0 < pages.sum() != steps["rating"].sum()
-    command_line.main(["replay", "runs"])
-    assert f"names own_reward:fours: it is imported from {home / 'own_reward.py'}" in capsys.readouterr().err
-    # The recording is held against what the function says now.
-    module(home, "own_reward", REWARD.replace("10 *", "20 *"))
-    shutil.rmtree(home / "__pycache__", ignore_errors=True)
-    del sys.modules["own_reward"]
-    with pytest.raises(SystemExit):
-        command_line.main(["replay", "runs"])
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_reward_in_gymnasium_make_and_its_errors(home):
-    module(home, "own_reward", REWARD)
-    with gymnasium.make("recsim_llm/Page-v0", dataset="synthetic", reward="own_reward:fours") as env:
-        env.reset(seed=0)
-        rewards = [env.step(env.action_space.sample())[1] for _ in range(3)]
-    assert all(reward % 10 == 0 for reward in rewards)
-    for name, words in {
-        "own_reward:broken": "own_reward.py, line 6",
-        "own_reward:LIMIT": "module:function",
-        "own_reward:fivs": "has no 'fivs'",
-        "nobody_has_it:fours": "needs the module 'nobody_has_it'",
-        "ratng": "Did you mean 'rating'",
-    }.items():
-        with pytest.raises(ConfigError, match=re.escape(words)):
-            simulate(SimulationConfig(policies=("random",), users=2, reward=name), home / "bad", progress=False)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -104,7 +104,8 @@ class PageEnv(gym.Env[Obs, np.ndarray]):
     A user drawn uniformly, or `options={"user": id}`.
 
     ## Reward
-    `reward="rating"`: sum of the stars of watched items. `reward="watch"`: their number. Or a function of Responses.
+    `reward="rating"`: sum of the stars of watched items. `reward="watch"`: their number. Or a function of Responses,
+    given or named as `module:function` (docs/plugins.md).
 
     ## Episode End
     Terminated when the user leaves; truncated after `max_pages` pages.

@@ -10,7 +10,6 @@ import numpy as np
 from recsim_llm import plugins
 from recsim_llm.checked import near, shown
 from recsim_llm.errors import ConfigError
-from recsim_llm.plugins import load_plugin, plugin_names, running_plugin
 from recsim_llm.types import Floats, Responses
 
 RewardFunction = Callable[[Responses], Floats]
@@ -43,10 +42,10 @@ def reward_function(reward: str | RewardFunction) -> RewardFunction:
     if callable(reward):
         return reward if reward in REWARDS.values() else OwnReward(reward)
     if isinstance(reward, str):
-        found = REWARDS.get(reward) or load_plugin(reward, plugins.REWARDS, "a reward function")
+        found = REWARDS.get(reward) or plugins.load_plugin(reward, plugins.REWARDS, "a reward function")
         if callable(found):
             return found if reward in REWARDS else OwnReward(found)
-    known = [*REWARDS, *plugin_names(plugins.REWARDS)]
+    known = [*REWARDS, *plugins.plugin_names(plugins.REWARDS)]
     raise ConfigError(
         f"reward must be one of {', '.join(known)}, module:function, or a function of Responses, not {shown(reward)}."
         f"{near(str(reward), known)}"
@@ -67,10 +66,10 @@ class OwnReward:
         """(B,) finite rewards.
 
         Raises:
-            ConfigError: The function returned anything else.
+            ConfigError: The function returned anything else, or raised; the message names it.
         """
         wanted = (len(responses.watched_BK),)
-        with running_plugin(f"The reward function '{self._name}'"):
+        with plugins.running_plugin(f"The reward function '{self._name}'"):
             given = self.function(responses)
         try:
             values = np.asarray(given)

@@ -41,6 +41,7 @@ from recsim_llm.experiments.fidelity.prediction_checks import (
     check_scale,
     check_truths,
     choices_doubt,
+    impersonal_scores,
     leak,
 )
 from recsim_llm.experiments.fidelity.report.sections import (
@@ -167,12 +168,12 @@ def certify_predictions(path: Path, dataset: str = "", log: Path | None = None, 
     numbered = _by_log(table, log) if log else _by_data(table, data, path) if data else _by_itself(table)
     rated = ~np.isnan(table.stars)
     check_once(path, numbered.users, numbered.items, rated)
-    doubt = ""
+    doubts = []
     if data is not None and log is None:
         whose = numbered.ids[numbered.users]
         check_truths(path, data, whose, numbered.items, table.stars)
         if table.watched is not None and data.impressions is None:
-            doubt = choices_doubt(data, whose, numbered.items, table.watched)
+            doubts.append(choices_doubt(data, whose, numbered.items, table.watched))
     findings = Findings(draw_resamples(len(numbered.ids), resamples=resamples))
     baselines = None if numbered.train is None else fit_baselines(numbered.train, numbered.catalogue)
     if (table.pmf is not None or table.point is not None) and rated.any():
@@ -180,7 +181,7 @@ def certify_predictions(path: Path, dataset: str = "", log: Path | None = None, 
     else:
         findings.missing("rps_skill", "no predicted ratings, or no true ones")
     if table.watched is not None and table.chance is not None:
-        _add_watched(findings, table, numbered, baselines, table.watched, table.chance)
+        doubts.append(_add_watched(findings, table, numbered, baselines, table.watched, table.chance))
     else:
         findings.missing("exposure_auc", "no columns watched and prob_watch")
     people, rows = _measured(table, numbered, rated)
@@ -191,7 +192,7 @@ def certify_predictions(path: Path, dataset: str = "", log: Path | None = None, 
         user_model=path.name,
         split="external",
         n_users=people,
-        warnings=tuple(_alarms(findings, numbered, doubt)),
+        warnings=(*filter(None, doubts), *_alarms(findings, numbered)),
         baselines=findings.baselines,
         curves=findings.curves,
         notes={"rows": rows, "leaving": "the simulator's own; not in this file"},
@@ -249,21 +250,21 @@ def _add_watched(
     baselines: Baselines | None,
     watched: Floats,
     chance: Floats,
-) -> None:
+) -> str:
+    """Add the measures of choices; return a warning if the candidates leak, and nothing is judged, else ""."""
     users, count = numbered.users, len(numbered.ids)
     scores = {} if baselines is None else baselines.choices
     scored = {name: score(numbered.ids[users], numbered.items) for name, score in scores.items()}
     aucs = {}
     if "popularity" in scored:
-        # What a scorer without any knowledge of people would get from these candidates.
-        scored |= {"inverse popularity": -scored["popularity"], "not in the log": 1.0 * (scored["popularity"] == 0)}
+        scored |= impersonal_scores(scored["popularity"], users, watched)
     for name, values in scored.items():
         aucs[name] = mean_of_users(within_user_auc(users, values, watched, count))
         findings.baseline(name, "exposure_auc", aucs[name].value)
-    if aucs and (why := leak(aucs["popularity"], aucs["not in the log"], findings.resamples)):
+    if aucs and (why := leak(aucs, findings.resamples)):
         for name in _CHOICES:
             findings.missing(name, why)
-        return
+        return f"{why[0].upper()}{why[1:]}: choices are not judged. Draw the other candidates from the same items."
     floor, bar = (findings.reference(name, "exposure_auc") for name in ("popularity", "ease"))
     auc = mean_of_users(within_user_auc(users, chance, watched, count))
     findings.add("exposure_auc", auc, 0.5 if floor is None else floor, bar, 1.0)
@@ -278,16 +279,12 @@ def _add_watched(
         add_increment(findings, "incremental_watch", users, known, chance[:, None], watched, count)
     else:
         findings.missing("incremental_watch_log_loss", "needs a log (--dataset or --log)")
+    return ""
 
 
-def _alarms(findings: Findings, numbered: _Numbered, doubt: str) -> Iterator[str]:
+def _alarms(findings: Findings, numbered: _Numbered) -> Iterator[str]:
     """Warnings about what makes the figures doubtful."""
     train = numbered.train
-    if doubt:
-        yield doubt
-    leaky = findings.metrics["exposure_auc"].why
-    if "leak" in leaky:
-        yield f"{leaky[0].upper()}{leaky[1:]}: choices are not judged. Draw the other candidates from the same items."
     popular = findings.reference("popularity", "exposure_auc")
     if popular is not None and popular >= _POPULAR:
         yield f"Popularity alone has AUC {popular:.3f}: the choices are mostly a test of popularity."

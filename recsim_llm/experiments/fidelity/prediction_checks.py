@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from recsim_llm.types import Bools, Floats, Ints
 
 LEAK_AUC = 0.6
 """Within-person AUC from which a scorer that knows nothing about people gives the candidates away."""
+ANY_SHAPE = "popularity, any shape"
+_BEYOND_POPULAR = 0.1
+_BANDS, _FOLDS = 10, 5
 _AGREE = 0.95
 _BEYOND, _MOST_BEYOND = 0.5, 0.25
 
@@ -80,23 +84,47 @@ def check_scale(path: Path, name: str, point: Floats, levels: Floats) -> None:
         )
 
 
-def leak(popularity: Measure, unseen: Measure, resamples: Floats) -> str:
-    """Why these candidates measure nothing, as a clause; "" if nothing is wrong with them.
+def impersonal_scores(popularity: Floats, users: Ints, watched: Floats) -> dict[str, Floats]:
+    """(M,) scores that know nothing about people, by name: what candidates must not be told apart by.
 
-    What people take up is on average more popular than what they leave. If it is *less* popular, or unknown to the log
-    while the rest is known, the candidates were drawn from other items than the true ones, and a scorer that has never
-    seen the person finds the true ones.
+    `ANY_SHAPE` is the log-odds of being taken up in each of ten bands of popularity, and of items without any rating,
+    learned from other people's rows: it finds true items of middling popularity between rare and popular ones.
 
     Args:
-        popularity: Within-person AUC of an item's number of training ratings.
-        unseen: Within-person AUC of "has no training rating".
+        popularity: (M,) training ratings of the row's item.
+        users: (M,) 0..U-1; user u is in fold u mod 5.
+        watched: (M,) 1 where taken up.
+    """
+    edges = np.unique(np.quantile(popularity, np.linspace(0.0, 1.0, _BANDS + 1)[1:-1]))
+    band = np.where(popularity > 0, 1 + np.searchsorted(edges, popularity, side="right"), 0)
+    shape = np.zeros(len(band))
+    fold = users % _FOLDS
+    for one in np.unique(fold):
+        mine, rest = fold == one, fold != one
+        # One row of either kind is added to each band, so that an empty band says nothing.
+        taken, left = (np.bincount(band[rest], weights=w[rest], minlength=_BANDS + 2) for w in (watched, 1 - watched))
+        shape[mine] = np.log((taken + 1.0) / (left + 1.0))[band[mine]]
+    return {"inverse popularity": -popularity, "not in the log": 1.0 * (popularity == 0), ANY_SHAPE: shape}
+
+
+def leak(aucs: Mapping[str, Measure], resamples: Floats) -> str:
+    """Why these candidates measure nothing, as a clause; "" if nothing is wrong with them.
+
+    What people take up is on average more popular than what they leave. If it is less popular, unknown to the log while
+    the rest is known, or of middling popularity, the candidates were drawn from other items than the true ones, and a
+    scorer that has never seen the person finds the true ones.
+
+    Args:
+        aucs: Within-person AUC of "popularity" and of `impersonal_scores`.
         resamples: (T, U) bootstrap weights of the people.
     """
-    inverse = 1.0 - popularity.value
-    if inverse >= LEAK_AUC and popularity.interval(resamples)[1] < 0.5:
-        return f"the candidates leak: inverse popularity alone has AUC {inverse:.3f}"
-    if unseen.value >= LEAK_AUC and unseen.interval(resamples)[0] > 0.5:
-        return f"the candidates leak: 'has no rating in the log' alone has AUC {unseen.value:.3f}"
+    popular = aucs["popularity"].value
+    for name in ("inverse popularity", "not in the log", ANY_SHAPE):
+        auc = aucs[name]
+        # Plain popularity is a taste that people share; only a shape beyond it gives the drawing away.
+        least = max(LEAK_AUC, popular + _BEYOND_POPULAR) if name == ANY_SHAPE else LEAK_AUC
+        if auc.value >= least and auc.interval(resamples)[0] > 0.5:
+            return f"the candidates leak: '{name}' alone has AUC {auc.value:.3f}"
     return ""
 
 

@@ -16,6 +16,7 @@ from recsim_llm.errors import DataError
 from recsim_llm.experiments.fidelity.external import certify_predictions, read_predictions
 from recsim_llm.experiments.fidelity.measures.baselines import fit_baselines
 from recsim_llm.experiments.fidelity.measures.measures import divergence_bits
+from recsim_llm.experiments.fidelity.prediction_checks import impersonal_scores
 from recsim_llm.experiments.fidelity.report.sections import cross_linked
 
 WORLD = "synthetic"
@@ -200,13 +201,45 @@ def test_inverse_popularity_on_leaky_candidates_is_refused(tmp_path: Path) -> No
     found = certify_predictions(choices(tmp_path, rarest_first=True), WORLD)
     exposure = found.metrics["exposure_auc"]
     assert exposure.verdict == NOT_MEASURABLE
-    assert "inverse popularity alone has AUC" in exposure.why
+    assert "'inverse popularity' alone has AUC" in exposure.why
     assert number(found.baselines["inverse popularity"]["exposure_auc"]) > 0.6
     assert "no gate could be judged" in found.shortfall
     assert any(sentence.startswith("The candidates leak") for sentence in found.warnings)
     fair = certify_predictions(choices(tmp_path, rarest_first=False), WORLD)
     assert fair.metrics["exposure_auc"].verdict == FAIL  # the same scorer, judged: below popularity
     assert not any("leak" in sentence for sentence in fair.warnings)
+
+
+def test_true_items_of_middling_popularity_between_rare_and_popular_ones_leak(tmp_path: Path) -> None:
+    """Popularity and its inverse have AUC 0.5 here, yet 'neither rare nor popular' finds every true item."""
+    data, split = load_source(Source(WORLD, "random"))
+    popularity = np.bincount(split.train.items, minlength=len(data.catalogue))
+    place = np.argsort(np.argsort(popularity, kind="stable")) / len(popularity)
+    rows = []
+    for user in range(100):
+        mine = split.test.items[split.test.users == user]
+        mine = mine[(place[mine] > 0.3) & (place[mine] < 0.8)][:5]
+        others = np.setdiff1d(np.arange(len(data.catalogue)), data.ratings.items[data.ratings.users == user])
+        others = others[np.argsort(popularity[others], kind="stable")]
+        rows += [(user, item, 1) for item in mine] + [(user, item, 0) for item in [*others[:3], *others[-3:]]]
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "watched"])
+    frame["prob_watch"] = 1 / (1 + 20 * np.abs(place[frame["item_id"]] - 0.55))
+    frame.to_csv(tmp_path / "middling.csv", index=False)
+    found = certify_predictions(tmp_path / "middling.csv", WORLD)
+    assert found.baselines["popularity"]["exposure_auc"] == pytest.approx(0.5)
+    assert "'popularity, any shape' alone has AUC" in found.metrics["exposure_auc"].why
+    assert found.verdict == "certifies nothing"
+
+
+def test_scores_that_know_nothing_about_people_by_hand() -> None:
+    """Ten people: item A (5 ratings) always taken, B (1 rating) never; C is not in the log and never taken."""
+    users = np.repeat(np.arange(10), 3)
+    popularity, watched = np.tile([5.0, 1.0, 0.0], 10), np.tile([1.0, 0.0, 0.0], 10)
+    scores = impersonal_scores(popularity, users, watched)
+    assert scores["inverse popularity"][:3].tolist() == [-5, -1, 0]
+    assert scores["not in the log"][:3].tolist() == [0, 0, 1]
+    # Eight of the ten people are in other folds: log (8 + 1) / (0 + 1), and its negative.
+    assert scores["popularity, any shape"][:3] == pytest.approx([np.log(9), -np.log(9), -np.log(9)])
 
 
 def test_released_candidates_that_leak_are_named(tmp_path: Path) -> None:

@@ -127,8 +127,6 @@ def add_ratings(findings: Findings, simulated: Predictions, context: RatingConte
         floor = "histogram sampler" if name in _SAMPLED else _FLOOR
         references = findings.reference(floor, name), findings.reference(_BAR, name)
         findings.add(name, measure, *references, ceilings.get(name))
-    if "log_loss" not in measures:
-        findings.missing("log_loss", "single predicted ratings have no likelihood; give a distribution p1..pR")
     findings.curves |= {
         "reliability": reliability(simulated),
         "rating_histogram": histograms(simulated),
