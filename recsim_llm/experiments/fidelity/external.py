@@ -229,7 +229,7 @@ def _add_rated(
     known = _levels_of(train.values.astype(np.float64), levels) if informed and train is not None else rows.levels
     histogram = np.bincount(known, minlength=len(levels)) / len(known)
     fitted = baselines if informed and baselines is not None else _constant_only(float(histogram @ levels))
-    add_ratings(findings, simulated, RatingContext(rows, ids, None, histogram, levels, fitted))
+    add_ratings(findings, simulated, RatingContext(rows, ids, None, histogram, levels, fitted), raw)
     if raw is not None:
         for name, measure in rating_measures(raw, histogram).items():
             findings.baseline(_UNLINKED, name, measure.value)

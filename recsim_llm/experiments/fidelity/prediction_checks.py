@@ -14,7 +14,7 @@ from recsim_llm.types import Bools, Floats, Ints
 
 LEAK_AUC = 0.6
 """Within-person AUC from which a scorer that knows nothing about people gives the candidates away."""
-ANY_SHAPE = "popularity, any shape"
+ANY_SHAPE = "shape of popularity"
 _BEYOND_POPULAR = 0.1
 _BANDS, _FOLDS = 10, 5
 _AGREE = 0.95

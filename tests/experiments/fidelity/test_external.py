@@ -105,9 +105,21 @@ def test_a_baseline_that_is_uploaded_gets_its_own_row(tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "bias.tsv", sep="\t", index=False)
     found = certify_predictions(tmp_path / "bias.tsv", WORLD)
     own = found.baselines["bias model"]
-    for name in ("rps", "log_loss", "ece", "auc_like", "rmse_mean"):
+    for name in ("rps", "log_loss", "brier", "auc_like", "rmse_mean"):
         assert found.metrics[name].value == pytest.approx(own[name], rel=1e-4), name
     assert found.metrics["auc_like"].verdict == PASS
+
+
+def test_a_constant_gains_nothing_by_the_link(tmp_path: Path) -> None:
+    """A link fitted to true ratings has their histogram and spread whatever was predicted: they are judged as given."""
+    path = predictions(tmp_path)
+    frame = pd.read_csv(path).drop(columns=[f"p{k}" for k in range(1, 6)]).assign(prediction=3.6)
+    frame.to_csv(path, index=False)
+    found = certify_predictions(path, WORLD)
+    assert {name for name, metric in found.metrics.items() if metric.verdict == PASS} == set()
+    assert found.metrics["rating_sd_ratio"].value == 0.0
+    assert "calibrated by itself" in found.metrics["ece"].why
+    assert "reliability" not in found.curves
 
 
 def number(value: float | None) -> float:
@@ -227,7 +239,7 @@ def test_true_items_of_middling_popularity_between_rare_and_popular_ones_leak(tm
     frame.to_csv(tmp_path / "middling.csv", index=False)
     found = certify_predictions(tmp_path / "middling.csv", WORLD)
     assert found.baselines["popularity"]["exposure_auc"] == pytest.approx(0.5)
-    assert "'popularity, any shape' alone has AUC" in found.metrics["exposure_auc"].why
+    assert "'shape of popularity' alone has AUC" in found.metrics["exposure_auc"].why
     assert found.verdict == "certifies nothing"
 
 
@@ -239,7 +251,7 @@ def test_scores_that_know_nothing_about_people_by_hand() -> None:
     assert scores["inverse popularity"][:3].tolist() == [-5, -1, 0]
     assert scores["not in the log"][:3].tolist() == [0, 0, 1]
     # Eight of the ten people are in other folds: log (8 + 1) / (0 + 1), and its negative.
-    assert scores["popularity, any shape"][:3] == pytest.approx([np.log(9), -np.log(9), -np.log(9)])
+    assert scores["shape of popularity"][:3] == pytest.approx([np.log(9), -np.log(9), -np.log(9)])
 
 
 def test_released_candidates_that_leak_are_named(tmp_path: Path) -> None:

@@ -103,6 +103,8 @@ def _enforce(certificate: Certificate, require: Sequence[str]) -> None:
     failed = unmet(certificate.metrics, require)
     if certificate.shortfall:
         required = " Required, and so not met: " + ", ".join(require) + "." if require else ""
-        raise RequirementError(f"{certificate.shortfall}{required} Measure more people and rows (docs/certificate.md).")
+        # What made the gates impossible to judge stands among the warnings; more of the same would not help.
+        more = "Measure more people and rows" if "needed:" in certificate.shortfall else "Read the warnings above"
+        raise RequirementError(f"{certificate.shortfall}{required} {more} (docs/certificate.md).")
     if failed:
         raise RequirementError("Required, but not met:\n  " + "\n  ".join(failed))

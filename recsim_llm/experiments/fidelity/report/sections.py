@@ -33,6 +33,7 @@ from recsim_llm.experiments.fidelity.measures.rating_measures import (
     point_predictions,
     rating_measures,
     reliability,
+    sample_measures,
     user_means,
 )
 from recsim_llm.types import Floats, Ints
@@ -115,22 +116,39 @@ class RatingContext:
     baselines: Baselines
 
 
-def add_ratings(findings: Findings, simulated: Predictions, context: RatingContext) -> None:
-    """Add the measures of predicted ratings, with all baselines on the same rows."""
+def add_ratings(
+    findings: Findings, simulated: Predictions, context: RatingContext, given: Predictions | None = None
+) -> None:
+    """Add the measures of predicted ratings, with all baselines on the same rows.
+
+    Args:
+        findings: Findings to add to.
+        simulated: Distributions.
+        context: The data to compare with.
+        given: For single predicted ratings, of which `simulated` are the linked distributions: the ratings as given.
+            The population's measures are of these, and calibration is not measured: a link fitted to true ratings has
+            their histogram and spread, and is calibrated, whatever was predicted, a constant included.
+    """
     for name, predictions in baseline_predictions(context).items():
         for metric, measure in rating_measures(predictions, context.histogram).items():
             findings.baseline(name, metric, measure.value)
     ceilings = PERFECT | human_ceilings(simulated)
     measures = rating_measures(simulated, context.histogram)
+    if given is not None:
+        measures |= sample_measures(given)
+        del measures["ece"], measures["sampled_rmse"]
+        findings.missing("ece", "single predicted ratings; the link to distributions is calibrated by itself")
+        findings.missing("sampled_rmse", "nothing is drawn from single predicted ratings")
     for name, measure in measures.items():
         # A constant's rounded ratings have no spread: the fair trivial model of a sample is the histogram.
         floor = "histogram sampler" if name in _SAMPLED else _FLOOR
         references = findings.reference(floor, name), findings.reference(_BAR, name)
         findings.add(name, measure, *references, ceilings.get(name))
+    if given is None:
+        findings.curves["reliability"] = reliability(simulated)
     findings.curves |= {
-        "reliability": reliability(simulated),
-        "rating_histogram": histograms(simulated),
-        "user_means": user_means(simulated),
+        "rating_histogram": histograms(given or simulated),
+        "user_means": user_means(given or simulated),
     }
 
 
